@@ -145,9 +145,8 @@ def _by_path(child: Stage, stages: list[Stage]) -> Stage | None:
     result: the last part of the folder that its maker saves to.
     """
     path = child.folder("load" if "load" in child.values and not goes_on_by_itself(child) else "pretrained")
-    path = (
-        child.folder("merged_from") or child.folder("adapter_path") or path
-    )  # an adapter that is tuned further lies in its parent's folder
+    # An adapter that is tuned further lies in its parent's folder.
+    path = child.folder("merged_from") or child.folder("adapter_path") or path
     if on_load(child) is None or not HOLE.sub("", path).strip("/. "):
         return None
     parents = [one for one in stages if one is not child and one.folder("save") and _contains(one.folder("save"), path)]

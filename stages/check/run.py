@@ -67,7 +67,7 @@ def _checked(project: Project, name: str, scale: str, only: Collection[str], kno
     try:
         context = make_context(project, name, scale) if project.has(name, scale) else None
     except (SpecError, SpecErrors) as error:
-        known[name, scale] = []  # while what it extends is looked at: two files may extend each other
+        known[name, scale] = []  # while what it extends is checked: two files may extend each other
         there = set(_extended(project, name, scale, only, known))
         found = [_unresolved(scale, one) for one in each(error)]
         pipelines = project.pipelines(variants=True)
@@ -134,7 +134,7 @@ def _hardware(project: Project) -> Iterator[Finding]:
 def run_pipeline(project: Project, pipeline: str, scale: str) -> list[Finding]:
     """Findings of one pipeline at a scale; those of its waivers too (S-07).
 
-    For a waiver that this scale does not need, every other scale is looked at: one finding there is enough.
+    For a waiver that this scale does not need, every other scale is checked: one finding there is enough.
     What is wrong at another scale is no finding of this one; a waiver may then be for that one, and nothing is said of
     it. Raises SpecError(s) where specs cannot be resolved.
     """

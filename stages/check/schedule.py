@@ -80,7 +80,7 @@ def decay_ends_with_the_stage(context: Context) -> Iterator[Finding]:
 
 
 def _at_zero(context: Context, name: str, stage: Stage, schedule: Schedule) -> Iterator[Finding]:
-    """Rates are looked at where steps end: at the first step, and at every border of pieces but the last."""
+    """Rates are compared where steps end: at the first step, and at every border of pieces but the last."""
     first = stage.phases[0].clock_start + ledger.step_at(stage.phases[0], 0).end
     clocks = {min(first, end_of(stage))} | {piece.end for piece in pieces_of(stage)}
     for clock in sorted(clocks - {end_of(stage)}):

@@ -1,6 +1,6 @@
 """Stages of one box that differ in little: branches for which a paper gives one figure, and one was edited alone.
 
-A figure that both cite from one place has to be the same in both (S-14). What else differs is told, and is no finding.
+A figure that both cite from one place has to be the same in both (S-14). Other differences are notices.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def print_declaration(name: str, processes: int | None = None, scale: str = DEFA
         return
     if known is False:
         print(f"{name}: {path} declares something else; put these lines in place of those there", file=sys.stderr)
-    print(f"# for {path}, once you have looked at what changed:")
+    print(f"# for {path}, once you have read what changed:")
     print(declaration(made, packed), end="")
 
 

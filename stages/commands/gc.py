@@ -18,8 +18,8 @@ from stages.sync import graph
 def collect(dry_run: bool, delete: bool, keep: int) -> None:
     """List folders with the bytes that each frees and why it may go; with `delete`, remove them.
 
-    Raises UsageError, LeaseError, and what a spec that cannot be resolved raises: then nobody knows which keys it asks
-    for, and nothing is removed.
+    Raises UsageError, LeaseError, and what a spec that cannot be resolved raises: then which keys it asks for is
+    not known, and nothing is removed.
     """
     if dry_run == delete:
         raise UsageError("gc: found both options or neither; allowed: --dry-run (list) or --delete (remove).")

@@ -29,5 +29,5 @@ def print_declaration(name: str) -> None:
     root = find_root()
     spec = tokenizer_files.load(root, name, declared=False)
     made = declared(root, spec, check=False)
-    print(f"# for specs/tokenizers/{name}.yaml, once you have looked at what changed:")
+    print(f"# for specs/tokenizers/{name}.yaml, once you have read what changed:")
     print(f'vocab: {made.open().vocab}\ndigest: "{made.digest}"')

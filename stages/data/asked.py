@@ -28,7 +28,7 @@ def behind_what_asks(
     """
     place = len(messages) - 1
     said = messages[place].get("content")
-    more = any(messages[place].get(key) for key in ("tool_calls", *REASONING))  # nobody knows how these are said
+    more = any(messages[place].get(key) for key in ("tool_calls", *REASONING))  # each template writes them its own way
     if template.marked or turn_end is None or not isinstance(said, str) or not said or more:
         return None
     asks = template.text(messages[:place], tools, prompt=True)

@@ -42,7 +42,7 @@ class OpenFiles:
 class Mapped:
     """A file that is mapped into memory and read again and again.
 
-    What is read of a map beyond the end of its file ends the process (SIGBUS), so the size is looked at before.
+    Reading a map beyond the end of its file ends the process (SIGBUS), so the size is compared before each read.
     """
 
     def __init__(self, path: Path) -> None:

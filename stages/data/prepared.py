@@ -196,8 +196,8 @@ class Corpus:
         """
         if changed := self._files.modified():
             raise UserError(
-                f"corpus {self.name}: {', '.join(map(str, changed))}: written to while it was read, so nobody knows "
-                "what came in since the last checkpoint. Put back what the corpus was prepared from, or prepare it "
+                f"corpus {self.name}: {', '.join(map(str, changed))}: written to while it was read, so what came "
+                "in since the last checkpoint is not known. Put back what the corpus was prepared from, or prepare it "
                 f"again: `{preparing(self.folder)}`. The next run compares digests and goes on from that checkpoint."
             )
 

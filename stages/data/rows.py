@@ -1,4 +1,4 @@
-"""Rows looked at before step 1: a phase that cannot be trained to its end is refused before anything is trained."""
+"""Rows are counted before step 1: a phase that cannot be trained to its end is refused before anything is trained."""
 
 from __future__ import annotations
 
@@ -27,10 +27,8 @@ def refuse_short(stage: Stage, root: Path, data_root: Path) -> None:
 
 
 def _found(stage: Stage, phase: Phase, root: Path, data_root: Path) -> Iterator[str]:
-    data, where = (
-        PhaseData(phase, stage.seed, scope(phase), data_root),
-        f"{stage.pipeline}/{stage.name}, phase {phase.name}",
-    )
+    data = PhaseData(phase, stage.seed, scope(phase), data_root)
+    where = f"{stage.pipeline}/{stage.name}, phase {phase.name}"
     short = [supply for supply in data.supplies() if supply.needed > supply.available]
     for supply in short:
         yield f"{where}: {_counts(phase, supply)}. {_repair(supply, root)}"

@@ -73,8 +73,8 @@ class CorpusSpec(_Model):
     What follows is of a user's own files, and None for the shipped builders: `path` (one or several, with patterns and
     folders) is relative to the project or to `root`; `rows` is the shape of rows, `columns` names what has them;
     `on_bad_row` says how many bad rows may be left out; the first one that may not be ends a preparation.
-    `duplicates` says whether documents that say the same are kept, as they are where nothing is said; `answers` whether
-    those of a conversation are one document (where nothing is said) or one each.
+    `duplicates` says whether documents that say the same are kept, which is the default; `answers` whether
+    those of a conversation are one document (the default) or one each.
     `tokenizer` is one of specs/tokenizers, and None for the local one.
     `extensions` says the same of the members of a tar; `pixels` whether pictures keep their colours.
     `prefix` names datasets of Megatron's, which are adopted and not copied.

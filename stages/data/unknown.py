@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from stages.data.tokenizer import Tokenizer
 
 # SentencePiece leaves 0.05% of the characters of the text that it is made for without a token (`character_coverage`),
-# which at four characters a token is 0.2% of the tokens. A text with more is none that the tokenizer was made for.
+# which at four characters a token is 0.2% of the tokens. The tokenizer was not made for a text with more.
 MOST = Fraction(2, 1000)
 
 
@@ -84,7 +84,7 @@ def refuse(corpus: CorpusSpec, found: Unknown | None, kept: str = "") -> None:
     most = MOST if corpus.unknown is None else corpus.unknown
     if found is None or found.tokens <= most * found.of:
         return
-    limit = f"{float(100 * most):g}%" + ("" if corpus.unknown is not None else " where nothing is said")
+    limit = f"{float(100 * most):g}%" + ("" if corpus.unknown is not None else " by default")
     raise UnknownTokensError(
         f"{FOLDER / corpus.corpus}.yaml: unknown: found {said(found)}; allowed: {limit}, since a "
         "model learns this token in place of the text. Take a tokenizer that has tokens for these texts, or leave them "

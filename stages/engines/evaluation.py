@@ -96,7 +96,7 @@ def _handed_on(stage: Stage, inputs: Inputs) -> Numbers:
 
 
 def _completed(stage: Stage, inputs: Inputs, names: Sequence[str], trained: Both) -> Numbers:
-    """The numbers of a result with those of `names` computed; what else it has and is asked for holds on."""
+    """The numbers of a result with those of `names` computed; the others that are still asked for are kept."""
     only = stage.model_copy(update={"evaluation": stage.evaluation.model_copy(update={"names": tuple(names)})})
     found = (trained if stage.phases else _not_trained_again)(only, inputs) if names else {"before": {}, "after": {}}
     kept = {EVALUATIONS[name].section for name in stage.evaluation.names if name not in names} | {evaluated.OUTSIDE}

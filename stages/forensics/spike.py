@@ -29,7 +29,7 @@ class Spike:
 
 
 def spikes(rows: Sequence[dict[str, str]]) -> list[Spike]:
-    """The outliers among rows of metrics.csv, in the order of steps. Each phase is looked at on its own."""
+    """The outliers among rows of metrics.csv, in the order of steps. Each phase is judged on its own."""
     found: list[Spike] = []
     for _, of_phase in groupby(rows, key=lambda row: row["phase"]):
         part = list(of_phase)

@@ -77,8 +77,8 @@ def refuse_changed(folder: Path, before: Stamps) -> None:
     now = stamps(folder)
     if changed := sorted(path.name for path in before.keys() | now.keys() if before.get(path) != now.get(path)):
         raise UserError(
-            f"{folder}: {', '.join(changed)} changed while it was read, so nobody knows what came in. Give the same "
-            "command again when the folder is complete."
+            f"{folder}: {', '.join(changed)} changed while it was read, so what came in is not known. Give the "
+            "same command again when the folder is complete."
         )
 
 

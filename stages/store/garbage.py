@@ -55,7 +55,7 @@ def find(layout: Layout, keep: int, wanted: Wanted | None = None) -> list[Garbag
 
 
 def closed(layout: Layout) -> list[Path]:
-    """Folders of runs that this user may not read, as another user's: nobody knows what of them may go."""
+    """Folders of runs that this user may not read, as another user's: what in them is unused is not known."""
     return [run for run in _all(layout) if run.is_dir() and not run.is_symlink() and not _is_open(run)]
 
 

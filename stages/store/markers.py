@@ -1,6 +1,6 @@
 """Markers: empty files, named by key, that exist exactly when a stage is done. They are Snakemake's outputs.
 
-With the key in the name, existence alone decides what Snakemake runs; no modification time is looked at or forged.
+With the key in the name, existence alone decides what Snakemake runs; no modification time is read or changed.
 """
 
 from __future__ import annotations

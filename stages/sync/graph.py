@@ -125,7 +125,7 @@ def urgencies(graph: Graph) -> dict[str, int]:
 
 
 def start_line(loaded: Graph, stale: set[str]) -> str:
-    """What is about to be looked after: scale, stages by pipeline, and how many of them are not done."""
+    """What Snakemake starts with: scale, stages by pipeline, and how many of them are not done."""
     counts = []
     for pipeline, own in loaded.pipelines.items():
         if pipeline in loaded.variants:

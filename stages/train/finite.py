@@ -1,7 +1,7 @@
 """Whether what a run made is finite: weights, buffers, optimizer state, and the numbers of its evaluations.
 
 A step's loss says that the weights before it were finite; whether its own update overflowed, only the next step's loss
-would say. So weights are looked at where no next step follows, and before a checkpoint is written.
+would say. So weights are checked where no next step follows, and before a checkpoint is written.
 """
 
 from __future__ import annotations

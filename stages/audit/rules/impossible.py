@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stages.audit.finding import Fault, rule
-from stages.audit.recipe import Pipeline, is_number
+from stages.audit.recipe import Pipeline, Stage, is_number
 
 _COUNTS = ("steps", "samples", "batch", "batch_tokens", "micro_batch", "micro_tokens", "accumulation", "context",
            "layers", "hidden", "ffn", "heads", "kv_heads", "vocab", "tp", "pp", "cp", "ep")  # fmt: skip
 _DECOUPLED = 0.01  # of Composer's decoupled optimizers: its recipes have 0 to 1e-4
+_CLIPS_TO_ZERO = frozenset({"torchtitan", "olmo-core", "nanotron"})  # torch's clip_grad_norm_ takes 0 as a limit
 _FROM_MACHINES = -1  # of torchtitan and nanotron: what follows from the other figures
 
 
@@ -43,21 +44,8 @@ def impossible(pipeline: Pipeline) -> Iterator[Fault]:
                     f"{low:g} to {high:g}",
                     "the launch stops" if name == "warmup_fraction" else "the run diverges or stands still",
                 )
-        decay = stage.number("weight_decay")
-        if decay is not None and decay > _DECOUPLED and str(stage.text("optimizer")).startswith("decoupled_"):
-            yield Fault(
-                stage,
-                stage.at("weight_decay"),
-                f"weight_decay {decay:g} of {stage.get('optimizer')}",
-                f"at most {_DECOUPLED:g}",
-                "it is not multiplied by the rate: weights lose this share of themselves in each step at the peak",
-                stage.count("tokens"),
-            )
-        if stage.number("clip") == 0 and stage.framework in {
-            "torchtitan",
-            "olmo-core",
-            "nanotron",
-        }:  # as torch's clip_grad_norm_
+        yield from _decoupled(stage)
+        if stage.number("clip") == 0 and stage.framework in _CLIPS_TO_ZERO:
             yield Fault(
                 stage,
                 stage.at("clip"),
@@ -75,3 +63,17 @@ def impossible(pipeline: Pipeline) -> Iterator[Fault]:
                 "beta1 at most beta2",
                 "the two betas are exchanged",
             )
+
+
+def _decoupled(stage: Stage) -> Iterator[Fault]:
+    """A decay of Composer's decoupled optimizers that is one of AdamW's."""
+    decay = stage.number("weight_decay")
+    if decay is not None and decay > _DECOUPLED and str(stage.text("optimizer")).startswith("decoupled_"):
+        yield Fault(
+            stage,
+            stage.at("weight_decay"),
+            f"weight_decay {decay:g} of {stage.get('optimizer')}",
+            f"at most {_DECOUPLED:g}",
+            "it is not multiplied by the rate: weights lose this share of themselves in each step at the peak",
+            stage.count("tokens"),
+        )

@@ -78,7 +78,7 @@ def test_a_clear_share_is_refused_until_the_spec_says_it_and_nothing_is_encoded_
     put(tmp_path, of_words())
     texts = [KNOWN, "the dog"]
     found = r"8\.3% of the tokens \(1, in 1 documents, first in a\.jsonl:2\) are '\[UNK\]'"
-    message = rf"mine\.yaml: unknown: found {found}; allowed: 0\.2% where .*`unknown: 9%`"
+    message = rf"mine\.yaml: unknown: found {found}; allowed: 0\.2% by default.*`unknown: 9%`"
     with pytest.raises(UserError, match=message):
         run(tmp_path, texts)
     assert not (tmp_path / "results/mini/data/mine").exists()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal, assert_never
 
-from pydantic import ValidationInfo, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from stages.spec.frozen import Frozen
 from stages.spec.resolved_models import Model, Rope
@@ -72,6 +72,8 @@ class Evaluation(Frozen):
     old_context: int | None  # the parent's context, where this stage extends it
     samples: int
     on: Phase | None = None  # of an import: its corpora, as a phase that reads nothing of them for training
+    # The same of what hands on an import without training; of the specs as they are now, so in no record of a stage.
+    on_above: Phase | None = Field(default=None, exclude=True)
     lm_eval: LmEval | None = None
 
 

@@ -10,7 +10,7 @@ from stages.spec.graph import parents
 from stages.spec.hand_over import Node
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.phases import PhaseMaker
-from stages.spec.resolved import Evaluation, LmEval
+from stages.spec.resolved import Evaluation, LmEval, Stage
 from stages.spec.resolved_models import Model
 from stages.spec.resolved_phases import Phase
 from stages.spec.schema import RawEvaluate
@@ -35,7 +35,8 @@ def evaluation(
     named = evaluated_on(loaded, modules, maker, scope.scale)  # at every scale: a mistake is one everywhere
     on = None if phases else named
     own = phases or (() if on is None else (on,))
-    wrong = list(unable(loaded, modules, own or _read_above(scope.pipeline, loaded, done), scope.data))
+    source = None if own else _source(scope.pipeline, loaded, done)
+    wrong = list(unable(loaded, modules, own or (() if source is None else source.evaluated_on), scope.data))
     if wrong:
         raise several(wrong)
     sizes = scope.raw_scale.evaluation
@@ -49,19 +50,20 @@ def evaluation(
         old_context=old if old is not None and old < context else None,
         samples=sizes.samples,
         on=on,
+        on_above=None if source is None else source.evaluation.on,
         lm_eval=_lm_eval(loaded.raw.evaluate),
     )
 
 
-def _read_above(pipeline: LoadedPipeline, loaded: LoadedStage, done: Mapping[str, Node]) -> tuple[Phase, ...]:
-    """The phases on whose corpora a stage without training is evaluated: of the first ancestor that has some.
+def _source(pipeline: LoadedPipeline, loaded: LoadedStage, done: Mapping[str, Node]) -> Stage | None:
+    """The stage on whose corpora one without training is evaluated: the first ancestor that has some.
 
     Of a merge, which has several parents, that is looked for above the first of them.
     """
     names = parents(loaded)
     while names and not done[names[0]].stage.evaluated_on:
         names = parents(pipeline.stages[names[0]])
-    return done[names[0]].stage.evaluated_on if names else ()
+    return done[names[0]].stage if names else None
 
 
 def _lm_eval(raw: RawEvaluate) -> LmEval | None:

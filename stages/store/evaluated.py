@@ -33,8 +33,9 @@ class On(BaseModel):
 class Asked(BaseModel):
     """The evaluations by name, the lengths and number of held-out rows, and a digest of the code; "" where unknown.
 
-    `on`: what an import is evaluated on. Of other stages that is in the key, theirs or their parents'. `lm_eval`: what
-    is asked of lm-evaluation-harness, which is compared with what it has found (store.outside).
+    `on`: what an import is evaluated on, and what hands it on without training. Of other stages that is in the key,
+    theirs or their parents'. `lm_eval`: what is asked of lm-evaluation-harness, which is compared with what it has
+    found (store.outside).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,9 +59,10 @@ _ASKED = TypeAdapter(Asked)
 def asked(stage: Stage) -> Asked:
     """What the spec asks for now."""
     asked = stage.evaluation
+    on = asked.on or asked.on_above
     return Asked(
         names=tuple(sorted(asked.names)), context=asked.context, old_context=asked.old_context, samples=asked.samples,
-        code=evaluated_by.code(), on=None if asked.on is None else _on(asked.on), lm_eval=asked.lm_eval,
+        code=evaluated_by.code(), on=None if on is None else _on(on), lm_eval=asked.lm_eval,
     )  # fmt: skip
 
 
@@ -83,7 +85,7 @@ def outdated(folder: Path, stage: Stage) -> str:
     if stage.kind == "keep" or not (stage.evaluation.names and (stage.evaluated_on or stage.parents)):
         return ""
     try:
-        then = _then(folder)
+        then = _then(folder, stage)
     except JsonFileError as error:
         return str(error)
     return "" if then is None else _difference(then, asked(stage))
@@ -93,25 +95,28 @@ def lacking(folder: Path, stage: Stage) -> tuple[str, ...]:
     """The evaluations that a finished result has no numbers of as they are asked for now: what was added, or all."""
     now = asked(stage)
     try:
-        then = _then(folder)
+        then = _then(folder, stage)
     except JsonFileError:
         return stage.evaluation.names
     had = then is not None and then.model_copy(update={"names": now.names, "lm_eval": now.lm_eval}) == now
     return tuple(name for name in stage.evaluation.names if then is None or not had or name not in then.names)
 
 
-def _then(folder: Path) -> Asked | None:
+def _then(folder: Path, stage: Stage) -> Asked | None:
     """What a result was evaluated on, its code as `evaluated_by` calls it; None of a result that does not say it.
 
-    Raises JsonFileError.
+    Records of before `on_above` have nothing of it, and are taken to be of what it is now. Raises JsonFileError.
     """
+    then = None
     try:
         then = json_file.read_as(folder / NAME, _ASKED)
     except MissingFileError:
         with suppress(JsonFileError):
-            return asked(stage_record.read(folder))
+            then = asked(stage_record.read(folder))
+    if then is None:
         return None
-    return then.model_copy(update={"code": evaluated_by.called(then.code)})
+    now = asked(stage).on if then.on is None and stage.evaluation.on is None else then.on
+    return then.model_copy(update={"code": evaluated_by.called(then.code), "on": now})
 
 
 def _difference(then: Asked, now: Asked) -> str:

@@ -37,10 +37,13 @@ def read(folder: Path) -> Stage:
 
 
 def evaluated_on(layout: Layout, stage: Stage) -> tuple[Phase, ...]:
-    """The phases on whose corpora a stage is evaluated: its own, or those that its nearest ancestor with some ran with.
+    """The phases on whose corpora a stage is evaluated: its own, or those that its nearest ancestor with some has:
+    of an import as its spec says now, of others as they ran with.
 
     Merges, exports and deeper models may follow one another. Raises UserError where an ancestor has no result.
     """
+    if stage.evaluation.on_above is not None:
+        return (stage.evaluation.on_above,)
     while not stage.evaluated_on and stage.parents:
         stage = read(manifest.payload(layout, stage.parents[0]))
     return stage.evaluated_on

@@ -104,6 +104,17 @@ def test_it_is_in_no_key(specs: Path) -> None:
     assert not base.phases
 
 
+def test_what_hands_on_a_release_knows_what_that_is_evaluated_on_and_says_it_in_no_record(specs: Path) -> None:
+    edited(specs, "  from: sft_1m\n", "  from: base\nevaluate: [validation_loss]\n", "specs/llama31_1m/instruct.yaml")
+    stages = {scale: Project.load(specs).resolve("llama31_1m", scale).stages for scale in ("mini", "paper")}
+    base, instruct = (stages["paper"][name] for name in ("base", "instruct"))
+    assert instruct.evaluation.on is None
+    assert instruct.evaluation.on_above == base.evaluation.on is not None
+    assert "on_above" not in instruct.model_dump_json()
+    assert stages["paper"]["cpt_256k"].evaluation.on_above is None, "its own corpora are in its key"
+    assert stages["mini"]["instruct"].evaluation.on_above is None, "those of a stand-in are in its key"
+
+
 def test_a_stand_in_is_evaluated_on_what_it_was_trained_on(specs: Path) -> None:
     base = Project.load(specs).resolve("llama31_1m", "mini").stages["base"]
     assert base.evaluation.on is None

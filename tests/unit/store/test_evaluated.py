@@ -107,6 +107,22 @@ def test_a_result_of_before_there_were_records_is_compared_by_its_stage(tmp_path
     assert evaluated.outdated(tmp_path, asking("needle", "loops")) == "evaluate: loops added"
 
 
+def test_what_hands_on_an_import_is_evaluated_again_on_the_corpora_that_the_import_has_now(tmp_path: Path) -> None:
+    (phase,) = STAGE.phases
+    other = phase.model_copy(update={"document_mask": not phase.document_mask})
+    handed = {"phases": (), "parents": ("toy/base",)}
+    now = asking("needle", on_above=phase).model_copy(update=handed)
+    (tmp_path / evaluated.NAME).write_bytes(evaluated.encode(now))
+    assert evaluated.outdated(tmp_path, now) == ""
+    moved = asking("needle", "loops", on_above=other).model_copy(update=handed)
+    assert evaluated.outdated(tmp_path, moved) == "evaluate: loops added; what it is evaluated on"
+    assert evaluated.lacking(tmp_path, moved) == ("needle", "loops")
+    assert stage_record.evaluated_on(Layout(tmp_path, "mini"), moved) == (other,), "and not on what its parent ran with"
+    recorded(tmp_path, "needle")  # by a version that took down nothing of it
+    assert evaluated.outdated(tmp_path, moved) == "evaluate: loops added"
+    assert evaluated.lacking(tmp_path, moved) == ("loops",)
+
+
 def test_what_evaluates_nothing_is_never_outdated(tmp_path: Path) -> None:
     assert evaluated.outdated(tmp_path, asking()) == ""
     assert evaluated.outdated(tmp_path, asking("needle").model_copy(update={"kind": "keep"})) == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain
 
 from stages.check.context import Context
 from stages.check.findings import Finding
@@ -15,6 +16,7 @@ from stages.contract.engines import undivided
 from stages.contract.hardware import MEGA, Hardware
 from stages.contract.parameters import parameters
 from stages.spec.resolved import Stage
+from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.spec.resolved_parallel import Parallel
 
 LONG = 3600.0  # seconds of all ranks together that nobody wants to lose: a stage of that length has a checkpoint inside
@@ -157,8 +159,8 @@ def checkpoints_come_in_time(context: Context) -> Iterator[Finding]:
     rule="Where a stage of the torch engine trains on local corpora, the whole model with its gradients fits each of "
     "several GPUs, by plan: that engine divides the optimizer's state alone. The NeMo engine divides neither a looped "
     "model's layers over pipeline ranks nor Muon's state over replicas, and trains no family that it has "
-    "no code for, nor a routed model without shared experts or without a routed layer; it has no z-loss and "
-    "no groups of an optimizer, skips no step, keeps "
+    "no code for, nor a routed model without shared experts or without a routed layer; it has no YaRN, and evaluates "
+    "none before training where it multiplies; it has no z-loss and no groups of an optimizer, skips no step, keeps "
     "no average of weights and starts from none, and reads no schedule but the learning rate's.",
     why="A plan may divide more than the engine does; the job fails after the queue.",
     threads=(),
@@ -168,7 +170,9 @@ def engine_runs_it(context: Context) -> Iterator[Finding]:
     """I-45. What reads published corpora is not run here anyway: `stages check` says so in a notice."""
     hardware = context.hardware
     for name, stage in context.own:
-        for misfit in layouts.unsupported(stage):
+        from_ = {init.parent for module, init in stage.init.items() if stage.modules[module].family in LANGUAGE_MODELS}
+        above = (layouts.unturned(stage, parent) for ref, parent in context.parents(stage) if ref in from_)
+        for misfit in (*layouts.unsupported(stage), *chain.from_iterable(above)):
             part = [misfit.part] if misfit.part in Parallel.model_fields else []
             yield context.of_execution(
                 "I-45", name, "parallel", *part, observed=f"{misfit.part} {misfit.observed}",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stages.contract import numbers
+from stages.contract.rope import multiplied
 from stages.spec.decoder import Grouped
 from stages.spec.families import FAMILIES
 from stages.spec.language_model import LanguageModel
@@ -115,6 +116,15 @@ def unsupported(stage: Stage) -> Iterator[Misfit]:
             yield Misfit("family", model.family, known, KEEP)
         elif model.ROUTED:
             yield from _routed(model)
+
+
+def unturned(stage: Stage, parent: Stage) -> Iterator[Misfit]:
+    """What the NeMo engine cannot evaluate before training: a language model's parent whose YaRN multiplies too."""
+    if stage.execution.parallel is None or not stage.evaluation.names or parent.rope in (None, stage.rope):
+        return
+    if parent.rope.yarn is not None and multiplied(parent.rope):
+        found = f"by {parent.rope.yarn.factor:g}, of the parent {parent.name}, which is evaluated before training"
+        yield Misfit("yarn", found, "a parent whose positions multiply nothing", KEEP)
 
 
 def _routed(model: LanguageModel) -> Iterator[Misfit]:

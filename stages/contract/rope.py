@@ -54,6 +54,11 @@ def score_factor(rope: Rope) -> float:
     return 1.0 if yarn is None or yarn.mscale_all_dim is None else _mscale(yarn.factor, yarn.mscale_all_dim) ** 2
 
 
+def multiplied(rope: Rope) -> bool:
+    """Whether positions multiply queries, keys or scores, beside turning queries and keys."""
+    return attention_factor(rope) != 1.0 or score_factor(rope) != 1.0
+
+
 def wavelengths(rope: Rope, dim: int) -> list[float]:
     """Positions per full turn of each pair, shortest first."""
     return [2 * math.pi / frequency for frequency in inv_freq(rope, dim)]

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stages.contract.rope import inv_freq
+from stages.contract.rope import inv_freq, multiplied
+from stages.errors import UserError
 from stages.spec.resolved_models import Rope
 
 
@@ -61,7 +62,16 @@ def rotaries(chunks: Iterable[nn.Module]) -> list[Any]:
 
 @contextmanager
 def turned_by(chunks: Iterable[nn.Module], rope: Rope) -> Iterator[None]:
-    """Within the block these chunks have other rotary positions; afterwards their own."""
+    """Within the block these chunks have other rotary positions; afterwards their own.
+
+    Raises UserError for a YaRN that multiplies as well: Core's layers take angles alone.
+    """
+    if multiplied(rope):
+        raise UserError(
+            "evaluations before training: found a parent whose YaRN multiplies its queries, keys or scores; allowed "
+            "for the NeMo engine: a parent whose positions multiply nothing. Train the stage with `engine: torch`, or "
+            "leave `evaluate` empty."
+        )
     own = [(module, module.inv_freq) for module in rotaries(chunks)]
     try:
         for module, frequencies in own:

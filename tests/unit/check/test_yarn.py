@@ -110,6 +110,14 @@ def test_the_nemo_engine_has_no_code_for_it(tmp_path: Path) -> None:
     assert "llama3 scaling, an interpolation, or neither" in finding.expected
 
 
+def test_the_nemo_engine_does_not_evaluate_a_parent_with_it(tmp_path: Path) -> None:
+    """Core's layers take angles alone, and YaRN multiplies queries and keys as well."""
+    (finding,) = [one for one in run(edited(tmp_path), "mini_nemo", {"I-45"}) if one.stage == "ouro/midtrain_1_4b"]
+    assert finding.observed == "yarn by 4, of the parent longct_1_4b, which is evaluated before training"
+    turning = run(edited(tmp_path / "turning", attention_factor="1"), "mini_nemo", {"I-45"})
+    assert {one.stage.partition("/")[2] for one in turning} == {"longct_1_4b"}
+
+
 UNEVEN = test_yarn.PAPER.model_copy(update={"truncate": False})
 YARN = Yarn(
     factor=4.0, original=32_768, beta_fast=32.0, beta_slow=1.0, truncate=True, attention_factor=None, mscale=None,

@@ -6,8 +6,9 @@ from torch import nn
 
 from stages.contract.rope import inv_freq
 from stages.engines.nemo import rotary
+from stages.errors import UserError
 from stages.models.rotary import Rotary
-from stages.spec.resolved_models import Llama3Scaling, Rope
+from stages.spec.resolved_models import Llama3Scaling, Rope, Yarn
 
 ROPE = Rope(base=500_000.0, llama3=Llama3Scaling(factor=8.0, low=1.0, high=4.0, original=8192), interpolation=8.0)
 POSITIONS = torch.tensor([[0, 1, 2, 0, 1], [1_048_573, 1_048_574, 1_048_575, 0, 1]])
@@ -52,3 +53,21 @@ def test_what_is_read_back_is_what_turns():
 def test_no_angles_without_positions():
     with pytest.raises(ValueError, match="before the model was called"):
         rotary.Rotary(ROPE, 16)(5)
+
+
+YARN = Yarn(
+    factor=4.0, original=32_768, beta_fast=32.0, beta_slow=1.0, truncate=True, attention_factor=None, mscale=None,
+    mscale_all_dim=None,
+)  # fmt: skip
+
+
+def test_a_parent_whose_positions_also_multiply_is_refused_and_not_evaluated_by_its_angles_alone():
+    model, own = Model(), Rotary(ROPE, 16).inv_freq
+    rotary.place(model, ROPE, 16)
+    parent = Rope(base=1e6, llama3=None, interpolation=1.0, yarn=YARN)
+    with pytest.raises(UserError, match="a parent whose YaRN multiplies"), rotary.turned_by([model], parent):
+        raise AssertionError("evaluated")
+    turning = parent.model_copy(update={"yarn": YARN.model_copy(update={"attention_factor": 1.0})})
+    with rotary.turned_by([model], turning):
+        assert torch.equal(model.rotary_pos_emb.inv_freq, Rotary(turning, 16).inv_freq)
+    assert torch.equal(model.rotary_pos_emb.inv_freq, own)

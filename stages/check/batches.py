@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 from stages.spec.loader import LoadedPipeline
 from stages.spec.schema import RawKeep, RawTrain, RawUpcycle
@@ -10,6 +11,7 @@ from stages.spec.schema_edges import AT
 from stages.spec.schema_phases import RawPhase
 
 MOST = 4  # a ramp doubles; this is another batch, or longer sequences under the same one
+LEAST = Fraction(9, 10)  # whole sequences of a longer context seldom come to quite as many tokens
 
 
 def stepped(loaded: LoadedPipeline) -> Iterator[str]:
@@ -23,7 +25,7 @@ def stepped(loaded: LoadedPipeline) -> Iterator[str]:
         before = _last(loaded, stage.raw)
         for number, phase in enumerate(stage.raw.phases):
             was, now = _tokens(before, -1), _tokens(phase, 0)
-            if before is not None and before.unit == phase.unit and not was <= now < MOST * was:
+            if before is not None and before.unit == phase.unit and not LEAST * was <= now < MOST * was:
                 where = stage.document.where(("phases", number, "batch"))
                 after = f"phase {before.name}" if number else f"its parent, where clock: {stage.raw.init.clock}"
                 yield f"{where}: {name} begins with {now:,} {phase.unit} a step, after {was:,} of {after}."

@@ -22,7 +22,7 @@ def ends(loaded: LoadedPipeline) -> Iterator[str]:
     yield from _hardly_merged(loaded)
 
 
-def _parents(written: Tree) -> set[str]:
+def parents(written: Tree) -> set[str]:
     """The stages that an `init.from` names: one, one for each module, or a merge's list."""
     named = written.values() if isinstance(written, dict) else written if isinstance(written, list) else [written]
     return {str(one).partition(AT)[0] for one in named if one is not None}
@@ -30,7 +30,7 @@ def _parents(written: Tree) -> set[str]:
 
 def _froms(loaded: LoadedPipeline) -> dict[str, set[str]]:
     inits = {name: stage.document.value.get("init") or {} for name, stage in loaded.stages.items()}
-    return {name: _parents(init.get("from")) for name, init in inits.items()}
+    return {name: parents(init.get("from")) for name, init in inits.items()}
 
 
 def _passed_by(loaded: LoadedPipeline) -> Iterator[str]:

@@ -9,6 +9,7 @@ from stages.check import bindings, unused
 from stages.check.batches import stepped
 from stages.check.loose import ends, foreign_tokenizer
 from stages.check.named import misnamed
+from stages.check.peaks import long_warm_ups
 from stages.check.run import priced_on
 from stages.check.siblings import differing
 from stages.contract import hardware
@@ -21,8 +22,9 @@ from stages.spec.resolved import Stage
 
 def notices(project: Project, scales: Sequence[str]) -> list[str]:
     """All of them: of each scale, then of the specs as they are written."""
-    of_scale = (planned_only, bindings.notice, shortened, unpriced, two_precisions)
-    return [*(one for scale in scales for tell in of_scale for one in tell(project, scale)), *as_written(project)]
+    of_scale = (planned_only, bindings.notice, shortened, unpriced, two_precisions, long_warm_ups)
+    found = [one for scale in scales for tell in of_scale for one in tell(project, scale)]
+    return [*dict.fromkeys(found), *as_written(project)]  # of two full-size scales, what is written alike
 
 
 def as_written(project: Project) -> list[str]:

@@ -6,22 +6,27 @@ Parts of I-36, of schedules as they are written.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 
+from stages.check import horizon
 from stages.check.context import Context
 from stages.check.facts import Fact
-from stages.check.horizon import declared
 from stages.contract.schedule import covers, peak
+from stages.errors import SpecError, SpecErrors
 from stages.spec.clocks import Extent
+from stages.spec.project import Project
 from stages.spec.resolved import Stage
 
-# ProLong (arXiv 2410.02660) fine-tunes at 2e-5 what it has extended at 1e-5; what a released model was pre-trained at
-# is not known here. Where it is, no recipe goes above it again.
-HIGHER_THAN_KNOWN = 2
+# Gupta et al. (arXiv 2308.04014) warm up again to twice the rate of pre-training. What a released model was pre-trained
+# at is not known here, and what it was trained at since may be low: an extension at 5e-6, fine-tuning at 2e-5.
+HIGHER = 2
+HIGHER_THAN_KNOWN = 5
 ROUNDING = Fraction(1001, 1000)
 HIGHEST = Fraction(1, 10)  # a step moves every weight by about the rate: above it there is none
-# Recipes have 1% to 10%, the one-cycle policy of torch and fastai 30%.
-LONGEST_WARM_UP = Fraction(1, 3)
+# Recipes have 1% to 10%, the one-cycle policy of torch and fastai 30%; short fine-tuning, and triangles, up to a half.
+LONG_WARM_UP = Fraction(1, 3)
+LONGEST_WARM_UP = Fraction(1, 2)
 
 Fault = tuple[str, Fact, str, str, str]  # the piece's key at fault; fact, found, expected, repair
 
@@ -39,19 +44,19 @@ def _too_high(context: Context, stage: Stage, extent: Extent, number: int) -> It
     key = max(stated, key=lambda one: stated[one])
     highest = Fraction(stated[key])
     limits = []
-    for module in stage.trained:  # one that is allowed more allows it to the others: they share the schedule
+    for module in stage.trained:  # the one that was trained at the highest counts: they share the schedule
         top, from_scratch = trained_at(context, stage, module)
         if not top:
             return
-        limits.append((top * (1 if from_scratch else HIGHER_THAN_KNOWN), top, module))
-    limit, top, module = max(limits, default=(HIGHEST, HIGHEST, ""))
+        limits.append((top, top * (HIGHER if from_scratch else HIGHER_THAN_KNOWN), module))
+    top, limit, module = max(limits, default=(HIGHEST, HIGHEST, ""))
     if limit * ROUNDING < highest <= HIGHEST:
         yield (
             key,
             highest,
             f"a learning rate of {float(highest):g} for {module}, which was trained at {float(top):g} at most",
-            f"at most {float(limit):g}: what follows a training has no higher rates than it",
-            "Correct the rate's exponent, or waive this with the reason for training on at a higher rate.",
+            f"at most {float(limit):g}: what follows a training has rates of its size, or lower ones",
+            "Correct the rate, or waive this with the reason for training on at a higher one.",
         )
 
 
@@ -72,16 +77,35 @@ def trained_at(context: Context, stage: Stage, module: str) -> tuple[Fraction, b
 
 
 def _too_long(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
-    piece, end = extent.laid[number], declared(extent).clock
+    part = warm_up(extent) if number == 0 else Fraction(0)
+    if part > LONGEST_WARM_UP:
+        yield (
+            "until" if context.loaded.raw.schedules[extent.schedule][0].for_ is None else "for",
+            part,
+            f"a warm-up of {float(part):.0%} of its schedule",
+            f"at most {float(LONGEST_WARM_UP):.0%}; recipes have 1% to 10%",
+            "Correct its length, or waive this with the reason for warming up so long.",
+        )
+
+
+def warm_up(extent: Extent) -> Fraction:
+    """The part of a schedule in which its first piece rises; 0 of one that has no other piece: it is meant to rise."""
+    piece, end = extent.laid[0], horizon.declared(extent).clock
     end = extent.laid[-1].end if end is None and not extent.left else end
-    if number or end is None or not piece.first < piece.last or piece.end - piece.start <= LONGEST_WARM_UP * end:
-        return
-    raw = context.loaded.raw.schedules[extent.schedule][number]
-    part = Fraction(piece.end - piece.start, end)
-    yield (
-        "until" if raw.for_ is None else "for",
-        part,
-        f"a warm-up of {float(part):.0%} of its schedule",
-        f"at most {float(LONGEST_WARM_UP):.0%}; recipes have 1% to 10%",
-        "Correct its length, or waive this with the reason for warming up so long.",
-    )
+    others = len(extent.laid) + len(extent.left) > 1
+    return Fraction(piece.end - piece.start, end) if others and end and piece.first < piece.last else Fraction(0)
+
+
+def long_warm_ups(project: Project, scale: str) -> Iterator[str]:
+    """A notice for each schedule whose warm-up is more than a third of it, and no finding; at full size."""
+    for name in project.pipelines(variants=True):
+        with suppress(SpecError, SpecErrors):  # which are findings
+            if project.shrink(name, scale).shrink is not None:
+                continue
+            resolved, document = project.resolve(name, scale), project.loaded(name).document
+            own = {one: resolved.extents[one] for one in resolved.own if one in resolved.extents}
+            for stage, extent in own.items():
+                begun = extent.laid and extent.laid[0].start >= extent.start
+                if begun and LONG_WARM_UP < (part := warm_up(extent)) <= LONGEST_WARM_UP:
+                    where = document.where(("schedules", extent.schedule, 0))
+                    yield f"{where}: {stage} warms up over {float(part):.0%} of schedule {extent.schedule!r}."

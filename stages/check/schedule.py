@@ -96,11 +96,17 @@ def _at_zero(context: Context, name: str, stage: Stage, schedule: Schedule) -> I
 
 
 def _at_the_floor(context: Context, name: str, stage: Stage) -> Iterator[Finding]:
-    """Where a later piece goes lower, as for DeepSeek-V3's last 167B tokens, the rate was no floor but a step."""
+    """Where a later piece goes lower, as for DeepSeek-V3's last 167B tokens, the rate was no floor but a step.
+
+    So too where a later stage reads that piece.
+    """
     pieces = pieces_of(stage)
+    extent = context.pipeline.extents.get(name)
+    unread = [piece.to for piece in extent.left if piece.to is not None] if extent is not None else []
     for number, (piece, after) in enumerate(pairwise(pieces)):
         decayed = piece.last < piece.first and piece.p1[0] == piece.p1[1]
         lower = any(min(one.first, one.last) < after.first for one in pieces[number + 2 :])
+        lower = lower or any(to < context.full_rate(after.first) for to in unread)
         if decayed and after.shape == "constant" and after.first <= piece.last and not lower:
             yield context.finding(
                 "I-03", name, ("schedule",),

@@ -1,15 +1,18 @@
 """Stages of one box that differ in little: branches for which a paper gives one figure, and one was edited alone.
 
-A figure that both cite from one place has to be the same in both (S-14). Other differences are notices.
+A figure that both cite from one place has to be the same in both (S-14). A paper, a page or a report as a whole is no
+place: it has figures for both. Other differences are notices.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
 from stages.check.context import Context
 from stages.check.findings import Finding
+from stages.check.loose import parents
 from stages.check.registry import static
 from stages.spec import quantities
 from stages.spec.loader import LoadedPipeline, LoadedStage
@@ -21,14 +24,21 @@ OWN = frozenset({"stage", "box", "modules", "seed", "execution", "evaluate", "wa
 MOST = 3  # what siblings differ in: more is another recipe, whatever the box is called
 LISTED = 2  # values of a difference that a notice shows
 
+# A part of a document, as citations name it.
+PLACE = re.compile(
+    r"\b(tab(le|\.)|sec(tion|\.)|fig(ure|\.)|eq(uation|\.)|app(endix|\.)|pages?|pp?\.|lines?\b|listing|algorithm|rows?\b"
+    r"|column)|§|\.(json|ya?ml|toml|py|sh)\b",
+    re.IGNORECASE,
+)
+
 Values = dict[Path, str]
 
 
 @static(
     "S-14",
     title="One place of a source gives one figure",
-    rule="Stages of one box that are alike but for three values at most state the same figure where both cite the same "
-    "place for it.",
+    rule="Branches of one box that are alike but for three values at most state the same figure where both cite the "
+    "same place for it: a table, a section, a file, and not a whole document.",
     why="A table has one cell for both branches; one of the two was read from the column beside it, or edited alone.",
     threads=(),
 )
@@ -41,6 +51,8 @@ def one_figure_of_one_place(context: Context) -> Iterator[Finding]:
         for path in _differing(values):
             stated = {name: values[name][path] for name in names if path in cited[name] and path in values[name]}
             for citation in dict.fromkeys(cited[name][path] for name in stated):
+                if not PLACE.search(citation):
+                    continue
                 same = {name: text for name, text in stated.items() if cited[name][path] == citation}
                 yield from _apart(context, path, citation, same)
 
@@ -70,7 +82,8 @@ def differing(loaded: LoadedPipeline) -> Iterator[str]:
         for name in others:
             apart = [
                 path for path in _differing({one: values[one] for one in (first, name)})
-                if _cited(loaded, first, path) != _cited(loaded, name, path) or _cited(loaded, name, path) is None
+                if _cited(loaded, first, path) != _cited(loaded, name, path)
+                or not PLACE.search(_cited(loaded, name, path))
             ]  # fmt: skip
             if apart:
                 stage = loaded.stages[name]
@@ -84,16 +97,20 @@ def differing(loaded: LoadedPipeline) -> Iterator[str]:
                 )
 
 
-def _cited(loaded: LoadedPipeline, name: str, path: Path) -> str | None:
-    return _citations(loaded.stages[name]).get(path)
+def _cited(loaded: LoadedPipeline, name: str, path: Path) -> str:
+    return _citations(loaded.stages[name]).get(path, "")
 
 
 def _siblings(loaded: LoadedPipeline) -> Iterator[tuple[list[str], dict[str, Values]]]:
-    """Stages that train, of one box and alike but for a few values, with all values of each."""
-    boxes: dict[str, list[str]] = {}
+    """Stages that train, of one box and alike but for a few values, with all values of each.
+
+    One that follows another of its box, as contexts of an extension do, is a step further and no branch.
+    """
+    boxes: dict[tuple[str, int], list[str]] = {}
     for name, stage in loaded.stages.items():
         if isinstance(stage.raw, RawTrain):
-            boxes.setdefault(stage.raw.box, []).append(name)
+            above = sum(loaded.stages[one].raw.box == stage.raw.box for one in _above(loaded, name))
+            boxes.setdefault((stage.raw.box, above), []).append(name)
     for names in boxes.values():
         files = [loaded.stages[name].document.where(()).file for name in names]
         if len(names) < 2 or len(set(files)) < len(files):  # the arms of a sweep are one file
@@ -101,6 +118,18 @@ def _siblings(loaded: LoadedPipeline) -> Iterator[tuple[list[str], dict[str, Val
         values = {name: dict(_values(loaded.stages[name].document.value)) for name in names}
         if len(_differing(values)) <= MOST:
             yield names, values
+
+
+def _above(loaded: LoadedPipeline, name: str) -> set[str]:
+    """The stages of the pipeline that a stage descends from."""
+    found: set[str] = set()
+    left = [name]
+    while left:
+        named = parents((loaded.stages[left.pop()].document.value.get("init") or {}).get("from"))
+        new = [one for one in named if one in loaded.stages and one not in found]
+        found |= set(new)
+        left += new
+    return found
 
 
 def _values(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, str]]:

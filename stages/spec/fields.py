@@ -33,8 +33,10 @@ PLACEHOLDERS = frozenset(
         "temp",
     }
 )
-ARXIV = re.compile(r"\barxiv[:\s]\s*(\d[\w.]*)", re.IGNORECASE)
-ARXIV_ID = re.compile(r"\d\d(?:0[1-9]|1[0-2])\.\d{4,5}(?:v\d+)?")  # since April 2007; before, they began with a letter
+ARXIV = re.compile(r"\barxiv(?:\.org/(?:abs|pdf|html)/|[:\s]\s*)(?!10\.\d+/)(\d[\w.]*)", re.IGNORECASE)
+MONTH = r"(?:0[1-9]|1[0-2])"  # numbers since April 2007; before, they began with a letter
+ARXIV_ID = re.compile(rf"(?:(?:0[7-9]|1[0-4]){MONTH}\.\d{{4}}|(?:1[5-9]|[2-9]\d){MONTH}\.\d{{5}})(?:v\d+)?")
+YEAR = 4  # digits, as in `arXiv, 2024`; a number has more
 
 
 class Raw(BaseModel):
@@ -59,9 +61,10 @@ def _reason(value: object) -> object:
 
 def _citation(value: object) -> object:
     """Where something is published: a number of arXiv's that cannot be one is found by nobody."""
-    for id in ARXIV.findall(value) if isinstance(value, str) else ():
-        if not ARXIV_ID.fullmatch(id.rstrip(".")):
-            allowed = "a number such as 2504.07491: year and month, a point, four or five digits"
+    for written in ARXIV.findall(value) if isinstance(value, str) else ():
+        id = written.rstrip(".").removesuffix(".pdf")
+        if len(id) > YEAR and not ARXIV_ID.fullmatch(id):
+            allowed = "a number such as 2504.07491: year and month, a point, five digits (four before 2015)"
             raise quantities.BadQuantity(f"arXiv {id}", allowed, "Correct the number.")
     return value
 

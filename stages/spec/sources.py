@@ -24,7 +24,8 @@ NEEDS = {"published": "citation", "seed": "citation", "derived": "reason", "assu
 ABSENT = "none"  # in the place of a figure: gradients that are not clipped
 EVERYTHING = "*"
 UNPUBLISHED = re.compile(
-    r"\s*(not published|unpublished|not given|assumed|guess|our (own )?choice|none\b)", re.IGNORECASE
+    r"\s*(not published|unpublished|not given|assumed|guess|our (own )?choice|none\b|(todo|tbd|tba|fixme|[?.-]+)\s*$)",
+    re.IGNORECASE,
 )
 
 

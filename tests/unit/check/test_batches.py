@@ -37,6 +37,7 @@ def test_longer_sequences_under_the_same_batch(tmp_path: Path) -> None:
     [
         (CPT, "batch: 4 seq", "batch: 8 seq"),  # ProLong doubles it between its stages
         ("llama31_1m/sft_1m.yaml", "batch: 4 seq", "batch: 1 seq"),  # its clock begins anew
+        ("llama31_1m/cpt_512k.yaml", "context: 512Ki", "context: 500Ki"),  # as many sequences as come nearest
     ],
 )
 def test_a_batch_that_doubles_or_has_a_clock_of_its_own(tmp_path: Path, file: str, old: str, new: str) -> None:

@@ -61,6 +61,16 @@ def test_a_rate_that_is_held_and_then_lowered_is_no_floor(tmp_path: Path, last: 
     assert [one.observed for one in toy(tmp_path, edit)] == found
 
 
+def test_a_rate_that_a_later_stage_lowers_is_no_floor(tmp_path: Path) -> None:
+    """An extension of two stages that begins by coming down to its rate: the first stage ends at that rate."""
+    pieces = (
+        "    - {shape: linear, from: 1e-3, to: 5e-4, for: 100 steps}\n"
+        "    - {shape: constant, until: 3B}\n"
+        "    - {shape: cosine, to: 1e-4, until: 4B}\n"
+    )
+    assert toy(tmp_path, ("toy/pipeline.yaml", MAIN, pieces)) == []
+
+
 def test_a_budget_halved_names_both_rates_both_ends_and_both_lines(tmp_path: Path) -> None:
     found = shipped(tmp_path, "llama31_1m/sft_32k.yaml", "budget: 1B", "budget: 0.5B")
     assert [one.stage for one in found] == ["llama31_1m/sft_32k", "llama31_1m_seed001/sft_32k"]

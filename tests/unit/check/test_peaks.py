@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from stages.check.findings import unwaived
+from stages.check.peaks import long_warm_ups
 from stages.check.run import run
 from stages.spec.project import Project
 from tests import shipped
+from tests.unit.spec import small_project
 from tests.unit.spec.small_project import edit
 
 LLAMA, KIMI, OURO = (f"{name}/pipeline.yaml" for name in ("llama31_1m", "kimi_vl", "ouro"))
@@ -25,7 +27,7 @@ def found(root: Path) -> list[tuple[str, str]]:
     [
         (LLAMA, "to: 2e-5, for: 50M", "to: 2e-4, for: 50M", "0.0002 for llm, which was trained at 2e-05 at most"),
         (KIMI, "to: 1e-4, for: 100 steps", "to: 1e-3, for: 100 steps", "0.001 for llm, which was trained at 0.00042"),
-        (OURO, "to: 2e-5, for: 2B", "to: 4e-4, for: 2B", "0.0004 for llm, which was trained at 0.0003 at most"),
+        (OURO, "to: 2e-5, for: 2B", "to: 7e-4, for: 2B", "0.0007 for llm, which was trained at 0.0003 at most"),
     ],
 )
 def test_a_rate_above_all_that_the_model_was_trained_at(
@@ -35,9 +37,18 @@ def test_a_rate_above_all_that_the_model_was_trained_at(
     assert any(place == f"specs/{file}:{line}" and said in observed for place, observed in found(tmp_path))
 
 
-def test_what_a_released_model_was_trained_at_is_not_known(tmp_path: Path) -> None:
-    """ProLong fine-tunes at twice the rate of its extension."""
-    edit(shipped.copy(tmp_path), LLAMA, "to: 2e-5, for: 50M", "to: 4e-5, for: 50M")
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        (LLAMA, "to: 2e-5, for: 50M", "to: 4e-5, for: 50M"),  # ProLong: twice the rate of its extension
+        (LLAMA, "to: 2e-5, for: 50M", "to: 1e-4, for: 50M"),  # what the release was pre-trained at is not known
+        (OURO, "to: 2e-5, for: 2B", "to: 6e-4, for: 2B"),  # arXiv 2308.04014: twice the rate of pre-training
+    ],
+)
+def test_what_is_trained_further_may_be_warmed_up_to_a_higher_rate(
+    tmp_path: Path, file: str, old: str, new: str
+) -> None:
+    edit(shipped.copy(tmp_path), file, old, new)
     assert found(tmp_path) == []
 
 
@@ -47,8 +58,23 @@ def test_modules_that_share_a_schedule_have_the_rates_of_the_one_that_had_the_hi
     assert found(tmp_path) == []
 
 
-@pytest.mark.parametrize(("length", "told"), [("5B", False), ("6B", True)])
-def test_a_warm_up_that_is_most_of_its_schedule(tmp_path: Path, length: str, told: bool) -> None:
+@pytest.mark.parametrize(
+    ("length", "finding", "notice"), [("5B", None, None), ("6B", None, "36%"), ("8B", None, "48%"), ("9B", "54%", None)]
+)
+def test_a_warm_up_that_is_most_of_its_schedule(
+    tmp_path: Path, length: str, finding: str | None, notice: str | None
+) -> None:
+    """Short fine-tuning warms up over up to a half; beyond a third it is told."""
     line = edit(shipped.copy(tmp_path), LLAMA, "for: 0.6B", f"for: {length}")
-    said = [(f"specs/{LLAMA}:{line}", "a warm-up of 36% of its schedule")]
-    assert found(tmp_path) == (said if told else [])
+    where = f"specs/{LLAMA}:{line}"
+    assert found(tmp_path) == ([(where, f"a warm-up of {finding} of its schedule")] if finding else [])
+    said = [f"{where}: cpt_256k warms up over {notice} of schedule 'cpt'."] if notice else []
+    assert list(long_warm_ups(Project.load(tmp_path), "paper")) == said
+
+
+def test_a_schedule_that_only_rises_is_meant_to(tmp_path: Path) -> None:
+    """A stage that warms up, before one that takes the rate over; two lines of which the second was lost are I-03's."""
+    small_project.write(tmp_path)
+    edit(tmp_path, "toy/pipeline.yaml", "to: 1e-3, for: 100 steps}", "to: 1e-3, until: 4B}")
+    edit(tmp_path, "toy/pipeline.yaml", "    - {shape: cosine, to: 1e-4, until: 4B}\n", "")
+    assert [place for place, _ in found(tmp_path)] == []

@@ -81,6 +81,29 @@ def test_what_no_source_gives_is_told(tmp_path: Path, old: str, new: str, said: 
     assert f"longct_2_6b is of the same box as longct_1_4b, 'LongCT 20B Tokens', and differs in {said}" in notice
 
 
+@pytest.mark.parametrize(
+    "source", ["arXiv 2510.25741", "https://huggingface.co/ByteDance/Ouro-1.4B", "an internal report"]
+)
+def test_a_whole_document_is_no_place(tmp_path: Path, source: str) -> None:
+    """It has figures for both branches; that they differ is told."""
+    shipped.copy(tmp_path)
+    for file in (ONE, TWO):
+        path = tmp_path / "specs" / file
+        path.write_text(path.read_text().replace("citation: arXiv 2510.25741 table 1", f"citation: {source}"))
+    edit(tmp_path, ONE, "context: 64Ki", "context: 32Ki")
+    (notice,) = of_all(Project.load(tmp_path), differing)
+    assert (found(tmp_path), "phases.0.context: 64Ki, there 32Ki." in notice) == ([], True)
+
+
+def test_a_stage_that_follows_another_of_its_box_is_no_branch(tmp_path: Path) -> None:
+    """An extension in two steps, both of one section of a paper."""
+    text = (shipped.copy(tmp_path) / "specs" / ONE).read_text()
+    longer = text.replace("longct_1_4b", "longct_again").replace("context: 64Ki", "context: 128Ki")
+    (tmp_path / "specs/ouro/longct_again.yaml").write_text(longer.replace("ct_anneal_1_4b", "longct_1_4b"))
+    edit(tmp_path, "ouro/pipeline.yaml", "  - longct_1_4b\n", "  - longct_1_4b\n  - longct_again\n")
+    assert (found(tmp_path), of_all(Project.load(tmp_path), differing)) == ([], [])
+
+
 def test_another_recipe_under_the_same_box_is_none_of_its_kind(tmp_path: Path) -> None:
     shipped.copy(tmp_path)
     edits = [("context: 64Ki", "context: 32Ki"), ("batch: 128 seq", "batch: 256 seq"), ("cp: 4", "cp: 2"),

@@ -35,6 +35,15 @@ def test_fresh_moments_that_are_warmed_up_are_none(tmp_path: Path) -> None:
     assert found(tmp_path) == []
 
 
+@pytest.mark.parametrize(("piece", "told"), [("constant", True), ("linear, to: 4e-5", False)])
+def test_fresh_moments_where_a_running_clock_warms_up_are_none(tmp_path: Path, piece: str, told: bool) -> None:
+    edit(
+        shipped.copy(tmp_path), "ouro/pipeline.yaml", "- {shape: constant, for: 20B}", f"- {{shape: {piece}, for: 20B}}"
+    )
+    line = edit(tmp_path, LONG, "optimizer: inherit", "optimizer: reset")
+    assert [where for where, _ in found(tmp_path)] == [f"specs/{LONG}:{line}"] * told
+
+
 def test_fresh_moments_after_a_decay_are_none(tmp_path: Path) -> None:
     """The cooldown of the other project begins at half of its trunk's peak."""
     edit(unshipped.write(tmp_path), "dense/decay.yaml", "optimizer: reset", "optimizer: reset  # as it is")

@@ -13,8 +13,9 @@ from PIL import Image
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from stages.commands import left_out
-from stages.data import measured, prepare, tokenizer_files, unknown_token
+from stages.data import measured, prepare, tokenizer_files, unknown, unknown_token
 from stages.data.corpus_manifest import DataManifest
+from stages.data.encode import Encoded
 from stages.data.tokenizer_declared import declared
 from stages.errors import UserError
 from tests.unit.data import adopted_tokens, published
@@ -70,6 +71,16 @@ def test_unknown_tokens_are_counted_with_the_first_place_and_said_where_one_revi
     assert f"({3}, in 2 documents, first in a.jsonl:40) are '[UNK]'" in "\n".join(left_out.lines(made))
     assert measured.declaration(made).startswith("# 0.03")
     assert any("[UNK]" in line for line in left_out.of_prepared(["data/mine"], tmp_path / "results/mini/data"))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "documents", "line"),
+    [([5, 5, 0, 5], 1, 8), ([5, 0, 5, 5], 1, 7), ([0, 0, 0, 5], 2, 7), ([5, 5, 5, 5], 0, 0)],
+)
+def test_an_unknown_token_is_of_the_document_that_it_stands_in(tokens: list[int], documents: int, line: int) -> None:
+    nothing = np.zeros(0, dtype=np.uint8)
+    encoded = Encoded(np.array(tokens), np.array([2, 2]), nothing, nothing, np.zeros((0, 5), dtype=np.int64))
+    assert unknown.count(encoded, 0, [7, 8]) == unknown.Found(tokens.count(0), documents, line)
 
 
 def test_a_clear_share_is_refused_until_the_spec_says_it_and_nothing_is_encoded_again(

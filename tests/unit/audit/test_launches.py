@@ -210,10 +210,20 @@ def test_a_name_of_the_hub_is_compared_with_what_runs_are_pushed_as(tmp_path: Pa
     assert (found.kind, found.expected) == ("parent-misspelt", "me/zephyr-7b-sft, which a.yaml is pushed as?")
 
 
-@pytest.mark.parametrize("name", ["zephyr-7b-dpo", "zephyr-7b-sft-v0.1", "zephyr-8b-sft", "zephyr-7b-sft"])
-def test_another_name_of_the_hub_is_another_model(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("pushed", "name"),
+    [
+        ("zephyr-7b-sft", "zephyr-7b-dpo"),
+        ("zephyr-7b-sft", "zephyr-7b-sft-v0.1"),
+        ("zephyr-7b-sft", "zephyr-8b-sft"),
+        ("zephyr-7b-sft", "zephyr-7b-sft"),
+        ("zephyr-70b-sft", "zephyr-170b-sft"),  # a letter less, and another size
+        ("zephyr-v1.2", "zephyr-v2.1"),
+    ],
+)
+def test_another_name_of_the_hub_is_another_model(pushed: str, name: str, tmp_path: Path) -> None:
     text = (SOUND / "deepspeed/sft.yaml").read_text()
-    (tmp_path / "a.yaml").write_text(text + "hub_model_id: zephyr-7b-sft\n")
+    (tmp_path / "a.yaml").write_text(text + f"hub_model_id: {pushed}\n")
     (tmp_path / "b.yaml").write_text(text.replace("runs/domain", f"me/{name}").replace("runs/answers", "runs/other"))
     assert run.findings(run.read([tmp_path])) == []
 

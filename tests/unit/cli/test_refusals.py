@@ -110,6 +110,7 @@ def test_a_signal_that_comes_again_while_a_stopped_run_ends_does_not_change_its_
         with pytest.raises(SystemExit) as ended:
             cli.main()
         for number in ASKING:
+            assert signal.getsignal(number) is signal.SIG_IGN  # else the signal would end pytest
             signal.raise_signal(number)
     finally:
         for number, handler in before.items():

@@ -166,7 +166,9 @@ def _check_special(document: Document, ids: list[int], tokenizer: Tokenizer) -> 
     roles, said = tokenizer.roles, document.conversation
     assert said is not None
     ends = (roles.eos, roles.turn_end)
-    if roles.bos is not None and any(one == roles.bos and before not in ends for before, one in pairwise(ids)):
+    twice = ids[:2] == [roles.bos, roles.bos]  # also where it is what ends a document
+    stray = any(one == roles.bos and before not in ends for before, one in pairwise(ids))
+    if roles.bos is not None and (twice or stray):
         raise _bad(
             document,
             f"the chat template writes {tokenizer.word(roles.bos)!r} inside the conversation, or twice; a document has "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,13 @@ def test_a_conversation_whose_answers_cannot_be_told_is_refused_by_its_text(tmp_
     with pytest.raises(TemplateError, match=message) as error:
         encode([talk(messages)], made, None)
     assert "(the conversation that begins '[{" in str(error.value)
+
+
+def test_a_bos_that_ends_documents_too_is_refused_twice_at_the_beginning(tmp_path: Path) -> None:
+    made = opened(tmp_path, "{{ bos_token }}" + published.CHATML)
+    made.roles = replace(made.roles, eos=made.roles.bos)
+    with pytest.raises(TemplateError, match="or twice"):
+        encode([talk()], made, None)
 
 
 def test_a_template_cannot_reach_what_is_not_its() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 
+from stages.check import averages
 from stages.check.context import Context
 from stages.check.facts import Fact
 from stages.check.findings import Finding
@@ -17,7 +18,6 @@ from stages.contract.numbers import extremes
 from stages.contract.schedule import covers, lr, lr_before, peak
 from stages.contract.spikes import half
 from stages.spec.groups import KEY
-from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Group, Muon, Optimizer, Schedule
 
 # Pascanu, Mikolov & Bengio 2013 (arXiv 1211.5063), section 3.2: half to ten times the gradient's mean norm, which is
@@ -40,8 +40,6 @@ HIGHEST_SIGMAS = 50.0
 # 1 between 0.7 and 1.2 in five steps, and 1.5, -0.5, 0 do in ten.
 SINGULAR = (0.03, 0.1, 0.3, 0.7, 1.0)
 LEAST_SINGULAR, MOST_SINGULAR = 0.5, 1.5
-# What an average has of the weights that it began with, at the stage's end.
-MOST_BEGINNING = 0.5
 # 0.8 a layer comes to 1/212 over 24 layers, 1/width to 1/256 from 64 to 16,384. A smaller multiple of a group is taken
 # for a rate of its own, which other trainers have in this place.
 LOWEST_MULTIPLE = Fraction(1, 500)
@@ -59,9 +57,10 @@ Fault = tuple[str, Fact, str, str, str]  # key, fact, found, expected, repair
     rule="beta1 is at most beta2, at every count where schedules give them; gradients are clipped at a norm of at most "
     "20, or `clip: none` says that they are not; Muon's momentum is at least 0.5, its update_rms between 0.05 and "
     "1, and its steps bring singular values from 0.03 on to 0.5 to 1.5; an average of weights ends at 0.5 or more, and "
-    "with at most half of the weights that it began with; steps are skipped from 2 to 50 standard deviations on, in "
-    "stages that have more steps than half of the window; and a group's multiples leave the highest rate at 1e-9 to "
-    "0.1 and at 1/500 of the schedule's or more, and the decay at 10 or less, or as much more as they lower the rate.",
+    "one that is taken with at most half of the weights that it began with; steps are skipped from 2 to 50 standard "
+    "deviations on, in stages that have more steps than half of the window; and a group's multiples leave the highest "
+    "rate at 1e-9 to 0.1 and at 1/500 of the schedule's or more, and the decay at 10 or less, or as much more as they "
+    "lower the rate.",
     why="Two betas exchanged, a momentum of 0, a limit that no gradient meets, an average of one step or skips of "
     "every fourth step train, and the loss curve looks like a worse choice of the learning rate. Within half of the "
     "window nothing is skipped, whatever the rule says.",
@@ -86,7 +85,7 @@ def optimizers_are_plausible(context: Context) -> Iterator[Finding]:
     yield from _of_groups(context)
     if context.shrink.shrink is None:  # a scale has fewer steps, and the same rule
         yield from _never_skip(context)
-        yield from _as_it_began(context)
+        yield from averages.as_it_began(context)
 
 
 def _of_groups(context: Context) -> Iterator[Finding]:
@@ -145,33 +144,6 @@ def _never_skip(context: Context) -> Iterator[Finding]:
                 expected=f"more than {least:,} steps, or a shorter window", repair="Correct `skip: {window: ...}`.",
                 at=("skip.window",), found=Fraction(rule.window),
             )  # fmt: skip
-
-
-def _as_it_began(context: Context) -> Iterator[Finding]:
-    """Averages of weights that reach back further than their lineage is long."""
-    for name, stage in context.own:
-        ema = stage.optimizer.ema if stage.optimizer is not None else None
-        steps = _averaged(context, stage)
-        if isinstance(ema, float) and stage.phases and ema**steps > MOST_BEGINNING:
-            yield context.finding(
-                "I-48", name, ("optimizer",),
-                observed=f"an average that ends with {ema**steps:.0%} of the weights that it began with: ema {ema:g} "
-                f"over {steps:,} steps",
-                expected=f"at most {MOST_BEGINNING:.0%}",
-                repair="Correct `ema`: 1 / (1 - ema) is about the number of steps that it averages.",
-                at=("ema",), found=f"{ema:g}",
-            )  # fmt: skip
-
-
-def _averaged(context: Context, stage: Stage) -> int:
-    """The steps over which a stage's average runs: those of parents too whose average it goes on with."""
-    steps = sum(ledger.count(phase) for phase in stage.phases)
-    module = next(iter(stage.trained), None)
-    init = stage.init.get(module) if module is not None else None
-    above = context.by_ref.get(init.parent) if init is not None and init.parent is not None else None
-    if above is None or init is None or init.optimizer != "inherit":
-        return steps
-    return steps + (_averaged(context, above) if above.optimizer is None or above.optimizer.ema is not None else 0)
 
 
 def _faults(cfg: Optimizer) -> Iterator[Fault]:

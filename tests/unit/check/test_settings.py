@@ -159,8 +159,15 @@ def test_an_update_of_muon_is_orthogonalised(tmp_path: Path, old: str, new: str,
     assert [one.observed for one in toy(tmp_path, old, new)] == ([told] if told else [])
 
 
-@pytest.mark.parametrize(("ema", "told"), [("0.9999", True), ("0.999", False)])
-def test_an_average_that_reaches_back_beyond_its_stage(tmp_path: Path, ema: str, told: bool) -> None:
-    """1 / (1 - ema) steps are 10,000, and the stage has half as many."""
-    said = [one.observed for one in toy(tmp_path, "clip: 1.0}", f"clip: 1.0, ema: {ema}}}") if one.stage == "toy/first"]
+@pytest.mark.parametrize(
+    ("ema", "weights", "told"),
+    [("0.9999", "average", True), ("0.999", "average", False), ("0.9999", "inherit", False)],
+)
+def test_an_average_that_reaches_back_beyond_its_stage(tmp_path: Path, ema: str, weights: str, told: bool) -> None:
+    """1 / (1 - ema) steps are 10,000, and the stage has half as many. One that nothing takes does no harm."""
+    toy(tmp_path, "clip: 1.0}", f"clip: 1.0, ema: {ema}}}")
+    small_project.edit(tmp_path, FILE, "stages: [first, second, release]", "stages: [first, second, release, mean]")
+    export = f"stage: mean\nbox: Mean\nkind: export\ninit: {{from: first, weights: {weights}}}\n"
+    (tmp_path / "specs/toy/mean.yaml").write_text(export)
+    said = [one.observed for one in run(Project.load(tmp_path), "paper", {"I-48"}) if one.stage == "toy/first"]
     assert [one.partition(" of ")[0] for one in said] == ["an average that ends with 62%"] * told

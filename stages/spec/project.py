@@ -8,10 +8,10 @@ from pathlib import Path
 
 from stages.errors import SpecError, SpecErrors, UsageError, UserError
 from stages.spec.files import Files
+from stages.spec.lineages import Lineages
 from stages.spec.loader import LoadedPipeline, LoadedScale, load_pipeline, load_scale
 from stages.spec.loader_data import LoadedData, load_data
 from stages.spec.loader_hardware import load_hardware
-from stages.spec.nodes import Document
 from stages.spec.resolved_pipeline import ResolvedPipeline, resolved
 from stages.spec.scale_names import same, unknown_names, unknown_pipelines
 from stages.spec.scales import Scale
@@ -34,7 +34,7 @@ class Project:
         self._scales: dict[str, LoadedScale] = {}
         self._maps: dict[tuple[str, str], Scale] = {}
         self._machines: dict[str, RawHardware | None] = {}
-        self._above: dict[str, str | None] = {}  # what a pipeline extends: asked for hundreds of times in one check
+        self._lineages = Lineages(self.files)
         self._resolved: dict[tuple[str, str], ResolvedPipeline] = {}
 
     @classmethod
@@ -58,7 +58,11 @@ class Project:
         One whose file cannot be read counts as there, so that it is asked for and its mistake named.
         """
         entries = self.scale(scale).pipelines
-        return entries is None or any(name in entries for name in self._lineage(pipeline)) or self._broken(pipeline)
+        return (
+            entries is None
+            or any(name in entries for name in self._lineages.of(pipeline))
+            or self._lineages.broken(pipeline)
+        )
 
     def scales_of(self, pipeline: str) -> list[str]:
         """The scales that a pipeline is at, of those that can be read."""
@@ -168,30 +172,9 @@ class Project:
                 found.append(self.loaded(name))
         return tuple(found)
 
-    def _own(self, name: str) -> Document:
-        """A pipeline's file as it is written."""
-        return self.files.document(self.files.specs / name / "pipeline.yaml")
-
-    def _broken(self, name: str) -> bool:
-        """Whether a pipeline's file cannot be read at all, which is an error where the pipeline is loaded."""
-        try:
-            self._own(name)
-        except SpecError:
-            return True
-        return False
-
-    @cached_property
-    def _any_broken(self) -> bool:
-        return any(map(self._broken, self.files.pipelines()))
-
-    @cached_property
-    def _takers(self) -> dict[str, list[str]]:
-        """Pipeline -> those that take its entry of a scale, itself first, where they have none of their own."""
-        found: dict[str, list[str]] = {}
-        for name in self.files.pipelines():
-            for above in self._lineage(name):
-                found.setdefault(above, []).append(name)
-        return found
+    def extends(self, name: str) -> str | None:
+        """What a pipeline extends; of a file that cannot be read nothing is known."""
+        return self._lineages.extends(name)
 
     def _readable(self, scale: str) -> bool:
         try:
@@ -199,20 +182,6 @@ class Project:
         except (SpecError, SpecErrors):
             return False
         return True
-
-    def extends(self, name: str) -> str | None:
-        """What a pipeline extends; of a file that cannot be read nothing is known."""
-        if name not in self._above:
-            extends = None if self._broken(name) else self._own(name).value.get("extends")
-            self._above[name] = None if extends is None else str(extends)
-        return self._above[name]
-
-    def _lineage(self, name: str) -> list[str]:
-        """A pipeline and what it extends, up to one that extends none; a loop ends where it closes."""
-        found, known = [name], self.files.pipelines()
-        while (above := self.extends(found[-1])) is not None and above in known and above not in found:
-            found.append(above)
-        return found
 
     def _scale(self, name: str) -> LoadedScale:
         if name not in self._scales:
@@ -241,8 +210,8 @@ class Project:
         if name in loaded.wrong:
             raise loaded.wrong[name]
         shrink = raw.pipelines[name]
-        if shrink is not None and not self._any_broken:  # a broken one may have the names
-            wrong = list(unknown_names(shrink, document, name, {one: self._own(one) for one in self._takers[name]}))
+        if shrink is not None and not self._lineages.any_broken:  # a broken one may have the names
+            wrong = list(unknown_names(shrink, document, name, self._lineages.takers(name)))
             if wrong:
                 raise several(wrong)
         return Scale(shrink, document, name)

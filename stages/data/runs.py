@@ -44,7 +44,8 @@ class RunMeta(BaseModel):
     `heldout` counts the documents that are held out, which lie at the end; `lowest` and `highest` are of their origins.
     `left` are the documents that others have, as `others.Left`; none of them is in the run unless it is only reported.
     `separate` are the conversations whose answers are documents of their own, and the tokens of all documents but the
-    last of each conversation. `unknown` is what the tokenizer has no token for, as `unknown.Found`.
+    last of each conversation. `unknown` is what the tokenizer has no token for, as `unknown.Found`;
+    None where nobody counted it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -61,7 +62,7 @@ class RunMeta(BaseModel):
     bad: list[Bad]
     left: dict[str, list[Count]] = Field(default_factory=dict)
     separate: tuple[Count, Count] = (0, 0)
-    unknown: tuple[Count, Count, Count] = (0, 0, 0)
+    unknown: tuple[Count, Count, Count] | None = None
     shards: list[Shard]
 
 

@@ -179,10 +179,10 @@ def _separate(runs: Sequence[Run]) -> Separate:
 
 def _unknown(runs: Sequence[Run], cut: Sequence[Piece], tokenizer: Source) -> Unknown | None:
     """What the tokenizer has no token for in all that was read."""
-    found = sum((Found(*run.meta.unknown) for run in runs), Found())
+    found = sum((Found(*(run.meta.unknown or ())) for run in runs), Found())
     if not found.tokens:
         return None
-    first = next(run for run in runs if run.meta.unknown[0])
+    first = next(run for run in runs if run.meta.unknown and run.meta.unknown[0])
     file, line = user.place(cut[_piece(first)], found.line)
     return unknown.of(found, tokenizer.open(), sum(run.meta.tokens for run in runs), f"{file}:{line}")
 

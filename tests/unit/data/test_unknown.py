@@ -101,6 +101,16 @@ def test_a_clear_share_is_refused_until_the_spec_says_it_and_nothing_is_encoded_
         run(tmp_path, texts, unknown="8%")
 
 
+def test_what_an_earlier_version_encoded_without_counting_is_encoded_again(tmp_path: Path) -> None:
+    put(tmp_path, of_words())
+    with pytest.raises(UserError, match="1, in 1 documents"):
+        run(tmp_path, [KNOWN, "the dog"])
+    (meta,) = (tmp_path / "results/mini/data").glob(".mine.runs/*/run.json")
+    meta.write_text(json.dumps({key: value for key, value in json.loads(meta.read_text()).items() if key != "unknown"}))
+    with pytest.raises(UserError, match="1, in 1 documents"):
+        run(tmp_path, [KNOWN, "the dog"])
+
+
 def test_what_it_says_moves_no_key(tmp_path: Path) -> None:
     put(tmp_path, of_words())
     assert (

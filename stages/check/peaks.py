@@ -78,7 +78,8 @@ def trained_at(context: Context, stage: Stage, module: str) -> tuple[Fraction, b
 
 def _too_long(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
     part = warm_up(extent) if number == 0 else Fraction(0)
-    if part > LONGEST_WARM_UP:
+    read = max(one.end for one in context.pipeline.extents.values() if one.schedule == extent.schedule)
+    if part > LONGEST_WARM_UP and extent.laid[0].end <= read:  # one that nothing reads to its end is I-03's
         yield (
             "until" if context.loaded.raw.schedules[extent.schedule][0].for_ is None else "for",
             part,

@@ -72,6 +72,13 @@ def test_a_warm_up_that_is_most_of_its_schedule(
     assert list(long_warm_ups(Project.load(tmp_path), "paper")) == said
 
 
+def test_a_warm_up_that_nothing_reads_to_its_end_is_one_fault(tmp_path: Path) -> None:
+    """I-03 names it: billions where millions were meant."""
+    line = edit(shipped.copy(tmp_path), LLAMA, "for: 12.5M}", "for: 12.5B}")
+    told = [one for one in unwaived(run(Project.load(tmp_path), "paper")) if one.stage == "llama31_1m/sft_1m"]
+    assert [(one.id, str(one.where)) for one in told] == [("I-03", f"specs/{LLAMA}:{line}")]
+
+
 def test_a_schedule_that_only_rises_is_meant_to(tmp_path: Path) -> None:
     """A stage that warms up, before one that takes the rate over; two lines of which the second was lost are I-03's."""
     small_project.write(tmp_path)

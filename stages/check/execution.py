@@ -170,7 +170,8 @@ def engine_runs_it(context: Context) -> Iterator[Finding]:
     """I-45. What reads published corpora is not run here anyway: `stages check` says so in a notice."""
     hardware = context.hardware
     for name, stage in context.own:
-        from_ = {init.parent for module, init in stage.init.items() if stage.modules[module].family in LANGUAGE_MODELS}
+        models = {module for module, model in stage.modules.items() if model.family in LANGUAGE_MODELS}
+        from_ = {init.parent for module, init in stage.init.items() if module in models}
         above = (layouts.unturned(stage, parent) for ref, parent in context.parents(stage) if ref in from_)
         for misfit in (*layouts.unsupported(stage), *chain.from_iterable(above)):
             part = [misfit.part] if misfit.part in Parallel.model_fields else []

@@ -14,7 +14,7 @@ import pytest
 from blake3 import blake3
 
 from stages.engines import Inputs, place, results
-from stages.spec import key, project
+from stages.spec import key, resolved_pipeline
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.store import attempts, done, files, fingerprint, finish, manifest, partials, trees
@@ -225,7 +225,7 @@ def optimizer_not_in_key(patch: pytest.MonkeyPatch, folder: Path) -> None:
 
 def parents_not_in_key(patch: pytest.MonkeyPatch, folder: Path) -> None:
     real = key.stage_key
-    patch.setattr(project, "stage_key", lambda stage, parents: real(stage, dict.fromkeys(parents, "0" * 32)))
+    patch.setattr(resolved_pipeline, "stage_key", lambda stage, parents: real(stage, dict.fromkeys(parents, "0" * 32)))
 
 
 PROPERTIES = {"I-21": holds_tier, "I-24": holds_kill, "I-25": holds_keys, "I-26": holds_whole}

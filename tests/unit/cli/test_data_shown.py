@@ -148,11 +148,12 @@ def test_what_a_text_says_does_not_reach_the_terminal_raw(project: Path, capsys:
     assert "\n+ + 0«<eos>»\n" in out
 
 
-def test_file_names_are_as_harmless(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_name_with_a_control_character_is_refused_and_does_not_reach_the_terminal_raw(project: Path) -> None:
     (project / "in").mkdir()
     rows(project / "in" / "\x1b[31m.jsonl", [{"text": f"number {number}"} for number in range(4)])
-    prepared(project, "in")
-    assert r"--- in/\x1b[31m.jsonl:1: document " in said(capsys, 1)
+    with pytest.raises(UserError) as error:
+        prepared(project, "in")
+    assert str(error.value).startswith(r"'in/\x1b[31m.jsonl': a name with a control character")
 
 
 def test_on_a_terminal_what_is_learned_has_a_colour(

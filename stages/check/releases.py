@@ -73,7 +73,7 @@ def _of_other_models(context: Context) -> Iterator[Finding]:
                 "S-12", name, ("init", "weights", module) if train else ("release",),
                 observed=f"{module} of release {release!r}, a {architecture} ({context.data.release_lines[release]})",
                 expected=f"a release of {wanted}", found=architecture,
-                repair="Name the release that is meant, or correct what specs/releases says of it.",
+                repair="Name the release that is meant, or correct the model's `family` or that file's architecture.",
             )  # fmt: skip
             as_named = release in context.loaded.raw.models or len(modules) > 1
             whole = as_named and len(wrong) == len(modules)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from stages.spec.loader import LoadedPipeline
+from stages.spec import points
+from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.loader_data import LoadedData
-from stages.spec.nodes import Tree
 from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.spec.schema import RawExport, RawMerge, RawTrain
 from stages.spec.schema_edges import AT
@@ -22,22 +22,16 @@ def ends(loaded: LoadedPipeline) -> Iterator[str]:
     yield from _hardly_merged(loaded)
 
 
-def parents(written: Tree) -> set[str]:
-    """The stages that an `init.from` names: one, one for each module, or a merge's list."""
-    named = written.values() if isinstance(written, dict) else written if isinstance(written, list) else [written]
-    return {str(one).partition(AT)[0] for one in named if one is not None}
-
-
-def _froms(loaded: LoadedPipeline) -> dict[str, set[str]]:
-    inits = {name: stage.document.value.get("init") or {} for name, stage in loaded.stages.items()}
-    return {name: parents(init.get("from")) for name, init in inits.items()}
+def parents(stage: LoadedStage) -> set[str]:
+    """The stages that one starts from; of a point, its trunk."""
+    return {text.partition(AT)[0] for _, text in points.origins(stage.raw)}
 
 
 def _passed_by(loaded: LoadedPipeline) -> Iterator[str]:
     """Where nothing is exported, so that I-38 is silent: a stage that one of another objective or context passes by."""
     if any(isinstance(stage.raw, RawExport) for stage in loaded.stages.values()):
         return
-    froms = _froms(loaded)
+    froms = {name: parents(stage) for name, stage in loaded.stages.items()}
     named = set().union(*froms.values()) if froms else set()
     trained = [name for name, stage in loaded.stages.items() if isinstance(stage.raw, RawTrain)]
     for number, name in enumerate(trained):

@@ -125,7 +125,7 @@ def _above(loaded: LoadedPipeline, name: str) -> set[str]:
     found: set[str] = set()
     left = [name]
     while left:
-        named = parents((loaded.stages[left.pop()].document.value.get("init") or {}).get("from"))
+        named = parents(loaded.stages[left.pop()])
         new = [one for one in named if one in loaded.stages and one not in found]
         found |= set(new)
         left += new

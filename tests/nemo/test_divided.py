@@ -24,7 +24,7 @@ from tests.unit.evals.conftest import build
 from tests.unit.train import tiny
 
 pytestmark = pytest.mark.slow
-ROUNDING = 2.0**-24  # of fp32: what one rounding of every weight changes, two orders of sums may differ by
+ROUNDING = 2.0**-24  # of fp32: one rounding of every weight changes numbers as much as the roundings of one engine do
 STAGES = {"llama": case.llama(), "tied": case.llama(tied=True), "ouro": case.ouro(), "joint": case.joint()}
 CASES = (
     ("llama", layout(2)),
@@ -46,10 +46,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @lru_cache
 def wanted(name: str, root: Path) -> tuple[dict[str, float], float]:
-    """The torch engine's numbers, and how far one rounding of all weights moves any of them."""
+    """The torch engine's numbers, and how far those of another engine may be: both have roundings of their own, each of
+    the size of one rounding of all weights.
+    """
     found = case.leaves(case.by_torch(STAGES[name], root))
     drawn = [case.leaves(case.by_torch(STAGES[name], root, ROUNDING, seed)) for seed in range(2)]
-    return found, max(apart(one, found) for one in drawn)
+    return found, 2 * max(apart(one, found) for one in drawn)
 
 
 def apart(one: dict[str, float], other: dict[str, float]) -> float:
@@ -59,15 +61,13 @@ def apart(one: dict[str, float], other: dict[str, float]) -> float:
 
 
 @pytest.mark.parametrize(("name", "where"), CASES, ids=lambda one: str(one))
-def test_every_evaluation_is_the_torch_engines_up_to_a_rounding_of_the_weights(
-    name: str, where: Layout, root: Path
-) -> None:
+def test_every_evaluation_is_the_torch_engines_up_to_roundings(name: str, where: Layout, root: Path) -> None:
     """Under the stage's rotary positions and under a parent's; every rank has the same numbers, to the last bit."""
     found = engines.call(where.ranks, case.by_nemo, engines.on_nemo(STAGES[name], where), root)
     assert len({json.dumps(one) for one in found}) == 1
-    known, rounding = wanted(name, root)
-    assert 0 < rounding < 2e-6
-    assert apart(case.leaves(found[0]), known) <= rounding
+    known, allowed = wanted(name, root)
+    assert 0 < allowed < 1e-5  # of fp32 indeed: bf16's are a thousand times larger
+    assert apart(case.leaves(found[0]), known) <= allowed
 
 
 def short_chunks(stage: Stage, root: Path) -> tuple[list[dict[str, Any]], int]:
@@ -90,8 +90,8 @@ def short_chunks(stage: Stage, root: Path) -> tuple[list[dict[str, Any]], int]:
 def test_logits_of_a_row_are_never_whole(root: Path) -> None:
     found, most = engines.call(1, short_chunks, engines.on_nemo(STAGES["llama"]), root)[0]
     assert most == 24 * case.VOCAB < case.CONTEXT * case.VOCAB
-    known, rounding = wanted("llama", root)
-    assert apart(case.leaves(found), known) <= rounding
+    known, allowed = wanted("llama", root)
+    assert apart(case.leaves(found), known) <= allowed
 
 
 def left_as_it_was(stage: Stage, root: Path) -> tuple[bool, set[bool]]:
@@ -145,7 +145,7 @@ def recorded(given: Inputs, name: str = "eval.json") -> Any:
 
 
 def test_a_stage_records_what_the_torch_engine_records(root: Path, tmp_path: Path) -> None:
-    """Before training to a rounding; after it as far as training agrees."""
+    """Before training up to roundings; after it as far as training agrees."""
     from stages.engines import torch_engine
 
     found, given = in_a_stage(STAGES["llama"], root, tmp_path / "nemo"), tiny.inputs(tmp_path / "torch")

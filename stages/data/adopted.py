@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from stages.data import inputs, mmidx, offsets
-from stages.data.file_state import Mapped
+from stages.data.mapped import Mapped
 from stages.data.offsets import DocumentOffsets
 from stages.data.unknown import Unknown
 from stages.errors import UserError
@@ -121,19 +121,16 @@ def problems(folder: Path, adoption: Adoption, deep: bool) -> list[Problem]:
 
 def opened(folder: Path, adoption: Adoption) -> tuple[AdoptedTokens, DocumentOffsets]:
     """The tokens of a prepared corpus, mapped, and its offsets. Raises UserError as `located` does."""
-    order = np.memmap(folder / ORDER, dtype="<i8", mode="r").reshape(-1, 2)
-    mapped = Mapped(folder / ORDER)
+    mapped = Mapped(folder / ORDER, "<i8")
+    order = mapped.array.reshape(-1, 2)
     begins = offsets.of(len(order), mapped.reading(lambda first, last: np.asarray(order[first:last, 1])))
     paths = [path for path, _ in located(folder, adoption)][::2]
     types = [mmidx.DTYPES[one.dtype] for one in adoption.datasets]
-    files = [
-        np.memmap(path, dtype=kind, mode="r") if path.stat().st_size else np.zeros(0, dtype=kind)
-        for path, kind in zip(paths, types, strict=True)
-    ]
-    sizes = np.array([len(file) for file in files], dtype=np.int64)
-    return AdoptedTokens(
-        files, np.cumsum(sizes) - sizes, np.asarray(order[:, 0]), begins, [*map(Mapped, paths), mapped]
-    ), begins
+    files = [Mapped(path, kind) for path, kind in zip(paths, types, strict=True)]
+    arrays = [file.array for file in files]
+    sizes = np.array([len(one) for one in arrays], dtype=np.int64)
+    firsts = np.cumsum(sizes) - sizes
+    return AdoptedTokens(arrays, firsts, np.asarray(order[:, 0]), begins, [*files, mapped]), begins
 
 
 def _project(folder: Path) -> Path:

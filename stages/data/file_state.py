@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple, TypeVar
-
-from stages.errors import UserError
-
-T = TypeVar("T")
+from typing import NamedTuple
 
 
 class FileState(NamedTuple):
@@ -37,38 +32,6 @@ class OpenFiles:
     def modified(self) -> list[Path]:
         """Those that have been written to since."""
         return [path for path, before in self._before.items() if _modified(path, before)]
-
-
-class Mapped:
-    """A file that is mapped into memory and read again and again.
-
-    Reading a map beyond the end of its file ends the process (SIGBUS), so the size is compared before each read.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Raises OSError."""
-        self._path, self._before = os.fspath(path), of(path)
-
-    def refuse_cut(self) -> None:
-        """Raise UserError where it is shorter than it was. One that is gone, or replaced, is still mapped."""
-        try:
-            now = os.stat(self._path)  # of a text, not a Path, which takes twice as long: every sample asks
-        except OSError:
-            return
-        if now.st_size < self._before.size and now.st_ino == self._before.inode:
-            raise UserError(
-                f"{self._path}: was cut while it was read: {now.st_size:,} of {self._before.size:,} bytes are left. "
-                "Put back what was there; the next run compares digests and goes on from the last checkpoint."
-            )
-
-    def reading(self, read: Callable[[int, int], T]) -> Callable[[int, int], T]:
-        """`read`, which reads of the map, with `refuse_cut` before it."""
-
-        def checked(first: int, last: int) -> T:
-            self.refuse_cut()
-            return read(first, last)
-
-        return checked
 
 
 def _modified(path: Path, before: FileState) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from stages.data.file_state import Mapped
+from stages.data.mapped import Mapped
 from stages.data.offsets import DocumentOffsets, of
 from stages.errors import UserError
 
@@ -48,8 +48,13 @@ class Header:
 class Indexed:
     """A memory-mapped token file. `offsets` has one entry more than there are documents; unit: tokens."""
 
-    tokens: npt.NDArray[np.integer]
+    data: Mapped
     offsets: DocumentOffsets
+
+    @property
+    def tokens(self) -> npt.NDArray[np.integer]:
+        """All token ids, mapped."""
+        return self.data.array
 
     @property
     def documents(self) -> int:
@@ -97,14 +102,14 @@ def read(prefix: Path) -> Indexed:
     except OSError as error:
         raise UserError(f"{error.filename}: {error.strerror}; `stages data NAME` prepares a corpus again") from None
     found = header(raw, length, str(index_path))
-    column = np.memmap(index_path, dtype=np.uint8, mode="r")[HEADER.size :]
+    index = Mapped(index_path, np.uint8)
+    column = index.array[HEADER.size :]
     lengths, firsts = column[: 4 * found.sequences].view("<i4"), column[12 * found.sequences :].view("<i8")
-    read_lengths = Mapped(index_path).reading(lambda first, last: np.asarray(lengths[first:last], dtype=np.int64))
+    read_lengths = index.reading(lambda first, last: np.asarray(lengths[first:last], dtype=np.int64))
     offsets = of(found.sequences, read_lengths)
     if size != int(offsets[-1]) * found.dtype.itemsize:
         raise UserError(f"{data_path}: {size} bytes, the index asks for {int(offsets[-1]) * found.dtype.itemsize}")
-    tokens = np.memmap(data_path, dtype=found.dtype, mode="r") if size else np.zeros(0, dtype=found.dtype)
-    return Indexed(tokens, offsets if _one_each(firsts, found) else offsets[np.asarray(firsts)])
+    return Indexed(Mapped(data_path, found.dtype), offsets if _one_each(firsts, found) else offsets[np.asarray(firsts)])
 
 
 def _one_each(firsts: npt.NDArray[np.int64], found: Header) -> bool:

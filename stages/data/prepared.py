@@ -27,6 +27,7 @@ from stages.data import adopted, file_state, mmidx
 from stages.data.adopted import AdoptedTokens
 from stages.data.corpus_manifest import DataManifest, read_manifest
 from stages.data.folders import preparing
+from stages.data.mapped import Mapped
 from stages.data.roles import Roles
 from stages.data.tokenizer_use import roles_of_corpus
 from stages.errors import UserError
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 MASK = "mask.bin"
 TOKENS, PIXELS = "tokens.bin", "images.bin"
-MAPPED = (TOKENS, MASK, PIXELS)
 
 
 def write_folder(out: Path, contents: Mapping[str, Data], make: Callable[[list[Shard]], DataManifest]) -> DataManifest:
@@ -155,22 +155,23 @@ class Corpus:
         if problems:
             listed = "; ".join(map(str, problems))
             raise UserError(f"corpus {self.name} is damaged: {listed}. `{preparing(folder)}` rebuilds it.")
+        self._mapped = dict[str, Mapped]()
         self._tokens: NDArray[np.integer] | AdoptedTokens
         if self.manifest.adopted is not None:
             self._tokens, self.offsets = adopted.opened(folder, self.manifest.adopted)
         else:
             indexed = mmidx.read(folder / "tokens")
             self._tokens, self.offsets = indexed.tokens, indexed.offsets
+            self._mapped[TOKENS] = indexed.data
         kind = self.manifest.kind
         self._supervised: NDArray[np.uint8] | None = None
         self.pictures: NDArray[np.int64] | None = None
         if any(shard.file == MASK for shard in self.manifest.shards):
-            self._supervised = np.memmap(folder / MASK, dtype=np.uint8, mode="r")
-        self._mapped = {
-            one.file: file_state.Mapped(folder / one.file) for one in self.manifest.shards if one.file in MAPPED
-        }
+            self._mapped[MASK] = Mapped(folder / MASK, np.uint8)
+            self._supervised = self._mapped[MASK].array
         if kind in ("multimodal", "pairs"):
-            self._pixels = np.memmap(folder / "images.bin", dtype=np.uint8, mode="r")
+            self._mapped[PIXELS] = Mapped(folder / PIXELS, np.uint8)
+            self._pixels = self._mapped[PIXELS].array
             self.pictures = np.load(folder / "images.idx", allow_pickle=False)
             self._first_picture = np.searchsorted(self.pictures[:, 0], np.arange(len(self.offsets)))
 

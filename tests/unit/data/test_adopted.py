@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stages.data import as_declared, buckets, megatron, mmidx
 from stages.data.adopted import AdoptedTokens
-from stages.data.file_state import Mapped
+from stages.data.mapped import Mapped
 from stages.data.prepared import Corpus
 from stages.errors import UserError
 from stages.spec.resolved_phases import Source
@@ -147,7 +147,7 @@ def test_a_place_of_the_corpus_is_a_token_of_the_document_that_lies_there(
     lengths = np.array([len(one) for one in documents])
     starts = (np.cumsum(lengths) - lengths)[order]
     offsets = np.concatenate([[0], np.cumsum(lengths[order])])
-    mapped = [Mapped(Path(__file__))] * 3
+    mapped = [Mapped(Path(__file__), np.uint8)] * 3
     view = AdoptedTokens(files, np.array([0, len(files[0])]), starts, offsets, mapped)
     wanted = np.concatenate([documents[number] for number in order])
     places = draw.draw(st.lists(st.integers(0, len(wanted) - 1), min_size=1))

@@ -1,0 +1,42 @@
+"""A file that is mapped into memory. Reading a map beyond the end of its file ends the process (SIGBUS)."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.errors import UserError
+
+T = TypeVar("T")
+
+
+class Mapped:
+    """`array` is the whole file, [n] of `dtype`. The file's size is compared before each read."""
+
+    def __init__(self, path: Path, dtype: npt.DTypeLike) -> None:
+        """Raises OSError."""
+        empty = path.stat().st_size == 0  # which cannot be mapped
+        self.array: npt.NDArray[Any] = np.zeros(0, dtype) if empty else np.memmap(path, dtype, mode="r")
+        self._path, self._map = path, self.array.base
+
+    def refuse_cut(self) -> None:
+        """Raise UserError where the file is shorter than it was. One that is gone, or replaced, is still mapped."""
+        if isinstance(self._map, mmap.mmap) and (left := self._map.size()) < len(self._map):
+            raise UserError(
+                f"{self._path}: was cut while it was read: {left:,} of {len(self._map):,} bytes are left. "
+                "Put back what was there; the next run compares digests and goes on from the last checkpoint."
+            )
+
+    def reading(self, read: Callable[[int, int], T]) -> Callable[[int, int], T]:
+        """`read`, which reads of the map, with `refuse_cut` before it."""
+
+        def checked(first: int, last: int) -> T:
+            self.refuse_cut()
+            return read(first, last)
+
+        return checked

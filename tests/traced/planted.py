@@ -12,7 +12,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from stages.models import attention, common
-from stages.models.ops import head, head_chunk
+from stages.models.ops import head_chunk, head_pieces
 from stages.train import optimizer
 from stages.train.objectives import base, causal
 from tests.traced import steps
@@ -74,7 +74,7 @@ DEFECTS = {
     "a tensor without a device": Defect(common, "for_products", _without_a_device, r"two (different )?devices"),
     "a sum without an order": Defect(common, "for_products", _summed_up, "cumsum has no deterministic form"),
     "a scatter that waits": Defect(
-        head, "subtract_entries", _scattered, "scatter_add_ of 2 dimensions", "z-loss and average", 3
+        head_pieces, "subtract_entries", _scattered, "scatter_add_ of 2 dimensions", "z-loss and average", 3
     ),
     "memory that is not pinned": Defect(base, "to_device", _at_once, "not from pinned memory"),
     "values at any address": Defect(attention, "aligned", lambda x: x, "FlashAttention reads 16 bytes", "moe"),

@@ -105,16 +105,11 @@ def test_a_signal_that_comes_again_while_a_stopped_run_ends_does_not_change_its_
         raise StoppedError("stopped after step 2")
 
     monkeypatch.setattr(cli, "app", stopped)
-    before = {number: signal.getsignal(number) for number in ASKING}
-    try:
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        for number in ASKING:
-            assert signal.getsignal(number) is signal.SIG_IGN  # else the signal would end pytest
-            signal.raise_signal(number)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    for number in ASKING:
+        assert signal.getsignal(number) is signal.SIG_IGN  # else the signal would end pytest
+        signal.raise_signal(number)
     assert ended.value.code == 75
     assert capsys.readouterr().err == "stages: stopped after step 2\n"
 

@@ -88,7 +88,7 @@ def of_machine(error: BaseException) -> UserError | None:
 
 
 def _is_loaders(error: BaseException) -> bool:
-    """Whether a library found no room for its code and data, as below `ulimit -v`: the C library's words for it."""
+    """Whether a library found no memory for its code and data, as below `ulimit -v`: the C library's words for it."""
     return isinstance(error, ImportError) and "failed to map segment from shared object" in str(error)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
+from stages.spec import points
 from stages.spec.loader import LoadedPipeline
 from stages.spec.schema import RawKeep, RawTrain, RawUpcycle
 from stages.spec.schema_edges import AT
@@ -48,7 +49,6 @@ def _trained(loaded: LoadedPipeline, name: str) -> RawTrain | None:
     """The stage that a parent's clock is of; none for a point in it, which ends in another phase."""
     stage = loaded.stages.get(name)
     while stage is not None and isinstance(stage.raw, (RawKeep, RawUpcycle)):
-        from_ = stage.raw.init.from_
-        parent = from_ if isinstance(from_, str) else next(iter(from_.values()), "")
+        parent = next((text for _, text in points.origins(stage.raw)), "")
         stage = loaded.stages.get(parent.partition(AT)[0]) if AT not in parent else None
     return stage.raw if stage is not None and isinstance(stage.raw, RawTrain) else None

@@ -79,11 +79,11 @@ def differing(loaded: LoadedPipeline) -> Iterator[str]:
     """A notice for each stage that differs from one of its box in a value for which no source gives one figure."""
     for names, values in _siblings(loaded):
         first, *others = names
+        cited = {name: _citations(loaded.stages[name]) for name in names}
         for name in others:
             apart = [
                 path for path in _differing({one: values[one] for one in (first, name)})
-                if _cited(loaded, first, path) != _cited(loaded, name, path)
-                or not PLACE.search(_cited(loaded, name, path))
+                if cited[first].get(path) != cited[name].get(path) or not PLACE.search(cited[name].get(path, ""))
             ]  # fmt: skip
             if apart:
                 stage = loaded.stages[name]
@@ -95,10 +95,6 @@ def differing(loaded: LoadedPipeline) -> Iterator[str]:
                     f"{stage.document.where(apart[0])}: {name} is of the same box as {first}, {stage.raw.box!r}, and "
                     f"differs in {'; '.join(pairs[:LISTED])}{'; and more' if len(pairs) > LISTED else ''}."
                 )
-
-
-def _cited(loaded: LoadedPipeline, name: str, path: Path) -> str:
-    return _citations(loaded.stages[name]).get(path, "")
 
 
 def _siblings(loaded: LoadedPipeline) -> Iterator[tuple[list[str], dict[str, Values]]]:

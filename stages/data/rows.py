@@ -37,7 +37,7 @@ def _found(stage: Stage, phase: Phase, root: Path, data_root: Path) -> Iterator[
 
 
 def _last_step(where: str, phase: Phase, data: PhaseData) -> Iterator[str]:
-    """A last step that is a part of one row, in which no conversation has room."""
+    """A last step that is a part of one row, which no conversation fits."""
     _, last = ledger.stretches(phase)
     if last is None or last.sequences > 1 or not last.tail:
         return

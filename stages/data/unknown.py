@@ -1,6 +1,6 @@
 """How much of a corpus its tokenizer has no token for: counted where it is encoded, and refused where it is too much.
 
-What became the unknown token cannot be told from anything else that did, so a model learns nothing of the text there.
+Everything that became the unknown token is the same token, so a model learns nothing of the text there.
 """
 
 from __future__ import annotations

@@ -71,20 +71,17 @@ def not_trained(stage: Stage, inputs: Inputs, modules: nn.ModuleDict, loops: int
 
     Raises NonFiniteError.
     """
-    before = _handed_on(stage, inputs)
-    if stage.evaluation.on is not None:
-        after = evals.run(evals.Whole(stage, modules), stage, Heldout(inputs.data_root), phases=stage.evaluated_on)
-        results.check_evaluations(stage, after, "as it came in", None)
-        return {"before": before, "after": after}
-    phases = stage_record.evaluated_on(inputs.layout, stage)
-    if loops is not None:
-        phases = tuple(
-            phase.model_copy(update={"loops": phase.loops and phase.loops.model_copy(update={"count": loops})})
-            for phase in phases
-        )
+    phases, when = stage.evaluated_on, "as it came in"
+    if stage.evaluation.on is None:
+        phases, when = stage_record.evaluated_on(inputs.layout, stage), "as handed on"
+        if loops is not None:
+            phases = tuple(
+                phase.model_copy(update={"loops": phase.loops and phase.loops.model_copy(update={"count": loops})})
+                for phase in phases
+            )
     after = evals.run(evals.Whole(stage, modules), stage, Heldout(inputs.data_root), phases=phases)
-    results.check_evaluations(stage, after, "as handed on", None)
-    return {"before": before, "after": after}
+    results.check_evaluations(stage, after, when, None)
+    return {"before": _handed_on(stage, inputs), "after": after}
 
 
 def _handed_on(stage: Stage, inputs: Inputs) -> Numbers:

@@ -69,14 +69,13 @@ class Divided:
             starts.append(starts[-1] + len(one))
         width = self._matrix_rows()
         table = torch.zeros(starts[-1], width * self._groups.tp.size(), device=self._ranks.device)
-        local = self._local(length)
         words = slice(width * self._groups.tp.rank(), width * (self._groups.tp.rank() + 1))
 
         def here(part: range) -> list[tuple[int, int, int]]:
             """Line of the table, row of the micro-batch and place on this rank of each position that it has."""
             return [
-                (starts[row] + number, row - part.start, local[place])
-                for row in part for number, place in enumerate(places[row]) if place in local
+                (starts[row] + number, row - part.start, local)
+                for row in part for number, local in self._local(places[row], length)
             ]  # fmt: skip
 
         for part, found in self._passes(rows, phase, length, lambda _, part: self._logits(here(part))):
@@ -145,9 +144,14 @@ class Divided:
     def _parts(self, length: int) -> tuple[range, range]:
         return own_chunks(length, self._share.context, self._share.contexts)
 
-    def _local(self, length: int) -> dict[int, int]:
-        """Where this rank has each of its positions of a row."""
-        return {place: number for number, place in enumerate(p for part in self._parts(length) for p in part)}
+    def _local(self, places: range, length: int) -> Iterator[tuple[int, int]]:
+        """Of these positions of a row, the numbers of those that this rank has, and where it has them."""
+        first, second = self._parts(length)
+        for number, place in enumerate(places):
+            if place in first:
+                yield number, first.index(place)
+            elif place in second:
+                yield number, len(first) + second.index(place)
 
     def _matrix_rows(self) -> int:
         """Words of a tensor parallel rank."""

@@ -1,4 +1,4 @@
-"""What changes on the way and is told, and refuses nothing: a batch where the clock goes on, a precision."""
+"""Notices, which refuse nothing: a batch that changes where the clock goes on, a scale with two precisions."""
 
 from __future__ import annotations
 

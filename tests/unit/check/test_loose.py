@@ -1,4 +1,4 @@
-"""Loose ends that may be meant are told, and refuse nothing."""
+"""Loose ends that may be meant are notices, and refuse nothing."""
 
 from __future__ import annotations
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from stages.commands import evaluate_by_ranks
 from stages.commands import outside as measured
-from stages.commands.finished import finished
+from stages.commands.finished import among, finished
 from stages.commands.open import open_project, pick
 from stages.errors import UsageError, UserError
 from stages.export import harness
@@ -25,13 +26,17 @@ def evaluate(ref: str, scale: str, tasks: Sequence[str], as_json: bool) -> None:
     """Print what was found. `tasks` are names, or several with commas between them."""
     named = split(tasks)
     refuse_unknown(named)
-    result, _ = finished(ref, scale)
+    result, stages = among(ref, scale)
     from stages.export import evaluation  # loads torch: what is mistyped was answered by now
 
     read = evaluation.phases(result)
     evaluation.refuse(result, named, read)
     refuse_damaged_corpora(result.layout, result.stage.model_copy(update={"phases": read}))
-    show(evaluation.evaluate(result, named), as_json)
+    computed = evaluate_by_ranks.computed(result, stages, read, named)
+    if computed is None:
+        show(evaluation.evaluate(result, named), as_json)
+    else:
+        show(evaluate_by_ranks.evaluate(result, computed), as_json)
 
 
 def evaluate_outside(
@@ -88,7 +93,7 @@ def refuse_unknown(named: Sequence[str]) -> None:
             raise UsageError(f"--tasks: found {name!r}; allowed: {', '.join(EVALUATIONS)}. {meant(name, EVALUATIONS)}")
 
 
-def show(found: dict[str, Any], as_json: bool) -> None:
+def show(found: Mapping[str, Any], as_json: bool) -> None:
     """Numbers as JSON, or a line each."""
     if as_json:
         print(json.dumps(found, indent=2, sort_keys=True, allow_nan=False))

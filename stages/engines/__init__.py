@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 from stages.cluster import slurm
 from stages.contract.engines import refusal
@@ -77,3 +77,16 @@ def evaluate(stage: Stage, inputs: Inputs) -> None:
     from stages.engines.evaluation import again
 
     again(stage, inputs)
+
+
+def found(stage: Stage, inputs: Inputs) -> Mapping[str, Any]:
+    """What the stage's evaluation names, of the finished result of what the NeMo engine trained, by as many ranks as a
+    run has; nothing is changed. Raises as `run`.
+    """
+    if local.inside():
+        from stages.engines.nemo import engine
+
+        return engine.found(stage, inputs)
+    from stages.engines import launch
+
+    return launch.found(stage, inputs)

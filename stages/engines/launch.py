@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from stages.cluster import site, slurm
 from stages.cluster.nemo import Nemo
@@ -17,7 +18,7 @@ from stages.engines.local import Exit
 from stages.engines.nodes import CRASHED, Ended, Step
 from stages.errors import UserError
 from stages.spec.resolved import Stage
-from stages.store import files
+from stages.store import files, json_file
 from stages.store.layout import Layout
 from stages.store.lease import HeldError
 from stages.store.manifest import Parent
@@ -25,7 +26,8 @@ from stages.train.stopping import ASKING, StoppedError
 
 ASKED = {-number for number in ASKING}  # exit codes of ranks that were asked to stop before they could hear it
 HELD = 69  # EX_UNAVAILABLE: another run has the stage's lease
-AGAIN = "--again"  # a rank's second argument: the finished result is to be evaluated
+AGAIN = "--again"  # a rank's second argument: the finished result is to be evaluated, and its files revised
+FOUND = "--found"  # or it is to be evaluated as the job says, and nothing of it changed; the third is a file for that
 
 
 def start(stage: Stage, inputs: Inputs, again: bool = False) -> None:
@@ -34,13 +36,31 @@ def start(stage: Stage, inputs: Inputs, again: bool = False) -> None:
 
     Raises what `launch` raises, SlurmError, and UserError where the ranks cannot be spread evenly over the nodes.
     """
+    _start(stage, inputs, [AGAIN] if again else [])
+
+
+def found(stage: Stage, inputs: Inputs) -> dict[str, Any]:
+    """What the stage's ranks find of its finished result, which stays as it is. Raises as `start`."""
+    path = _described(inputs).with_suffix(".found.json").resolve()
+    try:
+        _start(stage, inputs, [FOUND, str(path)])
+        return dict(json_file.read(path))
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _described(inputs: Inputs) -> Path:
+    """A file for what ranks must know, where all nodes see it."""
+    job = slurm.allocation()
+    return inputs.layout.run(inputs.key) / f"ranks-{job.job if job else os.getpid()}.json"
+
+
+def _start(stage: Stage, inputs: Inputs, words: Sequence[str]) -> None:
     job, ref, execution = slurm.allocation(), f"{stage.pipeline}/{stage.name}", stage.execution
-    described = (
-        inputs.layout.run(inputs.key) / f"ranks-{job.job if job else os.getpid()}.json"
-    )  # where all nodes see it
+    described = _described(inputs)
     under = site.load(inputs.layout.root).nemo if execution.engine == "nemo" else Nemo()
     python = interpreter.command(stage, under, job is not None)
-    command = [*python, "-m", "stages.engines.rank", str(described.resolve()), *([AGAIN] if again else [])]
+    command = [*python, "-m", "stages.engines.rank", str(described.resolve()), *words]
     files.write_atomic(described, write_job(stage, inputs).encode())
     try:
         if job is None:

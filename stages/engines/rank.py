@@ -1,25 +1,29 @@
-"""One rank of a stage: `python -m stages.engines.rank JOB [--again]`, started by `stages.engines.launch` or `.node`."""
+"""One rank of a stage: `python -m stages.engines.rank JOB [--again | --found FILE]`, started by `stages.engines.launch`
+or `.node`.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from stages import engines
-from stages.engines import local
-from stages.engines.launch import AGAIN, HELD, read_job
+from stages.engines import launch, local
+from stages.engines.launch import HELD, read_job
 from stages.engines.nodes import CRASHED
 from stages.errors import for_user
+from stages.store import json_file
 from stages.store.lease import HeldError
 
 
 def main(job: str, *words: str) -> int:
-    """Run the stage as the job says, or evaluate its result again, and return the exit code."""
+    """Run the stage as the job says, or evaluate its result, and return the exit code."""
     local.end_with_launcher()
     try:
-        (engines.evaluate if AGAIN in words else engines.run)(*read_job(Path(job).read_text(encoding="utf-8")))
+        _do(job, words)
     except Exception as error:
         if (said := for_user(error)) is None:
             traceback.print_exc()  # a defect, or the echo of another rank's end: the launcher tells them apart
@@ -27,6 +31,21 @@ def main(job: str, *words: str) -> int:
         print(said, file=sys.stderr)
         return HELD if isinstance(said, HeldError) else said.exit_code
     return 0
+
+
+def _do(job: str, words: Sequence[str]) -> None:
+    stage, inputs = read_job(Path(job).read_text(encoding="utf-8"))
+    match words:
+        case [launch.FOUND, path]:
+            numbers = engines.found(stage, inputs)
+            if os.environ["RANK"] == "0":  # all have the same
+                json_file.write(Path(path), numbers)
+        case [launch.AGAIN]:
+            engines.evaluate(stage, inputs)
+        case []:
+            engines.run(stage, inputs)
+        case _:
+            raise ValueError(f"asked for {' '.join(words)}")
 
 
 def end(code: int) -> None:

@@ -272,15 +272,30 @@ def _again(stage: Stage, given: Inputs, root: Path) -> None:
     engine.evaluate(stage, given)
 
 
+def _found(stage: Stage, given: Inputs, root: Path) -> Any:
+    """As `stages evaluate` asks, where nothing is left of what the stage was made from."""
+    from stages.engines import received
+    from stages.engines.nemo import engine
+
+    def refused(*_: Any) -> Any:
+        raise AssertionError("read what the stage was made from")
+
+    received.receive = refused  # type: ignore[assignment]
+    engine.Heldout = lambda _: Heldout(root)  # type: ignore[misc, assignment]
+    return engine.found(stage, given)
+
+
 def test_a_finished_result_is_evaluated_again_by_its_ranks(root: Path, tmp_path: Path) -> None:
-    """What is asked for later is what it would have been at once, before training and after it."""
+    """What is asked for later is what it would have been at once, before training and after it, to the last bit."""
     stage = STAGES["llama"]
     asked = stage.evaluation
     fewer = stage.model_copy(update={"evaluation": asked.model_copy(update={"names": ("position_loss", "answers")})})
     found, at_once = in_a_stage(fewer, root, tmp_path / "later"), in_a_stage(stage, root, tmp_path / "at once")
     assert recorded(found) != recorded(at_once)
     weights = engines.left(found).weights
-    engines.call(2, _again, engines.on_nemo(stage, layout(2, pp=2)), found, root)
+    ranked = engines.on_nemo(stage, layout(2, pp=2))
+    engines.call(2, _again, ranked, found, root)
     assert recorded(found) == recorded(at_once)
+    assert engines.call(2, _found, ranked, found, root) == [recorded(at_once)["after"]] * 2
     assert recorded(found, "evaluation.json") == recorded(at_once, "evaluation.json")
     assert all(torch.equal(one, weights[name]) for name, one in engines.left(found).weights.items())

@@ -62,6 +62,22 @@ def evaluate(stage: Stage, inputs: Inputs) -> None:
         evaluation.again(stage, inputs, both, ranks)
 
 
+def found(stage: Stage, inputs: Inputs) -> evaluation.Numbers:
+    """What the evaluation names, of a finished result, as eval.json has it under "after"; every rank has it.
+
+    Raises UserError, and NonFiniteError.
+    """
+    _import(stage)
+    from stages.engines.nemo import groups
+    from stages.engines.nemo.trainer import NemoTrainer
+
+    with deterministic(stage.execution), denormals_flushed(), groups.met(stage, place.of(stage)) as ranks:
+        model = NemoTrainer(stage, inputs, ranks, finished=True).evaluated()
+        numbers = evals.run(model, stage, Heldout(inputs.data_root))
+        results.check_evaluations(stage, numbers, "as it is", None)
+        return numbers
+
+
 def _import(stage: Stage) -> None:
     """Megatron, prepared for the stage's device. Raises UserError where it is not installed in this interpreter."""
     variables.set_all(stage)

@@ -40,19 +40,26 @@ from stages.train.slots import trained_slots
 class NemoTrainer:
     """A `Trainer`. Megatron's model is built at once, since the stage is evaluated in it as received."""
 
-    def __init__(self, stage: Stage, inputs: Inputs, ranks: Ranks) -> None:
-        """Raises UserError where a parent or a released model is not what the stage needs."""
+    def __init__(self, stage: Stage, inputs: Inputs, ranks: Ranks, finished: bool = False) -> None:
+        """With the weights that the stage receives, or with those of its `finished` result.
+
+        Raises UserError where a parent or a released model is not what the stage needs.
+        """
         self._stage, self._inputs, self._ranks = stage, inputs, ranks
         self._rules = names.rules(stage)
         self._received: nn.ModuleDict | None = None
-        if ranks.first or any(init.weights != "inherit" or init.extend for init in stage.init.values()):
+        whole = ranks.first or any(init.weights != "inherit" or init.extend for init in stage.init.values())
+        if whole and not finished:
             self._received = received.receive(stage, inputs, CPU, ranks)
         meta = build.build(stage, "meta")
         self._weights = dict(meta.state_dict())
         self._state = _state(stage, meta)
         self._chunks = provider.build(stage, provider.configured(stage))
         self._moved = Mover(stage, self._chunks)
-        handover.load_weights(self._moved.owned, self._weights, self._source())
+        if finished:
+            self.take_result()
+        else:
+            handover.load_weights(self._moved.owned, self._weights, self._source())
         self._received = None
 
     def evaluated(self) -> Divided:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from stages.store import files, json_file
 from stages.store.layout import Layout
 from stages.store.lease import HeldError
 from stages.store.manifest import Parent
-from stages.train.stopping import ASKING, StoppedError
+from stages.train.stopping import ASKING, PortTakenError, StoppedError
 
 ASKED = {-number for number in ASKING}  # exit codes of ranks that were asked to stop before they could hear it
+STARTS = 3  # of ranks whose port another program took
 HELD = 69  # EX_UNAVAILABLE: another run has the stage's lease
 AGAIN = "--again"  # a rank's second argument: the finished result is to be evaluated, and its files revised
 FOUND = "--found"  # or it is to be evaluated as the job says, and nothing of it changed; the third is a file for that
@@ -82,9 +84,12 @@ def launch(command: Sequence[str], ranks: int, title: str, environment: Mapping[
     Raises StoppedError where they stopped because they were asked to, HeldError where another run has the lease, and
     UserError where a rank failed: it names the rank that failed first by itself, not those that only lost it.
     """
-    with local.free_port() as port:
-        met = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}
-        ended, asked = local.run(command, range(ranks), {**(environment or {}), **met})
+    for left in reversed(range(STARTS)):
+        with local.free_port() as port:
+            met = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}
+            ended, asked = local.run(command, range(ranks), {**(environment or {}), **met})
+        if asked or not _start_again(ended, title, left):
+            break
     judge(ended, ranks, title, asked)
 
 
@@ -103,10 +108,21 @@ def launch_on(
             f"{title}: {ranks} ranks on {len(used)} nodes of job {job.job}; allowed: as many on each. Change "
             "`execution: {ranks, nodes}` in the stage's spec or in specs/scales."
         )
-    ended = nodes.run(command, ranks, used, threads, job, slurm.turn(job.job), step or Step())
+    for left in reversed(range(STARTS)):
+        ended = nodes.run(command, ranks, used, threads, job, slurm.turn(job.job), step or Step())
+        if ended.asked or not _start_again(ended.exits, title, left):
+            break
     if not ended.asked and len(ended.exits) < ranks and {end.code for end in ended.exits} <= {0, CRASHED, *ASKED}:
         raise _lost(ended, used, ranks, title)
     judge(ended.exits, ranks, title, ended.asked)
+
+
+def _start_again(ended: Sequence[Exit], title: str, left: int) -> bool:
+    """Whether the first rank's port was taken and there are starts `left`; says so."""
+    words = next((end.words for end in ended if end.code == PortTakenError.exit_code), "")
+    if words and left:
+        local.say(f"{title}: {words} The ranks are started again, with another port.", sys.stderr)
+    return bool(words and left)
 
 
 def judge(ended: Sequence[Exit], ranks: int, title: str, asked: bool) -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from stages.printable import printable
-from stages.train.stopping import on_request
+from stages.train.stopping import PortTakenError, on_request
 
 LAUNCHED = "STAGES_LAUNCHED"  # environment variable: the standard input is open for as long as the launcher lives
 BLINK = 1.0  # seconds between two looks up: a signal that another thread got is handled then
@@ -103,6 +103,7 @@ def wait(
 ) -> list[Exit]:
     """Exits as they come, until there are `count` or a None, or none for GRACE after one that failed.
 
+    One that found its port taken is the last: the other ranks wait for a meeting that there will not be.
     With a `limit` in seconds, also until there was none for so long.
     """
     ended: list[Exit] = []
@@ -120,6 +121,8 @@ def wait(
         tell(end)
         ended.append(end)
         last = time.monotonic()
+        if end.code == PortTakenError.exit_code:
+            break
     return ended
 
 
@@ -140,8 +143,9 @@ def passing_on(stop: Callable[[], None]) -> Iterator[list[bool]]:
 def free_port() -> Iterator[int]:
     """A port of this machine for the first rank to listen on, which takes a while to come to it.
 
-    Within the block the kernel gives it to nobody who asks for any port. Only Linux lets a second socket listen on a
-    port that is bound like this; elsewhere it is free at the beginning.
+    Within the block the kernel gives it to nobody who asks for any port. Who asks for this very number may get it
+    before the first rank does (PortTakenError). Only Linux lets a second socket listen on a port that is bound like
+    this; elsewhere it is free at the beginning.
     """
     with socket.socket() as place:
         place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

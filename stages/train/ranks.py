@@ -24,7 +24,7 @@ from stages.train import exchange
 from stages.train.exchange import gathered
 from stages.train.reduce import Gradients, block
 from stages.train.shards import Borders
-from stages.train.stopping import LostRankError, StoppedError
+from stages.train.stopping import LostRankError, PortTakenError, StoppedError
 
 # A rank that dies closes its connections, which the others notice at once. This only has to outlast the longest thing
 # that one rank does while the others wait: the torch engine's evaluations.
@@ -191,7 +191,7 @@ ALONE = Ranks(0, 1)
 def joined(size: int, device: torch.device = CPU, backend: Backend = GLOO) -> Iterator[Ranks]:
     """Meet the other ranks, as `torchrun` and this engine's launcher describe them in the environment.
 
-    `device` is this rank's. Raises UserError where their number is not `size`.
+    `device` is this rank's. Raises UserError where their number is not `size`, and PortTakenError.
     """
     if size == 1:
         yield Ranks(0, 1, device)
@@ -199,7 +199,7 @@ def joined(size: int, device: torch.device = CPU, backend: Backend = GLOO) -> It
     rank, found = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if found != size:
         raise UserError(f"{found} ranks were started, the stage asks for {size} (execution: ranks): make them equal.")
-    dist.init_process_group(backend, timeout=PATIENCE)
+    _meet(backend)
     agreed = False
     try:
         yield Ranks(rank, size, device, backend)
@@ -210,3 +210,14 @@ def joined(size: int, device: torch.device = CPU, backend: Backend = GLOO) -> It
     finally:
         if agreed or backend == GLOO:  # after an error of this rank alone, NCCL may wait for ranks that wait for it
             dist.destroy_process_group()
+
+
+def _meet(backend: Backend) -> None:
+    try:
+        dist.init_process_group(backend, timeout=PATIENCE)
+    except dist.DistNetworkError as error:
+        if "EADDRINUSE" not in str(error):
+            raise
+        raise PortTakenError(
+            f"port {os.environ['MASTER_PORT']}, where ranks were to meet, is in use by another program."
+        ) from error

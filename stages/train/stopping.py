@@ -40,6 +40,13 @@ class LostRankError(UserError):
     exit_code = 70
 
 
+class PortTakenError(UserError):
+    """The first rank found another program on the port where ranks were to meet. Its exit code (sysexits' EX_CANTCREAT)
+    tells the launcher to start the ranks again, with another port."""
+
+    exit_code = 73
+
+
 def listened_to() -> list[signal.Signals]:
     """Those of ASKING that are not ignored here, and that nothing but Python handles; SIGTERM in any case."""
     kept = (signal.SIG_IGN, None)

@@ -22,6 +22,7 @@ from stages.spec.key import phase_keys
 from stages.spec.resolved import Stage
 from stages.store import manifest
 from stages.store.layout import Layout
+from tests import meeting
 from tests.faults import cases
 from tests.faults.cases import RELEASE, RELEASES, SCALE, Case
 from tests.unit.data.small import Small
@@ -30,9 +31,10 @@ from tests.unit.data.small import Small
 def main(root: str, small: str, *names: str) -> None:
     """Run each case in a folder of its own name below ROOT."""
     corpora = Small(Path(small), Path(small) / "data")
-    port, ranks = int(os.environ.get("MASTER_PORT", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    for number, name in enumerate(names):
-        os.environ["MASTER_PORT"] = str(port + number)  # a rank may be quick to meet again, on a port still in use
+    ranks = int(os.environ.get("WORLD_SIZE", 1))
+    if ranks > 1:
+        meeting.again_and_again()
+    for name in names:
         case, folder = of_ranks(cases.make(name, corpora), ranks), Path(root) / name
         if os.environ.get("RANK", "0") == "0":
             case = cases.lay(case, folder, corpora, lambda earlier, folder=folder: run(earlier, folder))

@@ -17,6 +17,7 @@ from typing import Any
 from stages.engines import run, training
 from stages.spec.resolved import Stage
 from stages.train.stopping import StoppedError
+from tests import meeting
 from tests.unit.train import tiny
 
 EMA = "+ema"  # behind an objective: with an average of the weights
@@ -54,9 +55,9 @@ class Impatient(tiny.Data):
 def train_all(root: Path, objectives: Sequence[str], ranks: int) -> None:
     """Train the stages of these objectives, each in a folder of its own."""
     training.PhaseData = Impatient  # type: ignore[misc, assignment]
-    port = int(os.environ.get("MASTER_PORT", 0))
-    for number, objective in enumerate(objectives):
-        os.environ["MASTER_PORT"] = str(port + number)  # a rank may be quick to meet again, on a port still in use
+    if ranks > 1 and len(objectives) > 1:
+        meeting.again_and_again()
+    for objective in objectives:
         try:
             run(make(objective, ranks), tiny.inputs(root / objective))
         except StoppedError as error:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from stages import __version__, cli_audit, cli_finished, cli_forensics, cli_inputs, cli_project, cli_results, streams
-from stages.cli_words import RUNS, SPECS, Json, Marker, Name, Names, Ref, Releases, Scale
+from stages.cli_options import RUNS, SPECS, Json, Marker, Name, Names, Ref, Releases, Scale
 from stages.errors import for_user
 
 app = typer.Typer(

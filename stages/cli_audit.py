@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stages.cli_words import RECIPES, Json
+from stages.cli_options import RECIPES, Json
 
 app = typer.Typer()
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stages.cli_words import FORENSICS, Json, Ref, Releases, Scale
+from stages.cli_options import FORENSICS, Json, Ref, Releases, Scale
 
 app = typer.Typer()
 

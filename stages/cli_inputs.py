@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stages.cli_words import RUNS, Marker, Name, Scale
+from stages.cli_options import RUNS, Marker, Name, Scale
 
 app = typer.Typer()
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stages.cli_words import PROJECT
+from stages.cli_options import PROJECT
 
 app = typer.Typer()
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stages.cli_words import RESULTS, RUNS, Json, Names, Ref, Scale
+from stages.cli_options import RESULTS, RUNS, Json, Names, Ref, Scale
 
 app = typer.Typer()
 

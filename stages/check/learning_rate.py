@@ -148,7 +148,7 @@ def _same_past(
     why="A re-warm-up from zero, or a schedule that starts where the parent did not end, undoes what the parent "
     "reached; the loss shows it late or not at all.",
     threads=("NVIDIA/Megatron-LM#1138", "NVIDIA/Megatron-LM#1533"),
-    held_by=("stages/spec/laying.py",),
+    held_by=("stages/spec/schedule_layout.py",),
 )
 def rate_is_continuous(context: Context) -> Iterator[Finding]:
     """I-28."""

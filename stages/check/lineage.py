@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from stages.check.context import Context
-from stages.check.doubled import doubled
+from stages.check.early_fine_tuning import early_fine_tuning
+from stages.check.equal_stages import equal_stages
 from stages.check.findings import Finding
-from stages.check.passed_over import passed_over
 from stages.check.registry import static
 from stages.check.rope import described, rotary_dim, with_positions, wrong_positions
 from stages.contract.rope import inv_freq
@@ -108,8 +108,8 @@ def _at_full_size(context: Context, rope: Rope) -> Rope:
 )
 def training_is_handed_on(context: Context) -> Iterator[Finding]:
     """I-38."""
-    yield from passed_over(context)
-    yield from doubled(context)
+    yield from early_fine_tuning(context)
+    yield from equal_stages(context)
     stages = context.pipeline.stages
     exports = [name for name, stage in stages.items() if stage.kind == "export"]
     read = {needed for stage in stages.values() for needed in stage.needed}

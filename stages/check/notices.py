@@ -7,8 +7,8 @@ from contextlib import suppress
 
 from stages.check import bindings, unused
 from stages.check.batches import stepped
-from stages.check.loose import ends, foreign_tokenizer
-from stages.check.named import misnamed
+from stages.check.loose_ends import foreign_tokenizer, loose_ends
+from stages.check.name_notices import misnamed
 from stages.check.peaks import long_warm_ups
 from stages.check.run import priced_on
 from stages.check.siblings import differing
@@ -31,7 +31,7 @@ def as_written(project: Project) -> list[str]:
     """Of the specs at no scale. A pipeline that extends another has its stages from there: only names are its own."""
     published = [one for one in project.loadable if one.raw.extends is None]
     found = [*unread(project), *(notice for one in project.loadable for notice in misnamed(one))]
-    found += [notice for tell in (differing, stepped, ends) for one in published for notice in tell(one)]
+    found += [notice for tell in (differing, stepped, loose_ends) for one in published for notice in tell(one)]
     with suppress(SpecError, SpecErrors):  # of the corpora: a finding
         found += [notice for one in published for notice in foreign_tokenizer(one, project.data)]
     return list(dict.fromkeys(found))

@@ -19,10 +19,10 @@ from stages.contract.numbers import Reading, readings
 from stages.contract.schedule import lr, lr_before
 from stages.spec import shapes
 from stages.spec.clocks import Extent
-from stages.spec.laying import step_end
 from stages.spec.numbers import last_numbers
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Schedule
+from stages.spec.schedule_layout import step_end
 
 Z_LOSS = "z_loss"  # the one of these numbers that a phase may do without
 SAME = 1e-12  # relative: values are exact in the specs; one taken over from a curve's middle is rounded once

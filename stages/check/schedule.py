@@ -124,7 +124,7 @@ def _at_the_floor(context: Context, name: str, stage: Stage) -> Iterator[Finding
     "numerics has a default.",
     why="A placeholder of 1,000 iterations became the length of a decay: training went on at the floor for the rest.",
     threads=("NVIDIA-NeMo/RL#939",),
-    held_by=("stages/spec/laying.py", "tests/unit/check/test_run.py"),
+    held_by=("stages/spec/schedule_layout.py", "tests/unit/check/test_run.py"),
 )
 def every_piece_is_stated(context: Context) -> Iterator[Finding]:
     """I-05."""

@@ -8,8 +8,8 @@ from fractions import Fraction
 from typing import Any
 
 from stages.check.context import Context
-from stages.check.excuses import idle_jumps, idle_rereads
 from stages.check.findings import Finding
+from stages.check.idle_declarations import idle_jumps, idle_rereads
 from stages.check.registry import REGISTRY, static
 from stages.check.waivers import holders
 from stages.spec.language_model import LanguageModel

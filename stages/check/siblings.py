@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from stages.check.context import Context
 from stages.check.findings import Finding
-from stages.check.loose import parents
+from stages.check.loose_ends import parents
 from stages.check.registry import static
 from stages.spec import quantities
 from stages.spec.loader import LoadedPipeline, LoadedStage

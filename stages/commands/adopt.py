@@ -15,7 +15,7 @@ from stages.audit.adopt_specs import specs
 from stages.audit.run import many
 from stages.audit.tuning import adoptable
 from stages.commands import new_specs
-from stages.commands.open import find_root
+from stages.commands.find_project import find_root
 from stages.errors import SpecError, SpecErrors, UserError
 from stages.spec.project import Project
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stages.commands.open import open_project, stage_of
+from stages.commands.find_project import open_project, stage_of
 from stages.contract import ledger
 from stages.data.folders import preparing
 from stages.data.trace import Row

@@ -15,7 +15,7 @@ from stages.check.findings import Finding, unwaived
 from stages.check.notices import notices
 from stages.check.registry import Invariant
 from stages.check.run import run, run_all
-from stages.commands.open import find_root, known_pipeline, open_project, unknown
+from stages.commands.find_project import find_root, known_pipeline, open_project, unknown
 from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
 from stages.terminal import Console

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from stages.commands import history
-from stages.commands.open import find_root, open_project, pick
+from stages.commands.find_project import find_root, open_project, pick
 from stages.diff.revision import is_revision, specs_at
 from stages.errors import UsageError, UserError
 from stages.printable import printable

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from stages.commands.open import DEFAULT_SCALE, open_project
+from stages.commands.find_project import DEFAULT_SCALE, open_project
 from stages.commands.waiting import waited
 from stages.data import spec
 from stages.data.corpus_manifest import DataManifest

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from stages.commands.open import open_project
+from stages.commands.find_project import open_project
 from stages.data import shown, spec
 from stages.data.prepared import Corpus
 from stages.data.shown import Shown, Stretch

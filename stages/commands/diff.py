@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from stages.commands.open import find_root, published_scale
+from stages.commands.find_project import find_root, published_scale
 from stages.contract import hardware as profiles
 from stages.contract.hardware import Hardware
 from stages.diff import render, screen, semantic

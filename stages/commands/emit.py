@@ -10,7 +10,7 @@ import yaml
 
 from stages.check.gate import Gate
 from stages.cluster import script, site
-from stages.commands.open import open_project, pick
+from stages.commands.find_project import open_project, pick
 from stages.engines.nemo.config import config
 from stages.errors import UsageError
 from stages.spec.resolved import Stage

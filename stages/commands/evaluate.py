@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.commands import evaluate_by_ranks
-from stages.commands import outside as measured
+from stages.commands import evaluate_by_ranks, lm_eval
+from stages.commands.find_project import open_project, pick
 from stages.commands.finished import among, finished
-from stages.commands.open import open_project, pick
 from stages.errors import UsageError, UserError
 from stages.export import harness
 from stages.export.harness import Asked
@@ -55,9 +54,9 @@ def evaluate_outside(
     result, _ = finished(ref, scale)
     if result.record.points_to is not None:
         raise UserError(f"{ref}: points to {result.record.points_to}; allowed: a stage with a result of its own.")
-    found = measured.run(result, interpreter, asked)
+    found = lm_eval.run(result, interpreter, asked)
     with lease.hold(result.layout.run(result.record.key), ref):
-        measured.note(result, found, {})
+        lm_eval.note(result, found, {})
     show(found, as_json)
 
 
@@ -74,7 +73,7 @@ def evaluate_as_specified(ref: str, scale: str, python: Path | None, as_json: bo
     if outside.missing(result.layout, ref, stage):
         interpreter = harness.interpreter(python, root)
         harness.version(interpreter)
-        measured.add_missing(result, stage, interpreter)
+        lm_eval.add_missing(result, stage, interpreter)
     show(json_file.read(result.layout.stage(ref) / evaluated.RESULT)["after"][evaluated.OUTSIDE], as_json)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stages.commands.open import open_project, pick
+from stages.commands.find_project import open_project, pick
 from stages.commands.run import refuse_damaged
 from stages.errors import UserError
 from stages.export.result import Result

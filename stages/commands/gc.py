@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stages.commands.open import DEFAULT_SCALE, find_root
+from stages.commands.find_project import DEFAULT_SCALE, find_root
 from stages.errors import UsageError
 from stages.printable import printable
 from stages.spec.key import phase_keys

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import assert_never
 
-from stages.commands.grown import grown
+from stages.commands.growth import grown
 from stages.contract import numbers
 from stages.contract.rope import attention_factor, score_factor
 from stages.report.words import count, length

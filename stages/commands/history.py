@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.commands.open import open_project, pick
+from stages.commands.find_project import open_project, pick
 from stages.errors import UsageError, UserError
 from stages.printable import printable
 from stages.store import earlier, manifest

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stages.commands.open import asked, open_project
+from stages.commands.find_project import asked, open_project
 from stages.printable import printable
 from stages.report.words import count, length
 from stages.spec.project import Project

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from stages.commands import new_specs
-from stages.commands.open import open_project
+from stages.commands.find_project import open_project
 from stages.errors import UsageError
 from stages.spec.project import Project
 from stages.spec.validate import meant

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stages.check import bindings
 from stages.check.notices import planned_only
-from stages.commands.open import find_root, known_pipeline, open_project, published_scale
+from stages.commands.find_project import find_root, known_pipeline, open_project, published_scale
 from stages.contract import hardware as profiles
 from stages.contract.hardware import Hardware
 from stages.errors import UsageError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from stages.commands.open import open_project
+from stages.commands.find_project import open_project
 from stages.errors import UserError
 from stages.store.layout import Layout
 from stages.sync import graph, write

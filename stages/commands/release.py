@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stages.commands.open import find_root
+from stages.commands.find_project import find_root
 from stages.errors import UserError
 from stages.spec.files import Files
 from stages.spec.loader_data import load_release

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.commands.open import open_project, pick
+from stages.commands.find_project import open_project, pick
 from stages.commands.run import inputs_of, refuse_damaged
 from stages.errors import UsageError, UserError
 from stages.forensics.recorded import Recorded, recorded

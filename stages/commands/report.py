@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.check.run import run_pipeline
-from stages.commands.open import PUBLISHED, known_pipeline, not_here, open_project
+from stages.commands.find_project import PUBLISHED, known_pipeline, not_here, open_project
 from stages.contract import hardware
 from stages.errors import UserError
 from stages.plan.pipeline import ClaimPlan, claims, plan_pipeline

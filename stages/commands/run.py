@@ -11,10 +11,9 @@ from pathlib import Path
 from stages import engines
 from stages.check.gate import Gate
 from stages.cluster import site, slurm
-from stages.commands import outside as harness
-from stages.commands import released_tokenizer
+from stages.commands import lm_eval, released_tokenizer
+from stages.commands.find_project import open_project, pick
 from stages.commands.in_job import looked_after
-from stages.commands.open import open_project, pick
 from stages.commands.point import refuse_to_repeat
 from stages.commands.run_log import logged
 from stages.commands.waiting import POLL, waited
@@ -134,7 +133,7 @@ def _refuse_to_begin(call: _Call) -> None:
     released_tokenizer.refuse_other(call.root, call.layout, call.data, call.stage, release_folders(call.releases))
     refuse_damaged_corpora(call.layout, call.stage)
     _refuse_short(call.stage, call.root, call.layout)
-    harness.refuse_unknown(call.root, call.layout, call.stage)
+    lm_eval.refuse_unknown(call.root, call.layout, call.stage)
 
 
 def _evaluate_again(call: _Call) -> None:
@@ -160,7 +159,7 @@ def _evaluate_outside(call: _Call) -> None:
         with call.attended():
             if call.waited():
                 continue
-            harness.complete(call.root, call.layout, call.stage, call.data)
+            lm_eval.complete(call.root, call.layout, call.stage, call.data)
             return
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
 
+from stages.commands.find_project import asked, open_project
 from stages.commands.hand_over import hand_over
 from stages.commands.listing import budget
-from stages.commands.open import asked, open_project
 from stages.contract import hardware as profiles
 from stages.contract import ledger, numbers
 from stages.contract.duration import document_lengths

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.commands.open import find_root, open_project, pick
+from stages.commands.find_project import find_root, open_project, pick
 from stages.errors import UsageError, UserError
 from stages.store import manifest
 from stages.store.layout import Layout

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from stages.cluster.slurm import Job, SlurmError
-from stages.commands.open import asked, open_project
+from stages.commands.find_project import asked, open_project
 from stages.printable import printable
 from stages.report.words import seconds
 from stages.store import fingerprint

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from stages.commands.open import open_project, refuse_unknown
+from stages.commands.find_project import open_project, refuse_unknown
 from stages.errors import UsageError
 from stages.spec.project import Project
 from stages.spec.variants import RawVariant, sweeps

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stages.commands.open import open_project
+from stages.commands.find_project import open_project
 from stages.sync import graph, write
 
 

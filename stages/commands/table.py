@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from stages.commands.open import asked, open_project
+from stages.commands.find_project import asked, open_project
 from stages.report.table import Mark
 from stages.store.done import Verdict
 from stages.store.layout import Layout

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stages.commands.open import find_root
+from stages.commands.find_project import find_root
 from stages.data import tokenizer_files
 from stages.data.tokenizer_declared import declared
 

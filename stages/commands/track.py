@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from stages.commands.open import asked, open_project
+from stages.commands.find_project import asked, open_project
 from stages.errors import UserError
 from stages.store import attempts, lease
 from stages.store.layout import Layout

@@ -6,7 +6,7 @@ import difflib
 from pathlib import Path
 
 from stages import __version__
-from stages.commands.open import find_root, loaded_with_scales
+from stages.commands.find_project import find_root, loaded_with_scales
 from stages.printable import printable
 from stages.scaffold import record, schemas, shipped, upgrade
 from stages.scaffold.upgrade import NEW, Change

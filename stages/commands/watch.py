@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stages.cluster.slurm import Job, SlurmError
-from stages.commands.open import asked, open_project
+from stages.commands.find_project import asked, open_project
 from stages.commands.status import STYLES, WIDTH
 from stages.report.words import count, rate, seconds
 from stages.spec.resolved import Stage

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from stages.commands.open import open_project, stages_at, unknown
+from stages.commands.find_project import open_project, stages_at, unknown
 from stages.data.prepared import Corpus
 from stages.errors import UsageError
 from stages.forensics.where import Read, Unread, where

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from stages.errors import SpecError
-from stages.spec.laying import Laid, ScheduleError, Span, lay
+from stages.spec.clock_map import Cut, cut
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Document, Path
 from stages.spec.resolved_training import Piece, Schedule
 from stages.spec.scales import Scale
+from stages.spec.schedule_layout import Laid, ScheduleError, Span, lay
 from stages.spec.schema import RawTrain
 from stages.spec.schema_phases import RawPhase
 from stages.spec.schema_pipeline import RawPiece
 from stages.spec.validate import unknown_name
-from stages.spec.warp import Cut, cut
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from stages.errors import SpecError, SpecErrors, UserError, Where
-from stages.spec import elsewhere, points, quantities
+from stages.spec import other_trainers, points, quantities
 from stages.spec.engines import unsaid
 from stages.spec.extends import overlay
 from stages.spec.files import Files, check_name, check_sources
@@ -170,7 +170,7 @@ def _stage(files: Files, pipeline: str, name: str, base: LoadedPipeline | None, 
     document = overlay(inherited.document, own) if inherited else own
     kind = document.value.get("kind")
     if not isinstance(kind, str) or kind not in STAGES:
-        repair = elsewhere.word(kind) or meant(str(kind), STAGES)
+        repair = other_trainers.word(kind) or meant(str(kind), STAGES)
         raise document.error(("kind",), quantities.describe(kind), ", ".join(STAGES), repair)
     raw = validate(document, STAGES[kind])
     check_sources(own)

@@ -13,12 +13,12 @@ from functools import cache
 from typing import Any
 
 from stages.spec.clocks import Clock, Extent, Reached, along, at_fault, pieces_of
-from stages.spec.laying import ScheduleError, Span, lay
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Document, Path
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Optimizer, Schedule
 from stages.spec.scales import Scale
+from stages.spec.schedule_layout import ScheduleError, Span, lay
 from stages.spec.scheduled import Named
 from stages.spec.schema import RawStandIn, RawTrain
 

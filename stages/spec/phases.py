@@ -7,7 +7,6 @@ from dataclasses import replace
 from fractions import Fraction
 
 from stages.spec.epochs import EpochError, count
-from stages.spec.laying import Span
 from stages.spec.loader import LoadedStage
 from stages.spec.nodes import Path
 from stages.spec.numbers import Numbers
@@ -15,6 +14,7 @@ from stages.spec.ranges import Part, RangeError, Reach, TooSmallError, allot
 from stages.spec.resolved_models import Model, MoonViTModel
 from stages.spec.resolved_phases import BatchStep, Coca, Phase, Resolution, ShareRamp, Source
 from stages.spec.scale_names import EVERY_STAGE
+from stages.spec.schedule_layout import Span
 from stages.spec.schema import RawEvaluatedOn
 from stages.spec.schema_corpora import Kind
 from stages.spec.schema_data import RawMixtureSource

@@ -7,19 +7,19 @@ from dataclasses import replace
 from fractions import Fraction
 
 from stages.spec import optimizer_state
+from stages.spec.clock_map import place
 from stages.spec.clocks import Clock, Extent, Reached
 from stages.spec.cutting import cut
 from stages.spec.hand_over import Node, reach_before
-from stages.spec.laying import Span
 from stages.spec.loader import LoadedPipeline, LoadedStage
-from stages.spec.looped import loops
+from stages.spec.loop_counts import loops
 from stages.spec.numbers import last_numbers
 from stages.spec.points import RawPoint, borders
 from stages.spec.ranges import farthest
 from stages.spec.resolved import Evaluation, Stage
 from stages.spec.resolved_training import Schedule
 from stages.spec.scales import Scale
-from stages.spec.warp import place
+from stages.spec.schedule_layout import Span
 
 
 def point_node(

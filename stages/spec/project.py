@@ -18,7 +18,7 @@ from stages.spec.scales import Scale
 from stages.spec.schema_data import RawScale
 from stages.spec.schema_hardware import RawHardware
 from stages.spec.scope import Scope
-from stages.spec.strays import strays
+from stages.spec.unread_files import strays
 from stages.spec.validate import each, meant, several
 
 RESEEDED = frozenset({"scale", "extends", "seed", "sources"})  # keys of a scale that changes seeds alone

@@ -10,7 +10,7 @@ from stages.spec.graph import parents
 from stages.spec.hand_over import Node, clock_rule, data_rule
 from stages.spec.inits import inits
 from stages.spec.loader import LoadedStage
-from stages.spec.looped import loops
+from stages.spec.loop_counts import loops
 from stages.spec.merging import shares, weights_of
 from stages.spec.point_node import point_node
 from stages.spec.points import RawPoint

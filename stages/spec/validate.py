@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from stages.errors import SpecError, SpecErrors, UserError
-from stages.spec import elsewhere, quantities, wording
+from stages.spec import other_trainers, quantities, wording
 from stages.spec.mapping import Fields, OneOf
 from stages.spec.nodes import Document, Path, Tree, dotted
 
@@ -112,7 +112,7 @@ def _one(document: Document, model: type[BaseModel], detail: ErrorDetails) -> Sp
         return SpecError(where, dotted((*path, name)), "nothing", f"{name} is required", repair)
     if kind == "union_tag_invalid":
         allowed = context["expected_tags"]
-        repair = elsewhere.word(context["tag"]) or meant(
+        repair = other_trainers.word(context["tag"]) or meant(
             context["tag"], [one.strip("'") for one in allowed.split(", ")]
         )
         return document.error((*path, context["discriminator"].strip("'")), repr(context["tag"]), allowed, repair)
@@ -127,7 +127,7 @@ def _one(document: Document, model: type[BaseModel], detail: ErrorDetails) -> Sp
         allowed = f"at least {_entries(context['min_length'])}"
         return SpecError(where, key, _entries(len(detail["input"])), allowed, "Add those that are missing.")
     if "expected" in context:
-        repair = elsewhere.word(detail["input"]) or "Choose one of these."
+        repair = other_trainers.word(detail["input"]) or "Choose one of these."
         return SpecError(where, key, found, str(context["expected"]), repair)
     return SpecError(where, key, found, wording.of_value(detail).removeprefix("expected "), "Correct the value.")
 
@@ -150,7 +150,7 @@ def unknown(document: Document, path: Path, names: Iterable[str]) -> SpecError:
     # {reason: one thing, another}: YAML reads the second half as a key of its own.
     cut = " " in key
     quotes = "Put quotes around the text: in {...} a comma ends a value."
-    repair = quotes if cut else elsewhere.repair(key) or meant(key, choice)
+    repair = quotes if cut else other_trainers.repair(key) or meant(key, choice)
     return document.error(path, f"the unknown key {quantities.describe(key)}", ", ".join(choice), repair)
 
 

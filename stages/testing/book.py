@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.cluster import site
-from stages.commands.open import DEFAULT_SCALE, published_scale
+from stages.commands.find_project import DEFAULT_SCALE, published_scale
 from stages.errors import SpecError, SpecErrors, UserError
 from stages.spec.project import Project
 from stages.spec.resolved import Stage

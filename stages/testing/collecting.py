@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stages.commands.open import find_root
+from stages.commands.find_project import find_root
 from stages.errors import UserError
 from stages.testing import differing, emitted, golden
 from stages.testing.book import PAGES, Book

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.contract import curve, schedule
+from stages.spec.clock_map import cut
 from stages.spec.clocks import resolved_piece
-from stages.spec.laying import Span, lay
 from stages.spec.resolved_training import Schedule
+from stages.spec.schedule_layout import Span, lay
 from stages.spec.schema_pipeline import RawPiece
 from stages.spec.shapes import FALLING, POSITIVE
-from stages.spec.warp import cut
 from tests.unit.contract._make import piece
 
 TINY = 1e-12  # of rates that are not 0: what is smaller no step can tell from it

@@ -8,8 +8,8 @@ import shlex
 import pytest
 from typer.main import get_command
 
-from stages import cli_words
 from stages.cli import app
+from stages.cli_options import FORENSICS, PROJECT, RECIPES, RESULTS, RUNS, SPECS
 
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 
@@ -25,8 +25,7 @@ def test_the_help_has_an_example_that_the_command_takes(name: str) -> None:
 
 def test_every_command_is_below_a_heading_in_the_order_of_work() -> None:
     headings = list(dict.fromkeys(one.rich_help_panel for one in COMMANDS.values()))
-    assert headings == [cli_words.SPECS, cli_words.RUNS, cli_words.RESULTS, cli_words.PROJECT, cli_words.FORENSICS,
-                        cli_words.RECIPES]  # fmt: skip
+    assert headings == [SPECS, RUNS, RESULTS, PROJECT, FORENSICS, RECIPES]
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

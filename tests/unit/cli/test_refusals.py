@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stages import cli
-from stages.commands import open as opening
+from stages.commands import find_project as opening
 from stages.errors import UsageError, of_machine
 from stages.sync import workflow
 from stages.train.stopping import ASKING, StoppedError

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.commands.open import published_scale
+from stages.commands.find_project import published_scale
 from stages.scaffold import init
 from stages.spec.project import Project
 

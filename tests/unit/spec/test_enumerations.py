@@ -20,12 +20,12 @@ from stages.commands import hand_over
 from stages.contract import cost_coca, curve, hardware, memory, parameters, schedule
 from stages.models import build
 from stages.plan import table
-from stages.spec.laying import Laid
 from stages.spec.project import Project
 from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_models import ProjectorModel
 from stages.spec.resolved_parallel import computes_in_bf16, engine_of
 from stages.spec.resolved_training import Piece, Schedule
+from stages.spec.schedule_layout import Laid
 from stages.train import objectives, optimizer, slots
 from tests.mutants.mutant import ROOT
 
@@ -54,7 +54,7 @@ DISPATCHES = {
     "stages/spec/resolved_phases.py": 1,
     "stages/spec/schema_data.py": 2,  # corpora, releases
     "stages/spec/stretches.py": 1,
-    "stages/spec/laying.py": 2,
+    "stages/spec/schedule_layout.py": 2,
     "stages/models/common.py": 1,
     "stages/train/objectives/__init__.py": 1,
     "stages/train/slots.py": 1,

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages.contract.schedule import lr
-from stages.spec.laying import ScheduleError
+from stages.spec.clock_map import stretch
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Schedule
 from stages.spec.scales import _root
-from stages.spec.warp import stretch
+from stages.spec.schedule_layout import ScheduleError
 from tests.unit.spec.small_project import edit
 
 

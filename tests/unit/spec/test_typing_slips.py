@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from stages.errors import SpecError
-from stages.spec.elsewhere import REPAIRS
 from stages.spec.nodes import parse
+from stages.spec.other_trainers import REPAIRS
 from stages.spec.project import Project
 from stages.spec.schema import RawTrain
 from stages.spec.schema_phases import RawPhase

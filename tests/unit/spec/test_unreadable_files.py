@@ -13,7 +13,7 @@ from stages.check.run import run
 from stages.errors import SpecError, SpecErrors, UserError
 from stages.spec import nodes
 from stages.spec.project import Project
-from stages.spec.strays import strays
+from stages.spec.unread_files import strays
 from tests.unit.spec.test_bad_specs import SECOND, resolve_everything
 
 SOON = 2.0  # seconds of the processor: others may be using the machine

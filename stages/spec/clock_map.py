@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from stages.spec.laying import Laid, ScheduleError, Span
 from stages.spec.scales import Scale
+from stages.spec.schedule_layout import Laid, ScheduleError, Span
 
 
 @dataclass(frozen=True)

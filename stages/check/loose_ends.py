@@ -15,7 +15,7 @@ from stages.spec.schema_edges import AT
 LEAST_SHARE = Fraction(1, 100)  # of a parent of a merge
 
 
-def ends(loaded: LoadedPipeline) -> Iterator[str]:
+def loose_ends(loaded: LoadedPipeline) -> Iterator[str]:
     """A notice for each loose end."""
     yield from _passed_by(loaded)
     yield from _averages(loaded)

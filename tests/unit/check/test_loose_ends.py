@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.check.loose import ends
+from stages.check.loose_ends import loose_ends
 from stages.check.notices import as_written
 from stages.spec.project import Project
 from tests import shipped
@@ -23,14 +23,14 @@ def tiny(folder: Path) -> Path:
 
 
 def test_the_shipped_pipelines_have_none() -> None:
-    assert of_all(shipped.project(), ends) == []
+    assert of_all(shipped.project(), loose_ends) == []
 
 
 def test_a_stage_that_fine_tuning_passes_by_where_nothing_is_exported(tmp_path: Path) -> None:
     root = tiny(tmp_path)
-    assert of_all(Project.load(root), ends) == []
+    assert of_all(Project.load(root), loose_ends) == []
     edit(root, "tiny/sft.yaml", "from: long", "from: pretrain")
-    (said,) = of_all(Project.load(root), ends)
+    (said,) = of_all(Project.load(root), loose_ends)
     assert said.endswith("sft starts where long does, and nothing starts from long.")
 
 
@@ -44,7 +44,7 @@ def test_two_fine_tunings_of_one_model_are_alternatives_at_one_context(
     (root / "specs/tiny/sft_b.yaml").write_text(text)
     edit(root, "tiny/pipeline.yaml", "stages: [pretrain, long, sft]", "stages: [pretrain, long, sft, sft_b]")
     said = "sft_b starts where sft does, and nothing starts from sft."
-    assert [one.endswith(said) for one in of_all(Project.load(root), ends)] == [True] * told
+    assert [one.endswith(said) for one in of_all(Project.load(root), loose_ends)] == [True] * told
 
 
 @pytest.mark.parametrize(
@@ -64,10 +64,10 @@ def test_a_tokenizer_beside_the_release_of_another_model(tmp_path: Path, tokeniz
 
 def test_averages_that_nothing_takes_and_parents_of_which_a_merge_has_nothing(tmp_path: Path) -> None:
     root = unshipped.write(tmp_path)
-    before = of_all(Project.load(root), ends)
+    before = of_all(Project.load(root), loose_ends)
     assert any("the average that adamw keeps" in one and "dense" in one for one in before)
     assert not any("sparse" in one for one in before)  # its exports are of averages
     edit(root, "dense/weighted.yaml", "decay_high: 3", "decay_high: 300")
     edit(root, "dense/average.yaml", "decay: 0.9", "decay: 0.999")
-    new = [one.partition(": ")[2] for one in of_all(Project.load(root), ends) if one not in before]
+    new = [one.partition(": ")[2] for one in of_all(Project.load(root), loose_ends) if one not in before]
     assert new == ["weighted has 0.33% of decay_low.", "average has 0.10% of trunk@7Gi."]

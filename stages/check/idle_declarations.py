@@ -1,4 +1,4 @@
-"""Excuses that excuse nothing: a declared jump of the learning rate that is none, a declared second reading of nothing.
+"""Declarations that declare nothing: a jump of the learning rate that is none, a second reading of nothing.
 
 Like an idle waiver (S-07), each would hide the next fault of its kind.
 """

@@ -9,7 +9,7 @@ from stages.check.findings import Finding
 from stages.spec.resolved import Stage
 
 
-def passed_over(context: Context) -> Iterator[Finding]:
+def early_fine_tuning(context: Context) -> Iterator[Finding]:
     """A finding (I-38) where fine-tuning starts from a stage whose schedule goes on to an export, without fine-tuning.
 
     Fine-tuning of an early checkpoint beside that of the last one is a comparison, and none.

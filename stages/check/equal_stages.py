@@ -10,7 +10,7 @@ from stages.spec.key import stage_key
 from stages.spec.schema import RawTrain
 
 
-def doubled(context: Context) -> Iterator[Finding]:
+def equal_stages(context: Context) -> Iterator[Finding]:
     """Stages that train from the same parents on the same corpora and would have one key.
 
     At full size, as a scale may shrink two stages to one; and of corpora as mixtures name them, as one local corpus may

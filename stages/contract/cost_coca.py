@@ -38,6 +38,24 @@ def pair(stage: Stage, patches: int, pairs: int) -> float:
     return total
 
 
+def forward(stage: Stage, patches: int, captioned: bool) -> float:
+    """Operations of embedding a pair, and of its caption's loss where that is asked for."""
+    total = Work(0)
+    for model in stage.modules.values():
+        match model:
+            case MoonViTModel():
+                total += vision_tower(model, patches) * patches
+            case TextTowerModel():
+                total += _text_tower(model)
+            case ContrastiveModel():
+                total += _pooling(model, patches)
+            case CaptionDecoderModel() if captioned:
+                total += _decoder(model, patches)
+            case _:
+                pass
+    return total.flops(False, False)
+
+
 def patches_of(model: MoonViTModel, side: int) -> int:
     """Patches of a square image of `side` pixels a side: the largest that a resolution cap lets through."""
     return max(1, side // model.patch) ** 2

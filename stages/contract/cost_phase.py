@@ -88,6 +88,12 @@ def seen(phase: Phase, lengths: Mapping[str, float]) -> float:
     return total / sum(weight for weight, _ in known)
 
 
+def question(stage: Stage, assumed: Assumed) -> float:
+    """Tokens of a document that shows one image and says as much about it as multimodal rows are taken to."""
+    tower = next((model for model in stage.modules.values() if isinstance(model, MoonViTModel)), None)
+    return _patches(tower, assumed) / _merged(stage) / float(assumed.positions) if tower is not None else 0.0
+
+
 def multimodal(phase: Phase) -> Fraction:
     """The mean share of multimodal samples over the phase."""
     if phase.share is None:

@@ -1,34 +1,46 @@
 """What a stage's evaluations read and compute, once before it and once after it: forward passes over held-out rows.
 
-Rows are those of `stages.evals` at most: a corpus may hold out fewer. Counted are losses and needles; not the replies
-and questions, which are a few hundred short rows, nor image-caption pairs.
+Rows are those of `stages.evals` at most: a corpus may hold out fewer. How long replies and questions are is not known
+before a run: a conversation is taken to have its corpus's mean length, half of it the reply, and a question about an
+image to have the share of image tokens that the hardware's profile assumes. Image-caption pairs have captions of full
+length, and the prompts of the ten digits are not counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from stages.contract.cost_phase import loops, modules
+from stages.contract import cost_coca
+from stages.contract.cost_phase import Assumed, loops, modules, question
 from stages.contract.hardware import Hardware
 from stages.contract.memory_engine import EVALUATED
+from stages.spec.evaluations import EVALUATIONS
+from stages.spec.loader_data import LoadedData
 from stages.spec.resolved import Stage
+from stages.spec.resolved_models import MoonViTModel
 from stages.spec.resolved_phases import Phase, Source
 
 # As the evaluations have them (stages/evals), which a test compares: torch is not loaded here.
 FULL_NUMBER = 256
 FEWEST_FULL, FEWEST_ANSWERS, FEWEST_LONG, FEWEST_NEEDLES = 2, 4, 4, 2
 DEPTHS = 5
+REPLIES, LONGEST, SLACK = 8, 256, 1.5
+LEAST_PAIRS, LEAST_QUESTIONS, IMAGES_AT_ONCE, WORDS = 256, 96, 64, 10
 FORWARD = 1 / 3  # of what a pass costs beside its work, which is known of forward and backward together
 
 
 @dataclass(frozen=True)
 class Rows:
-    """So many rows of one length, of one corpus; without a corpus, each is one document of text."""
+    """So many rows of one length, of one corpus; without a corpus, each is one document of text. `times` one after
+    another, as the tokens of a reply are.
+    """
 
     count: int
     length: int
     source: Source | None = None
+    times: int = 1
 
 
 @dataclass(frozen=True)
@@ -39,7 +51,7 @@ class Evaluated:
     seconds: float
 
 
-def rows(stage: Stage, kinds: Mapping[str, str]) -> Iterator[Rows]:
+def rows(stage: Stage, data: LoadedData, assumed: Assumed) -> Iterator[Rows]:
     """What is read of each corpus, by its kind."""
     names, context, old = set(stage.evaluation.names), stage.evaluation.context, stage.evaluation.old_context
     if stage.phases[-1].objective == "coca":
@@ -48,9 +60,13 @@ def rows(stage: Stage, kinds: Mapping[str, str]) -> Iterator[Rows]:
     read = every | ({"sft"} if "answers" in names else set())
     sources = {source.corpus: source for phase in stage.phases for source in phase.sources}
     for source in sources.values():
-        kind = source.kind or kinds.get(source.corpus, "")
+        kind = _kind(source, data)
         if kind in read:
             yield Rows(_count(stage, context, FEWEST_ANSWERS if kind == "sft" else FEWEST_FULL), context, source)
+        if kind == "sft" and "answers" in names:
+            yield from _replies(source, min(LONGEST, context), assumed.lengths)
+    if "digit_questions" in names:
+        yield from _questions(stage, sources.values(), data, assumed)
     if "position_loss" in names:
         yield Rows(_count(stage, context, FEWEST_LONG), context)
     if "needle" in names:
@@ -59,20 +75,63 @@ def rows(stage: Stage, kinds: Mapping[str, str]) -> Iterator[Rows]:
             yield Rows(hay * DEPTHS, length)
 
 
-def once(stage: Stage, hardware: Hardware, lengths: Mapping[str, float], kinds: Mapping[str, str]) -> Evaluated:
+def _kind(source: Source, data: LoadedData) -> str:
+    return source.kind or data.kinds.get(source.corpus, "")
+
+
+def _replies(source: Source, room: int, lengths: Mapping[str, float]) -> Iterator[Rows]:
+    """The shortest prompts, with as much of a reply as there is; all of them once more for each token. A corpus of long
+    conversations has none so short.
+    """
+    whole = lengths.get(source.corpus, room)
+    if whole <= room:
+        yield Rows(REPLIES, min(room, math.ceil((1 + SLACK) / 2 * whole)), source, math.ceil(SLACK / 2 * whole))
+
+
+def _questions(stage: Stage, sources: Iterable[Source], data: LoadedData, assumed: Assumed) -> Iterator[Rows]:
+    """Each question of the first corpus that has some, once with every word that may answer it."""
+    builders = EVALUATIONS["digit_questions"].builders
+    for source in sources:
+        local = data.corpora.get(source.corpus)
+        if _kind(source, data) == "multimodal" and (local is None or local.builder in builders):
+            length = assumed.lengths.get(source.corpus) or question(stage, assumed)
+            yield Rows(WORDS, math.ceil(length), source, max(stage.evaluation.samples, LEAST_QUESTIONS))
+            return
+
+
+def once(stage: Stage, hardware: Hardware, lengths: Mapping[str, float], data: LoadedData) -> Evaluated:
     """All rows of one evaluation. The torch engine's first rank computes them alone; of the NeMo engine, every rank
     has its part, and replicas with fewer rows wait.
     """
-    flops = seconds = 0.0
-    for one in rows(stage, kinds):
+    assumed = hardware.assumed(lengths)
+    flops, seconds = _pairs(stage, hardware)
+    for one in rows(stage, data, assumed):
         phase = _as_phase(stage, one)
-        work = sum(module.work.flops(False, False) for module in modules(stage, phase, hardware.assumed(lengths)))
+        work = sum(module.work.flops(False, False) for module in modules(stage, phase, assumed))
         batches, ranks, wait = _batches(stage, one)
         took = work / one.count * batches.rows / (hardware.peak * hardware.mfu * ranks)
         blocks = sum(getattr(model, "layers", 1) * loops(model, phase) for model in stage.modules.values())
         took += batches.passes * blocks * hardware.block_ms * FORWARD / 1000
-        flops, seconds = flops + work, seconds + took * (1 + wait)
+        flops, seconds = flops + one.times * work, seconds + one.times * took * (1 + wait)
     return Evaluated(flops, seconds)
+
+
+def _pairs(stage: Stage, hardware: Hardware) -> tuple[float, float]:
+    """Operations and seconds of image-caption pairs, images at the last cap; none where the objective is another."""
+    coca, names = stage.phases[-1].coca, stage.evaluation.names
+    tower = next((model for model in stage.modules.values() if isinstance(model, MoonViTModel)), None)
+    if coca is None or tower is None:
+        return 0.0, 0.0
+    samples = stage.evaluation.samples
+    counts = {"validation_loss": samples, "retrieval": samples, "zero_shot": max(samples, LEAST_PAIRS)}
+    work, passes = 0.0, 0
+    for name in {*names} & {*counts}:
+        patches = cost_coca.patches_of(tower, coca.resolutions[-1].cap)
+        work += counts[name] * cost_coca.forward(stage, patches, name == "validation_loss")
+        passes += math.ceil(counts[name] / IMAGES_AT_ONCE)
+    blocks = sum(getattr(model, "layers", 1) for model in stage.modules.values())
+    took = work / (hardware.peak * hardware.mfu) + passes * blocks * hardware.block_ms * FORWARD / 1000
+    return work, took
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ def _evaluated(
 ) -> EvaluationPlan | None:
     if not stage.phases or not stage.evaluation.names or stage.trunk is not None:
         return None
-    found = evaluations.once(stage, hardware, lengths, data.kinds)
+    found = evaluations.once(stage, hardware, lengths, data)
     seconds = TWICE * found.seconds
     return EvaluationPlan(TWICE * found.flops, seconds * stage.execution.ranks, seconds)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from stages.contract import cost, duration, evaluations, hardware
 from stages.contract.evaluations import Rows
 from stages.contract.hardware import Hardware
-from stages.evals import language, needle, subject
+from stages.data.digits import WORDS
+from stages.evals import answers, language, needle, pictures, subject
 from stages.plan.pipeline import as_json, plan_pipeline
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
@@ -28,7 +30,12 @@ def cpt_1m(project: Project) -> Stage:
 
 
 def once(stage: Stage, machine: Hardware, project: Project) -> evaluations.Evaluated:
-    return evaluations.once(stage, machine, duration.document_lengths(project.data), project.data.kinds)
+    return evaluations.once(stage, machine, duration.document_lengths(project.data), project.data)
+
+
+def read(stage: Stage, project: Project, machine: str = "h100") -> list[Rows]:
+    assumed = hardware.load(project.files, machine).assumed(duration.document_lengths(project.data))
+    return list(evaluations.rows(stage, project.data, assumed))
 
 
 def named(stage: Stage, *names: str, **execution: Any) -> Stage:
@@ -42,11 +49,16 @@ def test_counts_are_those_of_the_evaluations() -> None:
     assert (evaluations.FEWEST_FULL, evaluations.FEWEST_ANSWERS) == (language.FEWEST_FULL, language.FEWEST_ANSWERS)
     assert (evaluations.FEWEST_LONG, evaluations.FEWEST_NEEDLES) == (language.FEWEST_LONG, needle.FEWEST_ROWS)
     assert len(needle.DEPTHS) == evaluations.DEPTHS
+    assert (evaluations.REPLIES, evaluations.LONGEST, evaluations.SLACK) == (
+        answers.REPLIES, answers.LONGEST, answers.SLACK
+    )  # fmt: skip
+    assert (evaluations.LEAST_PAIRS, evaluations.LEAST_QUESTIONS) == (pictures.LEAST_PAIRS, pictures.LEAST_QUESTIONS)
+    assert (pictures.IMAGES_AT_ONCE, len(WORDS)) == (evaluations.IMAGES_AT_ONCE, evaluations.WORDS)
 
 
 def test_rows_of_a_million_tokens_are_read_whole(cpt_1m: Stage, project: Project) -> None:
     """Two of each corpus, four by position, and ten needles of each length."""
-    found = list(evaluations.rows(cpt_1m, project.data.kinds))
+    found = read(cpt_1m, project)
     corpora = [one for one in found if one.source is not None]
     assert {(one.count, one.length) for one in corpora} == {(2, LONG)}
     assert [one.source for one in corpora] == list(cpt_1m.phases[0].sources)
@@ -76,6 +88,53 @@ def test_a_pipelines_ranks_wait_for_the_first_row(cpt_1m: Stage, project: Projec
     apart = named(cpt_1m, "position_loss", ranks=256, parallel=layout.model_copy(update={"pp": 2}))
     alone = once(named(cpt_1m, "position_loss"), h100, project).seconds
     assert once(apart, h100, project).seconds == pytest.approx(alone / 2 * 1.25)
+
+
+def test_a_reply_is_as_many_passes_as_it_has_tokens(project: Project, h100: Hardware) -> None:
+    """Conversations of 75 tokens: replies of up to 1.5 times half of that, behind prompts of the other half."""
+    stages = project.resolve("llama31_1m", "mini").stages
+    *_, replies = [one for one in read(named(stages["sft_32k"], "answers"), project) if one.times > 1]
+    mean = duration.document_lengths(project.data)["instruct"]
+    assert (replies.count, replies.length, replies.times) == (8, math.ceil(1.25 * mean), math.ceil(0.75 * mean))
+    both = [
+        one.source.corpus for one in read(named(stages["sft_1m"], "answers"), project) if one.times > 1 and one.source
+    ]
+    assert both == ["instruct"], "the conversations of long_instruct are too long to be asked"
+
+
+def test_replies_of_conversations_of_unknown_length_fill_their_room(project: Project, h100: Hardware) -> None:
+    stage = project.resolve("llama31_1m", "paper").stages["sft_32k"]
+    *_, replies = read(named(stage, "answers"), project)
+    assert (replies.count, replies.length, replies.times) == (8, 256, 192)
+    more = once(named(stage, "answers", "validation_loss"), h100, project)
+    assert more.flops == once(named(stage, "answers"), h100, project).flops, "losses of answers are computed once"
+    each = cost.language_model(stage.modules["llm"], 256).flops(False, False)
+    (rows, _), alone = read(named(stage, "answers"), project), once(named(stage, "validation_loss"), h100, project)
+    assert more.flops - alone.flops == pytest.approx(192 * 8 * 256 * each)
+    assert rows.times == 1
+
+
+def test_a_question_about_an_image_is_ten_rows(project: Project) -> None:
+    """At mini of the corpus's mean length; at paper one image of 32 x 32 patches, four to a token, and as much text."""
+    for scale, machine, corpus, count, length in (
+        ("mini", "laptop_cpu", "digit_qa", 96, 31),
+        ("paper", "h100", "kimi_captions", 1024, 512),
+    ):
+        stage = project.resolve("kimi_vl", scale).stages["vit_align"]
+        (asked,) = read(named(stage, "digit_questions"), project, machine)
+        assert asked.source is not None
+        assert (asked.source.corpus, asked.count, asked.length, asked.times) == (corpus, 10, length, count)
+
+
+def test_pairs_are_embedded_once_for_each_evaluation(project: Project, h100: Hardware) -> None:
+    """256 for digits, however few samples there are; the captions' loss is of the validation alone."""
+    stage = project.resolve("kimi_vl", "mini").stages["vit_coca"]
+    found = {name: once(named(stage, name), h100, project).flops for name in stage.evaluation.names}
+    assert found["zero_shot"] == pytest.approx(256 / stage.evaluation.samples * found["retrieval"])
+    assert found["validation_loss"] > found["retrieval"] > 0
+    together = once(stage, h100, project)
+    assert together.flops == pytest.approx(sum(found.values()))
+    assert together.seconds >= together.flops / (h100.peak * h100.mfu)
 
 
 def test_the_torch_engines_first_rank_computes_alone(cpt_1m: Stage, project: Project, h100: Hardware) -> None:

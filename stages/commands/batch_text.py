@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rich.text import Text
 
 from stages.commands.data_shown import LEGEND, lines_of
-from stages.data import shown, spec
+from stages.data import document_view, spec
 from stages.data.loader import PhaseData
 from stages.data.readers import scope
 from stages.data.sample import UNSUPERVISED, PairRow, Sample, Span
@@ -37,7 +37,7 @@ def print_text(found: Batch, layout: Layout) -> None:
             parts = _documents(data.samples(row.sample, 1, tail)[0])
         for (corpus, document, start, end), tokens, learned in parts:
             console.print(Text(f"--- row {number + 1}, {corpus} {document + 1} [{start}, {end})"))
-            for line in lines_of(shown.stretches(tokens, learned, tokenizer)):
+            for line in lines_of(document_view.stretches(tokens, learned, tokenizer)):
                 console.print(line)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.text import Text
 
 from stages.commands.find_project import open_project
-from stages.data import shown, spec
+from stages.data import document_view, spec
+from stages.data.document_view import Shown, Stretch
 from stages.data.prepared import Corpus
-from stages.data.shown import Shown, Stretch
 from stages.data.spec import CorpusSpec
 from stages.data.tokenizer import Tokenizer, of_corpus
 from stages.data.tokenizer_use import FILE
@@ -42,7 +42,7 @@ def print_documents(name: str, scale: str, count: int) -> None:
         if number is None:
             console.print(Text(f"{printable(origin)}: in no document that was prepared: a duplicate, or changed since"))
         else:
-            for line in _lines(origin, corpus.documents, shown.show(corpus, tokenizer, number)):
+            for line in _lines(origin, corpus.documents, document_view.show(corpus, tokenizer, number)):
                 console.print(line)
 
 
@@ -51,7 +51,7 @@ def _chosen(
 ) -> Iterator[tuple[str, int | None]]:
     """Where each document is from, and its number."""
     if declared.builder == "file":
-        yield from shown.rows(root, declared, corpus, tokenizer, count)
+        yield from document_view.rows(root, declared, corpus, tokenizer, count)
     else:
         yield from ((f"builder {declared.builder}", number) for number in range(min(count, corpus.documents)))
 
@@ -63,7 +63,7 @@ def _lines(origin: str, of: int, one: Shown) -> Iterator[Text]:
     for number, (height, width) in enumerate(one.pictures, 1):
         yield Text(f"    picture {number}: {height} x {width} pixels")
     yield from lines_of(one.stretches)
-    left = one.tokens - shown.LONGEST
+    left = one.tokens - document_view.LONGEST
     if left > 0:
         yield Text(f"    ... and {left:,} tokens more")
     yield Text("--- end of the document")

@@ -16,7 +16,7 @@ from stages.export.harness import Asked
 from stages.report.metrics import flatten
 from stages.spec.evaluations import EVALUATIONS
 from stages.spec.validate import meant
-from stages.store import evaluated, json_file, lease, outside
+from stages.store import evaluated, json_file, lease, lm_eval_tasks
 from stages.sync import graph
 from stages.sync.verdicts import refuse_damaged_corpora
 
@@ -70,7 +70,7 @@ def evaluate_as_specified(ref: str, scale: str, python: Path | None, as_json: bo
     if stage.evaluation.lm_eval is None:
         raise UsageError(f"found neither --tasks nor --lm-eval, and {ref} has no `lm_eval`; allowed: one of them.")
     result, _ = finished(ref, scale)
-    if outside.missing(result.layout, ref, stage):
+    if lm_eval_tasks.missing(result.layout, ref, stage):
         interpreter = harness.interpreter(python, root)
         harness.version(interpreter)
         lm_eval.add_missing(result, stage, interpreter)

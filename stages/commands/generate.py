@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from stages.commands.finished import finished
 from stages.errors import UserError
-from stages.export.drawn import drawn
+from stages.export.sampling import sampling
 from stages.printable import printable
 
 
@@ -22,7 +22,7 @@ def generate(
     seed: int | None,
 ) -> None:
     """Print the text as it comes. Raises UsageError for a way of drawing that is not stated in full."""
-    how = drawn(temperature, top_p, seed)
+    how = sampling(temperature, top_p, seed)
     result, _ = finished(ref, scale)
     from stages.export import model, sample, tokenizer  # loads torch: what is mistyped was answered by now
 

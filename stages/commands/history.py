@@ -10,7 +10,7 @@ from pathlib import Path
 from stages.commands.find_project import open_project, pick
 from stages.errors import UsageError, UserError
 from stages.printable import printable
-from stages.store import earlier, manifest
+from stages.store import manifest, superseded
 from stages.store.layout import Layout
 from stages.store.manifest import ManifestError
 from stages.sync import graph
@@ -34,9 +34,9 @@ class Found:
 
 def results(layout: Layout, ref: str) -> list[Found]:
     """The result in place and the earlier ones, the latest first. One whose manifest cannot be read has no key."""
-    found = [(layout.stage(ref), IN_PLACE), *((folder, ASIDE) for folder in earlier.of_stage(layout, ref))]
+    found = [(layout.stage(ref), IN_PLACE), *((folder, ASIDE) for folder in superseded.of_stage(layout, ref))]
     there = [(folder, state) for folder, state in found if (folder / manifest.NAME).is_file()]
-    return [Found(folder, _key(folder), state, earlier.finished(folder)) for folder, state in there]
+    return [Found(folder, _key(folder), state, superseded.finished(folder)) for folder, state in there]
 
 
 def of_key(layout: Layout, ref: str, word: str) -> list[Found]:

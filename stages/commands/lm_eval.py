@@ -16,7 +16,7 @@ from stages.export.harness import Asked
 from stages.export.result import Result
 from stages.spec.loader_data import LoadedData
 from stages.spec.resolved import Stage
-from stages.store import evaluated, json_file, lease, outside, reevaluation, revise, stage_record
+from stages.store import evaluated, json_file, lease, lm_eval_tasks, reevaluation, revise, stage_record
 from stages.store.layout import Layout
 
 SHARD = 5 * 10**9  # bytes
@@ -27,7 +27,7 @@ def refuse_unknown(root: Path, layout: Layout, stage: Stage) -> None:
     ref, asked = f"{stage.pipeline}/{stage.name}", stage.evaluation.lm_eval
     if asked is None:
         return
-    own, python = outside.folder(layout, asked), outside.installed(root)
+    own, python = lm_eval_tasks.folder(layout, asked), lm_eval_tasks.installed(root)
     if own is not None and not own.is_dir():
         raise UserError(
             f"{ref}: evaluate.lm_eval_tasks: {own} is not a folder; it should hold the tasks' YAML files. Make it, or "
@@ -46,8 +46,8 @@ def complete(root: Path, layout: Layout, stage: Stage, data: LoadedData) -> None
 
     Raises UserError where the harness fails: the result is whole, and stays.
     """
-    ref, python = f"{stage.pipeline}/{stage.name}", outside.installed(root)
-    tasks = ", ".join(outside.missing(layout, ref, stage))
+    ref, python = f"{stage.pipeline}/{stage.name}", lm_eval_tasks.installed(root)
+    tasks = ", ".join(lm_eval_tasks.missing(layout, ref, stage))
     if python is None:
         print(
             f"{ref}: lm_eval: {tasks} not run: lm-evaluation-harness is not installed. `make lm-eval` makes an "
@@ -68,8 +68,8 @@ def add_missing(result: Result, stage: Stage, python: Path) -> None:
         raise ValueError(f"{ref}: its spec asks nothing of the harness")
     with lease.hold(layout.run(key), ref), reevaluation.noted(layout, key, stage):
         refuse_unknown(result.root, layout, stage)
-        tasks = outside.missing(layout, ref, stage)
-        found = run(result, python, Asked(tasks, outside.folder(layout, asked), asked.limit))
+        tasks = lm_eval_tasks.missing(layout, ref, stage)
+        found = run(result, python, Asked(tasks, lm_eval_tasks.folder(layout, asked), asked.limit))
         ran = stage_record.read(layout.stage(ref)).model_copy(update={"evaluation": stage.evaluation})
         records = {evaluated.NAME: evaluated.encode(stage), stage_record.NAME: stage_record.encode(ran)}
         note(result, found, records)

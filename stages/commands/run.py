@@ -22,7 +22,7 @@ from stages.errors import UserError
 from stages.spec.key import phase_keys
 from stages.spec.loader_data import LoadedData
 from stages.spec.resolved import Stage
-from stages.store import damage, done, equal, evaluated, finish, manifest, markers, outside, seal
+from stages.store import damage, done, evaluated, finish, lm_eval_tasks, manifest, markers, same_key, seal
 from stages.store.layout import Layout
 from stages.store.lease import HeldError
 from stages.store.releases import folders as release_folders
@@ -51,7 +51,7 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
         gate.refuse(ref)
     _refuse_without_parents(layout, stage, loaded.stages, loaded.keys)
     made = _make(call, gate, awaited is None, again)
-    if not (made or evaluated.outdated(layout.stage(ref), stage) or outside.missing(layout, ref, stage)):
+    if not (made or evaluated.outdated(layout.stage(ref), stage) or lm_eval_tasks.missing(layout, ref, stage)):
         print(f"{ref}: done already, nothing was run")
     _evaluate_again(call)
     _evaluate_outside(call)
@@ -109,7 +109,7 @@ def _make(call: _Call, gate: Gate, alone: bool, again: bool) -> bool:
         if finish.restore(layout, ref, key, record):
             print(f"{ref}: an earlier result of the same key was put back, no training")
             return True
-        if other := equal.take_over(layout, ref, key, record, stage):
+        if other := same_key.take_over(layout, ref, key, record, stage):
             print(f"{ref}: the result of {other}, which has the same key, was taken over, no training")
             return True
         with call.attended(alone):
@@ -155,7 +155,7 @@ def _evaluate_again(call: _Call) -> None:
 
 def _evaluate_outside(call: _Call) -> None:
     """Add what lm-evaluation-harness finds, where the spec asks for tasks that the result lacks."""
-    while outside.missing(call.layout, call.ref, call.stage):
+    while lm_eval_tasks.missing(call.layout, call.ref, call.stage):
         with call.attended():
             if call.waited():
                 continue

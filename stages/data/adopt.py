@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data import inputs, megatron, mmidx, runs, unknown
+from stages.data import inputs, megatron, mmidx, sorted_runs, unknown
 from stages.data.adopted import AdoptedDataset, AdoptedFile, Adoption
 from stages.data.buckets import Buckets
 from stages.data.megatron import Dataset, Hashed, Scan
@@ -134,12 +134,12 @@ class _Sorter:
 
 
 def _held_out(origins: NDArray[np.uint64], lowest: int | None) -> NDArray[np.bool_]:
-    return runs.held_out(origins) if lowest is None else np.asarray(origins == np.uint64(lowest))
+    return sorted_runs.held_out(origins) if lowest is None else np.asarray(origins == np.uint64(lowest))
 
 
 def _counted(sorter: _Sorter, adoption: Adoption) -> Order:
     """The order with its counts. Where the hash holds out none or all, the document that comes first by it is."""
-    heldout = sum(int(runs.held_out(rows["origin"]).sum()) for rows in sorter.buckets.sorted())
+    heldout = sum(int(sorted_runs.held_out(rows["origin"]).sum()) for rows in sorter.buckets.sorted())
     lowest = None if 0 < heldout < sorter.documents else sorter.low
     held_out = size = longest = 0
     for rows in sorter.buckets.sorted():

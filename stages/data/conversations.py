@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data import asked, borders
+from stages.data import separate_answers, token_boundaries
 from stages.data.chat import ASSISTANT, ChatTemplate, Rendered
 from stages.data.document import Conversation, Document
-from stages.data.omissions import refuse_left_out
 from stages.data.template import TemplateError
+from stages.data.template_omissions import refuse_left_out
 from stages.data.tokenizer import ENDING, Tokenizer
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ def _asked(
     template: ChatTemplate, error: TemplateError, messages: Any, tools: Any, turn_end: str | None, _: int
 ) -> Rendered:
     """The last answer behind the text that asks for it, where the template cannot write it."""
-    found = asked.behind_what_asks(template, messages, tools, turn_end)
+    found = separate_answers.behind_what_asks(template, messages, tools, turn_end)
     if found is None:
         raise error
     return found
@@ -125,9 +125,9 @@ def _end_of_reasoning(tokenizer: Tokenizer) -> str:
     return "</think>" if end is None else tokenizer.word(end)
 
 
-def _cut(rendered: Rendered, tokenizer: Tokenizer) -> borders.Cut:
+def _cut(rendered: Rendered, tokenizer: Tokenizer) -> token_boundaries.Cut:
     """What has to become ids: the whole text, and for each answer what stands before it and up to its end."""
-    return borders.cut(rendered.text, list(chain.from_iterable(rendered.answers)), tokenizer.border_words)
+    return token_boundaries.cut(rendered.text, list(chain.from_iterable(rendered.answers)), tokenizer.border_words)
 
 
 def _masked(

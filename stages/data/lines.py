@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from stages.data import begins, pieces
+from stages.data import file_signatures, pieces
 from stages.data.arrow import pyarrow
 from stages.data.pieces import Broken, Input, Piece, Row, Rows
 from stages.errors import UserError
@@ -29,8 +29,8 @@ def json_lines(piece: Piece) -> Rows:
             while (rest := file.readline(pieces.LONGEST)) and not rest.endswith(b"\n"):
                 pass
         else:
-            head = file.peek(begins.LENGTH)
-            begins.refuse_other(piece.file.name, head, packed=raw is not file)
+            head = file.peek(file_signatures.LENGTH)
+            file_signatures.refuse_other(piece.file.name, head, packed=raw is not file)
             if head.startswith(MARK):
                 file.read(len(MARK))
         number, at, plain = 0, raw.tell(), raw is file
@@ -60,7 +60,7 @@ def lines_before(piece: Piece) -> int:
 def whole(piece: Piece) -> Rows:
     """The file as one document."""
     with piece.file.path.open("rb") as file:
-        begins.refuse_other(piece.file.name, file.peek(begins.LENGTH), packed=False)
+        file_signatures.refuse_other(piece.file.name, file.peek(file_signatures.LENGTH), packed=False)
         data = file.read(pieces.LONGEST + 1).removeprefix(MARK)
     if len(data) > pieces.LONGEST:
         yield Row(1, Broken(f"a file of more than {pieces.LONGEST:,} bytes", "shorter ones, one document each"), 0)
@@ -75,7 +75,7 @@ def paragraphs(piece: Piece) -> Rows:
     part of the text. A stretch in which nothing can be seen is no document.
     """
     with piece.file.path.open("rb") as file:
-        begins.refuse_other(piece.file.name, file.peek(begins.LENGTH), packed=False)
+        file_signatures.refuse_other(piece.file.name, file.peek(file_signatures.LENGTH), packed=False)
         found: list[bytes] = []
         first = number = size = 0
         while True:

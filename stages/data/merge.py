@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data import mmidx, runs
+from stages.data import mmidx, sorted_runs
 from stages.data.gather import gather
-from stages.data.runs import Documents, Run, RunMeta
-from stages.data.stretches import stretches
+from stages.data.merge_blocks import stretches
+from stages.data.sorted_runs import Documents, Run, RunMeta
 from stages.store import files
 from stages.store.files import Data
 from stages.store.shards import Shard
@@ -99,7 +99,7 @@ def _in_passes(found: Sequence[Run], folder: Path, once: bool) -> Sequence[Run]:
         longer = []
         for first in range(0, len(found), FAN):
             place = folder / f"merged-{level}-{first // FAN:06d}"
-            longer.append(runs.read(place, deep=True) or _longer(found[first : first + FAN], place, once))
+            longer.append(sorted_runs.read(place, deep=True) or _longer(found[first : first + FAN], place, once))
         found, level = longer, level + 1
     return found
 
@@ -121,7 +121,7 @@ def _longer(found: Sequence[Run], place: Path, once: bool) -> Run:
             highest=max(run.meta.highest for run in found), dtype=found[0].meta.dtype, bad=[], shards=shards,
         )  # fmt: skip
 
-    return runs.put(place, contents, meta)
+    return sorted_runs.put(place, contents, meta)
 
 
 def held_out_alone(found: Sequence[Run], origin: int, folder: Path) -> list[Run]:
@@ -135,7 +135,7 @@ def _again(run: Run, origin: int, folder: Path) -> Run:
         run.column("rank"), origins, origins == np.uint64(origin), run.column("length").astype(np.int64),
         run.column("tokens"), run.column("mask") if run.supervised else None,
     )  # fmt: skip
-    return runs.write(folder, made, run.meta.rows, run.meta.last, run.meta.bad)
+    return sorted_runs.write(folder, made, run.meta.rows, run.meta.last, run.meta.bad)
 
 
 def _blocks(found: Sequence[Run], name: str, once: bool) -> Iterator[memoryview]:

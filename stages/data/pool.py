@@ -14,7 +14,7 @@ from multiprocessing.sharedctypes import Synchronized
 
 from stages.data.pieces import Piece
 from stages.data.progress import Progress
-from stages.data.runs import Run
+from stages.data.sorted_runs import Run
 from stages.data.tokenizer import Source, Tokenizer
 from stages.data.worker import Job, Report, encode_piece
 from stages.errors import UserError

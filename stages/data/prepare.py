@@ -11,7 +11,7 @@ from stages.data import (
     adopt,
     arithmetic,
     measured,
-    own_pictures,
+    picture_corpus,
     spec,
     stream,
     text,
@@ -148,7 +148,7 @@ def _prepare_files(
 def _prepare_pictures(root: Path, corpus: CorpusSpec, words: tokenizer.Source, out: Path, accept: bool) -> DataManifest:
     """Prepare a user's own pictures, in memory that grows with their captions only."""
     opened_words = words.open()
-    with own_pictures.read(root, corpus, out, opened_words) as found:
+    with picture_corpus.read(root, corpus, out, opened_words) as found:
         encoded, training = found.encoded(), found.training
         size = training if corpus.unit == "items" else int(encoded.lengths[:training].sum())
         image = (corpus.number("cell"), corpus.number("patch"), corpus.number("channels"))

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from stages.data import inputs, others, pieces, pool, unknown, user
+from stages.data import inputs, overlap, pieces, pool, unknown, user
 from stages.data.corpus_manifest import Inputs, Left, Matched, Separate, Skipped
 from stages.data.merge import Merge, held_out_alone, merge
-from stages.data.others import Other, Others
+from stages.data.overlap import Other, Others
 from stages.data.pieces import Input, Piece
 from stages.data.progress import Progress
-from stages.data.runs import Run
+from stages.data.sorted_runs import Run
 from stages.data.spec import CorpusSpec
 from stages.data.tokenizer import Source
 from stages.data.unknown import Found, Unknown, UnknownTokensError
@@ -60,7 +60,7 @@ def merged(
     """
     folder = out.with_name(f".{out.name}.runs")
     found = inputs.find(root, corpus)
-    compared = others.find(root, corpus)
+    compared = overlap.find(root, corpus)
     every = [*found, *(one for other in compared.values() for one in other.files)]
     before = inputs.states(every)
     measured = _measured(corpus.corpus, found)
@@ -74,7 +74,7 @@ def merged(
     read = sum(one.size for one in found)
     progress = Progress(corpus.corpus, read)
     try:
-        sets = others.write(corpus, compared, folder / "others")
+        sets = overlap.write(corpus, compared, folder / "others")
         job = Job(corpus.corpus, corpus.kind, user.shape(corpus), tokenizer, folder, corpus.bad_rows, sets)
         cut = pieces.together(pieces.cut(found))
         runs = pool.encode_all(job, cut, processes, progress)
@@ -158,7 +158,7 @@ def _left(runs: Sequence[Run], sets: Others | None) -> dict[str, dict[str, Left 
     """For the manifest, what the others have: documents and tokens, by the other corpus."""
     if sets is None:
         return {}
-    known = others.counts(sets)
+    known = overlap.counts(sets)
     without, against = dict[str, Left | Matched](), dict[str, Left | Matched]()
     for name in known:
         found = [run.meta.left.get(name, [0, 0]) for run in runs]

@@ -19,7 +19,7 @@ import numpy as np
 from tokenizers import Tokenizer as HfTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from stages.data import borders, special_tokens, tokenizer_use, unknown_token, word_cache
+from stages.data import special_tokens, token_boundaries, tokenizer_use, unknown_token, word_cache
 from stages.data.chat import ChatTemplate
 from stages.data.document import SPECIAL
 from stages.data.roles import LOCAL, Roles
@@ -144,7 +144,7 @@ class Tokenizer:
     def border_words(self) -> re.Pattern[str] | None:
         """Words of tokens with a role before which a rendered text may be cut."""
         ids = self.roles.by_name().values()
-        return borders.words(self.inner, {self.word(number) for number in ids if number is not None})
+        return token_boundaries.words(self.inner, {self.word(number) for number in ids if number is not None})
 
     @cached_property
     def _normalizer(self) -> Any:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from itertools import count, islice, repeat
 from pathlib import Path
 
-from stages.data import records, runs, unknown, user
+from stages.data import records, sorted_runs, unknown, user
 from stages.data.batches import Batch, Said, encode_batch, refuse_unwritten
-from stages.data.others import Left, Others
+from stages.data.overlap import Left, Others
 from stages.data.pieces import Piece, Raw
 from stages.data.records import Shape
-from stages.data.runs import Bad, Encoding, Run
+from stages.data.sorted_runs import Bad, Encoding, Run
 from stages.data.tokenizer import Source, Tokenizer
 from stages.data.turns import RowError
 
@@ -69,7 +69,7 @@ class _PieceEncoder:
 
     def _finished(self) -> Iterator[Run]:
         for run in count():
-            found = runs.read(self._folder(run), deep=True)
+            found = sorted_runs.read(self._folder(run), deep=True)
             if found is None or (found.meta.unknown is None and self.tokenizer.unknown is not None):
                 return
             yield found
@@ -86,7 +86,7 @@ class _PieceEncoder:
         bad.sort(key=lambda one: one.line)
         documents = made.documents(self.job.kind == "sft", self.tokenizer.dtype.str)
         folder = self._folder(len(self.runs))
-        return runs.write(folder, documents, self.read, last, bad, self._left, made.separate, made.unknown)
+        return sorted_runs.write(folder, documents, self.read, last, bad, self._left, made.separate, made.unknown)
 
     def _batch(self, bad: list[Bad]) -> tuple[Batch, bool]:
         """Rows for one call of the tokenizer, and whether the piece ends with them."""

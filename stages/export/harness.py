@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import UserError
-from stages.store import json_file, outside
+from stages.store import json_file, lm_eval_tasks
 
 LENGTHS = tuple(2**power for power in range(12, 18))  # of RULER's rows in the harness: 4096 to 131072 tokens
 VERSION = "import importlib.metadata as m; print(m.version('lm_eval'))"
@@ -130,7 +130,7 @@ def _numbers(found: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
     metric that is not finite; an error of the mean that cannot be told is left out.
     """
     made: dict[str, Any] = {}
-    own = {"limit": asked.limit, **outside.definitions(asked.folder)}
+    own = {"limit": asked.limit, **lm_eval_tasks.definitions(asked.folder)}
     for task, metrics in sorted(found["results"].items()):
         made[task] = {"documents": found.get("n-samples", {}).get(task, {}).get("effective")}
         made[task] |= {"version": found.get("versions", {}).get(task), **own}
@@ -151,4 +151,4 @@ def _numbers(found: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
 
 def interpreter(named: Path | None, root: Path) -> Path:
     """The interpreter that is named; else the one that has the harness; else this one, which does not."""
-    return named.absolute() if named is not None else outside.installed(root) or Path(sys.executable)
+    return named.absolute() if named is not None else lm_eval_tasks.installed(root) or Path(sys.executable)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from stages.data.chat import ChatTemplate
 from stages.errors import UserError
-from stages.export.drawn import Drawn
 from stages.export.model import Logits
+from stages.export.sampling import Sampling
 from stages.export.tokenizer import TokenizerOut
 
 HALF = "\ufffd"  # what bytes that are no whole character decode to
@@ -40,10 +40,10 @@ def prompt_ids(tokens: TokenizerOut, text: str, chat: bool) -> list[int]:
 
 
 def written(
-    logits: Logits, prompt: Sequence[int], stops: Sequence[int], most: int, drawn: Drawn | None
+    logits: Logits, prompt: Sequence[int], stops: Sequence[int], most: int, sampling: Sampling | None
 ) -> Iterator[int]:
     """Up to `most` tokens behind a prompt, ending before one of `stops`; the likeliest each, unless they are drawn."""
-    choose = _greedy if drawn is None else _drawing(drawn)
+    choose = _greedy if sampling is None else _sampler(sampling)
     row = list(prompt)
     for _ in range(most):
         token = choose(logits(row))
@@ -71,7 +71,7 @@ def _greedy(logits: Tensor) -> int:
     return int(logits.argmax())
 
 
-def _drawing(how: Drawn) -> Callable[[Tensor], int]:
+def _sampler(how: Sampling) -> Callable[[Tensor], int]:
     generator = torch.Generator().manual_seed(how.seed)
 
     def choose(logits: Tensor) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stages.store import attempts, built_on, damage, lease, manifest, partials, progress, seal, strange
+from stages.store import attempts, built_on, damage, lease, manifest, partials, progress, seal, unlisted
 from stages.store.holder import Holder
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest, ManifestError
@@ -110,7 +110,7 @@ def _look(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str], de
         broken = seal.problems(folder) if deep else []
         why = "; ".join(filter(None, [str(error), _damage(layout, ref, broken)]))
         return Verdict(ref, key, "damaged", why, command=command)
-    strangers = strange.files(folder, record) if deep else ()
+    strangers = unlisted.files(folder, record) if deep else ()
     if deep:
         known = _damage(layout, ref, [*seal.problems(folder), *manifest.problems(folder, record, deep)])
         damage.note(folder, known)

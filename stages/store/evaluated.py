@@ -35,7 +35,7 @@ class Asked(BaseModel):
 
     `on`: what an import is evaluated on, and what hands it on without training. Of other stages that is in the key,
     theirs or their parents'. `lm_eval`: what is asked of lm-evaluation-harness, which is compared with what it has
-    found (store.outside).
+    found (store.lm_eval_tasks).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.store import earlier, files, lease, manifest, trees
+from stages.store import files, lease, manifest, superseded, trees
 from stages.store.layout import Layout
 from stages.store.manifest import ManifestError
 
@@ -134,7 +134,7 @@ def _abandoned(runs: list[Path], wanted: Wanted, finished: set[str]) -> Iterator
 def _superseded(runs: list[Path], keep: int) -> Iterator[Garbage]:
     aside: dict[str, list[tuple[float, Path]]] = {}
     for folder in (folder for run in runs for folder in run.glob("final*") if not folder.is_symlink()):
-        aside.setdefault(_stage_of(folder), []).append((earlier.finished(folder), folder))
+        aside.setdefault(_stage_of(folder), []).append((superseded.finished(folder), folder))
     for stage, results in sorted(aside.items()):
         for _, folder in sorted(results, reverse=True)[keep:]:
             yield Garbage(folder, _size(folder), f"an earlier result of {stage}, not among the latest {keep}")
@@ -142,7 +142,7 @@ def _superseded(runs: list[Path], keep: int) -> Iterator[Garbage]:
 
 def _stage_of(folder: Path) -> str:
     """Stage and scale of a result: the same stage at another scale is another one's earlier result."""
-    found = earlier.stage_of(folder)
+    found = superseded.stage_of(folder)
     return f"{found[0]} at {found[1]}" if found else "a result that cannot be read"
 
 

@@ -11,7 +11,18 @@ from stages.errors import UserError, of_machine
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.spec.schema_corpora import is_digest
-from stages.store import damage, done, equal, evaluated, manifest, markers, outside, reevaluation, stage_record, strange
+from stages.store import (
+    damage,
+    done,
+    evaluated,
+    lm_eval_tasks,
+    manifest,
+    markers,
+    reevaluation,
+    same_key,
+    stage_record,
+    unlisted,
+)
 from stages.store.done import State, Verdict
 from stages.store.layout import Layout
 from stages.sync.graph import Graph
@@ -67,7 +78,7 @@ class _Look:
     @cached_property
     def elsewhere(self) -> Elsewhere:
         """Results that may be shared; only asked for where one is of use."""
-        return equal.in_place(self.layout)
+        return same_key.in_place(self.layout)
 
     def at(self, ref: str) -> Verdict:
         """The verdict on a stage whose parents have theirs."""
@@ -86,7 +97,7 @@ class _Look:
         elif why := evaluated.outdated(layout.stage(ref), stage):
             self.kept.add(ref)
             return _unevaluated(layout, stage, verdict, why)
-        elif tasks := outside.missing(layout, ref, stage):
+        elif tasks := lm_eval_tasks.missing(layout, ref, stage):
             verdict = _without(layout, stage, verdict, f"lm_eval: {', '.join(tasks)} not run")
             self.kept |= set() if verdict.done else {ref}
         return verdict
@@ -94,7 +105,7 @@ class _Look:
 
 def _without(layout: Layout, stage: Stage, verdict: Verdict, why: str) -> Verdict:
     """A whole result that lm-evaluation-harness is to evaluate: done where it is not installed, with a note."""
-    if outside.installed(layout.root) is None:
+    if lm_eval_tasks.installed(layout.root) is None:
         return replace(verdict, note=f"{why}, not installed")
     return _unevaluated(layout, stage, verdict, why)
 
@@ -155,7 +166,7 @@ def _judge_prepared(root: Path, name: str, folder: Path, deep: bool) -> tuple[St
 def _strangers(folder: Path) -> tuple[Path, ...]:
     from stages.data.corpus_manifest import read_manifest
 
-    return strange.files(folder, read_manifest(folder))
+    return unlisted.files(folder, read_manifest(folder))
 
 
 def corpora_done(root: Path, layout: Layout, names: tuple[str, ...], deep: bool = False) -> dict[str, bool]:

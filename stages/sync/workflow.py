@@ -15,10 +15,10 @@ from stages.cluster import resources, site
 from stages.errors import UsageError, UserError, for_user
 from stages.spec.project import Project
 from stages.store.layout import Layout
-from stages.sync import drivers, graph, kept, verdicts, write
+from stages.sync import drivers, graph, saved_graph, verdicts, write
 from stages.sync.adoption import EXECUTOR, Adoption
 from stages.sync.config import ALL, read_config, read_deep
-from stages.sync.kept import Kept
+from stages.sync.saved_graph import Kept
 
 EVERYTHING, VARIANTS = "all", "variants"  # rules of the Snakefile: of all published pipelines, of all variants
 SNAKEMAKE = ".snakemake"  # its own folder in the project
@@ -107,7 +107,7 @@ def open_main(root: Path, config: Mapping[str, Any], quiet: bool) -> Workflow:
     judged = verdicts.refresh(root, layout, loaded, read_deep(loaded, config))
     undone = [name for name, one in judged.items() if not one.done]
     flow = _build(root, scale, releases, layout, loaded, undone, Gate(project, scale, loaded.stages))
-    kept.write(layout.markers, flow)
+    saved_graph.write(layout.markers, flow)
     for name, error in loaded.unreadable.items():
         print(f"stages: {name} is left out, its specs cannot be read: {error}", file=sys.stderr)
     if not quiet:
@@ -119,7 +119,7 @@ def open_job(root: Path, config: Mapping[str, Any]) -> Workflow:
     """For a job's own process: what its main process worked out, read back; no spec is resolved, no marker touched."""
     scale, releases = read_config(root, config)
     layout = Layout(root, scale)
-    return Workflow(root=root, scale=scale, releases=releases, layout=layout, **vars(kept.read(layout.markers)))
+    return Workflow(root=root, scale=scale, releases=releases, layout=layout, **vars(saved_graph.read(layout.markers)))
 
 
 def unfinished(flow: Workflow, rules: Collection[str]) -> list[str]:

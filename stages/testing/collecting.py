@@ -10,11 +10,11 @@ import pytest
 
 from stages.commands.find_project import find_root
 from stages.errors import UserError
-from stages.testing import differing, emitted, golden
-from stages.testing.book import PAGES, Book
+from stages.testing import differences, golden, page_emitted
 from stages.testing.golden import GoldenError
-from stages.testing.holding import Holder
-from stages.testing.lab import Lab
+from stages.testing.golden_check import GoldenChecker
+from stages.testing.stage_pages import PAGES, StagePages
+from stages.testing.trial_runs import TrialRuns
 
 SUFFIX = ".yaml"
 
@@ -39,10 +39,10 @@ class Stages:
         within = self._within(session.config)
         if within is None:
             return
-        book = Book(self.root)
-        holder = Holder(self.root, session.config.getoption("stages_update"))
-        lab = Lab(book, session.config)
-        found = list(self._items(session, book, holder, lab, _selected(session.config, book)))
+        pages = StagePages(self.root)
+        checker = GoldenChecker(self.root, session.config.getoption("stages_update"))
+        runs = TrialRuns(pages, session.config)
+        found = list(self._items(session, pages, checker, runs, _selected(session.config, pages)))
         items += [item for item in found if item.path.is_relative_to(within)]
 
     def _within(self, config: pytest.Config) -> Path | None:
@@ -55,33 +55,33 @@ class Stages:
         return next((path for path in named if path.is_relative_to(self.goldens)), None)
 
     def _items(
-        self, session: pytest.Session, book: Book, holder: Holder, lab: Lab, selected: list[str]
+        self, session: pytest.Session, pages: StagePages, checker: GoldenChecker, runs: TrialRuns, selected: list[str]
     ) -> Iterator[pytest.Item]:
         def item(kind: str, ref: str) -> pytest.Item:
             folder = Folder.from_parent(session, name=ref, nodeid=self._name(ref), path=self.goldens / ref)
             made = StageItem.from_parent(folder, name=kind, path=self._path(ref, kind))
-            made.prepare(kind, ref, book, holder, lab)
+            made.prepare(kind, ref, pages, checker, runs)
             return made
 
-        for pipeline, error in book.unreadable.items():
+        for pipeline, error in pages.unreadable.items():
             folder = Folder.from_parent(
                 session, name=pipeline, nodeid=self._name(pipeline), path=self.goldens / pipeline
             )
             yield Unreadable.from_parent(folder, name="spec", error=error)
-        everything = selected == book.refs
+        everything = selected == pages.refs
         for ref in selected:
             yield from (item(kind, ref) for kind in PAGES)
-            if (stage := book.trained(ref)) is not None:
+            if (stage := pages.trained(ref)) is not None:
                 yield item("steps", ref)
                 # What has no golden has nothing to update.
                 if stage.phases and not session.config.getoption("stages_update"):
                     yield from (item(kind, ref) for kind in ("twin", "layout"))
-        if everything and book.nemo:
-            yield item("emitted", emitted.NEMO)
-        if everything and not book.unreadable:
-            known = {self._path(ref, kind) for ref in book.refs for kind in (*PAGES, "steps")}
+        if everything and pages.nemo:
+            yield item("emitted", page_emitted.NEMO)
+        if everything and not pages.unreadable:
+            known = {self._path(ref, kind) for ref in pages.refs for kind in (*PAGES, "steps")}
             folder = Folder.from_parent(session, name="stages", nodeid=self._name("."), path=self.goldens)
-            yield Unused.from_parent(folder, name="unused", known=known | {self._path(emitted.NEMO, "emitted")})
+            yield Unused.from_parent(folder, name="unused", known=known | {self._path(page_emitted.NEMO, "emitted")})
 
     def _name(self, ref: str) -> str:
         path = self.goldens / ref
@@ -91,15 +91,15 @@ class Stages:
         return self.goldens / f"{ref}.{kind}{SUFFIX}"
 
 
-def _selected(config: pytest.Config, book: Book) -> list[str]:
+def _selected(config: pytest.Config, pages: StagePages) -> list[str]:
     """The stages that --stages-select names. Raises UsageError for what is no stage."""
     wanted: list[str] = config.getoption("stages_select")
     for one in wanted:
-        if one not in (*book.refs, *book.pipelines, *book.unreadable):
+        if one not in (*pages.refs, *pages.pipelines, *pages.unreadable):
             raise pytest.UsageError(
-                f"--stages-select: found {one!r}; allowed: {', '.join([*book.pipelines, *book.refs])}"
+                f"--stages-select: found {one!r}; allowed: {', '.join([*pages.pipelines, *pages.refs])}"
             )
-    return [ref for ref in book.refs if not wanted or ref in wanted or ref.partition("/")[0] in wanted]
+    return [ref for ref in pages.refs if not wanted or ref in wanted or ref.partition("/")[0] in wanted]
 
 
 class Folder(pytest.Collector):
@@ -125,45 +125,45 @@ class _Item(pytest.Item):
 class StageItem(_Item):
     """One kind of test of one stage."""
 
-    def prepare(self, kind: str, ref: str, book: Book, holder: Holder, lab: Lab) -> None:
+    def prepare(self, kind: str, ref: str, pages: StagePages, checker: GoldenChecker, runs: TrialRuns) -> None:
         """Give it what it compares."""
-        self.kind, self.ref, self.book, self.holder, self.lab = kind, ref, book, holder, lab
+        self.kind, self.ref, self.pages, self.checker, self.runs = kind, ref, pages, checker, runs
         self.add_marker(kind)
 
     def runtest(self) -> None:
         """Compare. Raises GoldenError, or what is wrong with the project."""
         if self.kind == "twin":
-            self.user_properties.append(("stages-twin", self.lab.twin(self.ref)))
+            self.user_properties.append(("stages-twin", self.runs.twin(self.ref)))
         elif self.kind == "layout":
-            self.lab.layout(self.ref)
+            self.runs.layout(self.ref)
         elif self.kind == "steps":
             self._steps()
         else:
-            key = None if self.ref == emitted.NEMO else self.book.keys(self.ref)
-            found = self.book.page(self.kind, self.ref)
-            self.holder.hold(self, self.path, found, key=key, specs=self._specs, again=self._again)
+            key = None if self.ref == page_emitted.NEMO else self.pages.keys(self.ref)
+            found = self.pages.page(self.kind, self.ref)
+            self.checker.check(self, self.path, found, key=key, specs=self._specs, again=self._again)
 
     def _steps(self) -> None:
         from stages.testing import curves
 
-        run = self.lab.whole(self.ref)
-        self.holder.hold(
-            self, self.path, run.content, key=self.book.keys(self.ref), environment=run.environment,
+        run = self.runs.whole(self.ref)
+        self.checker.check(
+            self, self.path, run.content, key=self.pages.keys(self.ref), environment=run.environment,
             compare=curves.change, specs=self._specs, again=self._again,
             elsewhere=lambda others: curves.hold_same_order(others, run.content),
         )  # fmt: skip
 
     @property
     def _again(self) -> str:
-        select = "" if self.ref == emitted.NEMO else f" --stages-select {self.ref}"
+        select = "" if self.ref == page_emitted.NEMO else f" --stages-select {self.ref}"
         return f"--stages{select} -m {self.kind}"
 
     def _specs(self) -> list[tuple[str, Any, Any]]:
         """Fields of the specs that differ from the golden of kind `spec`."""
-        if self.kind == "spec" or self.ref == emitted.NEMO:
+        if self.kind == "spec" or self.ref == page_emitted.NEMO:
             return []
         kept = golden.read(self.path.parent / f"{self.ref.partition('/')[2]}.spec{SUFFIX}")
-        return differing.changes(kept.get("golden", {}), self.book.page("spec", self.ref)) if kept else []
+        return differences.changes(kept.get("golden", {}), self.pages.page("spec", self.ref)) if kept else []
 
 
 class Unreadable(_Item):

@@ -10,10 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stages.testing import components, inside
+from stages.testing import components, step_tensors
 from stages.testing.golden import GoldenError
-from stages.testing.holding import Change
-from stages.testing.inside import Inside
+from stages.testing.golden_check import Change
+from stages.testing.step_tensors import Inside
 
 SAMPLES = ("samples", "data")  # digests of what was read, which every environment has in common
 SAME_ORDER_STEPS, SAME_ORDER = 3, 1e-5  # the tier for environments whose bits differ: so many steps, relative
@@ -150,5 +150,5 @@ def same(expected: Content, found: Content, title: str, tensors: tuple[Inside, I
 
 def named(difference: Change, expected: Inside, found: Inside) -> str:
     """A line that names the tensors which differ first; "" where they are not known."""
-    said = inside.differing(expected, found, difference.first, difference.what)
+    said = step_tensors.differing(expected, found, difference.first, difference.what)
     return f"\n  {said}" if said else ""

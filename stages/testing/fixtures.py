@@ -20,7 +20,7 @@ from stages.errors import UserError
 from stages.store import fingerprint
 from stages.testing import curves, golden, loops, sources
 from stages.testing.golden import GoldenError
-from stages.testing.holding import Holder, command, shown
+from stages.testing.golden_check import GoldenChecker, command, shown
 from stages.testing.loops import Train
 from stages.testing.unused import FOLDER
 
@@ -85,14 +85,14 @@ class Curve(_Fixture):
 
     def _hold(self, path: Path, train: Train, found: loops.Run) -> None:
         content = found.content()
-        self._holder(train).hold(
+        self._checker(train).check(
             self.item, path, content, environment=str(self._fingerprint["id"]), compare=curves.change,
             elsewhere=lambda others: curves.hold_same_order(others, content), again=self._node,
         )  # fmt: skip
 
-    def _holder(self, train: Train) -> Holder:
+    def _checker(self, train: Train) -> GoldenChecker:
         beside = {"files": sources.digests(self.item, train, self.config.rootpath), "environment": self._environment}
-        return Holder(self.config.rootpath, bool(self.config.getoption("stages_update")), beside)
+        return GoldenChecker(self.config.rootpath, bool(self.config.getoption("stages_update")), beside)
 
     @cached_property
     def _fingerprint(self) -> dict[str, object]:

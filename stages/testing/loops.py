@@ -18,7 +18,7 @@ import torch
 
 from stages.testing import curves
 from stages.testing.golden import GoldenError
-from stages.testing.inside import Inside
+from stages.testing.step_tensors import Inside
 from stages.testing.watch import GENERATOR, Watch
 
 Train = Callable[[int, Path, Watch], None]

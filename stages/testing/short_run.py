@@ -19,8 +19,8 @@ from stages.spec.key import phase_keys
 from stages.spec.resolved import Stage
 from stages.store import json_file, manifest
 from stages.store.layout import Layout
-from stages.testing import curves, inside
-from stages.testing.lab import Found
+from stages.testing import curves, step_tensors
+from stages.testing.trial_runs import Found
 from stages.train import loop
 from stages.train.stopping import StoppedError
 
@@ -64,17 +64,17 @@ def found(folder: Path, read: list[Any] | None) -> Found:
     if read:
         end["samples"] = str(blake3(json.dumps(read, allow_nan=False).encode()).hexdigest())[:DIGEST]
     environment = json_file.read(folder / "run.json")["environment"]["id"]
-    tensors = inside.of_result(folder)
+    tensors = step_tensors.of_result(folder)
     return Found(
         str(environment), {"steps": [step(row, tensors.get(row["step"], {})) for row in rows], "end": end}, tensors
     )
 
 
-def step(row: Mapping[str, str], tensors: Mapping[str, inside.Tensors]) -> dict[str, Any]:
+def step(row: Mapping[str, str], tensors: Mapping[str, step_tensors.Tensors]) -> dict[str, Any]:
     """A row of metrics.csv, numbers to their last bit, with a digest of each component."""
-    digests = {name: inside.digest(one) for name, one in tensors.items()}
+    digests = {name: step_tensors.digest(one) for name, one in tensors.items()}
     numbers = {name: curves.hexed(float(row[name])) for name in ("lr", "loss", "grad_norm")}
-    return inside.ordered({"step": int(row["step"]), "phase": row["phase"], **digests, **numbers})
+    return step_tensors.ordered({"step": int(row["step"]), "phase": row["phase"], **digests, **numbers})
 
 
 def stopping(after: int) -> Any:

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from stages.errors import UserError
 from stages.testing import golden
-from stages.testing.holding import command
+from stages.testing.golden_check import command
 
 COLUMNS = ("golden", "what changed", "first step", "largest change")
 Said = list[tuple[str, str, Any]]

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from stages.models.attention import Sight, attend, attend_in
+from stages.models.context_parallel import Stretch, attend_stretch
 from stages.models.documents import Documents
 from stages.models.experts import Experts
 from stages.models.ops import choice
-from stages.models.stretch import Stretch, attend_stretch
 from tests.cuda import stages
 from tests.rounding import BF16, noise
 from tests.unit.models.test_experts import CFG

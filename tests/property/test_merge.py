@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.data import merge, mmidx, runs, stretches
-from stages.data.runs import Documents, Run
+from stages.data import merge, merge_blocks, mmidx, sorted_runs
+from stages.data.sorted_runs import Documents, Run
 
 RANKS = (0, 1, 7, 1 << 63, (1 << 64) - 1)  # few, so that many are equal
 
@@ -46,7 +46,7 @@ def written(folder: Path, number: int, made: list[Made], supervised: bool) -> Ru
         np.array([one.heldout for one in made], dtype=bool), np.array([len(one.tokens) for one in made], dtype="<i8"),
         tokens, (tokens % 2).astype(np.uint8) if supervised else None,
     )  # fmt: skip
-    return runs.write(folder / f"{number:06d}-0000", columns, len(made), True, [])
+    return sorted_runs.write(folder / f"{number:06d}-0000", columns, len(made), True, [])
 
 
 def sorted_at_once(every: list[list[Made]], once: bool) -> list[Made]:
@@ -68,7 +68,7 @@ def test_merged_runs_are_all_documents_sorted(
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         patch.setattr(merge, "FAN", fan)
-        patch.setattr(stretches, "STRETCH", stretch)
+        patch.setattr(merge_blocks, "STRETCH", stretch)
         found = [written(folder, number, made, supervised) for number, made in enumerate(every)]
         made = merge.merge(found, folder, once)
         contents = {file: b"".join(blocks) for file, blocks in made.contents(supervised).items()}
@@ -101,7 +101,7 @@ def test_files_that_are_open_at_once_are_bounded_and_each_is_opened_once_a_pass(
     many: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fan, most, opened = 4, 0, list[str]()
-    open_file, before = stretches.os.open, psutil.Process().num_fds()
+    open_file, before = merge_blocks.os.open, psutil.Process().num_fds()
 
     def counted(path: Path, flags: int) -> int:
         nonlocal most
@@ -110,14 +110,14 @@ def test_files_that_are_open_at_once_are_bounded_and_each_is_opened_once_a_pass(
         return open_file(path, flags)
 
     monkeypatch.setattr(merge, "FAN", fan)
-    monkeypatch.setattr(stretches, "STRETCH", 6000)
-    monkeypatch.setattr(stretches, "os", type("os", (), {**vars(stretches.os), "open": staticmethod(counted)}))
+    monkeypatch.setattr(merge_blocks, "STRETCH", 6000)
+    monkeypatch.setattr(merge_blocks, "os", type("os", (), {**vars(merge_blocks.os), "open": staticmethod(counted)}))
     made = merge.merge(many, tmp_path)
     blocks = list(made.contents(False)["tokens.bin"])
     assert made.documents == 30 * 40
     assert len(blocks) > 10
     assert len(made.runs) <= fan
-    assert most <= fan * stretches.FILES
+    assert most <= fan * merge_blocks.FILES
     columns = 6  # of a run: five are merged, each beside `rank` and `length`
     assert max(opened.count(path) for path in opened) <= 2 * columns + 2
 

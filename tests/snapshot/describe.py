@@ -16,7 +16,7 @@ from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_pipeline import ResolvedPipeline
 from stages.spec.resolved_training import Schedule
-from stages.testing.described import DIGEST, LEDGER, RATIONAL, UNITS
+from stages.testing.page_spec import DIGEST, LEDGER, RATIONAL, UNITS
 
 
 def page(project: Project, pipeline: str, stage: str, scales: tuple[str, ...]) -> str:

@@ -17,12 +17,12 @@ from stages.cluster import script
 from stages.cluster.site import Site
 from stages.commands.emit import engine_config
 from stages.spec.resolved import Stage
-from stages.testing import emitted
+from stages.testing import page_emitted
 from tests import shipped
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = shipped.project()
-FIXED = emitted.fixed()
+FIXED = page_emitted.fixed()
 SECONDS = 5.0  # for all published stages together
 
 
@@ -46,7 +46,7 @@ def job(stage: Stage) -> str:
 def own(stage: Stage) -> Iterator[str]:
     """What of a phase's configuration is not fixed."""
     for phase in stage.phases:
-        kept = emitted.own(stage, phase)
+        kept = page_emitted.own(stage, phase)
         yield f"--- # {phase.name}\n{yaml.safe_dump(kept, sort_keys=False, width=120, default_flow_style=None)}"
 
 

@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from stages.models.stretch import Stretch, attend_stretch
+from stages.models.context_parallel import Stretch, attend_stretch
 
 
 def chunks(length: int, rank: int, ranks: int) -> tuple[range, range]:

@@ -11,7 +11,7 @@ from stages.check.gate import FindingsError, Gate
 from stages.commands.emit import print_script
 from stages.commands.run import run_stage
 from stages.spec.project import Project
-from stages.sync import graph, kept, workflow, write
+from stages.sync import graph, saved_graph, workflow, write
 from tests.mutants.mutant import ROOT
 from tests.unit.spec.small_project import edit
 
@@ -92,7 +92,7 @@ def test_no_batch_script_is_made(folder: Path, capsys: pytest.CaptureFixture[str
 def test_snakemake_asks_for_stages_that_are_to_be_run_only(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(kept.GRAPH, "graph.json")
+    monkeypatch.setenv(saved_graph.GRAPH, "graph.json")
     ended: list[int] = []
     monkeypatch.setattr(workflow.os, "_exit", ended.append)
     write.sync(folder, Project.load(folder), "mini")

@@ -21,7 +21,7 @@ from stages.commands.status import print_status
 from stages.commands.sync import run_sync
 from stages.errors import SpecError, SpecErrors, UserError
 from stages.spec.project import Project
-from stages.sync import graph, kept, rules, workflow, write
+from stages.sync import graph, rules, saved_graph, workflow, write
 from tests.mutants.mutant import ROOT
 from tests.unit.spec.small_project import edit
 
@@ -132,7 +132,7 @@ def test_sync_writes_the_others_and_leaves_its_rules(broken: Path) -> None:
 def test_snakemake_leaves_it_out_says_so_and_is_not_done(
     broken: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(kept.GRAPH, "graph.json")
+    monkeypatch.setenv(saved_graph.GRAPH, "graph.json")
     flow = workflow.open_main(broken, {}, quiet=False)
     said = capsys.readouterr().err
     assert "stages: ouro is left out, its specs cannot be read: specs/ouro/" in said
@@ -147,7 +147,7 @@ def test_snakemake_leaves_it_out_says_so_and_is_not_done(
 def test_asked_for_it_snakemake_says_what_is_wrong(
     broken: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(kept.GRAPH, "graph.json")
+    monkeypatch.setenv(saved_graph.GRAPH, "graph.json")
     ended: list[int] = []
 
     def ends(code: int) -> None:

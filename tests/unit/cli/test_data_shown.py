@@ -12,7 +12,7 @@ import yaml
 from stages.commands import data_shown
 from stages.commands.data import print_declaration
 from stages.commands.data_shown import print_documents
-from stages.data import pieces, shown
+from stages.data import document_view, pieces
 from stages.data.measured import declaration
 from stages.data.prepare import prepare as prepare_corpus
 from stages.data.prepared import Corpus
@@ -187,7 +187,7 @@ def test_equal_documents_are_shown_one_after_the_other(project: Path, capsys: py
 def test_a_long_document_is_cut(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shown, "LONGEST", 6)
+    monkeypatch.setattr(document_view, "LONGEST", 6)
     rows(project / "a.jsonl", [{"text": f"{number} " * 50} for number in range(4)])
     prepared(project, "a.jsonl")
     assert "    ... and " in said(capsys, 1)

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from stages.data import merge, pieces, prepare, prepared, spec, stretches, user, worker
+from stages.data import merge, merge_blocks, pieces, prepare, prepared, spec, user, worker
 from stages.data.corpus_manifest import DataManifest
 from stages.data.encode import encode
 from stages.data.tokenizer import Tokenizer
@@ -53,5 +53,5 @@ def cut_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "PIECE", 3000)
     monkeypatch.setattr(worker, "TOKENS", 900)
     monkeypatch.setattr(worker, "CHARACTERS", 500)
-    monkeypatch.setattr(stretches, "STRETCH", 12000)
+    monkeypatch.setattr(merge_blocks, "STRETCH", 12000)
     monkeypatch.setattr(merge, "FAN", 3)

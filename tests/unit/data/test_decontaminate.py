@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.data import hashes, others
+from stages.data import hashes, overlap
 from stages.data.document import plain
 from stages.data.ngrams import NGrams
 from stages.errors import UserError
@@ -68,7 +68,7 @@ def test_its_own_held_out_documents_are_an_evaluation_set_too(project: Small) ->
 
 
 def plain_heldout(text: str) -> bool:
-    return others.records.document_of_text(text).heldout
+    return overlap.records.document_of_text(text).heldout
 
 
 def test_what_is_shorter_than_an_n_gram_is_counted_and_a_set_of_nothing_else_is_refused(project: Small) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from stages.contract import ledger
-from stages.data import shown
+from stages.data import document_view
 from stages.data.loader import PhaseData
 from stages.data.prepared import Corpus
 from stages.data.tokenizer import of_corpus
@@ -23,7 +23,7 @@ from tests.unit.data import published
 from tests.unit.data.pictures_of_users import declare, jsonl, png, prepared
 from tests.unit.data.small import Small
 from tests.unit.data.test_known_data import Rows, converted, tables
-from tests.unit.data.test_own_pictures import project
+from tests.unit.data.test_picture_corpus import project
 from tests.unit.data.test_pictures_in_chats import publish
 from tests.unit.train import tiny
 from tests.unit.train.beginning import begin
@@ -88,7 +88,7 @@ def test_rows_become_a_step_of_a_model(project: Small, name: str) -> None:
         tokens = np.asarray(corpus.tokens[slice(*corpus.offsets[number : number + 2].tolist())])
         cells = sum(one.shape[0] * one.shape[1] // 64 for one in corpus.raw_pictures(number))
         assert np.count_nonzero(tokens == image) == cells
-    assert not [stretch for number in range(24) for stretch in shown.show(corpus, words, number).stretches
+    assert not [stretch for number in range(24) for stretch in document_view.show(corpus, words, number).stretches
                 if stretch.learned and (stretch.text == "<img>" or "<image>" in stretch.text)]  # fmt: skip
     source = project.source("mine")
     stage = tiny.make("joint")

@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from stages.data import inputs, lines, packing, pieces, pool, runs, spec, user, worker
+from stages.data import inputs, lines, packing, pieces, pool, sorted_runs, spec, user, worker
 from stages.data.prepared import Corpus
 from stages.errors import UserError
 from tests.unit.data.small import Small
@@ -137,9 +137,9 @@ def test_many_small_files_share_runs_and_each_bad_row_has_its_own_file(
     if cut:
         monkeypatch.setattr(pieces, "PIECE", 100)  # four files to a piece
     written = list[str]()
-    write_run = runs.write
+    write_run = sorted_runs.write
     monkeypatch.setattr(
-        runs, "write", lambda folder, *given: (written.append(folder.name), write_run(folder, *given))[1]
+        sorted_runs, "write", lambda folder, *given: (written.append(folder.name), write_run(folder, *given))[1]
     )
     made = run(project)
     assert len(written) == (10 if cut else 1)

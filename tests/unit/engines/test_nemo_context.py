@@ -11,7 +11,7 @@ from stages.contract import memory_nemo
 from stages.engines.nemo import context
 from stages.engines.nemo.attention import PLAIN, DocumentAttention
 from stages.models import attention as attention_of_rows
-from stages.models import stretch
+from stages.models import context_parallel
 from stages.models.attention import attend
 from stages.models.ops import choice
 from tests.nemo.ranks import run
@@ -126,7 +126,7 @@ def test_a_rank_holds_no_more_of_whole_rows_than_the_plan_says(segments, monkeyp
     parts = [torch.randn(length // ranks, 1, groups, width, requires_grad=True) for _ in "qkv"]
     monkeypatch.setattr(context, "dist", Copies)
     monkeypatch.setattr(attention_of_rows, "in_rows", lambda q, k, v, scale: Kernel.apply(q, k, v))
-    monkeypatch.setattr(stretch, "spans", lambda q, k, v, *_, **__: Kernel.apply(q, k, v))
+    monkeypatch.setattr(context_parallel, "spans", lambda q, k, v, *_, **__: Kernel.apply(q, k, v))
     monkeypatch.setattr(choice, "attention", lambda *_: "flash_varlen")
     monkeypatch.setattr(attention_of_rows, "spans", lambda q, k, v, *_, **__: Kernel.apply(q, k, v))
     group = SimpleNamespace(rank=lambda: 0, size=lambda: ranks)

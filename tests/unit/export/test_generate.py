@@ -15,7 +15,7 @@ import torch
 from stages.commands.generate import generate
 from stages.errors import UsageError, UserError
 from stages.export import sample, tokenizer
-from stages.export.drawn import Drawn
+from stages.export.sampling import Sampling
 from stages.models import hf
 from tests.unit.export import ours
 from tests.unit.export.conftest import Export
@@ -80,12 +80,12 @@ def test_what_is_drawn_hangs_on_the_seed(finished: Path, capsys: pytest.CaptureF
 def test_drawn_tokens_are_as_likely_as_stated() -> None:
     likely = torch.tensor([0.5, 0.3, 0.15, 0.05])
     logits = likely.log() * 2  # at temperature 2, these very probabilities
-    rows = list(sample.written(lambda _: logits, [0], (), 4000, Drawn(2.0, 1.0, seed=3)))
+    rows = list(sample.written(lambda _: logits, [0], (), 4000, Sampling(2.0, 1.0, seed=3)))
     counts = torch.bincount(torch.tensor(rows), minlength=4) / len(rows)
     assert (counts - likely).abs().max() < 4 * math.sqrt(0.25 / len(rows))
-    kept = set(sample.written(lambda _: logits, [0], (), 400, Drawn(2.0, 0.79, seed=3)))
+    kept = set(sample.written(lambda _: logits, [0], (), 400, Sampling(2.0, 0.79, seed=3)))
     assert kept == {0, 1}  # 0.5 is less than 0.79, 0.8 is not
-    assert set(sample.written(lambda _: logits, [0], (), 50, Drawn(2.0, 1e-9, seed=3))) == {0}
+    assert set(sample.written(lambda _: logits, [0], (), 50, Sampling(2.0, 1e-9, seed=3))) == {0}
 
 
 def test_a_text_ends_before_what_ends_a_text() -> None:

@@ -18,7 +18,7 @@ from stages.export import harness
 from stages.report.gates import judge
 from stages.report.metrics import read
 from stages.spec.project import Project
-from stages.store import outside
+from stages.store import lm_eval_tasks
 from stages.store.layout import Layout
 from stages.sync import graph, verdicts
 from stages.sync.verdicts import Verdict
@@ -41,7 +41,7 @@ def asking(copied: Path, tasks: Path) -> Path:
 
 @pytest.fixture
 def without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outside, "installed", lambda root: None)
+    monkeypatch.setattr(lm_eval_tasks, "installed", lambda root: None)
 
 
 @pytest.fixture
@@ -51,10 +51,10 @@ def found(monkeypatch: pytest.MonkeyPatch) -> list[harness.Asked]:
 
     def run(python: Path, export: Path, what: harness.Asked, *more: object) -> dict[str, Any]:
         asked.append(what)
-        own = {"limit": what.limit, **outside.definitions(what.folder)}
+        own = {"limit": what.limit, **lm_eval_tasks.definitions(what.folder)}
         return {task: {"acc": 0.5, "documents": 6, **own} for task in what.tasks}
 
-    monkeypatch.setattr(outside, "installed", lambda root: Path("python"))
+    monkeypatch.setattr(lm_eval_tasks, "installed", lambda root: Path("python"))
     monkeypatch.setattr(harness, "version", lambda python: "0.0")
     monkeypatch.setattr(harness, "unknown", lambda python, what: [])
     monkeypatch.setattr(harness, "run", run)
@@ -84,7 +84,7 @@ def numbers(root: Path) -> Any:
 def test_what_a_spec_asks_for_is_found_on_an_export(
     asking: Path, python: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outside, "installed", lambda root: python)
+    monkeypatch.setattr(lm_eval_tasks, "installed", lambda root: python)
     before = numbers(asking)
     run(asking)
     after = numbers(asking)
@@ -137,7 +137,7 @@ def test_a_stage_that_is_trained_where_it_is_not_installed_is_evaluated_where_it
     shutil.rmtree(asking / "results/mini/plain/tuned")
     shutil.rmtree(asking / "results/.runs")
     with monkeypatch.context() as patch:
-        patch.setattr(outside, "installed", lambda root: None)
+        patch.setattr(lm_eval_tasks, "installed", lambda root: None)
         run(asking)
     assert found == []
     assert not gate(asking).passed
@@ -227,10 +227,10 @@ def test_a_stage_that_asks_for_nothing_has_nothing_to_be_run(copied: Path) -> No
 
 
 def test_an_environment_in_the_project_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outside, "CODE", tmp_path / "code")
-    assert outside.installed(tmp_path) is None
-    package = tmp_path / outside.ENVIRONMENT / "lib/python3.11/site-packages/lm_eval"
+    monkeypatch.setattr(lm_eval_tasks, "CODE", tmp_path / "code")
+    assert lm_eval_tasks.installed(tmp_path) is None
+    package = tmp_path / lm_eval_tasks.ENVIRONMENT / "lib/python3.11/site-packages/lm_eval"
     package.mkdir(parents=True)
-    assert outside.installed(tmp_path) is None, "half of it is none"
+    assert lm_eval_tasks.installed(tmp_path) is None, "half of it is none"
     (package / "__init__.py").touch()
-    assert outside.installed(tmp_path) == tmp_path / outside.ENVIRONMENT / "bin/python"
+    assert lm_eval_tasks.installed(tmp_path) == tmp_path / lm_eval_tasks.ENVIRONMENT / "bin/python"

@@ -114,9 +114,9 @@ REASONS = {
     "of numpy arrays or plain numbers, on the host": (
         "models/documents Documents.layout unique",
         "models/documents Documents.spans int",
-        "models/stretch Stretch.__init__ [mask]",
-        "models/stretch Stretch.__init__ int",
-        "models/stretch Stretch._placed int",
+        "models/context_parallel Stretch.__init__ [mask]",
+        "models/context_parallel Stretch.__init__ int",
+        "models/context_parallel Stretch._placed int",
         "models/kimi_vl places cumsum",
         "models/kimi_vl places truth",
         "models/transfer positions truth",

@@ -17,7 +17,7 @@ from stages.commands.show import print_stages
 from stages.commands.status import print_status
 from stages.errors import SpecError, UsageError
 from stages.spec.project import Project
-from stages.sync import kept, rules, workflow, write
+from stages.sync import rules, saved_graph, workflow, write
 from tests.unit.diff.conftest import GIT
 from tests.unit.spec import lone
 from tests.unit.spec.small_project import edit
@@ -103,7 +103,7 @@ def test_list_show_and_status_say_where_it_is(root: Path, capsys: pytest.Capture
 def test_rules_are_the_same_at_every_scale_and_snakemake_leaves_out_what_is_not_there(
     root: Path, monkeypatch: pytest.MonkeyPatch, scale: str
 ) -> None:
-    monkeypatch.setenv(kept.GRAPH, "graph.json")
+    monkeypatch.setenv(saved_graph.GRAPH, "graph.json")
     loaded = workflow.graph.load(root, Project.load(root), scale)
     texts = write.wanted(Project.load(root), loaded)
     assert {"rules/lone.smk", "rules/lone_variant.smk", "rules/toy.smk"} <= set(texts)

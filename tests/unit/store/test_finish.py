@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stages.errors import UserError
-from stages.store import attempts, built_on, damage, files, finish, manifest, seal, stage_record, strange, trees
+from stages.store import attempts, built_on, damage, files, finish, manifest, seal, stage_record, trees, unlisted
 from stages.store.json_file import JsonFileError
 from stages.store.layout import Layout
 from tests.unit.store.conftest import A, Run, toy_manifest, verdict
@@ -137,10 +137,10 @@ def test_strangers_are_named_once_and_pictures_are_none(layout: Layout, run: Run
         files.write_atomic(folder / name, b"1")
     (folder / "link").symlink_to(layout.root)
     record = manifest.read(folder / "manifest.json")
-    names = [path.relative_to(folder).as_posix() for path in strange.files(folder, record)]
+    names = [path.relative_to(folder).as_posix() for path in unlisted.files(folder, record)]
     assert names == ["link", "model/copy", "stale", "z"]
     (folder / seal.NAME).write_text("{")  # damage, and named as such
-    assert strange.files(folder, record) == ()
+    assert unlisted.files(folder, record) == ()
 
 
 def test_a_link_in_the_place_of_a_folder_is_a_stranger_and_is_not_looked_into(
@@ -151,7 +151,7 @@ def test_a_link_in_the_place_of_a_folder_is_a_stranger_and_is_not_looked_into(
     record = manifest.read(folder / "manifest.json")
     (folder / "model").rename(tmp_path / "elsewhere")
     (folder / "model").symlink_to(tmp_path / "elsewhere")
-    assert strange.files(folder, record) == (folder / "model",)
+    assert unlisted.files(folder, record) == (folder / "model",)
 
 
 def test_a_place_aside_that_another_process_takes_meanwhile_is_left_to_it(

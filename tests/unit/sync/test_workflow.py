@@ -9,7 +9,7 @@ import pytest
 from stages.cluster.slurm import Job
 from stages.errors import UsageError, UserError
 from stages.spec.project import Project
-from stages.sync import adoption, drivers, graph, kept, workflow, write
+from stages.sync import adoption, drivers, graph, saved_graph, workflow, write
 from stages.sync.graph import urgencies
 from tests.edits import edit
 from tests.unit.spec import small_project
@@ -37,7 +37,7 @@ def test_the_longest_chain_goes_first() -> None:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of one's own whose cluster has a reservation."""
-    monkeypatch.setenv(kept.GRAPH, "graph.json")
+    monkeypatch.setenv(saved_graph.GRAPH, "graph.json")
     small_project.write(tmp_path)
     (tmp_path / "slurm").mkdir()
     (tmp_path / "slurm/site.yaml").write_text("extra: [--reservation=spring]\n")
@@ -79,13 +79,13 @@ def test_a_jobs_own_process_needs_a_main_process(project: Path) -> None:
 def test_a_job_sees_its_own_main_process_after_an_edit(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody edits a spec and looks with `snakemake -n`, while jobs of a driver wait in the queue."""
     main = workflow.open_main(project, {}, quiet=True)
-    own = os.environ[kept.GRAPH]
+    own = os.environ[saved_graph.GRAPH]
     spec = project / "specs/toy/pipeline.yaml"
     edit(spec, "beta2: 0.95", "beta2: 0.9")
     monkeypatch.setattr(workflow.os, "getpid", lambda: 1)
     later = workflow.open_main(project, {}, quiet=True)
     assert later.marker("toy/first") != main.marker("toy/first")
-    monkeypatch.setenv(kept.GRAPH, own)
+    monkeypatch.setenv(saved_graph.GRAPH, own)
     assert workflow.open_job(project, {}) == main
 
 

@@ -14,7 +14,7 @@ from stages.spec.language_model import LanguageModel
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.spec.resolved_pipeline import ResolvedPipeline
-from stages.testing.described import DIGEST
+from stages.testing.page_spec import DIGEST
 
 
 def pages(project: Project, resolved: ResolvedPipeline) -> dict[str, dict[str, Any]]:

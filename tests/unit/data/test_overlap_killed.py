@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stages.data import buckets, others, pieces, worker
+from stages.data import buckets, overlap, pieces, worker
 from stages.errors import UserError
 from stages.store import trees
 from tests.faults.disks import Failing, PowerCutError, using
@@ -76,13 +76,13 @@ def test_a_file_of_the_other_corpus_that_is_written_to_meanwhile_is_refused(
 ) -> None:
     declare(project, "theirs", rows(project.root, "theirs", THEIRS))
     declare(project, "mine", rows(project.root, "mine", OWN), without=["theirs"])
-    whole = others.write
+    whole = overlap.write
 
     def meanwhile(*given: Any) -> Any:
         with (project.root / "theirs.jsonl").open("a") as file:
             file.write(json.dumps({"text": "one more"}) + "\n")
         return whole(*given)
 
-    monkeypatch.setattr(others, "write", meanwhile)
+    monkeypatch.setattr(overlap, "write", meanwhile)
     with pytest.raises(UserError, match=r"^theirs\.jsonl: changed while it was read"):
         run(project)

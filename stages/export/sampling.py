@@ -9,7 +9,7 @@ from stages.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Sampling:
     """Scores are divided by the temperature; a token is one of the likeliest that come to `top_p` together."""
 
     temperature: float
@@ -17,7 +17,7 @@ class Drawn:
     seed: int
 
 
-def drawn(temperature: float | None, top_p: float | None, seed: int | None) -> Drawn | None:
+def sampling(temperature: float | None, top_p: float | None, seed: int | None) -> Sampling | None:
     """What the options say; None for greedy text. Raises UsageError where they do not say it in full."""
     if temperature is None:
         for name, value in (("--top-p", top_p), ("--seed", seed)):
@@ -31,4 +31,4 @@ def drawn(temperature: float | None, top_p: float | None, seed: int | None) -> D
     if seed is None or not 0 <= seed < 2**63:
         found = "nothing" if seed is None else seed
         raise UsageError(f"--seed: found {found}; allowed: 0 to 2^63 - 1. It has no default.")
-    return Drawn(temperature, 1.0 if top_p is None else top_p, seed)
+    return Sampling(temperature, 1.0 if top_p is None else top_p, seed)

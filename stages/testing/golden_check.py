@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stages.testing import differing, golden
+from stages.testing import differences, golden
 from stages.testing.golden import GoldenError
 
 
@@ -30,16 +30,16 @@ class Change:
 
 def tree(old: Mapping[str, Any], new: Mapping[str, Any]) -> Change | None:
     """The difference of two pages; None where there is none."""
-    found = differing.changes(old, new)
+    found = differences.changes(old, new)
     if not found and golden.dump(old) == golden.dump(new):
         return None
     what = f"{len(found)} values changed" if found else "order of fields"
-    most = differing.largest(found)
-    return Change(what, "", most.removeprefix("largest change "), f"{what}, {most}\n{differing.listed(found)}")
+    most = differences.largest(found)
+    return Change(what, "", most.removeprefix("largest change "), f"{what}, {most}\n{differences.listed(found)}")
 
 
 @dataclass
-class Holder:
+class GoldenChecker:
     """Compares what tests find with the goldens of a project."""
 
     root: Path
@@ -59,7 +59,7 @@ class Holder:
         del found["code"]
         return {**found, **self.beside, "environment": {**found["environment"], **self.beside["environment"]}}
 
-    def hold(
+    def check(
         self,
         item: pytest.Item,
         path: Path,
@@ -93,7 +93,7 @@ class Holder:
         if self.update:
             _note(item, path, found, about, environment, change.row(name))
             return
-        since = differing.since(entry["about"], about, self.root, specs())
+        since = differences.since(entry["about"], about, self.root, specs())
         raise GoldenError(f"{name}: {change.text}\n{since}\nIf this is meant: {command(again)}")
 
     def _unknown(

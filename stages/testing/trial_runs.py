@@ -19,9 +19,9 @@ from filelock import FileLock
 from stages.spec.resolved import Stage
 from stages.store import json_file
 from stages.store.layout import Layout
-from stages.testing import curves, inside, shortened
-from stages.testing.book import Book
-from stages.testing.inside import Inside
+from stages.testing import curves, shortened, step_tensors
+from stages.testing.stage_pages import StagePages
+from stages.testing.step_tensors import Inside
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Found:
     tensors: Inside
 
 
-class Lab:
+class TrialRuns:
     """Runs stages. Corpora are those of the project; what is not prepared yet is prepared there."""
 
-    def __init__(self, book: Book, config: pytest.Config) -> None:
-        self.book, self._config = book, config
+    def __init__(self, pages: StagePages, config: pytest.Config) -> None:
+        self.pages, self._config = pages, config
         self._prepared: set[tuple[str, str]] = set()
 
     @cached_property
@@ -45,12 +45,12 @@ class Lab:
         """Where the session's runs are."""
         factory: pytest.TempPathFactory = self._config._tmp_path_factory  # type: ignore[attr-defined]
         base = factory.getbasetemp()
-        return (base.parent if hasattr(self._config, "workerinput") else base) / "stages-lab"
+        return (base.parent if hasattr(self._config, "workerinput") else base) / "stages-runs"
 
     def whole(self, ref: str) -> Found:
         """The uninterrupted short run of a stage."""
         scale = self._scale(ref)
-        stages = shortened.lineage(self.book.project, ref, scale)
+        stages = shortened.lineage(self.pages.project, ref, scale)
         keys, found = shortened.keys(stages), None
         self.folder.mkdir(exist_ok=True)
         for name in stages:
@@ -67,14 +67,14 @@ class Lab:
             found = self._run(self.folder / "whole", ref, stages, keys)
             json_file.write(kept, [found.environment, found.content, found.tensors])
         environment, content, tensors = json_file.read(kept)
-        steps = [inside.ordered(row) for row in content["steps"]]  # JSON is written in the order of names
+        steps = [step_tensors.ordered(row) for row in content["steps"]]  # JSON is written in the order of names
         return Found(environment, {**content, "steps": steps}, tensors)
 
     def twin(self, ref: str) -> str:
         """Run a stage with two stops at random steps; says where. Raises GoldenError where its end is another."""
         whole = self.whole(ref)
         scale = self._scale(ref)
-        stages = shortened.lineage(self.book.project, ref, scale)
+        stages = shortened.lineage(self.pages.project, ref, scale)
         keys, count = shortened.keys(stages), shortened.steps(stages[ref])
         seed = self._config.getoption("stages_seed")
         cuts = sorted(random.Random(f"{seed} {ref}").sample(range(1, count), min(2, count - 1)))
@@ -89,7 +89,7 @@ class Lab:
         """Run a stage on one rank and on two. Raises GoldenError where a file of the result differs."""
         self.whole(ref)
         scale = self._scale(ref)
-        stages = shortened.lineage(self.book.project, ref, scale)
+        stages = shortened.lineage(self.pages.project, ref, scale)
         results = []
         for ranks in (1, shortened.RANKS):
             laid = {**stages, ref: shortened.shared(stages[ref], ranks)}
@@ -99,7 +99,7 @@ class Lab:
         _same(results[0], results[1], f"{ref}: two ranks do not compute what one does")
 
     def _scale(self, ref: str) -> str:
-        return self.book.small(ref.partition("/")[0])
+        return self.pages.small(ref.partition("/")[0])
 
     def _beside(self, kind: str, ref: str, scale: str, stages: Mapping[str, Stage]) -> Path:
         """A folder of its own, with the results of a stage's ancestors."""
@@ -123,7 +123,7 @@ class Lab:
         from stages.testing import short_run
 
         layout = Layout(root, stages[ref].scale)
-        data = Layout(self.book.root, layout.scale).data
+        data = Layout(self.pages.root, layout.scale).data
         layout.data.parent.mkdir(parents=True, exist_ok=True)
         if not layout.data.exists():
             layout.data.symlink_to(data)
@@ -140,7 +140,7 @@ class Lab:
         from stages.commands.data import prepare
         from stages.sync import graph
 
-        for name in graph.corpora(stage, graph.readable(self.book.root, self.book.project, stage.scale)):
+        for name in graph.corpora(stage, graph.readable(self.pages.root, self.pages.project, stage.scale)):
             if (name, stage.scale) not in self._prepared:
                 prepare(name, stage.scale)
                 self._prepared.add((name, stage.scale))

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch.nn.attention import varlen
 
 from stages.models.attention import attend
+from stages.models.context_parallel import Stretch, attend_stretch
 from stages.models.ops import choice
-from stages.models.stretch import Stretch, attend_stretch
 from tests.unit.models.rows import documents
 from tests.unit.models.test_attention import inputs, segments_of
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data.runs import Run
+from stages.data.sorted_runs import Run
 
 STRETCH = 32 << 20  # bytes that are in memory at once: tokens, masks, and what is kept of each document beside them
 DOCUMENT = 256

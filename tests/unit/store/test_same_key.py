@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stages.spec.resolved import Stage
-from stages.store import built_on, done, equal, finish, manifest, revise, seal
+from stages.store import built_on, done, finish, manifest, revise, same_key, seal
 from stages.store.layout import Layout
 from stages.store.manifest import Parent
 from stages.store.shards import Shard
@@ -23,7 +23,7 @@ NEW = tiny.make("next_token").model_copy(update={"pipeline": "toy", "name": "new
 
 
 def take(layout: Layout, key: str = A, parents: dict[str, Parent] | None = None) -> str | None:
-    return equal.take_over(layout, "toy/new", key, parents or {}, NEW)
+    return same_key.take_over(layout, "toy/new", key, parents or {}, NEW)
 
 
 def test_a_result_of_another_name_is_taken_over_with_its_bytes(layout: Layout, run: Run) -> None:
@@ -62,7 +62,7 @@ def test_what_was_moved_out_of_place_under_another_name_is_taken_over(layout: La
 def test_one_of_another_scale_is_taken_over_too(layout: Layout, run: Run) -> None:
     run("toy/old", A)
     other = Layout(layout.root, "small")
-    assert equal.take_over(other, "toy/new", A, {}, NEW) == "toy/old@mini"
+    assert same_key.take_over(other, "toy/new", A, {}, NEW) == "toy/old@mini"
 
 
 def test_a_damaged_one_is_not_taken_over(layout: Layout, run: Run) -> None:
@@ -88,7 +88,7 @@ def test_what_names_stages_in_its_content_is_made_anew(layout: Layout, run: Run,
         (folder / "README.md").write_text("toy/old")
         change = {"shards": manifest.shards(folder, ["model", "README.md"])}
     manifest.write(folder, manifest.read(layout.manifest("toy/old")).model_copy(update=change))
-    assert equal.in_place(layout) == {}
+    assert same_key.in_place(layout) == {}
     assert take(layout) is None
 
 
@@ -181,7 +181,7 @@ def test_what_is_moved_away_meanwhile_is_passed_over(layout: Layout, run: Run, m
             raise FileNotFoundError(source)
         share(source, target)
 
-    monkeypatch.setattr(equal, "share", gone)
+    monkeypatch.setattr(same_key, "share", gone)
     assert take(layout) == "toy/b"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from stages.data import borders
+from stages.data import token_boundaries
 from tests.unit.data import published
 
 START, END = "<|im_start|>", "<|im_end|>"
@@ -70,12 +70,12 @@ def test_parts_together_have_the_ids_of_the_whole_and_of_every_beginning(kind: s
     def ids(text: str) -> list[int]:
         return list(made.encode(text, add_special_tokens=False).ids)
 
-    pattern, draw = borders.words(made, [START, END]), random.Random(7)
+    pattern, draw = token_boundaries.words(made, [START, END]), random.Random(7)
     cuts = 0
     for _ in range(150):
         text = "".join(draw.choices(PIECES, k=draw.randint(0, 12)))
         edges = sorted(draw.randint(0, len(text)) for _ in range(4))
-        found = borders.cut(text, edges, pattern)
+        found = token_boundaries.cut(text, edges, pattern)
         cuts += len(found.parts) - 1
         whole, at = found.joined([ids(part) for part in found.texts])
         assert whole == ids(text)
@@ -95,27 +95,27 @@ def test_parts_together_have_the_ids_of_the_whole_and_of_every_beginning(kind: s
 def test_a_token_that_takes_from_beside_it_is_no_place_to_cut(token: AddedToken) -> None:
     made = Tokenizer(models.BPE())
     made.add_special_tokens([token]) if token.special else made.add_tokens([token])
-    assert borders.words(made, [START]) is None
+    assert token_boundaries.words(made, [START]) is None
 
 
 @pytest.mark.parametrize("other", [f"{END}\n", f"</s>{END}", "im_end", "|><|im", ">\n", "a<"])
 def test_a_word_that_another_token_may_lie_over_is_no_place_to_cut(other: str) -> None:
     made = published.trained()
-    assert borders.words(made, [END]) is not None
+    assert token_boundaries.words(made, [END]) is not None
     made.add_special_tokens([other])
-    assert borders.words(made, [END]) is None
+    assert token_boundaries.words(made, [END]) is None
 
 
 def test_a_word_that_may_lie_over_itself_is_no_place_to_cut() -> None:
     made = published.trained()
     made.add_special_tokens(["<<x<<"])
-    assert borders.words(made, ["<<x<<"]) is None
+    assert token_boundaries.words(made, ["<<x<<"]) is None
 
 
 def test_a_word_of_letters_is_no_place_to_cut() -> None:
     made = published.trained()
     made.add_special_tokens(["sep"])
-    assert borders.words(made, ["sep"]) is None
+    assert token_boundaries.words(made, ["sep"]) is None
 
 
 @pytest.mark.parametrize("answers", [3, 300])
@@ -125,5 +125,5 @@ def test_of_a_long_conversation_little_more_becomes_ids_than_its_text(answers: i
     edges = [
         at for number in range(answers) for at in (number * len(turn) + turn.index("It"), (number + 1) * len(turn) - 1)
     ]
-    found = borders.cut(text, edges, borders.words(published.trained(), [START, END]))
+    found = token_boundaries.cut(text, edges, token_boundaries.words(published.trained(), [START, END]))
     assert sum(map(len, found.texts)) < 2 * len(text)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stages.data import others, prepare
+from stages.data import overlap, prepare
 from stages.data.prepared import Corpus
 from stages.errors import SpecError, SpecErrors, UserError
 from stages.spec.files import Files
@@ -117,7 +117,7 @@ def test_a_spec_that_cannot_be_meant_is_refused_before_anything_is_read(
     made = {"corpus": "made", "kind": "text", "unit": "tokens", "builder": "math", "parameters": {"count": 9}}
     write_spec(project.root, "made", made)
     declare(project, "mine", rows(project.root, "mine", OWN), **more)
-    monkeypatch.setattr(others, "write", None)
+    monkeypatch.setattr(overlap, "write", None)
     with pytest.raises((SpecError, SpecErrors), match=says):
         run(project)
 

@@ -12,12 +12,12 @@ from stages.errors import SpecError, SpecErrors, UserError
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.spec.resolved_pipeline import ResolvedPipeline
-from stages.testing import described, emitted, planned
+from stages.testing import page_emitted, page_plan, page_spec
 
 PAGES = ("spec", "plan", "emitted")
 
 
-class Book:
+class StagePages:
     """A project's stages and their pages. Pipelines that cannot be read are in `unreadable`, with their mistake."""
 
     def __init__(self, root: Path) -> None:
@@ -70,18 +70,18 @@ class Book:
 
     def page(self, kind: str, ref: str) -> dict[str, Any]:
         """A page of a stage at each of its scales."""
-        if ref == emitted.NEMO:
-            return emitted.fixed()
+        if ref == page_emitted.NEMO:
+            return page_emitted.fixed()
         return {one.scale: self._page(kind, one, ref.partition("/")[2]) for one in self.resolved(ref)}
 
     def _page(self, kind: str, resolved: ResolvedPipeline, name: str) -> dict[str, Any]:
         if kind == "spec":
-            return described.page(resolved, name)
+            return page_spec.page(resolved, name)
         if kind == "emitted":
-            return emitted.page(resolved.stages[name], self._site)
+            return page_emitted.page(resolved.stages[name], self._site)
         asked = resolved.name, resolved.scale
         if asked not in self._planned:
-            self._planned[asked] = planned.pages(self.project, resolved)
+            self._planned[asked] = page_plan.pages(self.project, resolved)
         return dict(self._planned[asked][name])
 
     @cached_property

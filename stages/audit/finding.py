@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from stages.audit.recipe import Pipeline, Stage
+from stages.audit.recipe import Edge, Pipeline, Stage
 from stages.errors import Where
 
 
@@ -65,18 +65,40 @@ class Fault:
 
 
 Rule = Callable[[Pipeline], Iterator[Fault]]
+StageRule = Callable[[Stage], Iterator[Fault]]
+EdgeRule = Callable[[Edge], Iterator[Fault]]
 KINDS: dict[str, Kind] = {}
 RULES: list[tuple[Kind, Rule]] = []
 
 
 def rule(id: str, invariant: str, title: str) -> Callable[[Rule], Rule]:
-    """Registers a function that finds one kind of defect."""
+    """Registers a function that finds one kind of defect in a pipeline."""
 
     def register(function: Rule) -> Rule:
         if id in KINDS:
             raise ValueError(f"two kinds are called {id}")
         KINDS[id] = Kind(id, invariant, title)
         RULES.append((KINDS[id], function))
+        return function
+
+    return register
+
+
+def stage_rule(id: str, invariant: str, title: str) -> Callable[[StageRule], StageRule]:
+    """Registers a function that finds one kind of defect in a run, whatever the others are."""
+
+    def register(function: StageRule) -> StageRule:
+        rule(id, invariant, title)(lambda pipeline: (found for one in pipeline.stages for found in function(one)))
+        return function
+
+    return register
+
+
+def edge_rule(id: str, invariant: str, title: str) -> Callable[[EdgeRule], EdgeRule]:
+    """Registers a function that finds one kind of defect in a hand-over."""
+
+    def register(function: EdgeRule) -> EdgeRule:
+        rule(id, invariant, title)(lambda pipeline: (found for one in pipeline.edges for found in function(one)))
         return function
 
     return register

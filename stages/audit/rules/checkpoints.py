@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from stages.audit import tuning
 from stages.audit.figures import last_step, saved_every
-from stages.audit.finding import Fault, rule
+from stages.audit.finding import Fault, edge_rule, rule
 from stages.audit.frameworks import TRAINERS
 from stages.audit.loads import goes_on_by_itself
 from stages.audit.recipe import HOLE, Edge, Pipeline, Stage
@@ -21,25 +21,24 @@ _ALIKE = str.maketrans("lIoO", "1100")  # letters that are read as digits
 _NUMBER = re.compile(r"\d+")
 
 
-@rule("checkpoint-deleted", "I-26", "The step that is loaded was deleted by the parent")
-def deleted(pipeline: Pipeline) -> Iterator[Fault]:
+@edge_rule("checkpoint-deleted", "I-26", "The step that is loaded was deleted by the parent")
+def deleted(edge: Edge) -> Iterator[Fault]:
     """A limit of checkpoints keeps the newest ones."""
-    for edge in pipeline.edges:
-        most, every, last = edge.parent.count("keep"), saved_every(edge.parent), last_step(edge.parent)
-        if edge.step is None or not most or most < 1 or not every or last is None or not edge.step <= last:
-            continue
-        newer = last // every - edge.step // every + bool(last % every)
-        if newer >= most and edge.parent.on("best") is False:
-            yield Fault(
-                edge.child,
-                edge.where,
-                f"step {edge.step:,} of {edge.parent.name}, which keeps {most} of its checkpoints"
-                f" ({edge.parent.at('keep')})",
-                f"one of the last {most} up to step {last:,}",
-                "there is no such checkpoint once the parent has ended",
-                None,
-                "it was copied before",
-            )
+    most, every, last = edge.parent.count("keep"), saved_every(edge.parent), last_step(edge.parent)
+    if edge.step is None or not most or most < 1 or not every or last is None or not edge.step <= last:
+        return
+    newer = last // every - edge.step // every + bool(last % every)
+    if newer >= most and edge.parent.on("best") is False:
+        yield Fault(
+            edge.child,
+            edge.where,
+            f"step {edge.step:,} of {edge.parent.name}, which keeps {most} of its checkpoints"
+            f" ({edge.parent.at('keep')})",
+            f"one of the last {most} up to step {last:,}",
+            "there is no such checkpoint once the parent has ended",
+            None,
+            "it was copied before",
+        )
 
 
 @rule("saves-over-parent", "I-26", "The run writes over the model that it begins from")
@@ -61,26 +60,25 @@ def over_parent(pipeline: Pipeline) -> Iterator[Fault]:
             )
 
 
-@rule("adapter-as-model", "I-06", "The parent saves an adapter, which is loaded as a model")
-def adapter(pipeline: Pipeline) -> Iterator[Fault]:
+@edge_rule("adapter-as-model", "I-06", "The parent saves an adapter, which is loaded as a model")
+def adapter(edge: Edge) -> Iterator[Fault]:
     """LoRA's folder has no weights of the base; transformers itself finds the base by the adapter's configuration."""
-    for edge in pipeline.edges:
-        child = edge.child
-        tuned = tuning.adapter(edge.parent)
-        made = edge.parent.folder("save")
-        itself = re.fullmatch(re.escape(made) + r"(/checkpoint-\d+)?", child.folder("pretrained")) is not None
-        if tuned is None or tuned.value == "freeze" or child.framework == "transformers":
-            continue
-        if itself and not {"load", "adapter_path"} & set(child.values):
-            yield Fault(
-                child,
-                child.at("pretrained"),
-                f"{child.folder('pretrained')}, an adapter of {edge.parent.name}",
-                "the merged model, or the base with the adapter beside it",
-                "the launch stops, or goes on from the base alone",
-                None,
-                "it was merged into this folder",
-            )
+    child = edge.child
+    tuned = tuning.adapter(edge.parent)
+    made = edge.parent.folder("save")
+    itself = re.fullmatch(re.escape(made) + r"(/checkpoint-\d+)?", child.folder("pretrained")) is not None
+    if tuned is None or tuned.value == "freeze" or child.framework == "transformers":
+        return
+    if itself and not {"load", "adapter_path"} & set(child.values):
+        yield Fault(
+            child,
+            child.at("pretrained"),
+            f"{child.folder('pretrained')}, an adapter of {edge.parent.name}",
+            "the merged model, or the base with the adapter beside it",
+            "the launch stops, or goes on from the base alone",
+            None,
+            "it was merged into this folder",
+        )
 
 
 @rule("parent-passed-over", "I-38", "Nothing goes on from the run before")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from stages.audit.finding import Fault, rule
+from stages.audit.finding import Fault, rule, stage_rule
 from stages.audit.frameworks import TRAINERS
 from stages.audit.recipe import Pipeline, Stage
 
@@ -48,17 +48,16 @@ IDLE = (
 )  # fmt: skip
 
 
-@rule("flag-ignored", "I-05", "A setting that nothing reads")
-def ignored(pipeline: Pipeline) -> Iterator[Fault]:
+@stage_rule("flag-ignored", "I-05", "A setting that nothing reads")
+def ignored(stage: Stage) -> Iterator[Fault]:
     """Every case of the table."""
-    for stage in pipeline.stages:
-        for one in IDLE:
-            figure = next((name for name in one.figures if stage.stated(name) and stage.get(name)), None)
-            if figure is None or stage.framework not in one.frameworks or not one.case(stage):
-                continue
-            value = stage.values[figure]
-            yield Fault(stage, value.where, f"{value.key} {value.value}", one.needs, one.instead,
-                        stage.count("tokens"), one.unless)  # fmt: skip
+    for one in IDLE:
+        figure = next((name for name in one.figures if stage.stated(name) and stage.get(name)), None)
+        if figure is None or stage.framework not in one.frameworks or not one.case(stage):
+            continue
+        value = stage.values[figure]
+        yield Fault(stage, value.where, f"{value.key} {value.value}", one.needs, one.instead,
+                    stage.count("tokens"), one.unless)  # fmt: skip
 
 
 @rule("documents-mixed", "I-19", "Documents of one row see one another")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stages.audit.finding import Fault, rule
-from stages.audit.recipe import Pipeline, Stage, is_number
+from stages.audit.finding import Fault, stage_rule
+from stages.audit.recipe import Stage, is_number
 
 _COUNTS = ("steps", "samples", "batch", "batch_tokens", "micro_batch", "micro_tokens", "accumulation", "context",
            "layers", "hidden", "ffn", "heads", "kv_heads", "vocab", "tp", "pp", "cp", "ep")  # fmt: skip
@@ -14,55 +14,53 @@ _CLIPS_TO_ZERO = frozenset({"torchtitan", "olmo-core", "nanotron"})  # torch's c
 _FROM_MACHINES = -1  # of torchtitan and nanotron: what follows from the other figures
 
 
-@rule("count-impossible", "I-43", "A count that no run has")
-def counts(pipeline: Pipeline) -> Iterator[Fault]:
+@stage_rule("count-impossible", "I-43", "A count that no run has")
+def counts(stage: Stage) -> Iterator[Fault]:
     """Sizes of batches, models and layouts are whole and above 0."""
-    for stage in pipeline.stages:
-        for name in _COUNTS:
-            value = stage.get(name)
-            if not stage.stated(name) or not is_number(value) or value == _FROM_MACHINES:
-                continue
-            if value < 1 or value != int(value):
-                where, key = stage.values[name].where, stage.values[name].key
-                yield Fault(stage, where, f"{key} {value}", "a whole number above 0", "the launch stops")
+    for name in _COUNTS:
+        value = stage.get(name)
+        if not stage.stated(name) or not is_number(value) or value == _FROM_MACHINES:
+            continue
+        if value < 1 or value != int(value):
+            where, key = stage.values[name].where, stage.values[name].key
+            yield Fault(stage, where, f"{key} {value}", "a whole number above 0", "the launch stops")
 
 
-@rule("rate-impossible", "I-48", "A figure of the optimizer that no recipe has")
-def impossible(pipeline: Pipeline) -> Iterator[Fault]:
+@stage_rule("rate-impossible", "I-48", "A figure of the optimizer that no recipe has")
+def impossible(stage: Stage) -> Iterator[Fault]:
     """A digit too many or two figures exchanged; the bounds are those of I-48."""
     bounds = {"lr": (0.0, 0.1), "clip": (0.0, 20.0), "weight_decay": (0.0, 1.0), "beta1": (0.0, 0.9999),
               "beta2": (0.0, 0.99999), "eps": (0.0, 1e-3), "warmup_fraction": (0.0, 1.0),
               "adapter_dropout": (0.0, 1.0)}  # fmt: skip
-    for stage in pipeline.stages:
-        for name, (low, high) in bounds.items():
-            value = stage.number(name)
-            if value is not None and stage.stated(name) and not low <= value <= high:
-                yield Fault(
-                    stage,
-                    stage.at(name),
-                    f"{name} {value:g}",
-                    f"{low:g} to {high:g}",
-                    "the launch stops" if name == "warmup_fraction" else "the run diverges or stands still",
-                )
-        yield from _decoupled(stage)
-        if stage.number("clip") == 0 and stage.framework in _CLIPS_TO_ZERO:
+    for name, (low, high) in bounds.items():
+        value = stage.number(name)
+        if value is not None and stage.stated(name) and not low <= value <= high:
             yield Fault(
                 stage,
-                stage.at("clip"),
-                "a limit of 0 for the norm of gradients",
-                "a limit above 0",
-                "every gradient is multiplied by 0",
-                stage.count("tokens"),
+                stage.at(name),
+                f"{name} {value:g}",
+                f"{low:g} to {high:g}",
+                "the launch stops" if name == "warmup_fraction" else "the run diverges or stands still",
             )
-        beta1, beta2 = stage.number("beta1"), stage.number("beta2")
-        if beta1 is not None and beta2 is not None and beta1 > beta2:
-            yield Fault(
-                stage,
-                stage.at("beta2", "beta1"),
-                f"beta1 {beta1:g} above beta2 {beta2:g}",
-                "beta1 at most beta2",
-                "the two betas are exchanged",
-            )
+    yield from _decoupled(stage)
+    if stage.number("clip") == 0 and stage.framework in _CLIPS_TO_ZERO:
+        yield Fault(
+            stage,
+            stage.at("clip"),
+            "a limit of 0 for the norm of gradients",
+            "a limit above 0",
+            "every gradient is multiplied by 0",
+            stage.count("tokens"),
+        )
+    beta1, beta2 = stage.number("beta1"), stage.number("beta2")
+    if beta1 is not None and beta2 is not None and beta1 > beta2:
+        yield Fault(
+            stage,
+            stage.at("beta2", "beta1"),
+            f"beta1 {beta1:g} above beta2 {beta2:g}",
+            "beta1 at most beta2",
+            "the two betas are exchanged",
+        )
 
 
 def _decoupled(stage: Stage) -> Iterator[Fault]:

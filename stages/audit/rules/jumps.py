@@ -7,38 +7,34 @@ from collections.abc import Iterator
 from stages.audit import curve
 from stages.audit.curve import JUMP, Curve, apart
 from stages.audit.figures import first_step, last_step
-from stages.audit.finding import Fault, rule
+from stages.audit.finding import Fault, edge_rule
 from stages.audit.frameworks import TRAINERS
 from stages.audit.loads import on_load
-from stages.audit.recipe import Pipeline
+from stages.audit.recipe import Edge
 
 
-@rule("rate-jumps", "I-28", "The learning rate jumps at the hand-over")
-def jumps(pipeline: Pipeline) -> Iterator[Fault]:
+@edge_rule("rate-jumps", "I-28", "The learning rate jumps at the hand-over")
+def jumps(edge: Edge) -> Iterator[Fault]:
     """Where the moments of the old rate meet the new one, and where a schedule of its own begins above the old one."""
-    for edge in pipeline.edges:
-        loads, before, after = on_load(edge.child), curve.of(edge.parent), curve.of(edge.child)
-        last = edge.step if edge.step is not None else last_step(edge.parent)
-        first = first_step(edge.child)
-        if loads is None or before is None or after is None or last is None or first is None:
-            continue
-        old, new = before.at(last), after.at(first)
-        if old is None or new is None:
-            continue
-        if loads.scheduler == "override" and loads.optimizer and apart(old, new):
-            said, expected = (
-                f"{old:.3g} at the end of {edge.parent.name}, then {new:.3g}",
-                "the same rate, or a warm-up",
-            )
-        elif loads.scheduler == "file" and edge.child.framework not in TRAINERS and (rise := _rise(before, after, old)):
-            said, expected = (
-                rise.format(edge.parent.name),
-                f"at most {old:.3g}, or a warm-up to at most {before.peak:.3g}",
-            )
-        else:
-            continue
-        what = "the moments of the old rate meet the new one" if loads.optimizer else "what was learned is overwritten"
-        yield Fault(edge.child, edge.child.at("lr"), said, expected, what, None, "the jump is meant")
+    loads, before, after = on_load(edge.child), curve.of(edge.parent), curve.of(edge.child)
+    last = edge.step if edge.step is not None else last_step(edge.parent)
+    first = first_step(edge.child)
+    if loads is None or before is None or after is None or last is None or first is None:
+        return
+    old, new = before.at(last), after.at(first)
+    if old is None or new is None:
+        return
+    if loads.scheduler == "override" and loads.optimizer and apart(old, new):
+        said, expected = (f"{old:.3g} at the end of {edge.parent.name}, then {new:.3g}", "the same rate, or a warm-up")
+    elif loads.scheduler == "file" and edge.child.framework not in TRAINERS and (rise := _rise(before, after, old)):
+        said, expected = (
+            rise.format(edge.parent.name),
+            f"at most {old:.3g}, or a warm-up to at most {before.peak:.3g}",
+        )
+    else:
+        return
+    what = "the moments of the old rate meet the new one" if loads.optimizer else "what was learned is overwritten"
+    yield Fault(edge.child, edge.child.at("lr"), said, expected, what, None, "the jump is meant")
 
 
 def _rise(before: Curve, after: Curve, old: float) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stages.audit.finding import Fault, rule
+from stages.audit.finding import Fault, rule, stage_rule
 from stages.audit.frameworks import TRAINERS
 from stages.audit.recipe import Pipeline, Read, Stage, counted
 
@@ -29,62 +29,59 @@ def _fault(stage: Stage, whole: str, parts: tuple[str, ...], found: tuple[int, i
     )
 
 
-@rule("batch-indivisible", "I-43", "The batch is not whole micro-batches of every replica")
-def batch(pipeline: Pipeline) -> Iterator[Fault]:
+@stage_rule("batch-indivisible", "I-43", "The batch is not whole micro-batches of every replica")
+def batch(stage: Stage) -> Iterator[Fault]:
     """The global batch is a multiple of micro-batch times replicas; of the micro-batch alone, whatever the machines.
 
     Sizes in tokens are whole rows in OLMo-core; torchtitan packs rows into them.
     """
-    for stage in pipeline.stages:
-        if stage.framework in TRAINERS or not (stage.stated("batch") or stage.stated("batch_tokens")):
-            continue
-        if stage.on("rounds_batch"):  # --decrease-batch-size-if-needed takes what is whole of it
-            continue
-        pairs: list[tuple[str, tuple[str, ...]]] = []
-        if stage.framework == "olmo-core":
-            pairs += [("micro_tokens", ("context",)), ("batch_tokens", ("context",))]
-        pairs += [("batch_tokens", ("micro_tokens",)), ("batch", ("micro_batch", "replicas"))]
-        pairs += [("batch", ("micro_batch",))]
-        for whole, parts in pairs:
-            found = _divides(stage, whole, parts)
-            if found is not None:
-                yield _fault(stage, whole, parts, found)
-                break
-
-
-@rule("devices-indivisible", "I-46", "The devices are not whole replicas")
-def world(pipeline: Pipeline) -> Iterator[Fault]:
-    """The number of devices is a multiple of tensor x pipeline x context parallel ranks."""
-    for stage in pipeline.stages:
-        parts = tuple(one for one in ("tp", "pp", "cp") if stage.count(one))
-        found = _divides(stage, "world", parts) if parts else None
+    if stage.framework in TRAINERS or not (stage.stated("batch") or stage.stated("batch_tokens")):
+        return
+    if stage.on("rounds_batch"):  # --decrease-batch-size-if-needed takes what is whole of it
+        return
+    pairs: list[tuple[str, tuple[str, ...]]] = []
+    if stage.framework == "olmo-core":
+        pairs += [("micro_tokens", ("context",)), ("batch_tokens", ("context",))]
+    pairs += [("batch_tokens", ("micro_tokens",)), ("batch", ("micro_batch", "replicas"))]
+    pairs += [("batch", ("micro_batch",))]
+    for whole, parts in pairs:
+        found = _divides(stage, whole, parts)
         if found is not None:
-            yield _fault(stage, "world", parts, found)
+            yield _fault(stage, whole, parts, found)
+            break
 
 
-@rule("model-indivisible", "I-46", "The layout does not divide the model")
-def model(pipeline: Pipeline) -> Iterator[Fault]:
+@stage_rule("devices-indivisible", "I-46", "The devices are not whole replicas")
+def world(stage: Stage) -> Iterator[Fault]:
+    """The number of devices is a multiple of tensor x pipeline x context parallel ranks."""
+    parts = tuple(one for one in ("tp", "pp", "cp") if stage.count(one))
+    found = _divides(stage, "world", parts) if parts else None
+    if found is not None:
+        yield _fault(stage, "world", parts, found)
+
+
+@stage_rule("model-indivisible", "I-46", "The layout does not divide the model")
+def model(stage: Stage) -> Iterator[Fault]:
     """Heads over tensor ranks, layers over pipeline ranks, experts over expert ranks, rows over context ranks."""
     pairs = (("heads", "tp"), ("layers", "pp"), ("experts", "ep"), ("hidden", "heads"), ("heads", "kv_heads"))
-    for stage in pipeline.stages:
-        megatron = stage.framework.startswith("megatron")
-        even = megatron and not any(stage.get(one) for one in _UNEVEN)  # the others divide layers as they come
-        for whole, part in pairs:
-            if (whole == "hidden" and stage.stated("head_dim")) or (whole == "layers" and not even):
-                continue
-            found = _divides(stage, whole, (part,))
-            if found is not None:
-                yield _fault(stage, whole, (part,), found)
-        context, cp = stage.count("context"), stage.count("cp")
-        halves = 2 if megatron or stage.framework == "torchtitan" else 1  # a rank has a piece of each half of the row
-        if context and cp and cp > 1 and context % (halves * cp):
-            yield Fault(
-                stage,
-                stage.at("cp", "context"),
-                f"rows of {context:,} over {cp} ranks",
-                f"a multiple of {halves * cp}",
-                "the launch stops",
-            )
+    megatron = stage.framework.startswith("megatron")
+    even = megatron and not any(stage.get(one) for one in _UNEVEN)  # the others divide layers as they come
+    for whole, part in pairs:
+        if (whole == "hidden" and stage.stated("head_dim")) or (whole == "layers" and not even):
+            continue
+        found = _divides(stage, whole, (part,))
+        if found is not None:
+            yield _fault(stage, whole, (part,), found)
+    context, cp = stage.count("context"), stage.count("cp")
+    halves = 2 if megatron or stage.framework == "torchtitan" else 1  # a rank has a piece of each half of the row
+    if context and cp and cp > 1 and context % (halves * cp):
+        yield Fault(
+            stage,
+            stage.at("cp", "context"),
+            f"rows of {context:,} over {cp} ranks",
+            f"a multiple of {halves * cp}",
+            "the launch stops",
+        )
 
 
 @rule("layout-changed", "I-46", "The checkpoint is divided for other ranks")

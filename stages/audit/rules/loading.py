@@ -5,26 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stages.audit.figures import last_step
-from stages.audit.finding import Fault, rule
-from stages.audit.recipe import Pipeline
+from stages.audit.finding import Fault, rule, stage_rule
+from stages.audit.recipe import Pipeline, Stage
 from stages.audit.rules.checkpoints import loaded, meant, numbered
 
 
-@rule("load-disabled", "I-06", "A checkpoint is named, and loading it is turned off")
-def disabled(pipeline: Pipeline) -> Iterator[Fault]:
+@stage_rule("load-disabled", "I-06", "A checkpoint is named, and loading it is turned off")
+def disabled(stage: Stage) -> Iterator[Fault]:
     """torchtitan reads and writes checkpoints only where they are enabled: the path alone does nothing."""
-    for stage in pipeline.stages:
-        path = stage.values.get("load_off")
-        if path is not None:
-            yield Fault(
-                stage,
-                path.where,
-                f"{path.key} without checkpoint.enable",
-                "checkpoint.enable = true",
-                "the run begins from new weights, and saves none",
-                stage.count("tokens"),
-                "the command line enables checkpoints",
-            )
+    path = stage.values.get("load_off")
+    if path is not None:
+        yield Fault(
+            stage,
+            path.where,
+            f"{path.key} without checkpoint.enable",
+            "checkpoint.enable = true",
+            "the run begins from new weights, and saves none",
+            stage.count("tokens"),
+            "the command line enables checkpoints",
+        )
 
 
 @rule("parent-unmade", "I-06", "The run begins from a model that nothing here makes")
@@ -72,18 +71,17 @@ def _next_to(pipeline: Pipeline) -> Iterator[Fault]:
             )
 
 
-@rule("data-never", "I-30", "A mixture that is never read")
-def never(pipeline: Pipeline) -> Iterator[Fault]:
+@stage_rule("data-never", "I-30", "A mixture that is never read")
+def never(stage: Stage) -> Iterator[Fault]:
     """A data stage that begins after the run's last step."""
-    for stage in pipeline.stages:
-        last = last_step(stage)
-        for name in stage.values:
-            first = stage.count(name) if name.startswith("data_from") else None
-            if first is not None and last is not None and first > last:
-                yield Fault(
-                    stage,
-                    stage.values[name].where,
-                    f"a mixture from step {first:,} on, in a run that ends at step {last:,}",
-                    f"a step up to {last:,}",
-                    "the data before it is read to the end",
-                )
+    last = last_step(stage)
+    for name in stage.values:
+        first = stage.count(name) if name.startswith("data_from") else None
+        if first is not None and last is not None and first > last:
+            yield Fault(
+                stage,
+                stage.values[name].where,
+                f"a mixture from step {first:,} on, in a run that ends at step {last:,}",
+                f"a step up to {last:,}",
+                "the data before it is read to the end",
+            )

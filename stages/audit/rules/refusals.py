@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from stages.audit.finding import Fault, rule
+from stages.audit.finding import Fault, stage_rule
 from stages.audit.frameworks import TRAINERS
-from stages.audit.recipe import Pipeline, Stage
+from stages.audit.recipe import Stage
 
 Case = Callable[[Stage], bool]
 _TUNED = frozenset({"pt", "sft", None})
@@ -122,15 +122,14 @@ REFUSALS = (
 )  # fmt: skip
 
 
-@rule("launch-refused", "I-05", "The framework refuses these settings")
-def refused(pipeline: Pipeline) -> Iterator[Fault]:
+@stage_rule("launch-refused", "I-05", "The framework refuses these settings")
+def refused(stage: Stage) -> Iterator[Fault]:
     """Every case of the table, at the figure that is named first."""
-    for stage in pipeline.stages:
-        for one in REFUSALS:
-            if stage.framework not in one.frameworks or not one.case(stage):
-                continue
-            shown = [stage.values[name] for name in one.at if name in stage.values]
-            said = ", ".join(f"{value.key} {value.value}" for value in shown)
-            alone = len(shown) == 1 and stage.framework not in TRAINERS and one.expected.startswith("--")
-            yield Fault(stage, stage.at(*one.at), said + (f" without {one.expected}" if alone else ""), one.expected,
-                        "the launch stops")  # fmt: skip
+    for one in REFUSALS:
+        if stage.framework not in one.frameworks or not one.case(stage):
+            continue
+        shown = [stage.values[name] for name in one.at if name in stage.values]
+        said = ", ".join(f"{value.key} {value.value}" for value in shown)
+        alone = len(shown) == 1 and stage.framework not in TRAINERS and one.expected.startswith("--")
+        yield Fault(stage, stage.at(*one.at), said + (f" without {one.expected}" if alone else ""), one.expected,
+                    "the launch stops")  # fmt: skip

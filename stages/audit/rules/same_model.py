@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stages.audit.finding import Fault, rule
+from stages.audit.finding import Fault, edge_rule, rule
 from stages.audit.loads import on_load
 from stages.audit.recipe import Edge, Pipeline, Read, Stage, is_number
 from stages.audit.released import begins_from, models
@@ -66,55 +66,52 @@ def _whole(edge: Edge) -> bool:
     )
 
 
-@rule("rope-falls", "I-37", "The rotary base falls")
-def rope_falls(pipeline: Pipeline) -> Iterator[Fault]:
+@edge_rule("rope-falls", "I-37", "The rotary base falls")
+def rope_falls(edge: Edge) -> Iterator[Fault]:
     """What was learned at longer wavelengths is read at shorter ones."""
-    for edge in pipeline.edges:
-        old, new = edge.parent.number("rope_base"), edge.child.number("rope_base")
-        if old is not None and new is not None and edge.parent.stated("rope_base") and new < old:
-            said = "the default" if not edge.child.stated("rope_base") else "stated"
-            yield Fault(
-                edge.child,
-                edge.child.at("rope_base"),
-                f"a base of {new:g} ({said})",
-                f"at least {old:g}",
-                "positions are other than those learned",
-                edge.child.count("tokens"),
-                None if edge.child.stated("rope_base") else "the checkpoint's arguments are used",
-            )
+    old, new = edge.parent.number("rope_base"), edge.child.number("rope_base")
+    if old is not None and new is not None and edge.parent.stated("rope_base") and new < old:
+        said = "the default" if not edge.child.stated("rope_base") else "stated"
+        yield Fault(
+            edge.child,
+            edge.child.at("rope_base"),
+            f"a base of {new:g} ({said})",
+            f"at least {old:g}",
+            "positions are other than those learned",
+            edge.child.count("tokens"),
+            None if edge.child.stated("rope_base") else "the checkpoint's arguments are used",
+        )
 
 
-@rule("rope-from-checkpoint", "I-12", "The file's rotary base is overwritten by the checkpoint's")
-def rope_kept(pipeline: Pipeline) -> Iterator[Fault]:
+@edge_rule("rope-from-checkpoint", "I-12", "The file's rotary base is overwritten by the checkpoint's")
+def rope_kept(edge: Edge) -> Iterator[Fault]:
     """Megatron's --use-checkpoint-args sets rotary_base from the checkpoint, whatever the file says."""
-    for edge in pipeline.edges:
-        if edge.child.on("args_from_checkpoint") and differ(edge.parent, edge.child, "rope_base"):
-            yield Fault(
-                edge.child,
-                edge.child.at("rope_base"),
-                f"a base of {edge.child.get('rope_base')}",
-                f"{edge.parent.get('rope_base')}, the checkpoint's, which counts",
-                "the longer context is trained with the old positions",
-                edge.child.count("tokens"),
-            )
+    if edge.child.on("args_from_checkpoint") and differ(edge.parent, edge.child, "rope_base"):
+        yield Fault(
+            edge.child,
+            edge.child.at("rope_base"),
+            f"a base of {edge.child.get('rope_base')}",
+            f"{edge.parent.get('rope_base')}, the checkpoint's, which counts",
+            "the longer context is trained with the old positions",
+            edge.child.count("tokens"),
+        )
 
 
-@rule("rope-scaling-dropped", "I-37", "The rotary positions are no longer scaled")
-def scaling_dropped(pipeline: Pipeline) -> Iterator[Fault]:
+@edge_rule("rope-scaling-dropped", "I-37", "The rotary positions are no longer scaled")
+def scaling_dropped(edge: Edge) -> Iterator[Fault]:
     """A file of Megatron-LM or OLMo-core says the whole of its positions, so that what it leaves out is off."""
-    for edge in pipeline.edges:
-        scaled, kept = (_scalings(one) for one in (edge.parent, edge.child))
-        olmo = all(one.framework == "olmo-core" and "architecture" in one.values for one in (edge.parent, edge.child))
-        if scaled and not kept and (olmo or _whole(edge)):
-            value = edge.parent.values[scaled[0]]
-            yield Fault(
-                edge.child,
-                edge.child.where,
-                f"no {value.key}",
-                f"{value.key}, as {value.where} has it",
-                "positions are other than those learned",
-                edge.child.count("tokens"),
-            )
+    scaled, kept = (_scalings(one) for one in (edge.parent, edge.child))
+    olmo = all(one.framework == "olmo-core" and "architecture" in one.values for one in (edge.parent, edge.child))
+    if scaled and not kept and (olmo or _whole(edge)):
+        value = edge.parent.values[scaled[0]]
+        yield Fault(
+            edge.child,
+            edge.child.where,
+            f"no {value.key}",
+            f"{value.key}, as {value.where} has it",
+            "positions are other than those learned",
+            edge.child.count("tokens"),
+        )
 
 
 def _scalings(stage: Stage) -> list[str]:
@@ -161,17 +158,16 @@ def _states(stage: Stage, figure: str) -> Read:
     return stage.get(figure) if stage.stated(figure) else None
 
 
-@rule("precision-changed", "I-21", "The model goes on in fp16 after bf16")
-def precision(pipeline: Pipeline) -> Iterator[Fault]:
+@edge_rule("precision-changed", "I-21", "The model goes on in fp16 after bf16")
+def precision(edge: Edge) -> Iterator[Fault]:
     """What was learned in bf16 may be larger than 65,504, which is fp16's largest number."""
-    for edge in pipeline.edges:
-        if edge.parent.on("bf16") and edge.child.on("fp16") and not edge.child.on("bf16"):
-            yield Fault(
-                edge.child,
-                edge.child.at("fp16"),
-                "fp16",
-                f"bf16, as {edge.parent.name}",
-                "activations and losses that bf16 holds overflow",
-                edge.child.count("tokens"),
-                "the model's activations are known to be small",
-            )
+    if edge.parent.on("bf16") and edge.child.on("fp16") and not edge.child.on("bf16"):
+        yield Fault(
+            edge.child,
+            edge.child.at("fp16"),
+            "fp16",
+            f"bf16, as {edge.parent.name}",
+            "activations and losses that bf16 holds overflow",
+            edge.child.count("tokens"),
+            "the model's activations are known to be small",
+        )

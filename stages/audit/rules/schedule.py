@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from stages.audit import curve
 from stages.audit.figures import batches_differ, first_step, last_step
-from stages.audit.finding import Fault, rule
+from stages.audit.finding import Fault, rule, stage_rule
 from stages.audit.frameworks import TRAINERS
 from stages.audit.loads import on_load
 from stages.audit.recipe import Pipeline, Stage
@@ -20,28 +20,27 @@ def part(stage: Stage, steps: int) -> int | None:
     return None if batch is None or context is None or batches_differ(stage) else steps * batch * context
 
 
-@rule("decay-early", "I-03", "The decay ends before the run does")
-def decay_early(pipeline: Pipeline) -> Iterator[Fault]:
+@stage_rule("decay-early", "I-03", "The decay ends before the run does")
+def decay_early(stage: Stage) -> Iterator[Fault]:
     """A rate that is at its smallest for a part of the run; at zero, that part trains nothing."""
-    for stage in pipeline.stages:
-        shape, first, last = curve.of(stage), first_step(stage), last_step(stage)
-        if shape is None or shape.shape == "constant" or first is None or last is None:
-            continue
-        if shape.floor >= shape.peak:
-            continue
-        idle = last - max(shape.end, first)
-        if idle <= SHARE * (last - first) or last <= first:
-            continue
-        nothing = shape.floor == 0
-        yield Fault(
-            stage,
-            stage.at("decay_steps", "decay_samples", "lr"),
-            f"the rate is {shape.floor:g} from step {shape.end:,} on",
-            f"a decay that ends with the run, at step {last:,}",
-            f"{idle:,} steps " + ("train nothing" if nothing else "train at the smallest rate"),
-            part(stage, idle),
-            None if nothing else "the run is meant to end at its smallest rate",
-        )
+    shape, first, last = curve.of(stage), first_step(stage), last_step(stage)
+    if shape is None or shape.shape == "constant" or first is None or last is None:
+        return
+    if shape.floor >= shape.peak:
+        return
+    idle = last - max(shape.end, first)
+    if idle <= SHARE * (last - first) or last <= first:
+        return
+    nothing = shape.floor == 0
+    yield Fault(
+        stage,
+        stage.at("decay_steps", "decay_samples", "lr"),
+        f"the rate is {shape.floor:g} from step {shape.end:,} on",
+        f"a decay that ends with the run, at step {last:,}",
+        f"{idle:,} steps " + ("train nothing" if nothing else "train at the smallest rate"),
+        part(stage, idle),
+        None if nothing else "the run is meant to end at its smallest rate",
+    )
 
 
 @rule("decay-unfinished", "I-03", "The run ends before the decay does, and nothing goes on from there")
@@ -75,55 +74,47 @@ def _begins_at(child: Stage, rate: float) -> bool:
     return shape is not None and not shape.warmup and not curve.apart(shape.peak, rate)
 
 
-@rule("warmup-long", "I-36", "The warm-up is longer than the run")
-def warmup_long(pipeline: Pipeline) -> Iterator[Fault]:
+@stage_rule("warmup-long", "I-36", "The warm-up is longer than the run")
+def warmup_long(stage: Stage) -> Iterator[Fault]:
     """The peak that the file states is never reached."""
-    for stage in pipeline.stages:
-        warmup, last, first = stage.count("warmup_steps"), last_step(stage), first_step(stage)
-        if not warmup or last is None or first is None or warmup < last or first >= last:
-            continue
-        yield Fault(
-            stage,
-            stage.at("warmup_steps", "warmup_fraction", "warmup_samples"),
-            f"a warm-up of {warmup:,} steps in a run that ends at step {last:,}",
-            f"fewer than {last:,} steps",
-            "it is cut to the whole run" if stage.framework == "torchtitan" else "the rate never reaches its peak",
-            part(stage, last - first),
-        )
+    warmup, last, first = stage.count("warmup_steps"), last_step(stage), first_step(stage)
+    if not warmup or last is None or first is None or warmup < last or first >= last:
+        return
+    yield Fault(
+        stage,
+        stage.at("warmup_steps", "warmup_fraction", "warmup_samples"),
+        f"a warm-up of {warmup:,} steps in a run that ends at step {last:,}",
+        f"fewer than {last:,} steps",
+        "it is cut to the whole run" if stage.framework == "torchtitan" else "the rate never reaches its peak",
+        part(stage, last - first),
+    )
 
 
-@rule("warmup-past-decay", "I-36", "The warm-up ends after the decay does")
-def warmup_past_decay(pipeline: Pipeline) -> Iterator[Fault]:
+@stage_rule("warmup-past-decay", "I-36", "The warm-up ends after the decay does")
+def warmup_past_decay(stage: Stage) -> Iterator[Fault]:
     """Megatron's scheduler asserts the opposite; elsewhere the rate falls from its peak at once."""
-    for stage in pipeline.stages:
-        warmup, end = stage.count("warmup_steps"), stage.count("decay_steps")
-        first = _decay_from(stage, end)
-        if warmup and first is not None and end is not None and first < warmup - SHARE * warmup and warmup < end:
-            yield Fault(
-                stage,
-                stage.at("decay_start", "wsd_steps", "warmup_steps"),
-                f"a warm-up of {warmup:,} steps, a decay from step {max(0, first):,} on",
-                "a warm-up before the decay",
-                "the decay is cut to what the warm-up leaves of it"
-                if stage.framework == "torchtitan"
-                else "the rate falls at once where the warm-up ends",
-            )
-        if (
-            not warmup
-            or end is None
-            or stage.get("decay") == "constant"
-            or warmup < end
-            or not stage.stated("decay_steps")
-        ):
-            continue
-        megatron = stage.framework.startswith("megatron")
+    warmup, end = stage.count("warmup_steps"), stage.count("decay_steps")
+    first = _decay_from(stage, end)
+    if warmup and first is not None and end is not None and first < warmup - SHARE * warmup and warmup < end:
         yield Fault(
             stage,
-            stage.at("decay_steps", "warmup_steps"),
-            f"a warm-up of {warmup:,} steps, a decay that ends at {end:,}",
+            stage.at("decay_start", "wsd_steps", "warmup_steps"),
+            f"a warm-up of {warmup:,} steps, a decay from step {max(0, first):,} on",
             "a warm-up before the decay",
-            "the launch stops at an assertion" if megatron else "the rate jumps after it",
+            "the decay is cut to what the warm-up leaves of it"
+            if stage.framework == "torchtitan"
+            else "the rate falls at once where the warm-up ends",
         )
+    if not warmup or end is None or stage.get("decay") == "constant" or warmup < end or not stage.stated("decay_steps"):
+        return
+    megatron = stage.framework.startswith("megatron")
+    yield Fault(
+        stage,
+        stage.at("decay_steps", "warmup_steps"),
+        f"a warm-up of {warmup:,} steps, a decay that ends at {end:,}",
+        "a warm-up before the decay",
+        "the launch stops at an assertion" if megatron else "the rate jumps after it",
+    )
 
 
 def _decay_from(stage: Stage, end: int | None) -> int | None:
@@ -134,34 +125,28 @@ def _decay_from(stage: Stage, end: int | None) -> int | None:
     return None if tail is None or end is None else end - tail
 
 
-@rule("floor-above-peak", "I-36", "The smallest rate is above the peak")
-def floor_above_peak(pipeline: Pipeline) -> Iterator[Fault]:
+@stage_rule("floor-above-peak", "I-36", "The smallest rate is above the peak")
+def floor_above_peak(stage: Stage) -> Iterator[Fault]:
     """A decay that rises; Megatron refuses it."""
-    for stage in pipeline.stages:
-        peak, floor = stage.number("lr"), stage.number("min_lr")
-        if peak is not None and floor is not None and floor > peak:
-            what = "the launch stops at an assertion" if stage.framework.startswith("megatron") else "the rate rises"
-            yield Fault(
-                stage,
-                stage.at("min_lr", "min_lr_ratio"),
-                f"{floor:g} above the peak {peak:g}",
-                f"at most {peak:g}",
-                what,
-            )
-
-
-@rule("warmup-twice", "I-05", "The warm-up is stated twice")
-def warmup_twice(pipeline: Pipeline) -> Iterator[Fault]:
-    """As steps or samples and as a share: one of them is ignored, or the launch stops."""
-    for stage in pipeline.stages:
-        lengths = [one for one in ("warmup_steps", "warmup_samples") if stage.stated(one) and stage.count(one)]
-        if not lengths or not stage.stated("warmup_fraction") or not stage.number("warmup_fraction"):
-            continue
-        counts = "the steps count and the share is dead text" if stage.framework in TRAINERS else "the launch stops"
+    peak, floor = stage.number("lr"), stage.number("min_lr")
+    if peak is not None and floor is not None and floor > peak:
+        what = "the launch stops at an assertion" if stage.framework.startswith("megatron") else "the rate rises"
         yield Fault(
-            stage,
-            stage.at("warmup_fraction"),
-            f"a share {stage.get('warmup_fraction')}, and {stage.get(lengths[0])} {lengths[0].rpartition('_')[2]}",
-            "one of the two",
-            counts,
+            stage, stage.at("min_lr", "min_lr_ratio"), f"{floor:g} above the peak {peak:g}", f"at most {peak:g}", what
         )
+
+
+@stage_rule("warmup-twice", "I-05", "The warm-up is stated twice")
+def warmup_twice(stage: Stage) -> Iterator[Fault]:
+    """As steps or samples and as a share: one of them is ignored, or the launch stops."""
+    lengths = [one for one in ("warmup_steps", "warmup_samples") if stage.stated(one) and stage.count(one)]
+    if not lengths or not stage.stated("warmup_fraction") or not stage.number("warmup_fraction"):
+        return
+    counts = "the steps count and the share is dead text" if stage.framework in TRAINERS else "the launch stops"
+    yield Fault(
+        stage,
+        stage.at("warmup_fraction"),
+        f"a share {stage.get('warmup_fraction')}, and {stage.get(lengths[0])} {lengths[0].rpartition('_')[2]}",
+        "one of the two",
+        counts,
+    )

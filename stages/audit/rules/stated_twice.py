@@ -4,103 +4,91 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stages.audit.finding import Fault, rule
-from stages.audit.recipe import Pipeline
+from stages.audit.finding import Fault, stage_rule
+from stages.audit.recipe import Stage
 
 
-@rule("context-twice", "I-08", "Rows of the data are not rows of the model")
-def context(pipeline: Pipeline) -> Iterator[Fault]:
+@stage_rule("context-twice", "I-08", "Rows of the data are not rows of the model")
+def context(stage: Stage) -> Iterator[Fault]:
     """Megatron-Bridge asserts that both are equal."""
-    for stage in pipeline.stages:
-        rows, model = stage.count("data_context"), stage.count("model_context")
-        if rows is not None and model is not None and rows != model:
-            yield Fault(
-                stage,
-                stage.at("data_context"),
-                f"data of {rows:,} tokens a row, a model of {model:,}",
-                "one length",
-                "the launch stops at an assertion",
-            )
-
-
-@rule("vocabulary-short", "S-04", "Tokens of the data do not fit")
-def vocabulary(pipeline: Pipeline) -> Iterator[Fault]:
-    """Ids above the model's vocabulary have no embedding; ids above 65,535 do not fit two bytes."""
-    for stage in pipeline.stages:
-        data, model, size = stage.count("data_vocab"), stage.count("vocab"), stage.count("token_bytes")
-        if data is not None and model is not None and stage.stated("vocab") and model < data:
-            found, where = f"ids up to {data:,}, {model:,} embeddings", stage.at("vocab")
-            yield Fault(stage, where, found, f"at least {data:,}", "the launch stops at the first id past the end")
-        if size is not None and data is not None and 0 < size < 8 and data > 256**size:
-            found, where = f"{size} bytes for ids up to {data:,}", stage.at("token_bytes")
-            yield Fault(stage, where, found, f"{size * 2}", "files are read as other ids", stage.count("tokens"))
-
-
-@rule("weight-decay-twice", "I-05", "Weight decay begins and ends at two figures, and does not move")
-def weight_decay(pipeline: Pipeline) -> Iterator[Fault]:
-    """Megatron's scheduler asserts that both are equal while its style is constant, which is the default."""
-    for stage in pipeline.stages:
-        first, last = stage.number("weight_decay_start"), stage.number("weight_decay_end")
-        style = stage.text("weight_decay_style") or "constant"
-        if first is None or last is None or first == last or style != "constant":
-            continue
+    rows, model = stage.count("data_context"), stage.count("model_context")
+    if rows is not None and model is not None and rows != model:
         yield Fault(
             stage,
-            stage.at("weight_decay_end"),
-            f"{first:g} to {last:g}, in the style {style}",
-            "one figure, or a style in which it grows",
+            stage.at("data_context"),
+            f"data of {rows:,} tokens a row, a model of {model:,}",
+            "one length",
             "the launch stops at an assertion",
         )
 
 
-@rule("experts-few", "S-06", "A token is given to more experts than there are")
-def experts(pipeline: Pipeline) -> Iterator[Fault]:
+@stage_rule("vocabulary-short", "S-04", "Tokens of the data do not fit")
+def vocabulary(stage: Stage) -> Iterator[Fault]:
+    """Ids above the model's vocabulary have no embedding; ids above 65,535 do not fit two bytes."""
+    data, model, size = stage.count("data_vocab"), stage.count("vocab"), stage.count("token_bytes")
+    if data is not None and model is not None and stage.stated("vocab") and model < data:
+        found, where = f"ids up to {data:,}, {model:,} embeddings", stage.at("vocab")
+        yield Fault(stage, where, found, f"at least {data:,}", "the launch stops at the first id past the end")
+    if size is not None and data is not None and 0 < size < 8 and data > 256**size:
+        found, where = f"{size} bytes for ids up to {data:,}", stage.at("token_bytes")
+        yield Fault(stage, where, found, f"{size * 2}", "files are read as other ids", stage.count("tokens"))
+
+
+@stage_rule("weight-decay-twice", "I-05", "Weight decay begins and ends at two figures, and does not move")
+def weight_decay(stage: Stage) -> Iterator[Fault]:
+    """Megatron's scheduler asserts that both are equal while its style is constant, which is the default."""
+    first, last = stage.number("weight_decay_start"), stage.number("weight_decay_end")
+    style = stage.text("weight_decay_style") or "constant"
+    if first is None or last is None or first == last or style != "constant":
+        return
+    yield Fault(
+        stage,
+        stage.at("weight_decay_end"),
+        f"{first:g} to {last:g}, in the style {style}",
+        "one figure, or a style in which it grows",
+        "the launch stops at an assertion",
+    )
+
+
+@stage_rule("experts-few", "S-06", "A token is given to more experts than there are")
+def experts(stage: Stage) -> Iterator[Fault]:
     """The router takes the best k of all."""
-    for stage in pipeline.stages:
-        every, chosen = stage.count("experts"), stage.count("experts_per_token")
-        if every and chosen and chosen > every:
-            yield Fault(
-                stage,
-                stage.at("experts_per_token"),
-                f"{chosen} of {every} experts",
-                f"at most {every}",
-                "the launch stops",
-            )
+    every, chosen = stage.count("experts"), stage.count("experts_per_token")
+    if every and chosen and chosen > every:
+        yield Fault(
+            stage, stage.at("experts_per_token"), f"{chosen} of {every} experts", f"at most {every}", "the launch stops"
+        )
 
 
-@rule("decay-length-missing", "I-05", "A decay without its length")
-def length_missing(pipeline: Pipeline) -> Iterator[Fault]:
+@stage_rule("decay-length-missing", "I-05", "A decay without its length")
+def length_missing(stage: Stage) -> Iterator[Fault]:
     """Megatron's scheduler asserts that a warm-up, stable, decay schedule says how long its decay is."""
-    for stage in pipeline.stages:
-        whole = stage.framework == "megatron-lm" and not stage.on("partial")
-        given = {"wsd_steps", "wsd_samples"} & set(stage.values)
-        if whole and str(stage.text("decay")).upper() == "WSD" and not given:
-            yield Fault(
-                stage,
-                stage.at("decay"),
-                "WSD without --lr-wsd-decay-iters",
-                "how many steps the decay has",
-                "the launch stops at an assertion",
-            )
+    whole = stage.framework == "megatron-lm" and not stage.on("partial")
+    given = {"wsd_steps", "wsd_samples"} & set(stage.values)
+    if whole and str(stage.text("decay")).upper() == "WSD" and not given:
+        yield Fault(
+            stage,
+            stage.at("decay"),
+            "WSD without --lr-wsd-decay-iters",
+            "how many steps the decay has",
+            "the launch stops at an assertion",
+        )
 
 
-@rule("data-first", "I-07", "No data from the first step on")
-def first_data(pipeline: Pipeline) -> Iterator[Fault]:
+@stage_rule("data-first", "I-07", "No data from the first step on")
+def first_data(stage: Stage) -> Iterator[Fault]:
     """nanotron asserts that a data stage begins at step 1, and that no two begin at one step."""
-    for stage in pipeline.stages:
-        starts = {name: stage.count(name) for name in stage.values if name.startswith("data_from")}
-        if not starts or None in starts.values() or stage.framework != "nanotron":
-            continue
-        known = list(starts.values())
-        twice = [name for n, name in enumerate(starts) if known.index(starts[name]) != n]
-        if 1 not in known or twice:
-            name = twice[0] if twice else min(starts, key=lambda one: starts[one] or 0)
-            yield Fault(
-                stage,
-                stage.values[name].where,
-                f"a second data stage from step {starts[name]:,} on"
-                if twice
-                else f"data from step {starts[name]:,} on",
-                "one that begins at step 1, and each at a step of its own",
-                "the launch stops",
-            )
+    starts = {name: stage.count(name) for name in stage.values if name.startswith("data_from")}
+    if not starts or None in starts.values() or stage.framework != "nanotron":
+        return
+    known = list(starts.values())
+    twice = [name for n, name in enumerate(starts) if known.index(starts[name]) != n]
+    if 1 not in known or twice:
+        name = twice[0] if twice else min(starts, key=lambda one: starts[one] or 0)
+        yield Fault(
+            stage,
+            stage.values[name].where,
+            f"a second data stage from step {starts[name]:,} on" if twice else f"data from step {starts[name]:,} on",
+            "one that begins at step 1, and each at a step of its own",
+            "the launch stops",
+        )

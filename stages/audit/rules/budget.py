@@ -120,8 +120,7 @@ def weights(stage: Stage) -> Iterator[Fault]:
             f"{len(known)} weights that sum to {total:.4g}",
             f"a sum of {whole}",
             f"every share is {whole / total:.4g} times the one written",
-            None,
-            "the weights are meant as proportions",
+            unless="the weights are meant as proportions",
         )
 
 
@@ -150,8 +149,7 @@ def save_never(stage: Stage) -> Iterator[Fault]:
             f"a checkpoint every {every:,} steps of {last - first:,}",
             f"several in {last - first:,}",
             "a run that is stopped starts over",
-            None,
-            "the run is short enough to be started over",
+            unless="the run is short enough to be started over",
         )
 
 
@@ -169,8 +167,7 @@ def eval_never(stage: Stage) -> Iterator[Fault]:
                 f"an evaluation every {stage.get('eval_every')} steps, and no eval_strategy",
                 "eval_strategy: steps",
                 "nothing is ever evaluated",
-                None,
-                "no evaluation is wanted",
+                unless="no evaluation is wanted",
             )
     if every is None or last is None or first is None or not stage.stated("eval_every") or off:
         return
@@ -181,6 +178,5 @@ def eval_never(stage: Stage) -> Iterator[Fault]:
             f"an evaluation every {every:,} steps of {last - first:,}",
             f"at most {last - first:,}",
             "nothing is ever evaluated",
-            None,
-            "no evaluation is wanted",
+            unless="no evaluation is wanted",
         )

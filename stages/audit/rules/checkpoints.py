@@ -36,8 +36,7 @@ def deleted(edge: Edge) -> Iterator[Fault]:
             f" ({edge.parent.at('keep')})",
             f"one of the last {most} up to step {last:,}",
             "there is no such checkpoint once the parent has ended",
-            None,
-            "it was copied before",
+            unless="it was copied before",
         )
 
 
@@ -55,8 +54,7 @@ def over_parent(pipeline: Pipeline) -> Iterator[Fault]:
                 f"{target} for both",
                 "a folder of its own",
                 "the parent is gone when the run ends, and a restart begins from what is half trained",
-                None,
-                "the parent is kept elsewhere",
+                unless="the parent is kept elsewhere",
             )
 
 
@@ -76,8 +74,7 @@ def adapter(edge: Edge) -> Iterator[Fault]:
             f"{child.folder('pretrained')}, an adapter of {edge.parent.name}",
             "the merged model, or the base with the adapter beside it",
             "the launch stops, or goes on from the base alone",
-            None,
-            "it was merged into this folder",
+            unless="it was merged into this folder",
         )
 
 
@@ -161,8 +158,7 @@ def misspelt(pipeline: Pipeline) -> Iterator[Fault]:
                 _STEP.sub("", path),
                 f"{near}, which {made[near].name} {verb}?",
                 "the launch stops, or another model is loaded",
-                None,
-                "it was made elsewhere",
+                unless="it was made elsewhere",
             )
 
 

@@ -23,8 +23,7 @@ def in_training(pipeline: Pipeline) -> Iterator[Fault]:
                     f"{', '.join(both[:3])} for {by} and evaluation",
                     "a set that is not trained on",
                     "the loss that is reported is a training loss",
-                    None,
-                    "the framework takes another part of the set",
+                    unless="the framework takes another part of the set",
                 )
                 break
 
@@ -43,8 +42,7 @@ def without_data(stage: Stage) -> Iterator[Fault]:
             f"--split {stage.get('split')}, and {stage.get('eval_steps')} steps of evaluation",
             "a part of the data for it",
             "nothing is ever evaluated",
-            None,
-            "no evaluation is wanted",
+            unless="no evaluation is wanted",
         )
     wanted = stage.get("eval_strategy") in {"steps", "epoch"}
     given = "eval_data" in stage.values or (stage.number("held_out") or 0) > 0

@@ -43,8 +43,7 @@ def step_size(edge: Edge) -> Iterator[Fault]:
         f"{new[0]:,} {new[1]} a step from step {first_step(child):,} on",
         f"{old[0]:,}, as {parent.name}",
         f"a step of the schedule and of the length is {new[0] / old[0]:.3g} times what it was",
-        None,
-        "the length and the schedule were written for it",
+        unless="the length and the schedule were written for it",
     )
 
 
@@ -71,8 +70,7 @@ def optimizer(edge: Edge) -> Iterator[Fault]:
             ", ".join(f"{one} {edge.child.get(one)}" for one in other),
             ", ".join(f"{one} {edge.parent.get(one)}" for one in other) + f", as {edge.parent.name}",
             "the checkpoint's figures count, and the file's are dead text",
-            None,
-            "the framework sets them anew after the load",
+            unless="the framework sets them anew after the load",
         )
 
 
@@ -88,8 +86,7 @@ def clip_dropped(edge: Edge) -> Iterator[Fault]:
             "a limit of 0, which is none",
             f"{old:g}, as {edge.parent.name}",
             "a single batch can move the weights without limit",
-            None,
-            "no clipping is meant",
+            unless="no clipping is meant",
         )
 
 
@@ -124,8 +121,7 @@ def template(edge: Edge) -> Iterator[Fault]:
             f"template {edge.child.get('template')}",
             f"{edge.parent.get('template')}, as {edge.parent.name}",
             "answers are asked for in other words than they were learned with",
-            None,
-            "both write the same text",
+            unless="both write the same text",
         )
 
 

@@ -64,8 +64,7 @@ def not_saved(edge: Edge) -> Iterator[Fault]:
             f"step {edge.step:,} of {edge.parent.name}, which saves every {every:,}",
             f"a multiple of {every:,}, or {last:,}",
             "there is no such checkpoint",
-            None,
-            "it was saved by hand, or at a signal",
+            unless="it was saved by hand, or at a signal",
         )
 
 
@@ -104,8 +103,7 @@ def refused(edge: Edge) -> Iterator[Fault]:
             said,
             "equal figures, or --override-opt_param-scheduler",
             "the launch stops at an assertion",
-            None,
-            _RELEASED,
+            unless=_RELEASED,
         )
 
 
@@ -147,8 +145,7 @@ def contradict(stage: Stage) -> Iterator[Fault]:
             "the step goes on, the optimizer and its schedule begin anew",
             "--finetune, or the optimizer's state",
             "the warm-up is repeated in the middle of a run",
-            None,
-            "both are meant",
+            unless="both are meant",
         )
 
 

@@ -42,8 +42,7 @@ def unmade(pipeline: Pipeline) -> Iterator[Fault]:
                 name,
                 f"one that is made here: {', '.join(near[:4])}",
                 "the launch stops, or another model of this name is loaded",
-                None,
-                "it was registered by hand, or made elsewhere",
+                unless="it was registered by hand, or made elsewhere",
             )
     yield from _next_to(pipeline)
 
@@ -66,8 +65,7 @@ def _next_to(pipeline: Pipeline) -> Iterator[Fault]:
                 path,
                 f"{made}, which {before.name} saves to?",
                 "the launch stops, or another model is loaded",
-                None,
-                "it was made elsewhere",
+                unless="it was made elsewhere",
             )
 
 

@@ -56,8 +56,7 @@ def positions(stage: Stage) -> Iterator[Fault]:
             f"rows of {context:,} with {most:,} positions",
             f"at least {context:,}",
             "the launch stops at an assertion" if asserts else "the model says that it has fewer than it is trained on",
-            None,
-            None if asserts else "the figure is written anew before the model is used",
+            unless=None if asserts else "the figure is written anew before the model is used",
         )
 
 
@@ -113,8 +112,7 @@ def precision(stage: Stage) -> Iterator[Fault]:
                 f"a loss scale {stage.get(name)} with bf16",
                 "none",
                 "the figure has no effect",
-                None,
-                "the framework's fork scales losses in bf16",
+                unless="the framework's fork scales losses in bf16",
             )
 
 

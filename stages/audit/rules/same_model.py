@@ -53,8 +53,7 @@ def _other_sizes(stage: Stage, ancestors: list[Stage]) -> Iterator[Fault]:
             ", ".join(f"{name} {stage.get(name)}" for name, _ in found),
             ", ".join(f"{before.get(name)}" for name, before in found) + f", as {found[0][1].name}",
             "the same weights compute something else" if outputs else "the weights do not fit",
-            None,
-            meant,
+            unless=meant,
         )
 
 
@@ -143,8 +142,7 @@ def unlike_release(pipeline: Pipeline) -> Iterator[Fault]:
                 f"{figure} {mine}",
                 f"{value}, as {name} has it",
                 "positions are other than those learned" if figure == "rope_base" else "the weights do not fit",
-                None,
-                f"the folder holds another model than {name}",
+                unless=f"the folder holds another model than {name}",
             )
 
 

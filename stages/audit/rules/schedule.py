@@ -63,8 +63,7 @@ def decay_unfinished(pipeline: Pipeline) -> Iterator[Fault]:
             f"the run stops at step {last:,}{left}, of a decay to {shape.floor:g} at step {shape.end:,}",
             f"a decay over {last:,} steps",
             f"the last {shape.end - last:,} steps of the decay are never trained",
-            None,
-            "another run goes on from this one with the same schedule",
+            unless="another run goes on from this one with the same schedule",
         )
 
 

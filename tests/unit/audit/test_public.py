@@ -11,7 +11,7 @@ import pytest
 from stages.audit import run
 from tests.unit.audit.public_recipes import NAMES, published
 
-PAGE = Path(__file__).resolve().parents[3] / "docs/audit.md"
+PAGE = Path(__file__).resolve().parents[3] / "results/records/audited_recipes.md"
 READINGS = ("defect", "depends", "meant")
 
 

@@ -52,13 +52,14 @@ def short(record: Record) -> str:
         "steps",
         "time in steps",
         "gates passed",
-        "held out, before → after (mean, lowest to highest)",
+        "held out, before → after (means)",
     )
     seeds = ", ".join(map(str, record["seeds"]))
     where = f"Scale {record['scale']}, seeds {seeds}, {record['environment']['cpu_model']}, one thread a stage"
     whole = f"results/records/{record['scale']}.md"
-    note = f"{where}, {record['date']}, commit {record['commit']}. All figures, also those that got worse"
-    return f"{_table(columns, rows)}\n\n{note}: [{whole}]({whole})."
+    note = f"{where}, {record['date']}, commit {record['commit']}."
+    rest = f"All figures and their ranges, also those that got worse: [{whole}]({whole})."
+    return f"{_table(columns, rows)}\n\n{note} {rest}"
 
 
 def spread(values: Sequence[float], measure: Measure | None = None) -> str:
@@ -123,7 +124,9 @@ def _change(measure: Measure, stage: Mapping[str, Any]) -> str:
 def _headlines(name: str, stage: Mapping[str, Any]) -> Iterator[str]:
     measure = next((measure for measure in MEASURES if measure.name in stage["after"]), None)
     if measure is not None:
-        yield f"{name}: {measure.label} {_change(measure, stage)}"
+        before = stage["before"].get(measure.name)
+        first = measure.text(fmean(before)) if before else "-"
+        yield f"{name}: {measure.label} {first} → {measure.text(fmean(stage['after'][measure.name]))}"
 
 
 def _gates(record: Record) -> str:

@@ -9,6 +9,8 @@ from stages.errors import UserError
 from stages.report.collect import finished
 from stages.report.commit import commit
 from stages.report.record import BEGIN, END, between, lineage_of, main, write
+from stages.report.record_text import short
+from stages.spec.project import Project
 from stages.store.layout import Layout
 from tests.unit.report.make import ouro_like, reseeded, write_result
 
@@ -92,3 +94,19 @@ def test_a_reading_s_picture_begins_with_the_stages_it_is_built_on(tmp_path: Pat
     results = finished(Layout(tmp_path, "mini"))
     assert [result.stage.name for result in results] == ["anneal_a", "warmup", "stable1"]  # by pipeline
     assert [result.stage.name for result in lineage_of("another", results)] == ["warmup", "stable1", "anneal_a"]
+
+
+def test_the_readme_has_the_record_s_means() -> None:
+    root = Path(__file__).parents[3]
+    record = json.loads((root / "results/records/mini.json").read_text(encoding="utf-8"))
+    project = Project.load(root)
+    pipelines = project.pipelines(variants=False)
+    order = [f"{name}/{stage}" for name in pipelines for stage in project.resolve(name, "mini").stages]
+    record["stages"] = {name: record["stages"][name] for name in order}  # the file has them sorted by name
+    assert between(root / "README.md", short(record)) == (root / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_has_means_alone() -> None:
+    stage = {"steps": [3, 3], "seconds": [1.0, 2.0], "before": {}, "after": {"answers.loss": [2.0, 3.0]}}
+    made = {"seeds": [1, 2], "scale": "mini", "date": "today", "commit": "c", "environment": {"cpu_model": "a CPU"}}
+    assert "sft: answer loss - → 2.500 |" in short({"stages": {"mine/sft": stage}, "gates": [], **made})

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from stages.check.context import Context
 from stages.check.findings import Finding
+from stages.spec.graph import reached
 from stages.spec.resolved import Stage
 
 
@@ -50,7 +51,4 @@ def _goes_on(context: Context, stage: Stage, ref: str, parent: Stage) -> list[st
 
 def _descendants(context: Context, ref: str) -> list[str]:
     """A stage and all that start from it, nearest first."""
-    below = [ref]
-    for one in below:
-        below += [name for name, stage in context.by_ref.items() if one in stage.parents and name not in below]
-    return below
+    return reached([ref], lambda one: [name for name, stage in context.by_ref.items() if one in stage.parents])

@@ -9,6 +9,7 @@ from stages.check.findings import Finding, unwaived
 from stages.check.run import beside, priced_on, run_pipeline
 from stages.contract.engines import refusal
 from stages.errors import UserError
+from stages.spec.graph import reached
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 
@@ -43,7 +44,7 @@ class Gate:
 
         Raises SpecError(s) where the specs cannot be resolved.
         """
-        lineage = self._lineage(ref)
+        lineage = reached([ref], lambda one: self._stages[one].needed)
         pipelines = dict.fromkeys(one.partition("/")[0] for one in lineage)
         found = [finding for name in pipelines for finding in self._of(name)]
         others = [one for one in self._beside if one.stage.partition("/")[0] in {*pipelines, *SHARED}]
@@ -69,10 +70,3 @@ class Gate:
         if pipeline not in self._found:
             self._found[pipeline] = unwaived(run_pipeline(self._project, pipeline, self._scale))
         return self._found[pipeline]
-
-    def _lineage(self, ref: str) -> list[str]:
-        """The stage and all its ancestors, the nearest first."""
-        lineage = [ref]
-        for one in lineage:  # grows on the way
-            lineage += [parent for parent in self._stages[one].needed if parent not in lineage]
-        return lineage

@@ -16,6 +16,7 @@ from stages.check.learning_rate import handed_over
 from stages.check.rereads import rereads
 from stages.check.schedule import end_of
 from stages.contract.schedule import lr, lr_before
+from stages.spec.graph import reached
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Schedule
 from stages.spec.schema import RawTrain
@@ -66,7 +67,7 @@ def idle_rereads(context: Context) -> Iterator[Finding]:
             continue
         if not context.where(name, "init", "reread").file.startswith(f"specs/{context.loaded.name}/"):
             continue  # of what this one extends, where it may be real
-        if stage.data == "continue" or not (_from_release(context, stage) or rereads(context, name, stage)):
+        if stage.data == "continue" or not (_from_release(context, name) or rereads(context, name, stage)):
             yield context.finding(
                 "S-07", name, ("init", "reread"), observed="`reread`, where nothing is read that the lineage has read",
                 expected="a stretch that is read again, or no `reread`",
@@ -74,14 +75,10 @@ def idle_rereads(context: Context) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _from_release(context: Context, stage: Stage) -> bool:
+def _from_release(context: Context, name: str) -> bool:
     """Whether a module that the stage trains goes back to released weights."""
-    waiting, seen = [stage], set[str]()
-    while waiting:
-        one = waiting.pop()
-        if any(init.weights == "release" for module, init in one.init.items() if module in stage.trained):
-            return True
-        above = [ref for ref in one.parents if ref in context.by_ref and ref not in seen]
-        seen.update(above)
-        waiting += [context.by_ref[ref] for ref in above]
-    return False
+    by_ref, trained = context.by_ref, context.pipeline.stages[name].trained
+    lineage = reached([context.pipeline.refs[name]], lambda one: [ref for ref in by_ref[one].parents if ref in by_ref])
+    return any(
+        by_ref[ref].init[one].weights == "release" for ref in lineage for one in trained if one in by_ref[ref].init
+    )

@@ -15,6 +15,7 @@ from stages.check.findings import Finding
 from stages.check.loose_ends import parents
 from stages.check.registry import static
 from stages.spec import quantities
+from stages.spec.graph import reached
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Path, Tree, dotted
 from stages.spec.schema import RawTrain
@@ -118,14 +119,11 @@ def _siblings(loaded: LoadedPipeline) -> Iterator[tuple[list[str], dict[str, Val
 
 def _above(loaded: LoadedPipeline, name: str) -> set[str]:
     """The stages of the pipeline that a stage descends from."""
-    found: set[str] = set()
-    left = [name]
-    while left:
-        named = parents(loaded.stages[left.pop()])
-        new = [one for one in named if one in loaded.stages and one not in found]
-        found |= set(new)
-        left += new
-    return found
+
+    def above(one: str) -> set[str]:
+        return parents(loaded.stages[one]) & loaded.stages.keys()
+
+    return set(reached(above(name), above))
 
 
 def _values(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, str]]:

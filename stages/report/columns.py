@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from stages.spec.graph import reached
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS
 
@@ -159,11 +160,4 @@ def _descends(name: str, ancestors: set[str], stages: Mapping[str, Stage]) -> bo
 
 def ancestry(name: str, every: Mapping[str, Stage]) -> set[str]:
     """All stages upstream of one, by "pipeline/stage"; those that `every` does not hold are named, not followed."""
-    waiting, seen = [name], set[str]()
-    while waiting:
-        for parent in every[waiting.pop()].parents:
-            if parent not in seen:
-                seen.add(parent)
-                if parent in every:
-                    waiting.append(parent)
-    return seen
+    return set(reached(every[name].parents, lambda one: every[one].parents if one in every else ()))

@@ -1,8 +1,9 @@
-"""Stages and what they start from: parents, order, cycles."""
+"""Stages and what they start from: parents, ancestors, order, cycles."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from stages.errors import SpecError
 from stages.spec.loader import LoadedPipeline, LoadedStage
@@ -10,6 +11,16 @@ from stages.spec.nodes import Path
 from stages.spec.points import ALL, RawPoint, stage_name
 from stages.spec.schema import RawExport, RawKeep, RawMerge, RawTrain, RawUpcycle
 from stages.spec.validate import unknown_name
+
+T = TypeVar("T")
+
+
+def reached(start: Iterable[T], onward: Callable[[T], Iterable[T]]) -> list[T]:
+    """All that one comes to from `start`, which is among it: each once, the nearest first."""
+    found = list(dict.fromkeys(start))
+    for one in found:  # grows on the way
+        found += dict.fromkeys(other for other in onward(one) if other not in found)
+    return found
 
 
 def parent_of(stage: LoadedStage, module: str) -> str | None:

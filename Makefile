@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start processes by the hundred: each would compile what it imports again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: mini pythons lm-eval nemo nemo-record nemo-python test lint nightly mutants mutation record device device-rehearsal device-packages device-attention device-data apex
+.PHONY: mini help pythons lm-eval nemo nemo-record nemo-python test lint nightly mutants mutation record device device-rehearsal device-packages device-attention device-data apex
 
 # nemo: the language models through the NeMo engine (scale mini_nemo), everything else as it is.
 ENGINE ?= torch
@@ -41,6 +41,9 @@ mini: $(READY) ## train the three pipelines at scale mini, then record the resul
 	stages record-dvc
 	@echo "make: what came of it: stages table; pages with every curve: stages report --out report"
 endif
+
+help: ## what each target does
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1: \2/p' Makefile
 
 test: lint ## lint, types, tests, and how much of spec, contract and check their own tests reach
 	pytest -n 2 --dist worksteal -m "not nightly" --cov=stages.spec --cov=stages.contract --cov=stages.check --cov-report=

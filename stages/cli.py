@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from stages import __version__, cli_audit, cli_finished, cli_forensics, cli_inputs, cli_project, cli_results, streams
-from stages.cli_options import RUNS, SPECS, Json, Marker, Name, Names, Ref, Releases, Scale
+from stages.cli_options import RUNS, SPECS, Json, Marker, Names, Ref, Releases, Scale
 from stages.errors import for_user
 
 app = typer.Typer(
@@ -80,7 +80,9 @@ def list_(names: Names = None, scale: Scale = "mini", as_json: Json = False) -> 
 
 @app.command(rich_help_panel=SPECS)
 def show(
-    name: Annotated[str, typer.Argument(metavar="PIPELINE[/STAGE]")], scale: Scale = "mini", as_json: Json = False
+    name: Annotated[str, typer.Argument(metavar="PIPELINE[/STAGE]", help="One stage, or all of a pipeline.")],
+    scale: Scale = "mini",
+    as_json: Json = False,
 ) -> None:
     """Show a stage, or each stage of a pipeline, as it will be run.
 
@@ -105,7 +107,10 @@ def schema(
 
 
 @app.command(rich_help_panel=SPECS)
-def new(name: Name, base: Annotated[str, typer.Option("--from", metavar="PIPELINE", help="What it extends.")]) -> None:
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The new pipeline.")],
+    base: Annotated[str, typer.Option("--from", metavar="PIPELINE", help="What it extends.")],
+) -> None:
     """Start a pipeline of your own that extends another.
 
     Example: `stages new mine --from llama31_1m`.
@@ -203,7 +208,7 @@ def run(
     train_again: Annotated[
         bool,
         typer.Option(
-            "--train-again", help="Train a point again whose trunk kept no checkpoint there: `from: trunk@count`."
+            "--train-again", help="Of a point (TRUNK@COUNT) without a checkpoint: train its trunk again up to there."
         ),
     ] = False,
 ) -> None:

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from stages.cli_options import RUNS, Marker, Name, Scale
+from stages.cli_options import RUNS, Marker, Scale
 
 app = typer.Typer()
 
 
 @app.command(rich_help_panel=RUNS)
 def data(
-    name: Name,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A corpus of specs/data, or tokenizer: the local one.")],
     scale: Scale = "mini",
     accept: Annotated[
         bool, typer.Option("--accept", help="Print the declaration of what was built, to be put in its spec.")
@@ -46,7 +46,7 @@ def data(
 
 @app.command(rich_help_panel=RUNS)
 def tokenizer(
-    name: Name,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A tokenizer of specs/tokenizers.")],
     accept: Annotated[
         bool, typer.Option("--accept", help="Print the declaration of what is in its folder, to be put in its spec.")
     ] = False,
@@ -62,7 +62,7 @@ def tokenizer(
 
 @app.command(rich_help_panel=RUNS)
 def release(
-    name: Name,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A release of specs/releases.")],
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="The released model's folder, in Hugging Face layout.")
     ],

@@ -15,15 +15,14 @@ FORENSICS = "Forensics: what a run read, whether it computed right"
 PROJECT = "A project of your own"
 RECIPES = "Recipes of other trainers"
 
-Name = Annotated[str, typer.Argument(metavar="NAME")]
 Scale = Annotated[str, typer.Option("--scale", help="mini, small, paper, or another of specs/scales.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Names = Annotated[
     list[str] | None, typer.Argument(metavar="PIPELINE[/STAGE]", help="Which ones; all of them if left out.")
 ]
-Ref = Annotated[str, typer.Argument(metavar="PIPELINE/STAGE")]
+Ref = Annotated[str, typer.Argument(metavar="PIPELINE/STAGE", help="One stage, by its pipeline and its name.")]
 Marker = Annotated[
     Path | None,
-    typer.Option("--marker", help="For rules: what is awaited; refuse if the specs say something else by now."),
+    typer.Option("--marker", help="For Snakemake's rules: the marker to make; refused if the specs mean another."),
 ]
 Releases = Annotated[Path | None, typer.Option("--releases", help="Folder with one folder per released model.")]

@@ -128,9 +128,9 @@ def _summary(found: Sequence[Finding], pipelines: int, scales: int, wanted: set[
     checked = sum(one.check is not None and (not wanted or one.id in wanted) for one in numbered)
     shapes = sum(not wanted or one.id in wanted for one in catalogue.ordered(prefix="S-"))
     bad = len(unwaived(found))
-    text = f"{len(numbered)} invariants, {checked} checked"
+    text = f"{checked} of {len(numbered)} invariants"
     text += f" and {shapes} shapes" if shapes else ""
-    text += f" on {pipelines} pipeline{'s' * (pipelines != 1)} at {scales} scale{'s' * (scales != 1)}"
+    text += f" checked on {pipelines} pipeline{'s' * (pipelines != 1)} at {scales} scale{'s' * (scales != 1)}"
     text += f": {bad} finding{'s' * (bad != 1)}"
     text += f" about {', '.join(named)}" if named else ""
     return Text(f"{text} ({len(found) - bad} waived)", style="bold red" if bad else "bold green")

@@ -52,7 +52,9 @@ def open_project(scale: str) -> tuple[Path, Project]:
     project = loaded_with_scales(root)
     known = project.scales()
     if scale not in known:
-        raise UsageError(f"--scale: found {scale!r}; allowed: {', '.join(known)}. {near(scale, known)}".rstrip())
+        usual = f"Without --scale, {scale} is meant: add `--scale {known[0]}`." if scale == DEFAULT_SCALE else ""
+        hint = near(scale, known) or usual
+        raise UsageError(f"--scale: found {scale!r}; allowed: {', '.join(known)}. {hint}".rstrip())
     return root, project
 
 
@@ -86,7 +88,14 @@ def unknown(what: str, name: str, known: Sequence[str], meant: Iterable[str] = (
     hint = near(plain if plain in names else name, names)
     if not hint and (Path.cwd() / "specs/scales" / f"{plain}.yaml").is_file():
         hint = f"{plain} is a scale: --scale {plain}."
+    if not hint and what == "pipeline" and (owners := [one for one in known if _has_file(one, plain)]):
+        hint = f"{plain} is a stage: did you mean {f'{owners[0]}/{plain}'!r}?"
     return UsageError(f"{listed} {hint}".rstrip())
+
+
+def _has_file(pipeline: str, stage: str) -> bool:
+    """Whether the project here has a file for a stage of that name."""
+    return (Path.cwd() / "specs" / pipeline / f"{stage}.yaml").is_file()
 
 
 def not_here(name: str, scales: Sequence[str]) -> UsageError:

@@ -25,7 +25,8 @@ def hand_over(stage: Stage, stages: Mapping[str, Stage]) -> Iterator[tuple[str, 
         moves = "" if module in stage.trained or not stage.phases else "; frozen here"
         yield module, f"{stage.modules[module].family}: {weights(init)}{moves}"
     if stage.phases:
-        yield "clock", f"{clock(stage)}; it reads {data(stage)}"
+        yield "clock", clock(stage)
+        yield "data", f"read {data(stage)}"
     for parent in stage.parents:
         for name, (ended, begun) in numbers.edge(stages[parent], stage).items():
             yield name, f"{ended:g} at the end of {parent}, {begun:g} from here on"

@@ -47,6 +47,11 @@ def _load(name: str, declared: bool = True) -> RawReleaseFiles:
     files = Files(root)
     names = files.names("releases")
     if name not in names:
+        if Path(name).is_dir():
+            raise UserError(
+                f"{name}: found a folder; allowed: first the name of a release in specs/releases "
+                f"({', '.join(names) or 'none yet'}), then its folder. Type `stages release NAME {name}`."
+            )
         raise UserError(
             f"no release {name!r} in specs/releases; there are: {', '.join(names) or 'none'}. Write {name}.yaml there, "
             "with release, source, revision and licence."

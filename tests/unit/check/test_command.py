@@ -32,7 +32,7 @@ def test_the_shipped_specs_exit_with_zero_and_a_sum(folder: Path, capsys: pytest
     ids, shapes = catalogue.ordered("I-"), len(catalogue.ordered("S-"))
     checked = sum(one.check is not None for one in ids)
     assert last.startswith(
-        f"{len(ids)} invariants, {checked} checked and {shapes} shapes on 6 pipelines at 1 scale: 0 findings ("
+        f"{checked} of {len(ids)} invariants and {shapes} shapes checked on 6 pipelines at 1 scale: 0 findings ("
     )
 
 
@@ -44,7 +44,7 @@ def test_a_finding_exits_with_one_and_says_what_to_do(folder: Path, capsys: pyte
     assert "I-19 Packed documents do not see each other" in out
     assert "repair    Mask documents, or waive this" in out
     assert out.count("I-19") == 1, "one fault at several scales is told once"
-    assert "1 checked on 6 pipelines at" in out
+    assert "1 of 48 invariants checked on 6 pipelines at" in out
     assert "1 finding (0 waived)" in out
 
 

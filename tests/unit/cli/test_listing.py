@@ -75,7 +75,8 @@ def test_show_tells_the_edge_in_words(toy: Path, capsys: pytest.CaptureFixture[s
     print_stages("toy/second", "paper", as_json=False)
     said = " ".join(capsys.readouterr().out.split())
     assert "llm llama: weights from toy/first, optimizer state too" in said
-    assert "clock goes on at 2B tokens; it reads from where its ancestors stopped" in said
+    assert "clock goes on at 2B tokens" in said
+    assert "data read from where its ancestors stopped" in said
     assert "-> 1e-4" in said
     assert "schedule main, adamw" in said
     assert "RoPE base 10,000; contexts up to 8K" in said

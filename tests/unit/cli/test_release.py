@@ -85,3 +85,8 @@ def test_a_release_says_where_it_is_from(folder: Path, field: str) -> None:
     (folder.parent / "specs/releases/tiny.yaml").write_text(yaml.safe_dump(SPEC | {field: " "}))
     with pytest.raises(UserError, match=rf"specs/releases/tiny.yaml:\d+: {field}: found ' '; allowed: text that says"):
         release.check("tiny", folder)
+
+
+def test_a_folder_in_the_name_s_place_is_answered_with_the_order(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"found a folder; allowed: first the name .* \(tiny\), then its folder"):
+        release.check(str(folder), Path("tiny"))

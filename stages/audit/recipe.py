@@ -127,7 +127,7 @@ class Pipeline:
 
     stages: tuple[Stage, ...]
     edges: tuple[Edge, ...]
-    said: tuple[str, ...] = ()  # what the reader could not use: one line each
+    notes: tuple[str, ...] = ()  # what the reader could not use: one line each
 
     def parent(self, stage: Stage) -> Edge | None:
         """The hand-over into a stage, if it is known."""

@@ -44,7 +44,7 @@ def read(paths: list[Path]) -> Pipeline:
                 found[source.name] = formats.read(source, launches)
         except text.Unreadable as error:
             said.append(str(error))
-    said += [line for one in found.values() for line in one.said]
+    said += [line for one in found.values() for line in one.notes]
     launched = {one.where for each in found.values() for one in each.launches if _read(found, one.config)}
     stages = [one for name in files if name in found for one in found[name].stages if one.where not in launched]
     stages = conversions.loaded(stages, [made for one in found.values() for made in one.conversions])

@@ -30,7 +30,7 @@ from stages.check import (  # noqa: F401
 )
 from stages.check.registry import REGISTRY, Invariant
 from stages.errors import UsageError
-from stages.spec.validate import meant
+from stages.spec.validate import hint
 
 
 def ordered(prefix: str = "") -> list[Invariant]:
@@ -46,5 +46,5 @@ def get(id: str) -> Invariant | None:
 def find(id: str) -> Invariant:
     """An invariant by its id. Raises UsageError for unknown ones."""
     if id not in REGISTRY:
-        raise UsageError(f"unknown invariant {id!r}; there are {', '.join(sorted(REGISTRY))}. {meant(id, REGISTRY)}")
+        raise UsageError(f"unknown invariant {id!r}; there are {', '.join(sorted(REGISTRY))}. {hint(id, REGISTRY)}")
     return REGISTRY[id]

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from stages.check.context import Context
 from stages.check.findings import Finding
-from stages.check.registry import elsewhere, static
+from stages.check.registry import held_by_code, static
 from stages.contract.parameters import parameters
 from stages.spec.copies import is_written
 from stages.spec.language_model import LanguageModel
@@ -17,7 +17,7 @@ from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Model
 from stages.spec.schema import RawUpcycle
 
-elsewhere(
+held_by_code(
     "I-21",
     "test",
     title="Every result says which guarantee it carries",
@@ -26,7 +26,7 @@ elsewhere(
     threads=("torchtitan#1720", "torchtitan#1136", "torchtitan#1702", "torchtitan#1213"),
     held_by=("stages/store/manifest.py", "tests/unit/store/test_files_and_manifest.py"),
 )
-elsewhere(
+held_by_code(
     "I-22",
     "test",
     title="A converted model computes the same",
@@ -175,7 +175,7 @@ def _layers(model: Model) -> int:
     return int(getattr(model, "layers", 0))
 
 
-elsewhere(
+held_by_code(
     "I-32",
     "test",
     title="The exit distribution is one",
@@ -184,7 +184,7 @@ elsewhere(
     threads=(),
     held_by=("tests/parity/test_ouro.py", "tests/unit/train/test_objectives.py", "stages/guards/end.py"),
 )
-elsewhere(
+held_by_code(
     "I-33",
     "test",
     title="The contrastive loss knows no order",

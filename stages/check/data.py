@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from stages.check.context import Context
 from stages.check.findings import Finding
-from stages.check.registry import elsewhere, static
+from stages.check.registry import held_by_code, static
 from stages.check.rereads import undeclared_rereads
 from stages.check.shares import falling_shares
 from stages.contract import ledger
@@ -17,7 +17,7 @@ from stages.spec.resolved_phases import Phase, ShareRamp, Source
 from stages.spec.schema_phases import RawPhase
 from stages.spec.stretches import packed, rows_in
 
-elsewhere(
+held_by_code(
     "I-17",
     "test",
     title="The order of samples is a pure function",

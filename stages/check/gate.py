@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from stages.check.findings import Finding, unwaived
-from stages.check.run import beside, priced_on, run_pipeline
+from stages.check.run import outside_pipelines, priced_on, run_pipeline
 from stages.contract.engines import refusal
 from stages.errors import UserError
 from stages.spec.graph import reached
@@ -64,7 +64,7 @@ class Gate:
 
     @cached_property
     def _beside(self) -> list[Finding]:
-        return beside(self._project, self._scale)
+        return outside_pipelines(self._project, self._scale)
 
     def _of(self, pipeline: str) -> list[Finding]:
         if pipeline not in self._found:

@@ -10,14 +10,14 @@ from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.horizon import complete
 from stages.check.points import within_a_step
-from stages.check.registry import elsewhere, static
+from stages.check.registry import held_by_code, static
 from stages.check.schedule import end_of, pieces_of, scheduled
 from stages.contract.schedule import lr, lr_before
 from stages.spec import shapes
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Schedule
 
-elsewhere(
+held_by_code(
     "I-01",
     "guard",
     title="The child's first learning rate is the spec's",
@@ -29,7 +29,7 @@ elsewhere(
     ),
     held_by=("stages/train/loop.py", "tests/unit/train/test_engine.py", "stages/guards/start.py"),
 )  # fmt: skip
-elsewhere(
+held_by_code(
     "I-02",
     "test",
     title="The rate is a pure function of consumed tokens",

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from stages.check.context import Context
 from stages.check.findings import Finding
-from stages.check.registry import elsewhere, static
+from stages.check.registry import held_by_code, static
 from stages.contract.numbers import extremes
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Init, Stage
@@ -113,7 +113,7 @@ def trainer(context: Context, ref: str, module: str) -> tuple[str, Stage]:
     return trainer(context, above, module)
 
 
-elsewhere(
+held_by_code(
     "I-16",
     "test",
     title="The first step after a resume is the uninterrupted one",

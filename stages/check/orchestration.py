@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from stages.check.registry import elsewhere
+from stages.check.registry import held_by_code
 
-elsewhere(
+held_by_code(
     "I-24",
     "test",
     title="A killed job loses nothing and counts for nothing",
@@ -18,7 +18,7 @@ elsewhere(
     ),
     held_by=("stages/store/finish.py", "tests/faults/test_store.py", "tests/faults/test_kill.py"),
 )  # fmt: skip
-elsewhere(
+held_by_code(
     "I-25",
     "test",
     title="Exactly what changed is run again",
@@ -32,7 +32,7 @@ elsewhere(
     ),
     held_by=("stages/spec/key.py", "stages/store/done.py", "tests/unit/spec/test_keys.py"),
 )  # fmt: skip
-elsewhere(
+held_by_code(
     "I-26",
     "test",
     title="A checkpoint is whole or absent",

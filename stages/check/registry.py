@@ -47,7 +47,7 @@ def static(
     return register
 
 
-def elsewhere(
+def held_by_code(
     id: str,
     kind: Literal["guard", "test"],
     *,

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from stages.check import catalogue
 from stages.check.context import Context
 from stages.check.findings import SPEC, Finding
-from stages.check.waivers import idle, waive
+from stages.check.waivers import idle_waivers, waive
 from stages.contract import hardware
 from stages.contract.hardware import Hardware
 from stages.errors import SpecError, SpecErrors, Where
@@ -30,7 +30,7 @@ def run(project: Project, scale: str, only: Collection[str] = (), known: Known |
     `only` names invariants; empty means all. Specs that cannot be resolved are findings of id "spec". `known` are
     those of scales before. Raises UsageError for an unknown scale.
     """
-    found, known = beside(project, scale), {} if known is None else known
+    found, known = outside_pipelines(project, scale), {} if known is None else known
     for name in project.pipelines(variants=True):
         found.extend(_findings(project, name, scale, only, known))
     return list(dict.fromkeys(found))
@@ -90,7 +90,7 @@ def _of_variant(finding: Finding, name: str, pipelines: Collection[str]) -> Find
 
 def _idle(project: Project, name: str, found: Collection[Finding]) -> Iterator[Finding]:
     scale = project.scales_of(name)[0]
-    return idle(project.resolve(name, scale), scale, found)
+    return idle_waivers(project.resolve(name, scale), scale, found)
 
 
 def _nowhere(project: Project) -> Iterator[Finding]:
@@ -110,7 +110,7 @@ def _nowhere(project: Project) -> Iterator[Finding]:
                 )  # fmt: skip
 
 
-def beside(project: Project, scale: str) -> list[Finding]:
+def outside_pipelines(project: Project, scale: str) -> list[Finding]:
     """What is of no pipeline: files below specs/ that no command reads, pipelines of a scale that there are not."""
     return [_unresolved(scale, error) for error in (*project.strays, *project.unknown_in(scale))]
 
@@ -140,11 +140,11 @@ def run_pipeline(project: Project, pipeline: str, scale: str) -> list[Finding]:
     """
     context = make_context(project, pipeline, scale)
     found = list(dict.fromkeys(check(context)))
-    if next(idle(context.pipeline, scale, found), None) is not None:
+    if next(idle_waivers(context.pipeline, scale, found), None) is not None:
         others = [other for other in project.scales() if other != scale]
         with suppress(SpecError, SpecErrors):
             there = [make_context(project, pipeline, other) for other in others if project.has(pipeline, other)]
-            found += idle(context.pipeline, scale, [*found, *(one for other in there for one in check(other))])
+            found += idle_waivers(context.pipeline, scale, [*found, *(one for other in there for one in check(other))])
     return found
 
 

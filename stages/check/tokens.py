@@ -9,7 +9,7 @@ from math import gcd
 
 from stages.check.context import Context
 from stages.check.findings import Finding
-from stages.check.registry import elsewhere, static
+from stages.check.registry import held_by_code, static
 from stages.contract import ledger
 from stages.contract.parameters import parameters
 from stages.spec.resolved import Stage
@@ -129,7 +129,7 @@ def steps_are_counted_once(context: Context) -> Iterator[Finding]:
                 )  # fmt: skip
 
 
-elsewhere(
+held_by_code(
     "I-09",
     "test",
     title="Tokens are counted once, whatever the layout",
@@ -138,7 +138,7 @@ elsewhere(
     threads=("InternLM/xtuner#1652", "mosaicml/streaming#619"),
     held_by=("stages/contract/ledger.py", "tests/property/test_ledger.py", "stages/guards/end.py"),
 )
-elsewhere(
+held_by_code(
     "I-10",
     "test",
     title="Gradient accumulation is exact",

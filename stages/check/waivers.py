@@ -49,7 +49,7 @@ def excuses(waiver: Waiver, finding: Finding) -> bool:
     return named and facts.within(finding.found, waiver.found)
 
 
-def idle(pipeline: ResolvedPipeline, scale: str, found: Collection[Finding]) -> Iterator[Finding]:
+def idle_waivers(pipeline: ResolvedPipeline, scale: str, found: Collection[Finding]) -> Iterator[Finding]:
     """S-07: waivers that excuse none of the findings at all scales, or far more than any of them.
 
     A finding says what is found instead; `scale` is the one that it is said to be of. What is written once for several

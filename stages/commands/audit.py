@@ -37,7 +37,7 @@ def audit(paths: list[Path], as_json: bool, markdown: bool) -> int:
         console = Console(highlight=False, soft_wrap=True)
         for one in found:
             console.print(_shown(one))
-        for note in pipeline.said:
+        for note in pipeline.notes:
             console.print(Text(f"notice: {note}"))
         console.print(_summary(pipeline, found))
     return 1 if found else 0
@@ -52,7 +52,7 @@ def _all(pipeline: Pipeline, found: list[Finding]) -> dict[str, object]:
         for stage in pipeline.stages
     ]  # fmt: skip
     edges = [{"parent": one.parent.name, "child": one.child.name, "step": one.step} for one in pipeline.edges]
-    return {"stages": stages, "edges": edges, "findings": [one.as_dict() for one in found], "notices": pipeline.said}
+    return {"stages": stages, "edges": edges, "findings": [one.as_dict() for one in found], "notices": pipeline.notes}
 
 
 def _cost(one: Finding) -> str:

@@ -15,7 +15,7 @@ from stages.export import harness
 from stages.export.harness import Asked
 from stages.report.metrics import flatten
 from stages.spec.evaluations import EVALUATIONS
-from stages.spec.validate import meant
+from stages.spec.validate import hint
 from stages.store import evaluated, json_file, lease, lm_eval_tasks
 from stages.sync import graph
 from stages.sync.verdicts import refuse_damaged_corpora
@@ -89,7 +89,7 @@ def refuse_unknown(named: Sequence[str]) -> None:
     """Raise UsageError for a name of no evaluation."""
     for name in named:
         if name not in EVALUATIONS:
-            raise UsageError(f"--tasks: found {name!r}; allowed: {', '.join(EVALUATIONS)}. {meant(name, EVALUATIONS)}")
+            raise UsageError(f"--tasks: found {name!r}; allowed: {', '.join(EVALUATIONS)}. {hint(name, EVALUATIONS)}")
 
 
 def show(found: Mapping[str, Any], as_json: bool) -> None:

@@ -103,7 +103,7 @@ def not_here(name: str, scales: Sequence[str]) -> UsageError:
     return UsageError(f"pipeline {name!r} is not at this scale; it is at {', '.join(scales) or 'none'}: --scale.")
 
 
-def asked(loaded: Graph, names: Sequence[str]) -> tuple[str, ...]:
+def named_refs(loaded: Graph, names: Sequence[str]) -> tuple[str, ...]:
     """The refs that are named, each once and parents first: all of the graph's if none is.
 
     A name is pipeline/stage (pipeline/stage@count for a point of one), or a pipeline, which stands for all its stages,

@@ -8,14 +8,14 @@ from pathlib import Path
 from stages.errors import UsageError
 from stages.printable import printable
 from stages.scaffold import contents, init
-from stages.spec.validate import meant
+from stages.spec.validate import hint
 
 
 def create(folder: Path, example: str) -> None:
     """Make the project; raises UsageError for an example that there is not, and as `init.create` does."""
     known = contents.examples()
     if example not in known:
-        raise UsageError(f"--example: found {example!r}; allowed: {', '.join(known)}. {meant(example, known)}")
+        raise UsageError(f"--example: found {example!r}; allowed: {', '.join(known)}. {hint(example, known)}")
     made = init.create(folder, example)
     print(printable(f"{folder}: a project with the pipeline {example}. README.md says what is in it. Next:"))
     print(printable(f"  cd {shlex.quote(str(folder) if not str(folder).startswith('-') else f'./{folder}')}"))

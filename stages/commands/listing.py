@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stages.commands.find_project import asked, open_project
+from stages.commands.find_project import named_refs, open_project
 from stages.printable import printable
 from stages.report.words import count, length
 from stages.spec.project import Project
@@ -27,7 +27,7 @@ def print_list(scale: str, named: Sequence[str], as_json: bool) -> None:
     """
     root, project = open_project(scale)
     loaded = graph.readable(root, project, scale)
-    wanted = set(asked(loaded, named))
+    wanted = set(named_refs(loaded, named))
     pipelines = dict.fromkeys(name.partition("/")[0] for name in named) or project.pipelines(True, scale)
     resolved = [_of(project.resolve(name, scale), wanted) for name in pipelines if name in loaded.pipelines]
     if as_json:

@@ -9,7 +9,7 @@ from stages.commands import new_specs
 from stages.commands.find_project import open_project
 from stages.errors import UsageError
 from stages.spec.project import Project
-from stages.spec.validate import meant
+from stages.spec.validate import hint
 
 TEXT = """\
 # yaml-language-server: $schema=../../.schemas/pipeline_variant.json
@@ -36,7 +36,7 @@ def create(name: str, base: str) -> None:
     root, project = open_project("mini")
     known = project.pipelines(variants=True)
     if base not in known:
-        raise UsageError(f"--from: found {base!r}; allowed: {', '.join(known)}. {meant(base, known)}")
+        raise UsageError(f"--from: found {base!r}; allowed: {', '.join(known)}. {hint(base, known)}")
     new_specs.check_name("NAME", name, root / "specs")
     text = TEXT.format(name=name, base=base, schedules=_schedules(project, base))
     new_specs.write(root / "specs", {f"{name}/pipeline.yaml": text}, partial(_load, root, name))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
 
-from stages.commands.find_project import asked, open_project
+from stages.commands.find_project import named_refs, open_project
 from stages.commands.hand_over import hand_over
 from stages.commands.listing import budget
 from stages.contract import hardware as profiles
@@ -36,7 +36,7 @@ def print_stages(named: str, scale: str, as_json: bool) -> None:
     """A stage, or each stage of a pipeline, in words; with --json every value it will be run with, and its key."""
     root, project = open_project(scale)
     loaded = graph.readable(root, project, scale)
-    refs = asked(loaded, [named])
+    refs = named_refs(loaded, [named])
     if as_json:
         shown = [{"key": loaded.keys[ref], **loaded.stages[ref].model_dump(mode="json")} for ref in refs]
         print(json.dumps(shown[0] if "/" in named else shown, indent=2, allow_nan=False))

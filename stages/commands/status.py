@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from stages.cluster.slurm import Job, SlurmError
-from stages.commands.find_project import asked, open_project
+from stages.commands.find_project import named_refs, open_project
 from stages.printable import printable
 from stages.report.words import seconds
 from stages.store import fingerprint
@@ -87,7 +87,7 @@ def _left_out(verdicts: Mapping[str, Verdict], layout: Layout) -> Iterator[str]:
 
 def _asked(loaded: graph.Graph, named: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The stages and corpora to tell of: all, or those that are named with the corpora that they read."""
-    refs = asked(loaded, named)
+    refs = named_refs(loaded, named)
     if not named:
         return refs, loaded.corpora
     read = {name for ref in refs for name in graph.corpora(loaded.stages[ref], loaded)}

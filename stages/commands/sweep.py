@@ -39,7 +39,7 @@ def print_sweep(ref: str, scale: str, as_json: bool, out: Path | None) -> None:
         print(json.dumps(sweep.as_json(arms, field), indent=2, allow_nan=False))
     else:
         unfolded(WIDTH).print(sweep.rich_table(f"{ref} at {scale}, by {field}", arms))
-        for line in sweep.said(arms, field):
+        for line in sweep.conclusions(arms, field):
             print(line)
     if out is not None:
         from stages.report import sweep_plot

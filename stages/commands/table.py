@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from stages.commands.find_project import asked, open_project
+from stages.commands.find_project import named_refs, open_project
 from stages.report.table import Mark
 from stages.store.done import Verdict
 from stages.store.layout import Layout
@@ -28,7 +28,7 @@ def print_table(scale: str, names: Sequence[str] = (), as_json: bool = False) ->
     from stages.terminal import unfolded
 
     loaded, layout = graph.readable(root, project, scale), Layout(root, scale)
-    shown, unreadable = collect.readable(layout, asked(loaded, names) if names else ())
+    shown, unreadable = collect.readable(layout, named_refs(loaded, names) if names else ())
     if not shown and not unreadable and not collect.any_finished(layout):
         raise collect.nothing(layout)
     marks = _marks(layout, loaded) if shown else {}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from stages.commands.find_project import asked, open_project
+from stages.commands.find_project import named_refs, open_project
 from stages.errors import UserError
 from stages.store import attempts, lease
 from stages.store.layout import Layout
@@ -32,7 +32,7 @@ def track(names: Sequence[str], scale: str) -> int:
     if missing:
         raise UserError("\n".join(missing))
     loaded, layout = graph.readable(root, project, scale), Layout(root, scale)
-    runs = [Run(layout, ref, loaded.keys[ref]) for ref in asked(loaded, names)]
+    runs = [Run(layout, ref, loaded.keys[ref]) for ref in named_refs(loaded, names)]
     lines = [line for run in runs for name in wanted for line in _send(root, run, name)]
     print("\n".join(lines) if lines else f"every tracker has what there is at {scale}")
     return 1 if any(": not sent: " in line for line in lines) else 0

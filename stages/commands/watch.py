@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stages.cluster.slurm import Job, SlurmError
-from stages.commands.find_project import asked, open_project
+from stages.commands.find_project import named_refs, open_project
 from stages.commands.status import STYLES, WIDTH
 from stages.report.words import count, rate, seconds
 from stages.spec.resolved import Stage
@@ -90,7 +90,7 @@ def watch(scale: str, names: Sequence[str]) -> None:
     """
     root, project = open_project(scale)
     loaded = graph.readable(root, project, scale)
-    refs = asked(loaded, names)
+    refs = named_refs(loaded, names)
     watched = Watch(Layout(root, scale), {ref: loaded.stages[ref] for ref in refs}, loaded.keys)
     console = Console(highlight=False)
     if not console.is_terminal:

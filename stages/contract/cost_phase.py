@@ -52,7 +52,7 @@ def modules(stage: Stage, phase: Phase, assumed: Assumed) -> list[Module]:
         moves = name in stage.trained
         gradient = gradient or moves
         if isinstance(model, LanguageModel):
-            work = cost.language_model(model, seen(phase, assumed.lengths), loops(model, phase)) * phase.budget
+            work = cost.language_model(model, equal_length(phase, assumed.lengths), loops(model, phase)) * phase.budget
         elif model.family == "moonvit":
             tokens = image_tokens * _merged(stage)
             work = cost.vision_tower(model, _patches(model, assumed)) * float(tokens)
@@ -72,7 +72,7 @@ def loops(model: Model, phase: Phase) -> int:
     return phase.loops.count if model.family in LOOPED and phase.loops is not None else 1
 
 
-def seen(phase: Phase, lengths: Mapping[str, float]) -> float:
+def equal_length(phase: Phase, lengths: Mapping[str, float]) -> float:
     """The length of unmasked rows whose attention costs as much as this phase's.
 
     Without a mask between documents, or with a corpus of unknown documents, it is the context. Else documents are

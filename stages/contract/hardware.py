@@ -13,7 +13,7 @@ from stages.spec.files import Files
 from stages.spec.loader_hardware import load_hardware
 from stages.spec.schema_data import RawScale
 from stages.spec.schema_hardware import RawHardware, RawRates
-from stages.spec.validate import meant
+from stages.spec.validate import hint
 
 MEGA = 10**6
 
@@ -80,7 +80,7 @@ def load(files: Files, name: str) -> Hardware:
     names = files.names("hardware")
     if name not in names:
         known = ", ".join(names) or "none: specs/hardware has no profile"
-        raise UsageError(f"--hardware: found {name!r}; allowed: {known}. {meant(name, names)}")
+        raise UsageError(f"--hardware: found {name!r}; allowed: {known}. {hint(name, names)}")
     return of_raw(load_hardware(files, name))
 
 

@@ -180,7 +180,7 @@ def _kept(model: Model, phase: Phase, stage: Stage, positions: float) -> float:
 
 def _layer(model: Model, phase: Phase, stage: Stage, positions: float) -> float:
     """Bytes a position of a layer that keeps everything."""
-    kept = memory_layers.kept(model, _laid_out(phase, stage), positions, phase.context)
+    kept = memory_layers.saved(model, _laid_out(phase, stage), positions, phase.context)
     return kept.bytes(computes_in_bf16(stage.engine_class))
 
 
@@ -243,7 +243,7 @@ def _evaluation(stage: Stage, phase: Phase) -> Moment:
     passed = loss = 0.0
     for model in stage.modules.values():
         if isinstance(model, LanguageModel):
-            layer = memory_layers.kept(model, phase.document_mask, positions, phase.context).bytes(bf16)
+            layer = memory_layers.saved(model, phase.document_mask, positions, phase.context).bytes(bf16)
             passed = positions * (layer + 2 * FP32 * model.hidden * (1 + loops(model, phase)))
             loss = head(model, positions, False, stage.execution.device)
     return 0, int(passed), int(loss)

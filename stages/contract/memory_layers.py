@@ -48,7 +48,7 @@ def layers(model: Model) -> int:
             assert_never(model)
 
 
-def kept(model: Model, documents: bool, positions: float, context: float) -> Kept:
+def saved(model: Model, documents: bool, positions: float, context: float) -> Kept:
     """What a layer keeps; of a mixture of experts, one with experts. `documents`: they are masked from each other.
 
     `positions` are those computed at once: filled-up blocks of experts weigh the more the fewer there are. Layers whose

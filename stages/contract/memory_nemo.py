@@ -117,7 +117,7 @@ def _activations(model: LanguageModel, stage: Stage, phase: Phase, layout: Paral
     width = HALF if bf16 else FP32
     count = phase.micro_batch * phase.context / layout.cp
     stream = layout.tp if layout.sequence_parallel else 1
-    kept = memory_layers.kept(model, phase.document_mask, count, phase.context)
+    kept = memory_layers.saved(model, phase.document_mask, count, phase.context)
     whole = width * (kept.stream / stream + kept.inner / layout.tp)
     again = width * model.hidden / stream if layout.layers_again else whole
     times = loops(model, phase)
@@ -152,7 +152,7 @@ def _beside(stage: Stage, phase: Phase, layout: Parallel, hardware: Hardware) ->
         if isinstance(model, LanguageModel):
             continue
         count = memory_engine.at_once(stage, phase, name, hardware)
-        whole = memory_layers.kept(model, phase.document_mask, count, phase.context).bytes(bf16)
+        whole = memory_layers.saved(model, phase.document_mask, count, phase.context).bytes(bf16)
         if isinstance(model, ProjectorModel):
             total += count * ENDS * (HALF if bf16 else FP32) * model.llm_hidden
         else:

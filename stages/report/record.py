@@ -22,7 +22,7 @@ from stages.report.commit import commit
 from stages.report.gates import judge
 from stages.report.metrics import StageResult
 from stages.report.style import save
-from stages.report.table import ends, wall
+from stages.report.table import first_and_last_loss, wall
 from stages.spec.project import Project
 from stages.store import json_file
 from stages.store.files import write_atomic
@@ -141,7 +141,7 @@ def _stage(results: Sequence[StageResult]) -> dict[str, Any]:
     }
     if all(result.metrics is not None for result in results):
         found["steps"] = [len(result.metrics) for result in results if result.metrics is not None]
-        found["train_loss"] = [list(ends(result)) for result in results]
+        found["train_loss"] = [list(first_and_last_loss(result)) for result in results]
         found["seconds"] = [wall(result) for result in results]
     return found
 

@@ -73,7 +73,7 @@ def best(arms: Sequence[Arm], measure: Measure | None) -> Arm | None:
     return min(known, key=lambda one: sign * one[1])[0]
 
 
-def said(arms: Sequence[Arm], field: str) -> list[str]:
+def conclusions(arms: Sequence[Arm], field: str) -> list[str]:
     """Which is best, by how much, and what that does not say."""
     measure = measure_of(arms)
     first = best(arms, measure)

@@ -57,7 +57,7 @@ def row(result: StageResult, mark: Mark = "current") -> Row:
         )
         return Row(stage.pipeline, idle, 0, 0, 0.0, result.manifest.tier)
     spent = wall(result)
-    first, last = ends(result)
+    first, last = first_and_last_loss(result)
     cells = (
         _name(stage, mark),
         f"{count(stage.budget)}{' patches' if stage.phases[0].unit == 'patches' else ''}{_padded(result)}",
@@ -87,7 +87,7 @@ def as_json(result: StageResult, marks: Mapping[str, Mark]) -> dict[str, Any]:
         "budget": result.stage.budget if trains else 0,
         "unit": result.stage.phases[0].unit if trains else None,
         "steps": 0 if result.metrics is None else len(result.metrics),
-        "train_loss": list(ends(result)) if trains else None,
+        "train_loss": list(first_and_last_loss(result)) if trains else None,
         "seconds_in_steps": wall(result),
         "before": dict(result.before),
         "after": dict(result.after),
@@ -114,7 +114,7 @@ def _contexts(stage: Stage) -> str:
     return " → ".join(dict.fromkeys(length(phase.context) for phase in stage.phases)) + short
 
 
-def ends(result: StageResult) -> tuple[float, float]:
+def first_and_last_loss(result: StageResult) -> tuple[float, float]:
     """Mean training loss over the first and over the last tenth of a stage's steps (at least one step each)."""
     if result.metrics is None:
         raise ValueError(f"{ref(result.stage)} does not train")

@@ -9,7 +9,7 @@ from stages.spec.files import Files
 from stages.spec.nodes import Document, Path
 from stages.spec.schema_corpora import RawCorpus
 from stages.spec.schema_data import RawBindings, RawPublishedCorpora
-from stages.spec.validate import meant, several, validate
+from stages.spec.validate import hint, several, validate
 
 
 def bindings(files: Files, published: RawPublishedCorpora, local: Mapping[str, RawCorpus]) -> dict[str, str]:
@@ -34,10 +34,10 @@ def _misbound(
                 path,
                 f"the unknown published corpus {name!r}",
                 "those of published.yaml",
-                meant(name, published.corpora),
+                hint(name, published.corpora),
             )
         elif own not in local:
-            repair = f"Write specs/data/{own}.yaml and prepare it. {meant(own, local)}"
+            repair = f"Write specs/data/{own}.yaml and prepare it. {hint(own, local)}"
             yield document.error(path, f"the unknown corpus {own!r}", "the files of specs/data", repair)
         elif local[own].kind != published.corpora[name].kind:
             wanted = published.corpora[name].kind

@@ -9,7 +9,7 @@ from stages.errors import SpecError
 from stages.spec.builders import BUILDERS, COLUMNS, FILES_ONLY, PICTURE_ROWS
 from stages.spec.nodes import Document, Path
 from stages.spec.schema_corpora import MEASURED, UNDECLARED, RawCorpus, RawTokenizer
-from stages.spec.validate import meant, several, unknown, unmeasured, validate
+from stages.spec.validate import hint, several, unknown, unmeasured, validate
 
 LIMITS = (("least_characters", "most_characters"), ("least_frames", "most_frames"))
 
@@ -54,7 +54,7 @@ def _against_builder(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
     bad = document.error
     builder = BUILDERS.get(raw.builder)
     if builder is None:
-        yield bad(("builder",), repr(raw.builder), ", ".join(BUILDERS), meant(raw.builder, BUILDERS))
+        yield bad(("builder",), repr(raw.builder), ", ".join(BUILDERS), hint(raw.builder, BUILDERS))
         return
     what = f"builder {raw.builder}"
     if raw.kind not in builder.kinds:

@@ -13,7 +13,7 @@ from stages.spec.resolved_models import LANGUAGE_MODELS, LOOPED, Model
 from stages.spec.resolved_phases import Phase
 from stages.spec.schema import RawImport, RawKeep
 from stages.spec.schema_corpora import Kind
-from stages.spec.validate import meant
+from stages.spec.validate import hint
 
 TOKEN_KINDS: tuple[Kind, ...] = ("text", "multimodal", "sft")
 
@@ -76,7 +76,7 @@ def unable(
     for index, name in enumerate(asked.heldout):
         path: Path = (*above, index)
         if name not in EVALUATIONS:
-            yield loaded.document.error(path, repr(name), ", ".join(EVALUATIONS), meant(name, EVALUATIONS))
+            yield loaded.document.error(path, repr(name), ", ".join(EVALUATIONS), hint(name, EVALUATIONS))
         elif lacking := EVALUATIONS[name].lacks(families, corpora, data):
             allowed = f"evaluations that do without {' and without '.join(lacking)}"
             yield loaded.document.error(path, repr(name), allowed, "Take it out, or add what it needs.")

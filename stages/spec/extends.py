@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stages.errors import Where
 from stages.spec.nodes import Document, Path, Tree
-from stages.spec.validate import meant
+from stages.spec.validate import hint
 
 OWN_KEYS = frozenset({"sources"})  # of the file's own figures: what extends it has its own
 
@@ -36,7 +36,7 @@ def _merge(base: Document, over: Document, path: Path, places: dict[Path, Where]
             merged[key] = above[key]
             _copy(over, here, places)
         elif key not in below:
-            raise over.error(here, "null, which removes nothing", ", ".join(below), meant(key, below))
+            raise over.error(here, "null, which removes nothing", ", ".join(below), hint(key, below))
     return merged
 
 

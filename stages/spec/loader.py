@@ -17,7 +17,7 @@ from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.spec.schema import STAGES, RawImport, RawStage, RawTrain
 from stages.spec.schema_data import RawScale
 from stages.spec.schema_pipeline import RawPipeline
-from stages.spec.validate import each, meant, several, validate
+from stages.spec.validate import each, hint, several, validate
 from stages.spec.variants import vary
 
 
@@ -106,7 +106,7 @@ def _load(files: Files, name: str, above: tuple[str, ...]) -> LoadedPipeline:
     check_sources(own)
     for index, stage in enumerate(raw.drop):
         if stage not in raw.stages:
-            raise document.error(("drop", index), repr(stage), ", ".join(raw.stages), meant(stage, raw.stages))
+            raise document.error(("drop", index), repr(stage), ", ".join(raw.stages), hint(stage, raw.stages))
     names = [stage for stage in raw.stages if stage not in raw.drop]
     _strays(files, name, names)
     return LoadedPipeline(name, raw, document, {stage: _stage(files, name, stage, base, document) for stage in names})
@@ -128,7 +128,7 @@ def _with_points(stages: Mapping[str, LoadedStage]) -> dict[str, LoadedStage]:
                 trained = [name for name, one in stages.items() if isinstance(one.raw, RawTrain)]
                 raise stage.document.error(
                     path, f"a point of {point.trunk!r}, which is no stage that trains", ", ".join(trained),
-                    meant(point.trunk, trained),
+                    hint(point.trunk, trained),
                 )  # fmt: skip
             if point.name in stages:
                 raise stage.document.error(
@@ -170,7 +170,7 @@ def _stage(files: Files, pipeline: str, name: str, base: LoadedPipeline | None, 
     document = overlay(inherited.document, own) if inherited else own
     kind = document.value.get("kind")
     if not isinstance(kind, str) or kind not in STAGES:
-        repair = other_trainers.word(kind) or meant(str(kind), STAGES)
+        repair = other_trainers.word(kind) or hint(str(kind), STAGES)
         raise document.error(("kind",), quantities.describe(kind), ", ".join(STAGES), repair)
     raw = validate(document, STAGES[kind])
     check_sources(own)
@@ -237,4 +237,4 @@ def _extended(own: Document, known: Collection[str], above: Collection[str]) -> 
     choice = [one for one in known if one not in above]
     if extends is None or extends in choice:
         return extends
-    raise own.error(("extends",), quantities.describe(extends), ", ".join(choice), meant(str(extends), choice))
+    raise own.error(("extends",), quantities.describe(extends), ", ".join(choice), hint(str(extends), choice))

@@ -18,7 +18,7 @@ from stages.spec.schema_data import RawMixtures, RawPublishedCorpora
 from stages.spec.schema_releases import RawReleaseFiles, release
 from stages.spec.schema_tokenizers import RawTokenizerFiles
 from stages.spec.schema_tokenizers import tokenizer as tokenizer_files
-from stages.spec.validate import meant, several, unknown_name, validate
+from stages.spec.validate import hint, several, unknown_name, validate
 
 NOT_CORPORA = frozenset({"mixtures", "published", "tokenizer", "roots", "bind"})
 
@@ -156,7 +156,7 @@ def _tokenizers(files: Files) -> dict[str, RawTokenizerFiles]:
     for name, words in tokenizers.items():
         if words.extends is not None and (words.extends not in tokenizers or name in _bases(tokenizers, name)):
             raise files.document(files.specs / "tokenizers" / f"{name}.yaml").error(
-                ("extends",), repr(words.extends), "another of specs/tokenizers", meant(words.extends, tokenizers)
+                ("extends",), repr(words.extends), "another of specs/tokenizers", hint(words.extends, tokenizers)
             )
     return tokenizers
 
@@ -170,7 +170,7 @@ def _check_cut(
             found = "nothing" if one.tokenizer is None else f"the unknown tokenizer {one.tokenizer!r}"
             raise files.document(files.specs / "data" / f"{name}.yaml").error(
                 ("tokenizer",), found, ", ".join(tokenizers) or "none is declared",
-                meant(one.tokenizer, tokenizers) if one.tokenizer else "Name one of specs/tokenizers.",
+                hint(one.tokenizer, tokenizers) if one.tokenizer else "Name one of specs/tokenizers.",
             )  # fmt: skip
 
 

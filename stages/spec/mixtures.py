@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from stages.spec.nodes import Document, Path
 from stages.spec.schema_corpora import Kind, RawCorpus
 from stages.spec.schema_data import RawMixtures, RawMixtureSource, RawPublishedCorpora
-from stages.spec.validate import meant
+from stages.spec.validate import hint
 
 
 def kinds_of(published: RawPublishedCorpora, local: Mapping[str, RawCorpus]) -> dict[str, Kind]:
@@ -40,7 +40,7 @@ def check_mixtures(document: Document, raw: RawMixtures, kinds: Mapping[str, Kin
 def _check_source(document: Document, path: Path, source: RawMixtureSource, kinds: Mapping[str, Kind]) -> None:
     if source.corpus not in kinds:
         allowed = "the corpora of published.yaml and the files of specs/data"
-        found, repair = f"the unknown corpus {source.corpus!r}", meant(source.corpus, kinds)
+        found, repair = f"the unknown corpus {source.corpus!r}", hint(source.corpus, kinds)
         raise document.error((*path, "corpus"), found, allowed, repair)
     kind = kinds[source.corpus]
     group = "multimodal" if kind in ("multimodal", "pairs") else "text"

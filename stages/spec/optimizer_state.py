@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from stages.spec.resolved import Stage
 
 
-def kept(stage: Stage, above: Iterable[Node]) -> dict[str, Optimizer]:
+def in_result(stage: Stage, above: Iterable[Node]) -> dict[str, Optimizer]:
     """The optimizer of each module whose state is in the result: of those that the stage trained or, where it trains
     nothing, of those that it takes over with their state. `above` are its parents.
     """

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from stages.errors import SpecError
 from stages.spec.nodes import Document, Path
 from stages.spec.schema_corpora import RawCorpus
-from stages.spec.validate import meant, several
+from stages.spec.validate import hint, several
 
 
 def named(corpus: RawCorpus) -> Iterator[tuple[Path, str]]:
@@ -30,9 +30,7 @@ def _wrong(document: Document, name: str, corpora: Mapping[str, RawCorpus]) -> I
     one = corpora[name]
     for path, other in named(one):
         if other not in corpora:
-            yield document.error(
-                path, f"the unknown corpus {other!r}", "the files of specs/data", meant(other, corpora)
-            )
+            yield document.error(path, f"the unknown corpus {other!r}", "the files of specs/data", hint(other, corpora))
         elif corpora[other].builder != "file":
             found = f"{other!r} of builder {corpora[other].builder}"
             yield document.error(path, found, "a corpus of builder file, whose text can be compared", "Remove it.")

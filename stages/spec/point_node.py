@@ -52,7 +52,7 @@ def point_node(
     shown = replace(extent, laid=tuple(laid), left=left, spans=tuple(spans), own=own)
     numbers = dict(_reached(trunk, stage, start))
     counted = Clock(trunk.clock.schedule, shown.spans, shown.value, trunk.clock.entered, raw.stage, numbers)
-    kept = optimizer_state.kept(stage, above.values())
+    kept = optimizer_state.in_result(stage, above.values())
     ref = f"{pipeline.name}/{raw.stage}"
     return Node(ref, stage, counted, reach, shown, kept, loops(stage, ()), weights_of=ref)
 

@@ -19,7 +19,7 @@ from stages.spec.schema_data import RawScale
 from stages.spec.schema_hardware import RawHardware
 from stages.spec.scope import Scope
 from stages.spec.unread_files import strays
-from stages.spec.validate import each, meant, several
+from stages.spec.validate import each, hint, several
 
 RESEEDED = frozenset({"scale", "extends", "seed", "sources"})  # keys of a scale that changes seeds alone
 
@@ -154,7 +154,7 @@ class Project:
         if name not in self._pipelines:
             names = self.files.pipelines()
             if name not in names:
-                raise UsageError(f"unknown pipeline {name!r}; there are: {', '.join(names)}. {meant(name, names)}")
+                raise UsageError(f"unknown pipeline {name!r}; there are: {', '.join(names)}. {hint(name, names)}")
             self._pipelines[name] = load_pipeline(self.files, name)
         return self._pipelines[name]
 
@@ -187,7 +187,7 @@ class Project:
         if name not in self._scales:
             if name not in self.scales():
                 raise UsageError(
-                    f"unknown scale {name!r}; there are: {', '.join(self.scales())}. {meant(name, self.scales())}"
+                    f"unknown scale {name!r}; there are: {', '.join(self.scales())}. {hint(name, self.scales())}"
                 )
             self._scales[name] = load_scale(self.files, name)
         return self._scales[name]

@@ -22,7 +22,7 @@ from stages.spec.schema import RawImport, RawMerge, RawRope, RawTrain, RawUpcycl
 from stages.spec.scope import Scope
 from stages.spec.stage_evaluation import evaluation
 from stages.spec.training import Training, moved, training, trains
-from stages.spec.validate import added, meant, required_keys
+from stages.spec.validate import added, hint, required_keys
 
 
 class Resolver:
@@ -51,7 +51,7 @@ class Resolver:
             clock=trained.clock,
             reach=farthest(trained.reach, *(node.reach for node in above.values())),
             extent=trained.extent,
-            state=optimizer_state.kept(stage, above.values()),
+            state=optimizer_state.in_result(stage, above.values()),
             loops=loops(stage, above.values()),
             weights_of=weights_of(stage, above.values()) or ref,
             numbers=trained.numbers,
@@ -150,7 +150,10 @@ class Resolver:
             if loaded.raw.tokenizer not in self.data.tokenizers:
                 known, name = self.data.tokenizers, loaded.raw.tokenizer
                 raise loaded.document.error(
-                    ("tokenizer",), f"the unknown tokenizer {name!r}", ", ".join(known) or "none", meant(name, known)
+                    ("tokenizer",),
+                    f"the unknown tokenizer {name!r}",
+                    ", ".join(known) or "none",
+                    hint(name, known),
                 )
             return self.data.tokenizers[loaded.raw.tokenizer].digest
         handed = (node.stage.tokenizer for node in above.values())

@@ -112,7 +112,7 @@ def _one(document: Document, model: type[BaseModel], detail: ErrorDetails) -> Sp
         return SpecError(where, dotted((*path, name)), "nothing", f"{name} is required", repair)
     if kind == "union_tag_invalid":
         allowed = context["expected_tags"]
-        repair = other_trainers.word(context["tag"]) or meant(
+        repair = other_trainers.word(context["tag"]) or hint(
             context["tag"], [one.strip("'") for one in allowed.split(", ")]
         )
         return document.error((*path, context["discriminator"].strip("'")), repr(context["tag"]), allowed, repair)
@@ -150,7 +150,7 @@ def unknown(document: Document, path: Path, names: Iterable[str]) -> SpecError:
     # {reason: one thing, another}: YAML reads the second half as a key of its own.
     cut = " " in key
     quotes = "Put quotes around the text: in {...} a comma ends a value."
-    repair = quotes if cut else other_trainers.repair(key) or meant(key, choice)
+    repair = quotes if cut else other_trainers.repair(key) or hint(key, choice)
     return document.error(path, f"the unknown key {quantities.describe(key)}", ", ".join(choice), repair)
 
 
@@ -158,11 +158,11 @@ def unknown_name(document: Document, path: Path, what: str, name: str, known: It
     """A name of something that there is not (`what`, in words), with those that there are."""
     choice = list(known)
     return document.error(
-        path, f"the unknown {what} {quantities.describe(name)}", ", ".join(choice) or "none", meant(name, choice)
+        path, f"the unknown {what} {quantities.describe(name)}", ", ".join(choice) or "none", hint(name, choice)
     )
 
 
-def meant(found: str, names: Iterable[str]) -> str:
+def hint(found: str, names: Iterable[str]) -> str:
     """The repair for an unknown name."""
     return near(found, names) or "Use one of these, or remove it."
 

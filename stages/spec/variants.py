@@ -16,7 +16,7 @@ from stages.spec.names import ALLOWED, is_name
 from stages.spec.nodes import Document, Path, Tree
 from stages.spec.schema import RawStage, RawTrain
 from stages.spec.schema_pipeline import RawPipeline
-from stages.spec.validate import meant, unknown_name, validate
+from stages.spec.validate import hint, unknown_name, validate
 
 SHARED = {"schedules": "schedule", "optimizers": "optimizer"}  # of pipeline.yaml, and how a stage names its own
 # What says what a stage is, and what is in no key: two variants would be one result.
@@ -187,7 +187,7 @@ def _path(document: Document, tree: Tree, field: str, above: str) -> Path:
         if step is None:
             raise document.error(
                 ("variants", "field"), f"{above}{field}, in which {part!r} is not", ", ".join(known) or "a field",
-                meant(part, known),
+                hint(part, known),
             )  # fmt: skip
         found.append(step)
         tree = tree[step]

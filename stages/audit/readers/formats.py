@@ -71,7 +71,7 @@ class Found:
     """What a file gives: runs, lines about what could not be read, launches, conversions; `idle`: why it has no run."""
 
     stages: list[Stage]
-    said: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     launches: list[Launch] = field(default_factory=list)
     idle: str = ""
     conversions: list[Conversion] = field(default_factory=list)
@@ -152,4 +152,4 @@ def script(source: Source, files: Sequence[str]) -> Found:
     idle = "" if stages or named else "; ".join(starts[:2]) or "starts no program that is known here"
     said = [] if stages or named else launches.unread(read)
     idle = idle and idle + ", with no three settings of a format"
-    return Found(stages, [*read.said, *said], named, idle, list(megatron_convert.conversions(read)))
+    return Found(stages, [*read.notes, *said], named, idle, list(megatron_convert.conversions(read)))

@@ -46,7 +46,7 @@ class Script:
     commands: list[Command] = field(default_factory=list)
     comments: list[tuple[Where, str]] = field(default_factory=list)
     variables: Variables = field(default_factory=Variables)
-    said: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def read(file: Source) -> Script:
@@ -118,8 +118,8 @@ class _Reader(Loops):
     def unparsed(self, node: Node) -> None:
         """Says once for a file that a part of it is none of the shell's grammar; what can be read of it is."""
         said = f"{self.name}:"
-        if not any(one.startswith(said) and one.endswith("shell's grammar") for one in self.script.said):
-            self.script.said.append(f"{self.where(node)}: from here on something is not in the shell's grammar")
+        if not any(one.startswith(said) and one.endswith("shell's grammar") for one in self.script.notes):
+            self.script.notes.append(f"{self.where(node)}: from here on something is not in the shell's grammar")
 
     def assign(self, node: Node, depth: int) -> None:
         name, value = node.child_by_field_name("name"), node.child_by_field_name("value")
@@ -194,7 +194,7 @@ class _Reader(Loops):
             if inside and path not in [one.resolve() for one in self.stack] and len(self.stack) < MAX_SOURCED:
                 self.file(path, self.stack)
                 return
-        self.script.said.append(f"{where}: {printable(target)} is sourced, and was not read")
+        self.script.notes.append(f"{where}: {printable(target)} is sourced, and was not read")
 
     def tested(self, node: Node) -> str:
         """A word of a test as text. What the environment alone could set is not set, as published; but Slurm's is."""

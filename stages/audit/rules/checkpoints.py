@@ -149,7 +149,7 @@ def misspelt(pipeline: Pipeline) -> Iterator[Fault]:
         made = {one.folder("save"): one for one in pipeline.stages if one is not stage and one.folder("save")}
         pushed = _pushed(path, pipeline)
         made |= {name: one for name, one in pushed.items() if name not in made}
-        near = next(iter(pushed), None) or meant(path, made)
+        near = next(iter(pushed), None) or nearest_folder(path, made)
         if near is not None:
             verb = "saves to" if near == made[near].folder("save") else "is pushed as"
             yield Fault(
@@ -182,7 +182,7 @@ def _slip(one: str, other: str) -> bool:
     return len(short) > 2 and (sorted(short) == sorted(long) or fewer)
 
 
-def meant(path: str, made: Iterable[str]) -> str | None:
+def nearest_folder(path: str, made: Iterable[str]) -> str | None:
     """The folder of these that a path is nearly, by letters; None where there is none."""
     path = _STEP.sub("", path)
     found = difflib.get_close_matches(path, made, n=1, cutoff=_NEAR)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from stages.audit.figures import last_step
 from stages.audit.finding import Fault, rule, stage_rule
 from stages.audit.recipe import Pipeline, Stage
-from stages.audit.rules.checkpoints import loaded, meant, numbered
+from stages.audit.rules.checkpoints import loaded, nearest_folder, numbered
 
 
 @stage_rule("load-disabled", "I-06", "A checkpoint is named, and loading it is turned off")
@@ -57,7 +57,8 @@ def _next_to(pipeline: Pipeline) -> Iterator[Fault]:
         if before is None or pipeline.parent(stage) is not None or pipeline.children(before) or "/" not in path:
             continue
         made, beside = before.folder("save"), path.rpartition("/")[0]
-        other = "#" in stage.name or loaded(before) == path or meant(path, [made]) is not None  # parent-misspelt
+        misspelt = nearest_folder(path, [made]) is not None  # parent-misspelt
+        other = "#" in stage.name or loaded(before) == path or misspelt
         if made and made != path and made.rpartition("/")[0] == beside and not other:
             yield Fault(
                 stage,

@@ -12,7 +12,7 @@ from stages.report.html.lineage import UNITS, curve, smoothed
 from stages.report.html.svg import Axis, Plot, Point, Size, around, both
 from stages.report.html.tables import DASH, Table
 from stages.report.html.views import FINISHED, View
-from stages.report.sweep import Arm, best, in_words, measure_of, measured, said, trained
+from stages.report.sweep import Arm, best, conclusions, in_words, measure_of, measured, trained
 from stages.report.words import count
 
 BEST = "best"  # behind a variant's name
@@ -50,7 +50,7 @@ def sweeps(swept: Sequence[Swept], views: Mapping[str, View]) -> list[Sweep]:
         drawn = [one for one in arms if one.metrics is not None and curve(one.metrics, "loss", 1) is not None]
         found.append(
             Sweep(
-                written=one.written, field=one.field, words=said(arms, one.field),
+                written=one.written, field=one.field, words=conclusions(arms, one.field),
                 table=_table([view for view, _ in here], arms), losses=_losses(drawn, one.written),
                 labels=[one.value for one in drawn], evaluated=_evaluated(arms, one.field, one.written),
             )

@@ -90,7 +90,7 @@ def test_what_is_no_regular_text_file_is_named_and_left_out(tmp_path: Path) -> N
     (folder / "dir.yaml").mkdir()
     pipeline = run.read([folder])
     assert [one.name for one in pipeline.stages] == ["good.sh"]
-    said = "\n".join(pipeline.said)
+    said = "\n".join(pipeline.notes)
     for words in ("pipe.sh:1: the file: found no regular file", "binary.sh:1", "is not UTF-8", "huge.yaml:1",
                   "../outside/secret.sh is sourced, and was not", "link.sh is sourced, and was not read"):  # fmt: skip
         assert words in said
@@ -123,4 +123,4 @@ def test_scripts_that_source_one_another_end(tmp_path: Path) -> None:
     (tmp_path / "a.sh").write_text("source b.sh\n" + RECIPE)
     (tmp_path / "b.sh").write_text("source a.sh\nB=1\n")
     script = shell.read(source(tmp_path / "a.sh"))
-    assert "a.sh is sourced, and was not read" in script.said[0]
+    assert "a.sh is sourced, and was not read" in script.notes[0]

@@ -91,7 +91,7 @@ def test_where_no_recipe_is_found_it_is_said_what_was_looked_at(tmp_path: Path) 
 def test_arguments_that_are_not_followed_are_a_notice(tmp_path: Path) -> None:
     shutil.copy(SOUND / "titan_toml/train.toml", tmp_path / "train.toml")
     (tmp_path / "go.sh").write_text("torchrun pretrain_gpt.py --bf16 $(python make_flags.py)\n")
-    (said,) = run.read([tmp_path]).said
+    (said,) = run.read([tmp_path]).notes
     assert said == "go.sh:1: starts pretrain_gpt.py with arguments that are not followed (go.sh:1)"
 
 

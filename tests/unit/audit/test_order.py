@@ -123,7 +123,7 @@ def test_a_trainer_that_saves_after_each_epoch_has_checkpoints_at_other_steps(tm
 @pytest.mark.parametrize(("folder", "edges"), [("megatron_three", 2), ("bridge", 1), ("nemotron", 3), ("olmo", 2)])
 def test_runs_of_a_folder_are_joined_by_the_paths_of_checkpoints(folder: str, edges: int) -> None:
     pipeline = run.read([SOUND / folder])
-    assert (len(pipeline.edges), pipeline.said) == (edges, ())
+    assert (len(pipeline.edges), pipeline.notes) == (edges, ())
 
 
 def test_paths_that_lead_in_a_circle_join_nothing_and_are_said(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_paths_that_lead_in_a_circle_join_nothing_and_are_said(tmp_path: Path) -
         (tmp_path / f"{name}.sh").write_text(text)
     found = run.read([tmp_path])
     assert (len(found.stages), found.edges) == (2, ())
-    assert found.said == (
+    assert found.notes == (
         "one.sh:1: by their paths, one.sh, two.sh go on from one another; say in audit.yaml which do",
     )
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from stages.contract import cost, cost_coca
-from stages.contract.cost_phase import Assumed, multimodal, operations, seen
+from stages.contract.cost_phase import Assumed, equal_length, multimodal, operations
 from stages.spec.families.llama import LlamaModel
 from stages.spec.families.ouro import OuroModel
 from stages.spec.resolved_models import ContrastiveModel, MoonViTModel, ProjectorModel
@@ -76,11 +76,11 @@ def test_a_gradient_flows_through_what_lies_behind_a_trained_module_and_not_befo
 def test_rows_cost_what_their_documents_cost_weighed_by_source():
     """A document of known length counts twice its mean, at most the context; one of unknown length the context."""
     two = phase(context=8, sources=(source(1), source(3, corpus="code")))
-    assert seen(two, {"prose": 2.0, "code": 3.0}) == (1 * 4 + 3 * 6) / 4
-    assert seen(two, {"prose": 2.0}) == (1 * 4 + 3 * 8) / 4
-    assert seen(two, {"prose": 2.0, "code": 100.0}) == (1 * 4 + 3 * 8) / 4
-    assert seen(two.model_copy(update={"document_mask": False}), {"prose": 2.0, "code": 3.0}) == 8
-    assert seen(phase(context=8), {"prose": 2.0}) == 8
+    assert equal_length(two, {"prose": 2.0, "code": 3.0}) == (1 * 4 + 3 * 6) / 4
+    assert equal_length(two, {"prose": 2.0}) == (1 * 4 + 3 * 8) / 4
+    assert equal_length(two, {"prose": 2.0, "code": 100.0}) == (1 * 4 + 3 * 8) / 4
+    assert equal_length(two.model_copy(update={"document_mask": False}), {"prose": 2.0, "code": 3.0}) == 8
+    assert equal_length(phase(context=8), {"prose": 2.0}) == 8
 
 
 def test_each_stretch_of_the_resolution_ladder_has_whole_pairs_of_its_own_size():

@@ -140,14 +140,14 @@ def a_layer(of: Any, documents: bool, bf16: bool = False, recomputed: bool = Fal
     "of", [llama, ouro, moonlight, qwen3, qwen3_moe, olmo2, without_positions, gemma2, gemma3, vit, tower]
 )
 def test_in_fp32_a_layer_keeps_what_the_plan_says(of: Any) -> None:
-    planned = memory_layers.kept(of(1), False, POSITIONS, LENGTH).bytes(bf16=False)
+    planned = memory_layers.saved(of(1), False, POSITIONS, LENGTH).bytes(bf16=False)
     found = a_layer(of, documents=False)
     assert found <= planned <= 1.1 * found
 
 
 @pytest.mark.parametrize("of", [llama, ouro, moonlight, qwen3, qwen3_moe, olmo2, without_positions, gemma3])
 def test_between_documents_rows_are_filled_up(of: Any) -> None:
-    planned = memory_layers.kept(of(1), True, POSITIONS, LENGTH).bytes(bf16=False)
+    planned = memory_layers.saved(of(1), True, POSITIONS, LENGTH).bytes(bf16=False)
     found = a_layer(of, documents=True)
     assert found <= planned <= 1.15 * found
 
@@ -156,7 +156,7 @@ def test_between_documents_rows_are_filled_up(of: Any) -> None:
     "of", [llama, ouro, moonlight, qwen3, qwen3_moe, olmo2, without_positions, gemma2, gemma3, vit, tower]
 )
 def test_in_bf16_a_layer_keeps_no_more_than_the_plan_says(of: Any) -> None:
-    planned = memory_layers.kept(of(1), False, POSITIONS, LENGTH).bytes(bf16=True)
+    planned = memory_layers.saved(of(1), False, POSITIONS, LENGTH).bytes(bf16=True)
     found = a_layer(of, documents=False, bf16=True)
     assert found <= planned <= 1.25 * found
 

@@ -158,7 +158,7 @@ def test_recomputed_images_are_whole_a_group_at_a_time(project: Project, h100: H
     again = memory_nemo._beside(stage, row, layout, h100)
     whole = memory_nemo._beside(stage, row, layout.model_copy(update={"recompute": "none"}), h100)
     vit = stage.modules["vit"]
-    each = memory_layers.kept(vit, True, 1, 1).bytes(bf16=True) * 28 + 2 * 4 * 1152
+    each = memory_layers.saved(vit, True, 1, 1).bytes(bf16=True) * 28 + 2 * 4 * 1152
     ends = 2**18 * 588 * 4 + 2**16 * 2 * 2 * 2048
     assert again == pytest.approx(8192 * each + ends)
     assert whole == pytest.approx(2**18 * each + ends)

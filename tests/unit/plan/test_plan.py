@@ -10,7 +10,7 @@ from inline_snapshot import snapshot
 
 from stages.commands.plan import print_plan
 from stages.contract import cost, hardware
-from stages.contract.cost_phase import operations, seen
+from stages.contract.cost_phase import equal_length, operations
 from stages.errors import SpecError, UsageError
 from stages.plan.pipeline import plan_pipeline
 from stages.spec.files import Files
@@ -80,10 +80,10 @@ def test_a_frozen_language_model_saves_its_weights_gradient(project):
 def test_masks_between_documents_make_attention_cheaper(project):
     stage = project.resolve("llama31_1m", "mini").stages["sft_1m"]
     lengths = {source.corpus: 100.0 for source in stage.phases[0].sources}
-    assert seen(stage.phases[0], lengths) == 200.0
-    assert seen(stage.phases[0], {}) == stage.phases[0].context
+    assert equal_length(stage.phases[0], lengths) == 200.0
+    assert equal_length(stage.phases[0], {}) == stage.phases[0].context
     unmasked = stage.phases[0].model_copy(update={"document_mask": False})
-    assert seen(unmasked, lengths) == stage.phases[0].context
+    assert equal_length(unmasked, lengths) == stage.phases[0].context
 
 
 def test_the_table_of_the_small_project(root, capsys):

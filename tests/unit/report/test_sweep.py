@@ -25,17 +25,19 @@ ARMS = [arm("s_low", "1e-5", loss(2.5)), arm("s_mid", "1e-4", loss(2.0)), arm("s
 
 
 def test_the_best_is_named_with_the_next_and_an_end_of_the_values_is_said() -> None:
-    assert sweep.said(ARMS, "lr") == ["best: s_mid (lr: 1e-4), validation loss 2.0000; next s_high (1e-3), 2.2500"]
+    assert sweep.conclusions(ARMS, "lr") == [
+        "best: s_mid (lr: 1e-4), validation loss 2.0000; next s_high (1e-3), 2.2500"
+    ]
     at_end = [ARMS[0], arm("s_mid", "1e-4", loss(2.6)), arm("s_high", "1e-3", loss(2.7))]
-    assert sweep.said(at_end, "lr")[1:] == ["it is at the end of the values: the best may lie beyond them"]
+    assert sweep.conclusions(at_end, "lr")[1:] == ["it is at the end of the values: the best may lie beyond them"]
     words = [arm("s_a", "cosine", loss(1.0)), arm("s_b", "linear", loss(2.0))]
-    assert len(sweep.said(words, "shape")) == 1
+    assert len(sweep.conclusions(words, "shape")) == 1
 
 
 def test_what_is_not_done_is_not_compared() -> None:
     some = [*ARMS[:2], arm("s_high", "1e-3", None)]
-    assert sweep.said(some, "lr")[1] == "2 of 3 are done: the others are not compared"
-    assert sweep.said([arm("a", "1", None), arm("b", "2", None)], "lr") == [
+    assert sweep.conclusions(some, "lr")[1] == "2 of 3 are done: the others are not compared"
+    assert sweep.conclusions([arm("a", "1", None), arm("b", "2", None)], "lr") == [
         "0 of 2 done; none has an evaluation to rank it by"
     ]
 

@@ -1,36 +1,17 @@
-"""All invariants in one place, by id. Importing it registers every family."""
+"""All invariants in one place, by id: every module of check.rules registers its own as it is imported."""
 
 from __future__ import annotations
 
-from stages.check import (  # noqa: F401
-    conversion,
-    data,
-    execution,
-    layouts,
-    learning_rate,
-    lineage,
-    masks,
-    moments,
-    optimizer,
-    orchestration,
-    pictures,
-    pieces,
-    pipeline,
-    releases,
-    rope,
-    schedule,
-    settings,
-    shapes,
-    siblings,
-    stand_ins,
-    tokenizer,
-    tokens,
-    unknown,
-    unused,
-)
+from importlib import import_module
+from pkgutil import iter_modules
+
+from stages.check import rules
 from stages.check.registry import REGISTRY, Invariant
 from stages.errors import UsageError
 from stages.spec.validate import hint
+
+for _one in iter_modules(rules.__path__):
+    import_module(f"{rules.__name__}.{_one.name}")
 
 
 def ordered(prefix: str = "") -> list[Invariant]:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from stages.check import catalogue, facts
 from stages.check.findings import Finding, unwaived
-from stages.check.notices import notices
+from stages.check.notices.run import notices
 from stages.check.registry import Invariant
 from stages.check.run import run, run_all
 from stages.commands.find_project import find_root, known_pipeline, open_project, unknown

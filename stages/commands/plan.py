@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from stages.check import bindings
-from stages.check.notices import planned_only
+from stages.check.notices import bindings
+from stages.check.notices.run import planned_only
 from stages.commands.find_project import find_root, known_pipeline, open_project, published_scale
 from stages.contract import hardware as profiles
 from stages.contract.hardware import Hardware

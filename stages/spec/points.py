@@ -67,6 +67,11 @@ def origins(raw: RawStage) -> Iterator[tuple[Path, str]]:
             yield ("init", "from") if module == ALL else ("init", "from", module), text
 
 
+def starts_from(raw: RawStage) -> set[str]:
+    """The stages that one starts from; of a point, its trunk."""
+    return {text.partition(AT)[0] for _, text in origins(raw)}
+
+
 def cut(point: Point, trunk: RawTrain, document: Document, path: Path) -> RawPoint:
     """The trunk up to a point. Raises SpecError at `path` of `document` unless a step of it ends exactly there."""
     if any(isinstance(phase.budget, units.Epochs) for phase in trunk.phases):

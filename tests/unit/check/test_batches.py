@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.check.batches import stepped
-from stages.check.notices import two_precisions
+from stages.check.notices.batches import stepped
+from stages.check.notices.run import two_precisions
 from stages.spec.project import Project
 from tests import shipped
 from tests.unit.check.told import of_all

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.check import bindings
+from stages.check.notices import bindings
 from stages.check.run import run_pipeline
 from stages.commands.check import run_checks
 from stages.contract import engines

@@ -11,7 +11,7 @@ import pytest
 
 from stages.check.findings import SPEC, Finding, unwaived
 from stages.check.gate import Gate
-from stages.check.notices import planned_only, shortened, unread
+from stages.check.notices.run import planned_only, shortened, unread
 from stages.check.run import run, run_all
 from stages.commands.check import run_checks
 from stages.commands.emit import print_script

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.check.loose_ends import loose_ends
-from stages.check.notices import as_written
+from stages.check.notices.loose_ends import loose_ends
+from stages.check.notices.run import as_written
 from stages.spec.project import Project
 from tests import shipped
 from tests.mutants import unshipped

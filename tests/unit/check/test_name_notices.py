@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.check.name_notices import lengths, misnamed
+from stages.check.notices.names import lengths, misnamed
 from stages.spec.project import Project
 from tests import shipped
 from tests.unit.check.told import of_all

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.check.findings import unwaived
-from stages.check.peaks import long_warm_ups
+from stages.check.rules.peaks import long_warm_ups
 from stages.check.run import run
 from stages.spec.project import Project
 from tests import shipped

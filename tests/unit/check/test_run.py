@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from stages.check import catalogue
 from stages.check.findings import SPEC
 from stages.check.registry import static
+from stages.check.rules.schedule import defaulted
 from stages.check.run import check, run, run_all
-from stages.check.schedule import defaulted
 from stages.contract import ledger
 from stages.contract.mixture import Mixture
 from stages.errors import UsageError
@@ -156,7 +156,7 @@ def test_a_default_is_a_finding(shipped: Shipped, monkeypatch: pytest.MonkeyPatc
     class Guessed(BaseModel):
         length: int = 1000
 
-    monkeypatch.setattr("stages.check.schedule.NUMERIC", (Guessed,))
+    monkeypatch.setattr("stages.check.rules.schedule.NUMERIC", (Guessed,))
     (finding,) = check(shipped("ouro"), ("I-05",))
     assert finding.observed == "a default for Guessed.length"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from stages.check.findings import unwaived
+from stages.check.rules.siblings import differing
 from stages.check.run import run
-from stages.check.siblings import differing
 from stages.spec.project import Project
 from tests import shipped
 from tests.unit.check.told import of_all

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.check.findings import Finding, unwaived
-from stages.check.mechanisms import mechanisms
+from stages.check.rules.mechanisms import mechanisms
 from stages.check.run import run
 from stages.errors import UserError
 from stages.spec.families.smollm3 import SmolLM3Model

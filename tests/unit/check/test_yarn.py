@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from stages.check.findings import Finding, unwaived
+from stages.check.rules.yarn import without_effect
 from stages.check.run import run
-from stages.check.yarn import without_effect
 from stages.diff.effects import _positions
 from stages.plan import figures
 from stages.spec.project import Project

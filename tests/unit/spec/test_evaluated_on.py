@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from stages.check.bindings import table, unbound
+from stages.check.notices.bindings import table, unbound
 from stages.check.run import run
 from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.check.learning_rate import rate_is_continuous
+from stages.check.rules.learning_rate import rate_is_continuous
 from stages.check.run import make_context, run_pipeline
 from stages.contract import ledger, schedule
 from stages.errors import SpecError

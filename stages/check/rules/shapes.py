@@ -9,8 +9,8 @@ from typing import Any
 
 from stages.check.context import Context
 from stages.check.findings import Finding
-from stages.check.idle_declarations import idle_jumps, idle_rereads
 from stages.check.registry import REGISTRY, static
+from stages.check.rules.idle_declarations import idle_jumps, idle_rereads
 from stages.check.waivers import holders
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage

@@ -10,10 +10,10 @@ from typing import Any
 
 from stages.check.context import Context
 from stages.check.findings import Finding
-from stages.check.mechanisms import mechanisms
 from stages.check.registry import static
-from stages.check.rope import rotary_dim
-from stages.check.schedule import pieces_of
+from stages.check.rules.mechanisms import mechanisms
+from stages.check.rules.rope import rotary_dim
+from stages.check.rules.schedule import pieces_of
 from stages.contract import ledger
 from stages.contract.numbers import timeless
 from stages.contract.rope import bands

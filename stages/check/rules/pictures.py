@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
-from stages.check.shapes import of_family
+from stages.check.rules.shapes import of_family
 from stages.spec.resolved import Stage
 
 

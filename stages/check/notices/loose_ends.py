@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from stages.spec import points
-from stages.spec.loader import LoadedPipeline, LoadedStage
+from stages.spec.loader import LoadedPipeline
 from stages.spec.loader_data import LoadedData
 from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.spec.schema import RawExport, RawMerge, RawTrain
-from stages.spec.schema_edges import AT
 
 LEAST_SHARE = Fraction(1, 100)  # of a parent of a merge
 
@@ -22,16 +21,11 @@ def loose_ends(loaded: LoadedPipeline) -> Iterator[str]:
     yield from _hardly_merged(loaded)
 
 
-def parents(stage: LoadedStage) -> set[str]:
-    """The stages that one starts from; of a point, its trunk."""
-    return {text.partition(AT)[0] for _, text in points.origins(stage.raw)}
-
-
 def _passed_by(loaded: LoadedPipeline) -> Iterator[str]:
     """Where nothing is exported, so that I-38 is silent: a stage that one of another objective or context passes by."""
     if any(isinstance(stage.raw, RawExport) for stage in loaded.stages.values()):
         return
-    froms = {name: parents(stage) for name, stage in loaded.stages.items()}
+    froms = {name: points.starts_from(stage.raw) for name, stage in loaded.stages.items()}
     named = set().union(*froms.values()) if froms else set()
     trained = [name for name, stage in loaded.stages.items() if isinstance(stage.raw, RawTrain)]
     for number, name in enumerate(trained):

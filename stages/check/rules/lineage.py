@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from stages.check.context import Context
-from stages.check.early_fine_tuning import early_fine_tuning
-from stages.check.equal_stages import equal_stages
 from stages.check.findings import Finding
 from stages.check.registry import static
-from stages.check.rope import described, rotary_dim, with_positions, wrong_positions
+from stages.check.rules.early_fine_tuning import early_fine_tuning
+from stages.check.rules.equal_stages import equal_stages
+from stages.check.rules.rope import described, rotary_dim, with_positions, wrong_positions
 from stages.contract.rope import inv_freq
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Rope

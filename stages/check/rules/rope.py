@@ -8,7 +8,7 @@ from math import isfinite
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
-from stages.check.yarn import without_effect, wrong_yarn
+from stages.check.rules.yarn import without_effect, wrong_yarn
 from stages.contract.rope import inv_freq, longest_wavelength
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import isclose
 
-from stages.check import numbers
 from stages.check.context import Context
 from stages.check.findings import Finding
-from stages.check.learning_rate import handed_over
-from stages.check.rereads import rereads
-from stages.check.schedule import end_of
+from stages.check.rules import numbers
+from stages.check.rules.learning_rate import handed_over
+from stages.check.rules.rereads import rereads
+from stages.check.rules.schedule import end_of
 from stages.contract.schedule import lr, lr_before
 from stages.spec.graph import reached
 from stages.spec.resolved import Stage

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from stages.check import bindings, unused
-from stages.check.batches import stepped
-from stages.check.loose_ends import foreign_tokenizer, loose_ends
-from stages.check.name_notices import misnamed
-from stages.check.peaks import long_warm_ups
+from stages.check.notices import bindings
+from stages.check.notices.batches import stepped
+from stages.check.notices.loose_ends import foreign_tokenizer, loose_ends
+from stages.check.notices.names import misnamed
+from stages.check.rules import unused
+from stages.check.rules.peaks import long_warm_ups
+from stages.check.rules.siblings import differing
 from stages.check.run import priced_on
-from stages.check.siblings import differing
 from stages.contract import hardware
 from stages.contract.corpora import prepared
 from stages.contract.engines import undivided

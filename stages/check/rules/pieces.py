@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from stages.check import facts, horizon, numbers, peaks
+from stages.check import facts
 from stages.check.context import Context
 from stages.check.facts import Fact
 from stages.check.findings import Finding
 from stages.check.registry import static
+from stages.check.rules import horizon, numbers, peaks
 from stages.errors import Where
 from stages.spec import shapes
 from stages.spec.clocks import Extent

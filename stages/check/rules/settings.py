@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 
-from stages.check import averages
 from stages.check.context import Context
 from stages.check.facts import Fact
 from stages.check.findings import Finding
-from stages.check.pieces import HIGHEST, LOWEST
 from stages.check.registry import static
-from stages.check.unused import names_of
+from stages.check.rules import averages
+from stages.check.rules.pieces import HIGHEST, LOWEST
+from stages.check.rules.unused import names_of
 from stages.contract import ledger
 from stages.contract.numbers import extremes
 from stages.contract.schedule import covers, lr, lr_before, peak

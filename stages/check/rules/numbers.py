@@ -12,9 +12,9 @@ from math import isclose
 
 from stages.check.context import Context
 from stages.check.findings import Finding
-from stages.check.horizon import complete, place
-from stages.check.points import within_a_step
-from stages.check.unused import names_of
+from stages.check.rules.horizon import complete, place
+from stages.check.rules.points import within_a_step
+from stages.check.rules.unused import names_of
 from stages.contract.numbers import Reading, readings
 from stages.contract.schedule import lr, lr_before
 from stages.spec import shapes

@@ -7,9 +7,9 @@ from fractions import Fraction
 
 from stages.check.context import Context
 from stages.check.findings import Finding
-from stages.check.optimizer import trainer
-from stages.check.peaks import trained_at
 from stages.check.registry import static
+from stages.check.rules.optimizer import trainer
+from stages.check.rules.peaks import trained_at
 from stages.contract.schedule import lr_before
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Optimizer, Schedule

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
 
-from stages.check import horizon
 from stages.check.context import Context
 from stages.check.facts import Fact
+from stages.check.rules import horizon
 from stages.contract.schedule import covers, peak
 from stages.errors import SpecError, SpecErrors
 from stages.spec.clocks import Extent

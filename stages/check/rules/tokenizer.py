@@ -8,7 +8,7 @@ from dataclasses import replace
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
-from stages.check.shapes import of_family
+from stages.check.rules.shapes import of_family
 from stages.spec.loader import LoadedPipeline
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS

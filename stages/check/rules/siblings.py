@@ -12,12 +12,12 @@ from collections.abc import Iterator
 
 from stages.check.context import Context
 from stages.check.findings import Finding
-from stages.check.loose_ends import parents
 from stages.check.registry import static
 from stages.spec import quantities
 from stages.spec.graph import reached
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Path, Tree, dotted
+from stages.spec.points import starts_from
 from stages.spec.schema import RawTrain
 from stages.spec.sources import figures, origins
 
@@ -121,7 +121,7 @@ def _above(loaded: LoadedPipeline, name: str) -> set[str]:
     """The stages of the pipeline that a stage descends from."""
 
     def above(one: str) -> set[str]:
-        return parents(loaded.stages[one]) & loaded.stages.keys()
+        return starts_from(loaded.stages[one].raw) & loaded.stages.keys()
 
     return set(reached(above(name), above))
 

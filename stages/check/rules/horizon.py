@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from stages.check.cause import FACTORS, budgets_are_published, short_budgets, slip
 from stages.check.context import Context
 from stages.check.findings import Finding
+from stages.check.rules.cause import FACTORS, budgets_are_published, short_budgets, slip
 from stages.errors import Where
 from stages.spec import shapes, units
 from stages.spec.clocks import Extent

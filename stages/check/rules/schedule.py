@@ -8,11 +8,11 @@ from itertools import pairwise
 
 from pydantic import BaseModel
 
-from stages.check import numbers
 from stages.check.context import Context
 from stages.check.findings import Finding
-from stages.check.horizon import unread_schedules
 from stages.check.registry import static
+from stages.check.rules import numbers
+from stages.check.rules.horizon import unread_schedules
 from stages.contract import ledger
 from stages.contract.schedule import lr
 from stages.spec.nodes import Path

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import isclose
 
-from stages.check import numbers
 from stages.check.context import Context
 from stages.check.findings import Finding
-from stages.check.horizon import complete
-from stages.check.points import within_a_step
 from stages.check.registry import held_by_code, static
-from stages.check.schedule import end_of, pieces_of, scheduled
+from stages.check.rules import numbers
+from stages.check.rules.horizon import complete
+from stages.check.rules.points import within_a_step
+from stages.check.rules.schedule import end_of, pieces_of, scheduled
 from stages.contract.schedule import lr, lr_before
 from stages.spec import shapes
 from stages.spec.resolved import Stage

@@ -115,7 +115,7 @@ def history(ref: Ref, scale: Scale = "mini", as_json: Json = False) -> None:
     """
     from stages.commands.history import print_history
 
-    print_history(ref, scale, as_json)
+    raise typer.Exit(print_history(ref, scale, as_json))
 
 
 @app.command(rich_help_panel=RESULTS)

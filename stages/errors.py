@@ -74,6 +74,13 @@ def for_user(error: BaseException) -> UserError | None:
     return error if isinstance(error, UserError) else of_machine(error)
 
 
+def in_words(error: UserError | OSError) -> str:
+    """The same as text, for one of several files that is left out; raises the error where it may be a defect."""
+    if (said := for_user(error)) is None:
+        raise error
+    return str(said)
+
+
 def of_machine(error: BaseException) -> UserError | None:
     """What the machine refused, in a line; None for any other error, which may be a defect and keeps its traceback."""
     if isinstance(error, OSError) and error.errno in REFUSALS:

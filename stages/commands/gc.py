@@ -32,7 +32,7 @@ def collect(dry_run: bool, delete: bool, keep: int) -> None:
         print(f"{item.bytes:>15,} bytes  {printable(f'{item.folder.relative_to(root)}: {item.why}')}")
     if closed := garbage.closed(layout):
         print(
-            f"left out, since this user may not read it: {printable(str(closed[0].relative_to(root)))}"
+            f"left out, since it cannot be read: {printable(str(closed[0].relative_to(root)))}"
             f"{f' and {len(closed) - 1} more' if closed[1:] else ''}"
         )
     total = sum(item.bytes for item in found)

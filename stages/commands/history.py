@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.commands.find_project import open_project, pick
-from stages.errors import UsageError, UserError
+from stages.errors import UsageError, UserError, in_words
 from stages.printable import printable
 from stages.store import manifest, superseded
 from stages.store.layout import Layout
-from stages.store.manifest import ManifestError
 from stages.sync import graph
 
 SHOWN = 12  # hex digits of a key that are shown
@@ -32,25 +33,36 @@ class Found:
     finished: float
 
 
-def results(layout: Layout, ref: str) -> list[Found]:
-    """The result in place and the earlier ones, the latest first. One whose manifest cannot be read has no key."""
-    found = [(layout.stage(ref), IN_PLACE), *((folder, ASIDE) for folder in superseded.of_stage(layout, ref))]
-    there = [(folder, state) for folder, state in found if (folder / manifest.NAME).is_file()]
-    return [Found(folder, _key(folder), state, superseded.finished(folder)) for folder, state in there]
+def results(layout: Layout, ref: str) -> tuple[list[Found], list[str]]:
+    """The result in place and the earlier ones, the latest first, and what cannot be read of them, and why.
+
+    One in place whose manifest cannot be read has no key.
+    """
+    aside, unreadable = superseded.of_stage(layout, ref)
+    place = layout.stage(ref)
+    found = [(place, IN_PLACE)] if os.path.lexists(place) else []
+    found += [(folder, ASIDE) for folder in aside]
+    return [
+        Found(folder, _key(folder, unreadable), state, superseded.finished(folder)) for folder, state in found
+    ], unreadable
 
 
 def of_key(layout: Layout, ref: str, word: str) -> list[Found]:
     """The results of a stage whose keys begin with `word`, the latest first."""
-    return [one for one in results(layout, ref) if one.key.startswith(word)]
+    return [one for one in results(layout, ref)[0] if one.key and one.key.startswith(word)]
 
 
-def print_history(named: str, scale: str, as_json: bool) -> None:
-    """Print them as a table. Raises UsageError for an unknown stage, UserError where the stage never finished."""
+def print_history(named: str, scale: str, as_json: bool) -> int:
+    """Print them as a table. A file that cannot be read costs a line, and makes the exit code 1.
+
+    Raises UsageError for an unknown stage, UserError where the stage never finished.
+    """
     root, project = open_project(scale)
     ref, _ = pick(graph.readable(root, project, scale), named)
     layout = Layout(root, scale)
-    found = results(layout, ref)
+    found, unreadable = results(layout, ref)
     if not found:
+        _tell(unreadable)
         raise UserError(f"{ref}: no result at scale {scale}, now or earlier; `stages status {ref}` says what is there.")
     if as_json:
         rows = [{"key": one.key, "state": one.state, "finished": one.finished} for one in found]
@@ -58,11 +70,18 @@ def print_history(named: str, scale: str, as_json: bool) -> None:
         print(
             json.dumps([row | {"folder": at} for row, at in zip(rows, folders, strict=True)], indent=2, allow_nan=False)
         )
-        return
-    _print(root, ref, scale, found)
+    else:
+        _print(root, ref, scale, found, unreadable)
+    _tell(unreadable)
+    return 1 if unreadable else 0
 
 
-def _print(root: Path, ref: str, scale: str, found: list[Found]) -> None:
+def _tell(unreadable: list[str]) -> None:
+    for why in dict.fromkeys(unreadable):
+        print(f"stages: {why}", file=sys.stderr)
+
+
+def _print(root: Path, ref: str, scale: str, found: list[Found], unreadable: list[str]) -> None:
     from rich.table import Table
 
     from stages.terminal import Console
@@ -72,7 +91,7 @@ def _print(root: Path, ref: str, scale: str, found: list[Found]) -> None:
         table.add_column(name, overflow="fold", justify="right" if name in ("steps", "time") else "left")
     for one in found:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.finished)) if one.finished else "-"
-        table.add_row(one.key[:SHOWN], one.state, when, *_figures(one.folder))
+        table.add_row(one.key[:SHOWN], one.state, when, *_figures(one.folder, unreadable))
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(width=WIDTH, highlight=False)
@@ -85,21 +104,23 @@ def _print(root: Path, ref: str, scale: str, found: list[Found]) -> None:
     console.print(printable("in " + ", ".join(where)), soft_wrap=True, markup=False)
 
 
-def _figures(folder: Path) -> tuple[str, ...]:
-    """Steps, losses and seconds of a result; dashes for a stage that does not train, words for a damaged one."""
+def _figures(folder: Path, unreadable: list[str]) -> tuple[str, ...]:
+    """Steps, losses and seconds of a result; dashes where nothing was trained, words where it cannot be read."""
     from stages.report import metrics, table
 
     try:
         _, _, steps, _, loss, validation, _, spent, *_ = table.row(metrics.read(folder)).cells
-    except UserError:
+    except (UserError, OSError) as error:
+        unreadable.append(in_words(error))
         return ("cannot be read", "", "", "")
     return (steps, loss, validation, spent)
 
 
-def _key(folder: Path) -> str:
+def _key(folder: Path, unreadable: list[str]) -> str:
     try:
         return manifest.read(folder / manifest.NAME).key
-    except ManifestError:
+    except (UserError, OSError) as error:
+        unreadable.append(in_words(error))
         return ""
 
 

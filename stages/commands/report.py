@@ -46,7 +46,7 @@ def write_report(names: Sequence[str], scale: str, out: Path) -> None:
     folders.refuse_inside(out, root)
     folders.refuse(out)
     loaded, layout = graph.readable(root, project, scale), Layout(root, scale)
-    verdicts = judge(layout, loaded.stages, loaded.keys)
+    verdicts = judge(layout, loaded.stages, loaded.keys, tell_refused=True)
     results, _ = readable(layout)
     subjects = [_subject(project, layout, name, results, verdicts) for name in _asked(names, loaded, layout)]
     head = {

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from stages.errors import UserError, for_user
+from stages.errors import UserError, in_words
 from stages.report.metrics import StageResult, read
-from stages.store import manifest
+from stages.store import manifest, trees
 from stages.store.layout import Layout
 
 
@@ -34,12 +35,13 @@ def nothing(layout: Layout) -> UserError:
 
 def any_finished(layout: Layout) -> bool:
     """Whether there is a result at all, of any stage."""
-    return bool(_places(layout))
+    return bool(_places(layout, []))
 
 
-def _places(layout: Layout) -> dict[str, Path]:
-    manifests = sorted((layout.results / layout.scale).glob("*/*/manifest.json"))
-    return {f"{path.parts[-3]}/{path.parts[-2]}": path.parent for path in manifests if path.parts[-3] != "data"}
+def _places(layout: Layout, unreadable: list[str]) -> dict[str, Path]:
+    pipelines = trees.folders_in(layout.results / layout.scale, unreadable)
+    stages = [one for folder in pipelines if folder.name != "data" for one in trees.folders_in(folder, unreadable)]
+    return {"/".join(folder.parts[-2:]): folder for folder in stages if os.path.lexists(folder / manifest.NAME)}
 
 
 def name(result: StageResult) -> str:
@@ -48,21 +50,21 @@ def name(result: StageResult) -> str:
 
 
 def readable(layout: Layout, asked: Collection[str] = ()) -> tuple[list[StageResult], dict[str, str]]:
-    """The same as far as results can be read, and why each of the others cannot: one does not hide the others.
+    """The same as far as results can be read, and why each of the others cannot, by its name: one does not hide the
+    others. A folder of them that cannot be listed has no name.
 
     Of `asked`, pipeline/stage, where any are; no other is read then. Raises UserError where the parents go round in a
     circle.
     """
     folder = layout.results / layout.scale
-    found = {ref: place for ref, place in _places(layout).items() if not asked or ref in asked}
-    results, unreadable = dict[str, StageResult](), dict[str, str]()
+    closed = list[str]()
+    found = {ref: place for ref, place in _places(layout, closed).items() if not asked or ref in asked}
+    results, unreadable = dict[str, StageResult](), {"": "\n".join(closed)} if closed else {}
     for ref, place in found.items():
         try:
             results[ref] = _renamed(layout, read(place))
         except (UserError, OSError) as error:
-            if (said := for_user(error)) is None:
-                raise
-            unreadable[ref] = str(said)
+            unreadable[ref] = in_words(error)
     graph = {name: [p for p in result.stage.needed if p in results] for name, result in results.items()}
     try:
         order = list(TopologicalSorter(graph).static_order())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.errors import UserError
 from stages.store import files, lease, manifest, superseded, trees
 from stages.store.layout import Layout
 from stages.store.manifest import ManifestError
@@ -55,8 +56,12 @@ def find(layout: Layout, keep: int, wanted: Wanted | None = None) -> list[Garbag
 
 
 def closed(layout: Layout) -> list[Path]:
-    """Folders of runs that this user may not read, as another user's: what in them is unused is not known."""
-    return [run for run in _all(layout) if run.is_dir() and not run.is_symlink() and not _is_open(run)]
+    """Folders of runs that this user may not read, as another user's, and results that nobody can read: what in them is
+    unused is not known.
+    """
+    runs = [run for run in _all(layout) if run.is_dir() and not run.is_symlink()]
+    shut = [run for run in runs if not _is_open(run)]
+    return shut + [folder for folder in _aside(run for run in runs if _is_open(run)) if not _stage_of(folder)]
 
 
 def _all(layout: Layout) -> list[Path]:
@@ -95,8 +100,8 @@ def _keys_in_place(layout: Layout) -> set[str]:
     for path in layout.results.glob("[!.]*/*/*/manifest.json"):
         try:
             keys.add(manifest.read(path).key)
-        except ManifestError:
-            continue  # a corpus, or damaged: nothing of it is known to be finished
+        except (ManifestError, PermissionError):
+            continue  # a corpus, or unreadable: nothing of it is known to be finished
     return keys
 
 
@@ -132,18 +137,26 @@ def _abandoned(runs: list[Path], wanted: Wanted, finished: set[str]) -> Iterator
 
 
 def _superseded(runs: list[Path], keep: int) -> Iterator[Garbage]:
-    aside: dict[str, list[tuple[float, Path]]] = {}
-    for folder in (folder for run in runs for folder in run.glob("final*") if not folder.is_symlink()):
-        aside.setdefault(_stage_of(folder), []).append((superseded.finished(folder), folder))
-    for stage, results in sorted(aside.items()):
+    of_stage: dict[str, list[tuple[float, Path]]] = {}
+    for folder in _aside(runs):
+        if stage := _stage_of(folder):
+            of_stage.setdefault(stage, []).append((superseded.finished(folder), folder))
+    for stage, results in sorted(of_stage.items()):
         for _, folder in sorted(results, reverse=True)[keep:]:
             yield Garbage(folder, _size(folder), f"an earlier result of {stage}, not among the latest {keep}")
 
 
+def _aside(runs: Iterable[Path]) -> Iterator[Path]:
+    """Results that newer ones replaced."""
+    return (folder for run in runs for folder in sorted(run.glob("final*")) if not folder.is_symlink())
+
+
 def _stage_of(folder: Path) -> str:
-    """Stage and scale of a result: the same stage at another scale is another one's earlier result."""
-    found = superseded.stage_of(folder)
-    return f"{found[0]} at {found[1]}" if found else "a result that cannot be read"
+    """Stage and scale of a result, "" where it cannot be read: at another scale it is another one's earlier result."""
+    try:
+        return " at ".join(superseded.stage_of(folder))
+    except (UserError, OSError):
+        return ""
 
 
 def _size(folder: Path) -> int:

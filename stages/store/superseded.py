@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter
 
-from stages.store import json_file, lease, manifest, run_record
+from stages.errors import UserError, in_words
+from stages.store import json_file, lease, manifest, run_record, trees
 from stages.store.json_file import JsonFileError
 from stages.store.layout import Layout
-from stages.store.manifest import ManifestError
 
 
 class _Scale(BaseModel):
@@ -23,26 +23,32 @@ class _Scale(BaseModel):
 _SCALE = TypeAdapter(_Scale)
 
 
-def folders(layout: Layout) -> Iterator[Path]:
-    """Folders of results that are not in place, of all stages and scales; none of them is a link."""
-    for run in sorted((layout.results / ".runs").glob("*")):
-        if run.is_dir() and not run.is_symlink():
-            yield from (folder for folder in sorted(run.glob("final*")) if not folder.is_symlink())
+def of_stage(layout: Layout, ref: str) -> tuple[list[Path], list[str]]:
+    """Folders of results of one stage at the layout's scale that are not in place, the latest first; none is a link.
+
+    Also what of results/.runs cannot be read, and why: of which stage it is, is not known.
+    """
+    found, unreadable = list[Path](), list[str]()
+    for folder in _folders(layout.results / ".runs", unreadable):
+        try:
+            if stage_of(folder) == (ref, layout.scale):
+                found.append(folder)
+        except (UserError, OSError) as error:
+            unreadable.append(in_words(error))
+    return sorted(found, key=finished, reverse=True), unreadable
 
 
-def of_stage(layout: Layout, ref: str) -> list[Path]:
-    """Those of one stage at the layout's scale, the latest first."""
-    found = [folder for folder in folders(layout) if stage_of(folder) == (ref, layout.scale)]
-    return sorted(found, key=finished, reverse=True)
+def _folders(runs: Path, unreadable: list[str]) -> Iterator[Path]:
+    for run in trees.folders_in(runs, unreadable):
+        if not run.is_symlink():
+            found = (folder for folder in trees.folders_in(run, unreadable) if folder.name.startswith("final"))
+            yield from (folder for folder in found if not folder.is_symlink())
 
 
-def stage_of(folder: Path) -> tuple[str, str] | None:
-    """The stage ("pipeline/stage") and the scale of a result, or None where it cannot be read."""
-    try:
-        ref = manifest.read(folder / manifest.NAME).stage
-        return ref, json_file.read_as(folder / "stage.json", _SCALE).scale
-    except (ManifestError, JsonFileError):
-        return None
+def stage_of(folder: Path) -> tuple[str, str]:
+    """The stage ("pipeline/stage") and the scale of a result. Raises ManifestError, JsonFileError, PermissionError."""
+    ref = manifest.read(folder / manifest.NAME).stage
+    return ref, json_file.read_as(folder / "stage.json", _SCALE).scale
 
 
 def finished(folder: Path) -> float:
@@ -50,7 +56,7 @@ def finished(folder: Path) -> float:
 
     A result of before runs recorded it: when the last lease on its key was taken or released; 0 if nothing tells.
     """
-    with suppress(JsonFileError):
+    with suppress(JsonFileError, PermissionError):
         told = run_record.read(folder).finished
         if told is not None:
             return told

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from stages.errors import in_words
 from stages.store import files
 
 
@@ -48,6 +49,21 @@ def remove_tree(folder: Path) -> None:
             (files.disk.unlink if inner.is_symlink() else files.disk.rmdir)(inner)
     with suppress(FileNotFoundError):
         files.disk.rmdir(folder)
+
+
+def folders_in(folder: Path, unreadable: list[str]) -> list[Path]:
+    """Folders in a folder and links to such, by name; none where it is not there.
+
+    Why a folder cannot be listed is added to `unreadable`: `glob` says nothing of one that this user may not read.
+    """
+    try:
+        with os.scandir(folder) as found:
+            return sorted(Path(one.path) for one in found if one.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        unreadable.append(in_words(error))
+        return []
 
 
 def fsync_tree(folder: Path) -> None:

@@ -61,7 +61,7 @@ def test_what_this_user_may_not_read_is_named_and_left_out(
     monkeypatch.setattr(gc, "_wanted", lambda root: Wanted((), {}))
     gc.collect(dry_run=True, delete=False, keep=1)
     said = capsys.readouterr().out
-    assert f"left out, since this user may not read it: results/.runs/{KEYS[0]}\n" in said
+    assert f"left out, since it cannot be read: results/.runs/{KEYS[0]}\n" in said
     assert "in 1 folders would go" in said
 
 

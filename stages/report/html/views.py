@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from stages.errors import UserError
+from stages.errors import UserError, in_words
 from stages.report.columns import ref
 from stages.report.metrics import (
     FRACTIONAL,
@@ -134,8 +134,8 @@ def _object(tree: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _tried(found: View, reading: Callable[[], T]) -> T | None:
     try:
         return reading()
-    except UserError as error:
-        said = str(error)
+    except (UserError, OSError) as error:
+        said = in_words(error)
         if said not in found.problems:
             found.problems.append(said)
         return None

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.store import attempts, done, files, finish, manifest
+from stages.store import attempts, done, files, finish, json_file, manifest
 from stages.store.layout import Layout
 from tests.unit.store.watched import Watched
 
@@ -33,6 +33,7 @@ def run(layout: Layout) -> Run:
         with attempts.start(layout, ref, key, record) as attempt:
             (attempt.result / "model").mkdir()
             (attempt.result / "model" / "model.safetensors").write_bytes(content)
+            json_file.write(attempt.result / "stage.json", {"scale": layout.scale})
             return finish.finish(attempt, toy_manifest(attempt))
 
     return run_stage

@@ -188,9 +188,9 @@ def test_a_replaced_file_is_vouched_for_by_the_seal_and_all_else_stays(result: L
 def test_the_seal_speaks_for_what_was_replaced_and_for_no_other_file_of_the_manifest(result: Layout) -> None:
     replace(result, "new")
     folder = result.stage("toy/one")
-    assert sorted(seal.read(folder).files) == ["eval.json", "manifest.json"]
+    assert sorted(seal.read(folder).files) == ["eval.json", "manifest.json", "stage.json"]
     revise.replace(result, "toy/one", A, {"evaluation.json": b"{}"})
-    assert sorted(seal.read(folder).files) == ["eval.json", "evaluation.json", "manifest.json"]
+    assert sorted(seal.read(folder).files) == ["eval.json", "evaluation.json", "manifest.json", "stage.json"]
     assert done.is_done(result, "toy/one", A, {}, deep=True).done
 
 

@@ -68,7 +68,7 @@ def test_of_a_key_that_nothing_asks_for_results_aside_are_counted_as_results(lay
     found = garbage.find(layout, 1, Wanted({B}, {}))
     assert [(item.folder, item.why) for item in found] == [(path, UNWANTED) for path in left]
     assert [item.bytes for item in found][::2] == [12, 12]
-    why = "an earlier result of a result that cannot be read, not among the latest 0"
+    why = "an earlier result of toy/one at mini, not among the latest 0"
     assert (folder / "final", why) in [(item.folder, item.why) for item in garbage.find(layout, 0, Wanted({B}, {}))]
 
 

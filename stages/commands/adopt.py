@@ -10,8 +10,8 @@ from pathlib import Path
 import yaml
 
 from stages.audit import run
-from stages.audit.adopt import Specs
-from stages.audit.adopt_specs import specs
+from stages.audit.adopt.page import Specs
+from stages.audit.adopt.specs import specs
 from stages.audit.run import many
 from stages.audit.tuning import adoptable
 from stages.commands import new_specs

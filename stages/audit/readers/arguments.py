@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from stages.audit.readers.shell import Command, Script
-from stages.audit.readers.shell_words import ADDED, SUBSTITUTION, Word, fields, place, text, unknown
 from stages.audit.recipe import PATHS, Slip, Value, scalar
+from stages.audit.shell.reader import Command, Script
+from stages.audit.shell.words import ADDED, SUBSTITUTION, Word, fields, place, text, unknown
 from stages.errors import Where
 from stages.printable import printable
 

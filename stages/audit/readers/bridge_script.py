@@ -6,10 +6,10 @@ from stages.audit.readers import bridge
 from stages.audit.readers.arguments import flat
 from stages.audit.readers.changes import Change, changed
 from stages.audit.readers.launches import changes
-from stages.audit.readers.shell import Script
-from stages.audit.readers.shell_words import text
 from stages.audit.readers.tree import Tree
 from stages.audit.recipe import Stage, numbered
+from stages.audit.shell.reader import Script
+from stages.audit.shell.words import text
 
 _PRINTS = frozenset({"echo", "printf"})
 

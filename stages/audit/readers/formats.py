@@ -141,10 +141,11 @@ def _twice(parsed: Tree) -> Iterator[Slip]:
 def script(source: Source, files: Sequence[str]) -> Found:
     """The runs of a script, and its launches of these files. Raises Unreadable."""
     try:
-        from stages.audit.readers import bridge_script, launches, megatron, megatron_convert, shell, transformers_script
+        from stages.audit.readers import bridge_script, launches, megatron, megatron_convert, transformers_script
+        from stages.audit.shell import reader
     except ImportError:
         raise UserError("shell scripts are read with the extra `audit`: pip install 'stages[audit]'.") from None
-    read = shell.read(source)
+    read = reader.read(source)
     readers = (megatron.stages, transformers_script.stages, bridge_script.stages)
     stages = next((found for one in readers if (found := one(read, source.name))), [])
     named = launches.launches(read, source.name, files)

@@ -12,8 +12,8 @@ from pathlib import PurePosixPath
 
 from stages.audit.readers.arguments import flat, unfollowed
 from stages.audit.readers.changes import Change, Launch
-from stages.audit.readers.shell import Script
-from stages.audit.readers.shell_words import Word, place, text
+from stages.audit.shell.reader import Script
+from stages.audit.shell.words import Word, place, text
 from stages.errors import Where
 from stages.printable import printable
 

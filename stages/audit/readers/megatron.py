@@ -9,10 +9,10 @@ from stages.audit.readers import arguments
 from stages.audit.readers.arguments import Argument
 from stages.audit.readers.megatron_flags import FIGURES, LISTS, MARKS, SWITCHES, TRAINS
 from stages.audit.readers.megatron_yaml import tuned
-from stages.audit.readers.shell import Command, Script
-from stages.audit.readers.shell_words import ADDED, Word, text
 from stages.audit.readers.tables import blend
 from stages.audit.recipe import Stage, Value, counted, number, numbered, scalar
+from stages.audit.shell.reader import Command, Script
+from stages.audit.shell.words import ADDED, Word, text
 
 NAMES = {**FIGURES, **SWITCHES, **LISTS}
 _LAUNCHER = {"--nnodes": "nodes", "--nproc_per_node": "devices_per_node", "--nproc-per-node": "devices_per_node",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from stages.audit.readers import arguments
 from stages.audit.readers.conversions import Conversion
-from stages.audit.readers.shell import Script
+from stages.audit.shell.reader import Script
 
 _FIGURES = {"--load-dir": "pretrained", "--save-dir": "save", "--hf-model": "pretrained", "--megatron-path": "save",
             "--target-tensor-parallel-size": "tp", "--target-pipeline-parallel-size": "pp",

@@ -9,8 +9,6 @@ from stages.audit.readers import arguments
 from stages.audit.readers.arguments import Argument
 from stages.audit.readers.changes import Change, changed
 from stages.audit.readers.launches import changes
-from stages.audit.readers.shell import Script
-from stages.audit.readers.shell_words import Word, place, text
 from stages.audit.readers.transformers import (
     FACTORY_MARKS,
     FIGURES,
@@ -28,6 +26,8 @@ from stages.audit.readers.transformers import (
 )
 from stages.audit.readers.tree import Tree
 from stages.audit.recipe import Stage, Value, counted, number, numbered
+from stages.audit.shell.reader import Script
+from stages.audit.shell.words import Word, place, text
 from stages.errors import Where
 
 _OVERRIDE = re.compile(r"(rope_theta|max_position_embeddings|vocab_size)=([\d._eE+]+)")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.audit import adopt_parts
+from stages.audit.adopt import parts
 from stages.audit.family import traits
 from stages.commands.adopt import adopt
 from stages.errors import UsageError, UserError
@@ -27,7 +27,7 @@ def test_what_does_not_load_is_said_with_the_line_that_is_not_there_any_more(
 ) -> None:
     before = written(project)
     traits()  # is cached, and reads the same table
-    monkeypatch.setitem(adopt_parts.MODEL, "vocab", 0)
+    monkeypatch.setitem(parts.MODEL, "vocab", 0)
     with pytest.raises(UserError, match=r"nothing was written: .*pipeline.yaml would not load at line .* `vocab: 0`"):
         adopt([SOUND / "factory"], "mine")
     assert written(project) == before

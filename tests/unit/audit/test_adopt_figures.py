@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from stages.audit import curve, run
-from stages.audit.adopt import names as adopt_names
-from stages.audit.adopt_parts import OPTIMIZER
+from stages.audit.adopt.page import names as adopt_names
+from stages.audit.adopt.parts import OPTIMIZER
 from stages.audit.family import READ
 from stages.audit.figures import batches_differ, first_step, last_step
 from stages.audit.recipe import Pipeline, Stage

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from stages.audit import run
-from stages.audit.readers import shell, text, tree
+from stages.audit.readers import text, tree
 from stages.audit.readers.text import Source, Unreadable
+from stages.audit.shell import reader
 from stages.errors import UserError
 
 RECIPE = "pretrain_gpt.py --num-layers 2 --hidden-size 64 --train-iters 10 --lr 1e-3\n"
@@ -122,5 +123,5 @@ def test_control_characters_are_spelled_out(tmp_path: Path) -> None:
 def test_scripts_that_source_one_another_end(tmp_path: Path) -> None:
     (tmp_path / "a.sh").write_text("source b.sh\n" + RECIPE)
     (tmp_path / "b.sh").write_text("source a.sh\nB=1\n")
-    script = shell.read(source(tmp_path / "a.sh"))
+    script = reader.read(source(tmp_path / "a.sh"))
     assert "a.sh is sourced, and was not read" in script.notes[0]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.audit.readers import shell
-from stages.audit.readers.shell_words import text
 from stages.audit.readers.text import Source
+from stages.audit.shell import reader
+from stages.audit.shell.words import text
 
 COMMAND = "marked"
 
@@ -19,7 +19,7 @@ COMMAND = "marked"
 def words(script: str, folder: Path) -> list[list[str]]:
     """The words of every call of the marked command, as they are read."""
     (folder / "run.sh").write_text(script)
-    found = shell.read(Source(folder / "run.sh", folder, folder))
+    found = reader.read(Source(folder / "run.sh", folder, folder))
     return [[text(word) for word in one.words[1:]] for one in found.commands if text(one.words[0]) == COMMAND]
 
 
@@ -234,6 +234,6 @@ def test_a_file_beside_the_script_is_read_by_whatever_names_its_folder(folder: s
 
 def test_a_value_is_at_the_line_where_it_was_written(tmp_path: Path) -> None:
     (tmp_path / "run.sh").write_text("LR=1e-4\nARGS=(\n  --lr $LR\n  --bf16\n)\nmarked \\\n  ${ARGS[@]} \\\n  --last\n")
-    found = shell.read(Source(tmp_path / "run.sh", tmp_path, tmp_path))
+    found = reader.read(Source(tmp_path / "run.sh", tmp_path, tmp_path))
     (command,) = [one for one in found.commands if text(one.words[0]) == COMMAND]
     assert [word[0].where.line for word in command.words] == [6, 3, 1, 4, 8]

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 
 from tree_sitter import Node
 
-from stages.audit.readers import shell_tests
-from stages.audit.readers.shell_branches import TESTS, Branches
-from stages.audit.readers.shell_expand import source
-from stages.audit.readers.shell_state import Variables
-from stages.audit.readers.shell_words import Piece, Word, rows, text
+from stages.audit.shell import conditions
+from stages.audit.shell.branches import TESTS, Branches
+from stages.audit.shell.expansion import source
+from stages.audit.shell.variables import Variables
+from stages.audit.shell.words import Piece, Word, rows, text
 
 MAX_LOOP = 256  # times that a loop is read
 _READ = re.compile(r"(?:IFS=\S*\s+)?read(?:\s+-r)?\s+([A-Za-z_]\w*)")
@@ -62,7 +62,7 @@ class Loops(Branches):
         condition, body = node.child_by_field_name("condition"), node.child_by_field_name("body")
         decides = condition is not None and condition.type in TESTS and source(node).startswith("while")
         for _ in range(MAX_LOOP if decides else 0):
-            taken = None if condition is None else shell_tests.decide(condition, self.tested)
+            taken = None if condition is None else conditions.decide(condition, self.tested)
             if body is None or taken is None:
                 break
             if not taken:

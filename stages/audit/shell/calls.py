@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from tree_sitter import Node
 
-from stages.audit.readers.shell_expand import source
-from stages.audit.readers.shell_maps import Maps
-from stages.audit.readers.shell_state import Variables
-from stages.audit.readers.shell_words import Piece, Word, fields, rows, text
+from stages.audit.shell.expansion import source
+from stages.audit.shell.maps import Maps
+from stages.audit.shell.variables import Variables
+from stages.audit.shell.words import Piece, Word, fields, rows, text
 from stages.errors import Where
 
 _FILLS = re.compile(r"(?:(?:mapfile|readarray)\s+-t|((?:IFS=(?:' '|\" \")\s+)?read\s+(?:-r\s+)?-r?a))\s+([A-Za-z_]\w*)")

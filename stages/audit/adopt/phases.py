@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from stages.audit.adopt import Page, Specs, entries, grouped, name_of, quoted, source, unknown
-from stages.audit.adopt_parts import BATCH, CONTEXT, begin, end, equal, shares, step_tokens, steps
-from stages.audit.adopt_samples import SIZES
+from stages.audit.adopt.page import Page, Specs, entries, grouped, name_of, quoted, source, unknown
+from stages.audit.adopt.parts import BATCH, CONTEXT, begin, end, equal, shares, step_tokens, steps
+from stages.audit.adopt.samples import SIZES
 from stages.audit.family import Family, has_router_bias
 from stages.audit.figures import batches_differ
 from stages.audit.recipe import Stage

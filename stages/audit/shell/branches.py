@@ -12,11 +12,11 @@ from contextlib import contextmanager
 
 from tree_sitter import Node
 
-from stages.audit.readers import shell_tests
-from stages.audit.readers.shell_expand import source
-from stages.audit.readers.shell_printed import Printed
-from stages.audit.readers.shell_state import Variables
-from stages.audit.readers.shell_words import Piece
+from stages.audit.shell import conditions
+from stages.audit.shell.expansion import source
+from stages.audit.shell.printed import Printed
+from stages.audit.shell.variables import Variables
+from stages.audit.shell.words import Piece
 
 TESTS = frozenset({"test_command", "negated_command", "list", "parenthesized_expression"})
 
@@ -57,7 +57,7 @@ class Branches(Printed):
     def branch(self, node: Node, depth: int) -> None:
         """`if`: the body, or the first of the others whose test is true."""
         condition = node.child_by_field_name("condition")
-        taken = None if condition is None else shell_tests.decide(condition, self.tested)
+        taken = None if condition is None else conditions.decide(condition, self.tested)
         body = [
             one for one in node.named_children if one != condition and one.type not in {"elif_clause", "else_clause"}
         ]
@@ -70,7 +70,7 @@ class Branches(Printed):
 
     def elif_clause(self, node: Node, others: list[Node], depth: int) -> None:
         """`elif`: its body, or the rest of the branch."""
-        taken = shell_tests.decide(node.named_children[0], self.tested)
+        taken = conditions.decide(node.named_children[0], self.tested)
         if taken is None:
             return self.either_way([[node], others], depth)
         if not taken and others and others[0].type == "elif_clause":
@@ -88,7 +88,7 @@ class Branches(Printed):
         word = "" if value is None else self.tested(value)
         for item, body in zip(items, bodies, strict=True):
             patterns = [source(one).strip("\"'") for one in item.children_by_field_name("value")]
-            taken = shell_tests.matches(word, patterns)
+            taken = conditions.matches(word, patterns)
             if taken is None:
                 return self.either_way([*bodies, []], depth)
             if taken:
@@ -121,7 +121,7 @@ class Branches(Printed):
         first, second = node.named_children
         every = any(one.type == "&&" for one in node.children)
         self.statement(first, depth + 1)
-        taken = shell_tests.decide(first, self.tested) if first.type in TESTS else True if every else None
+        taken = conditions.decide(first, self.tested) if first.type in TESTS else True if every else None
         if taken is None:
             self.either_way([[second], []], depth)
         elif taken == every:

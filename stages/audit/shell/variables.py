@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from stages.audit.readers.shell_words import Piece, Word, added, text
+from stages.audit.shell.words import Piece, Word, added, text
 from stages.errors import Where
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from tree_sitter import Node
 
 from stages.audit.readers import text as files
-from stages.audit.readers.shell_state import Variables
-from stages.audit.readers.shell_words import DEEPEST, SUBSTITUTION, Piece, Word, arithmetic, fields, lines, text
+from stages.audit.shell.variables import Variables
+from stages.audit.shell.words import DEEPEST, SUBSTITUTION, Piece, Word, arithmetic, fields, lines, text
 from stages.errors import Where
 
 MAX_NODES = 50_000  # of all that one script leads to: loops, sourced files and what variables stand for included

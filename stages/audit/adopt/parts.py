@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from stages.audit import curve
-from stages.audit.adopt import Page, grouped, name_of, source, unknown
-from stages.audit.adopt_samples import SIZES
+from stages.audit.adopt.page import Page, grouped, name_of, source, unknown
+from stages.audit.adopt.samples import SIZES
 from stages.audit.family import MODEL, READ, Family, family
 from stages.audit.figures import batches_differ, first_step, last_step
 from stages.audit.loads import on_load

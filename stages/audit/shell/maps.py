@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from tree_sitter import Node
 
-from stages.audit.readers.shell_expand import Words, source
-from stages.audit.readers.shell_words import Piece, Word, text, unknown
+from stages.audit.shell.expansion import Words, source
+from stages.audit.shell.words import Piece, Word, text, unknown
 from stages.errors import Where
 
 

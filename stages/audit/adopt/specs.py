@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stages.audit.adopt import Page, Specs, grouped, name_of, names, quoted, source, unknown
-from stages.audit.adopt_parts import STEPS, Parts, begin, final_rate, pieces, shares_clock, with_sizes
-from stages.audit.adopt_phases import Phases
-from stages.audit.adopt_samples import in_samples
+from stages.audit.adopt.page import Page, Specs, grouped, name_of, names, quoted, source, unknown
+from stages.audit.adopt.parts import STEPS, Parts, begin, final_rate, pieces, shares_clock, with_sizes
+from stages.audit.adopt.phases import Phases
+from stages.audit.adopt.samples import in_samples
 from stages.audit.family import Family
 from stages.audit.figures import last_step
 from stages.audit.loads import on_load

@@ -16,11 +16,11 @@ import tree_sitter_bash
 from tree_sitter import Language, Node, Parser
 
 from stages.audit.readers import text as files
-from stages.audit.readers.shell_expand import source
-from stages.audit.readers.shell_loops import Loops
-from stages.audit.readers.shell_state import Variables
-from stages.audit.readers.shell_words import DEEPEST, SUBSTITUTION, Piece, Word, fields, text
 from stages.audit.readers.text import Source
+from stages.audit.shell.expansion import source
+from stages.audit.shell.loops import Loops
+from stages.audit.shell.variables import Variables
+from stages.audit.shell.words import DEEPEST, SUBSTITUTION, Piece, Word, fields, text
 from stages.errors import Where
 from stages.printable import printable
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from tree_sitter import Node
 
-from stages.audit.readers.shell_words import DEEPEST, unknown
+from stages.audit.shell.words import DEEPEST, unknown
 
 _FILES = frozenset({"-d", "-e", "-f", "-s", "-r", "-w", "-x", "-L", "-h"})
 _PATTERN = re.compile(r"[\w.*?+/:#-]+")  # as people write them

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 from tree_sitter import Node
 
-from stages.audit.readers.shell_calls import Calls
-from stages.audit.readers.shell_expand import source
-from stages.audit.readers.shell_state import Variables, common
-from stages.audit.readers.shell_words import SUBSTITUTION, Piece, Word, text
+from stages.audit.shell.calls import Calls
+from stages.audit.shell.expansion import source
+from stages.audit.shell.variables import Variables, common
+from stages.audit.shell.words import SUBSTITUTION, Piece, Word, text
 from stages.errors import Where
 
 _PRINTS = frozenset({"echo", "printf"})

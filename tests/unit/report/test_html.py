@@ -78,6 +78,7 @@ def test_a_pipeline_without_any_result_has_a_page_with_its_graph_and_its_learnin
     page = render(subject(tmp_path, ouro_like("mini")), HEAD)
     Balanced(page)
     assert 'id="graph"' in page
+    assert "its state, then its budget and its context" in page
     assert 'id="rate"' in page
     assert 'id="loss"' not in page
     assert "No stage has a result yet" in page

@@ -55,8 +55,9 @@ def _prepare(project: Project, found: Batch, data_root: Path) -> str:
     """What to do to know the documents too."""
     local = project.data.corpora
     ours = [f"run `{preparing(data_root / name)}`" for name in found.absent if name in local]
-    theirs = [f"bind {name} in specs/data/bind.yaml and prepare that" for name in found.absent if name not in local]
-    return f"To know documents and epochs: {'; '.join([*ours, *theirs])}."
+    theirs = ", ".join(name for name in found.absent if name not in local)
+    bound = [f"bind {theirs} in specs/data/bind.yaml, and prepare what they are bound to"] if theirs else []
+    return f"To know documents and epochs: {'; '.join([*ours, *bound])}."
 
 
 def _head(found: Batch) -> Iterator[str]:

@@ -130,7 +130,9 @@ def stage_of(project: Project, ref: str, scale: str) -> Stage:
     """
     pipeline, slash, written = ref.partition("/")
     if not (slash and written):
-        raise UsageError(f"found {ref!r}; allowed: pipeline/stage.")
+        owners = (one for one in sorted(project.files.pipelines()) if _has_file(one, pipeline))
+        meant = f", such as {owner}/{pipeline}" if (owner := next(owners, "")) else ""
+        raise UsageError(f"found {ref!r}; allowed: pipeline/stage{meant}.")
     name = stage_name(written)
     stages = stages_at(project, pipeline, scale)
     if name not in stages:

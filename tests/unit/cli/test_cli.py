@@ -27,6 +27,7 @@ def stages(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
         (["run", "results/mini/ouro/warmup/"], "Did you mean 'ouro/warmup'?"),
         (["check", "mini"], "mini is a scale: --scale mini."),
         (["show", "warmup"], "warmup is a stage: did you mean 'ouro/warmup'?"),
+        (["batch", "warmup", "--step", "1"], "found 'warmup'; allowed: pipeline/stage, such as ouro/warmup."),
         (["run", "ouro"], "ouro is a pipeline; allowed: one of its stages, ouro/STAGE: warmup, "),
         (["data", "pros"], "no corpus 'pros'; there are: captions"),
         (["audit", "nothing-here"], "no such file or folder"),

@@ -116,7 +116,7 @@ class Branches(Printed):
         if printed and first is not None:
             self.printed = self.shared(printed, self.where(first))
 
-    def joined(self, node: Node, depth: int) -> None:
+    def and_or(self, node: Node, depth: int) -> None:
         """`first && second`, `first || second`: the second is read where the first is a test that decides so."""
         first, second = node.named_children
         every = any(one.type == "&&" for one in node.children)

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 
 from tree_sitter import Node
 
-from stages.audit.shell.expansion import source
-from stages.audit.shell.maps import Maps
+from stages.audit.shell.expansion import Words, source
 from stages.audit.shell.variables import Variables
 from stages.audit.shell.words import Piece, Word, fields, rows, text
 from stages.errors import Where
@@ -32,7 +31,7 @@ class Frame:
         self.outside.setdefault(name, (variables.scalars.get(name), None if array is None else list(array)))
 
 
-class Calls(Maps):
+class Calls(Words):
     """Words with parameters: `$1`, `"$@"`, `$#`."""
 
     def __init__(self, variables: Variables) -> None:
@@ -83,7 +82,7 @@ class Calls(Maps):
             if name is not None and name.type == "variable_name":
                 self.frames[-1].keep(source(name), self.variables)
 
-    def here(self, node: Node, depth: int) -> Iterator[Piece]:
+    def heredoc(self, node: Node, depth: int) -> Iterator[Piece]:
         """The text of a here-document; its variables too, unless the word that ends it is quoted."""
         parts = {one.type: one for one in node.named_children}
         start, end = parts.get("heredoc_start"), parts.get("heredoc_end")
@@ -103,32 +102,12 @@ class Calls(Maps):
                 yield from self.pieces(child, depth + 1, quoted=True)
                 at = child.end_byte - node.start_byte
 
-    def substituted(self, node: Node, depth: int) -> Iterator[Piece] | None:
-        """`$(cat <<EOF ...)`: the text; None for every other command."""
-        statement = node.named_children[0] if len(node.named_children) == 1 else None
-        if statement is None or statement.type != "redirected_statement" or len(statement.named_children) != 2:
-            return None
-        command, redirect = statement.named_children
-        if source(command) != "cat" or redirect.type != "heredoc_redirect":
-            return None
-        return self.without_end(self.here(redirect, depth))
-
-    def without_end(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
-        """A text without the ends of lines after it."""
-        found = list(pieces)
-        while found and not found[-1].text.rstrip("\n"):
-            found.pop()
-        last = found.pop() if found else None
-        yield from found
-        if last is not None:
-            yield Piece(last.text.rstrip("\n"), last.where)
-
     def fed(self, node: Node, depth: int) -> list[Piece] | None:
         """What stands behind `< <(f)`, `<<<` or `<<EOF`, where the text itself says it."""
         for one in node.named_children:
             target = one.named_children[-1] if one.named_children else None
             if one.type == "heredoc_redirect":
-                return list(self.here(one, depth))
+                return list(self.heredoc(one, depth))
             if one.type == "herestring_redirect" and target is not None:
                 return list(self.pieces(target, depth + 1, quoted=True))
             if one.type == "file_redirect" and target is not None and target.type == "process_substitution":
@@ -151,7 +130,7 @@ class Calls(Maps):
         match = None if command is None else re.fullmatch(r"(?:IFS=\S* )?read\s(.*?)\s*([A-Za-z_]\w*)", source(command))
         if redirect is None or match is None or not re.search(r"d\s*(''|\"\"|\$'\\0')", match[1]):
             return
-        word = list(self.here(redirect, depth))
+        word = list(self.heredoc(redirect, depth))
         while word and not word[-1].text.strip():
             word.pop()
         self.variables.give(match[2], tuple(word) or (Piece("", self.where(node)),), self.where(node))

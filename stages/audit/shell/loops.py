@@ -40,7 +40,7 @@ class Loops(Branches):
         """`continue` or `break`: the rest of the body is not read."""
         self.returned, self.broken = True, word
 
-    def words(self, node: Node, depth: int) -> None:
+    def for_loop(self, node: Node, depth: int) -> None:
         """`for NAME in words`."""
         name, body = node.child_by_field_name("variable"), node.child_by_field_name("body")
         if name is not None and body is not None:
@@ -57,7 +57,7 @@ class Loops(Branches):
             if self.returned or self.broken == "break":
                 return
 
-    def repeated(self, node: Node, depth: int) -> None:
+    def while_loop(self, node: Node, depth: int) -> None:
         """`while test`: as often as the test is true; where the text does not decide it, both ways."""
         condition, body = node.child_by_field_name("condition"), node.child_by_field_name("body")
         decides = condition is not None and condition.type in TESTS and source(node).startswith("while")

@@ -38,17 +38,19 @@ class Printed(Calls):
     def substituted(self, node: Node, depth: int) -> Iterator[Piece] | None:
         """`$(args 1)`, `$(echo ...)`, `$(cat <<EOF ...)`: the text; None for every other command."""
         only = node.named_children[0] if len(node.named_children) == 1 else None
-        if only is None or only.type != "command":
-            return super().substituted(node, depth)
-        name = only.child_by_field_name("name")
-        if name is None or (source(name) not in _PRINTS and source(name) not in self.functions):
+        if only is not None and only.type == "redirected_statement" and len(only.named_children) == 2:
+            command, redirect = only.named_children
+            cat = source(command) == "cat" and redirect.type == "heredoc_redirect"
+            return _without_end(self.heredoc(redirect, depth)) if cat else None
+        name = only.child_by_field_name("name") if only is not None and only.type == "command" else None
+        if only is None or name is None or (source(name) not in _PRINTS and source(name) not in self.functions):
             return None
         outer, before = self.variables, self.printed
         self.count(node, depth, len(outer.scalars) + len(outer.arrays))  # a subshell has a copy of each
         self.variables, self.printed = outer.fork(), []
         self.statement(only, depth + 1)
         found, self.variables, self.printed = self.printed, outer, before
-        return self.without_end(iter(found))
+        return _without_end(iter(found))
 
     def prints(self, words: list[Word], where: Where) -> None:
         """What a command prints; of one that is not read here, nobody knows it."""
@@ -78,13 +80,24 @@ class Printed(Calls):
         if any(one.type == "file_redirect" and ">" in source(one)[:3] for one in node.named_children):
             self.printed = before
         elif here and body is not None and source(body) == "cat":
-            self.printed = [*before, *self.here(here[0], depth)]
+            self.printed = [*before, *self.heredoc(here[0], depth)]
 
     def shared(self, ways: list[list[Piece]], where: Where) -> list[Piece]:
         """What all ways of a branch print; where some add words, an unknown one behind the others, as of variables."""
         if not any(ways):
             return []
         return list(common([tuple(way) for way in ways]) or (Piece(SUBSTITUTION, where),))
+
+
+def _without_end(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """A text without the ends of lines after it."""
+    found = list(pieces)
+    while found and not found[-1].text.rstrip("\n"):
+        found.pop()
+    last = found.pop() if found else None
+    yield from found
+    if last is not None:
+        yield Piece(last.text.rstrip("\n"), last.where)
 
 
 def _joined(words: list[Word], where: Where) -> Iterator[Piece]:

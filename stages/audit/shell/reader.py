@@ -84,20 +84,20 @@ class _Reader(Loops):
             case "if_statement":
                 self.branch(node, depth)
             case "for_statement":
-                self.words(node, depth)
+                self.for_loop(node, depth)
             case "case_statement":
                 self.case(node, depth)
             case "while_statement":
-                self.repeated(node, depth)
+                self.while_loop(node, depth)
             case "c_style_for_statement":
                 self.either_way([node.named_children, []], depth)
             case "function_definition" if (name := node.child_by_field_name("name")) is not None:
                 self.functions[source(name)] = (node.named_children[-1], self.name)
             case "ERROR":
-                self.unparsed(node)
+                self.note_syntax_error(node)
                 self.statements(node, depth)
             case "list" if len(node.named_children) == 2:
-                self.joined(node, depth)
+                self.and_or(node, depth)
             case "redirected_statement":
                 self.redirected(node, depth)
             case "pipeline":
@@ -115,7 +115,7 @@ class _Reader(Loops):
             case _:
                 pass
 
-    def unparsed(self, node: Node) -> None:
+    def note_syntax_error(self, node: Node) -> None:
         """Says once for a file that a part of it is none of the shell's grammar; what can be read of it is."""
         said = f"{self.name}:"
         if not any(one.startswith(said) and one.endswith("shell's grammar") for one in self.script.notes):

@@ -14,6 +14,7 @@ import psutil
 
 from tests.agreement.project import Project, declare
 from tests.agreement.verdicts import Names
+from tests.edits import replaced
 
 RATE = "joint: [{shape: constant, from: 1e-3, until: 2K}]"
 WAIVED = "waivers:\n  - {id: I-36, at: schedule.0, found: 1e9, reason: it is to diverge}\n"
@@ -142,7 +143,7 @@ def longer(project: Project) -> None:
     project.edit(JOINT, "budget: 2K", "budget: 40K")
     project.edit(JOINT, "epochs: 1\n", "epochs: 40\n")
     project.edit(JOINT, "checkpoint_every: 2 steps", "checkpoint_every: 20 steps")
-    project.edit(PIPELINE, RATE, RATE.replace("2K", "40K"))
+    project.edit(PIPELINE, RATE, replaced(RATE, "2K", "40K"))
 
 
 def killed(*tool: str, everything: bool = False) -> Happening:
@@ -178,7 +179,7 @@ def failed(*tool: str) -> Happening:
 
 def diverging(project: Project) -> None:
     """No check lets such a rate pass unless it is waived."""
-    project.edit(PIPELINE, RATE, RATE.replace("constant, from: 1e-3", "linear, from: 1e-3, to: 1e9"))
+    project.edit(PIPELINE, RATE, replaced(RATE, "constant, from: 1e-3", "linear, from: 1e-3, to: 1e9"))
     project.edit(JOINT, "\nsources:", f"\n{WAIVED}sources:")
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import yaml
 
 from stages.data import measured, prepare
+from tests import edits
 from tests.agreement.specs import CORPORA, SPECS, TOKENIZER
 from tests.unit.data.small import IMAGES, ZERO, spec, write_spec
 
@@ -75,10 +76,7 @@ class Project:
 
     def edit(self, file: str, old: str, new: str) -> None:
         """Replace the one occurrence of `old` in a file of the project."""
-        path = self.root / file
-        text = path.read_text()
-        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {file}"
-        path.write_text(text.replace(old, new))
+        edits.edit(self.root / file, old, new)
 
     def commit(self, message: str) -> None:
         self.type("git", "add", "--all")

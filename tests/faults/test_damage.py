@@ -12,6 +12,7 @@ from stages.commands.run import refuse_damaged
 from stages.errors import UserError
 from stages.store import attempts, damage, done, files, finish, manifest, partials, seal
 from stages.store.layout import Layout
+from tests.edits import replaced
 
 KEY, REF = "a" * 32, "toy/one"
 RESULT = (
@@ -152,7 +153,7 @@ def test_a_child_is_not_trained_below_a_parent_whose_seal_or_record_is_damaged(l
     folder = finished(layout)
     for name, old, new in ((manifest.NAME, b'"steps": 3', b'"steps": 2'), ("stage.json", b"what", b"whbt")):
         data = (folder / name).read_bytes()
-        (folder / name).write_bytes(data.replace(old, new))
+        (folder / name).write_bytes(replaced(data, old, new))
         assert data != (folder / name).read_bytes()
         assert done.is_done(layout, REF, KEY, {}).done
         with pytest.raises(UserError, match=f"toy/one is damaged: .*{name}: expected blake3"):

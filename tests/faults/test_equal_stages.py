@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.edits import replaced
 from tests.faults.held import PATIENCE, Project, until
 from tests.paused import Watch
 
@@ -23,7 +24,7 @@ def test_two_stages_of_equal_work_share_one_run(tmp_path: Path) -> None:
     # Two of a kind are arms of a comparison, so the waiver of a stage that nothing is built on has nothing to excuse.
     chat = (specs / "chat.yaml").read_text().partition("waivers:\n")[0]
     (specs / "chat.yaml").write_text(chat)
-    twin = chat.replace("stage: chat\nbox: chat\n", "stage: twin\nbox: twin\n")
+    twin = replaced(chat, "stage: chat\nbox: chat\n", "stage: twin\nbox: twin\n")
     (specs / "twin.yaml").write_text(twin + WAIVED)
     project.inner.edit("specs/toy/pipeline.yaml", "chat, release]", "chat, twin, release]")
     project.inner.type("stages", "sync")

@@ -8,7 +8,6 @@ it succeeds.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +21,7 @@ import pytest
 
 from stages.spec.project import Project
 from stages.sync import write
+from tests.edits import substituted
 from tests.paused import Watch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,8 +44,8 @@ def copy(folder: Path) -> Path:
     for name in ("specs", "rules", "profiles"):
         shutil.copytree(ROOT / name, folder / name)
     path = folder / "specs/scales/mini.yaml"
-    text = re.sub(r"here: \w+", "here: 40K", path.read_text())
-    path.write_text(re.sub(r"checkpoint_every: \d+ steps", "checkpoint_every: 2 steps", text))
+    text = substituted(path.read_text(), r"here: \w+", "here: 40K", everywhere=True)
+    path.write_text(substituted(text, r"checkpoint_every: \d+ steps", "checkpoint_every: 2 steps", everywhere=True))
     write.sync(folder, Project.load(folder), "mini")
     return folder
 

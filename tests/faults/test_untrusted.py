@@ -16,6 +16,7 @@ from stages.commands.status import print_status
 from stages.commands.table import print_table
 from stages.errors import UserError
 from stages.spec.project import Project
+from tests.edits import edit
 from tests.faults import finished_project
 
 BOXES = ("toy/first", "toy/second", "toy/release", "toy_variant/second")
@@ -94,9 +95,9 @@ MUTATIONS: dict[str, Callable[[Path], None]] = {
 
 
 TABLES = {
-    "huge integers": lambda path: path.write_text(path.read_text().replace("1", "9" * 400)),
-    "no numbers": lambda path: path.write_text(path.read_text().replace("1", "nan")),
-    "infinite numbers": lambda path: path.write_text(path.read_text().replace(".5", ".5e999")),
+    "huge integers": lambda path: edit(path, "1", "9" * 400, everywhere=True) and None,
+    "no numbers": lambda path: edit(path, "1", "nan", everywhere=True) and None,
+    "infinite numbers": lambda path: edit(path, ".5", ".5e999", everywhere=True) and None,
     "no bytes": lambda path: path.write_text(""),
     "not UTF-8": lambda path: path.write_bytes(b"\xff\xfe\0\0"),
     "a folder": folder,

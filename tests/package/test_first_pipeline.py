@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from tests import page
+from tests.edits import replaced
 from tests.package import clean
 from tests.package.clean import Clean
 
@@ -74,7 +75,7 @@ def test_the_snapshots_fail_on_a_change_that_nobody_meant(followed: Followed, in
     spec = followed.project / "specs/tiny/long.yaml"
     kept = spec.read_text()
     assert kept.count("base: 10_000") == 1
-    spec.write_text(kept.replace("base: 10_000", "base: 20_000"))
+    spec.write_text(replaced(kept, "base: 10_000", "base: 20_000"))
     try:
         done = installed.run("pytest --stages --stages-select tiny/long -m spec", followed.project)
     finally:

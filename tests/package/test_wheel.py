@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.edits import replaced
 from tests.package import clean
 from tests.package.clean import Clean
 
@@ -85,7 +86,7 @@ def test_ci_asks_a_new_project_for_snapshots_and_fails_on_a_finding(project: Pat
     assert asked in done.stderr
     spec = project / "specs/tiny/long.yaml"
     kept = spec.read_text()
-    spec.write_text(kept.replace("clock: reset", "clock: continue"))
+    spec.write_text(replaced(kept, "clock: reset", "clock: continue"))
     try:
         done = installed.run("./ci.sh", project)
         assert done.returncode != 0

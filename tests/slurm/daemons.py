@@ -11,6 +11,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.edits import replaced
 from tests.slurm.spaces import NAMESPACES, PATIENCE, wait_for
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def configure(stack: ExitStack, root: Path, accounting: bool, kill_wait: int, gr
     for name in ("slurm.conf", "slurmdbd.conf"):
         text = (HERE / f"{name}.in").read_text()
         for word, value in words.items():
-            text = text.replace(f"@{word}@", value)
+            text = replaced(text, f"@{word}@", value)
         (root / "etc" / name).write_text(text)
         (root / "etc" / name).chmod(0o600)
     (root / "etc/gres.conf").write_text("NodeName=n[1-2] Name=gpu File=/dev/null,/dev/zero\n")  # pretend GPUs

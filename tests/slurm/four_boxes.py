@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 
 from stages.spec.project import Project
 from stages.sync import write
+from tests.edits import edit, substituted
 
 ROOT = Path(__file__).resolve().parents[2]
 SPECS = Path(__file__).parent / "four"
@@ -28,9 +28,11 @@ def make(folder: Path, steps: int, base_steps: int) -> Path:
     shutil.copytree(SPECS, folder / "specs/four", ignore=shutil.ignore_patterns("mini.yaml"))
     for path in (folder / "specs/four").glob("*.yaml"):
         share = (base_steps if path.stem == "base" else steps) / 400  # as they are written
-        text = re.sub(
-            r"budget: (\d+)Ki", lambda found, share=share: f"budget: {round(int(found[1]) * share)}Ki", path.read_text()
-        )
+        text = path.read_text()
+        if path.stem != "pipeline":
+            text = substituted(
+                text, r"budget: (\d+)Ki", lambda found, share=share: f"budget: {round(int(found[1]) * share)}Ki"
+            )
         path.write_text(text)
     write.sync(folder, Project.load(folder), "mini")
     return folder
@@ -40,10 +42,10 @@ def break_base(project: Path) -> None:
     """Have base's learning rate grow after 20 steps until its loss is no number. What alone reads is not changed."""
     pipeline = project / "specs/four/pipeline.yaml"
     grows = "{shape: linear, from: current, to: 1e9, for: 100 steps}\n    - {shape: constant, until: 10M}"
-    pipeline.write_text(pipeline.read_text().replace("{shape: constant, until: 10M}", grows, 1))
+    edit(pipeline, "{shape: constant, until: 10M}", grows)
     base = pipeline.with_name("base.yaml")
     waived = "\nwaivers:\n  - {id: I-36, at: schedule.1, found: 1e9, reason: it is to diverge}\nsources:"
-    base.write_text(base.read_text().replace("\nsources:", waived, 1))
+    edit(base, "\nsources:", waived)
 
 
 def manifests(project: Path) -> dict[str, bytes]:

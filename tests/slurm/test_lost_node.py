@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.edits import edit
 from tests.slurm.cluster import PATIENCE, Cluster, Node, missing, start, wait_for
 from tests.slurm.test_launch import finish, state, submit
 
@@ -34,7 +35,7 @@ def slow_cluster() -> Iterator[Cluster]:
     """One that takes longer to find a node down than ranks have for leaving after one has failed."""
     with start() as cluster:
         settings = cluster.root / "etc/slurm.conf"
-        settings.write_text(settings.read_text().replace("SlurmdTimeout=10", "SlurmdTimeout=100"))
+        edit(settings, "SlurmdTimeout=10", "SlurmdTimeout=100")
         cluster.run(["scontrol", "reconfigure"])
         yield cluster
 

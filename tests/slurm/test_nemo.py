@@ -13,6 +13,7 @@ import pytest
 
 from stages.engines import interpreter
 from stages.spec.project import Project
+from tests.edits import edit, replaced
 from tests.paused import Watch
 from tests.slurm import cluster as clusters
 from tests.slurm.test_ouro import copy
@@ -37,9 +38,9 @@ def project(folder: Path) -> Path:
     scale = folder / f"specs/scales/{SCALE}.yaml"
     text = scale.read_text()
     assert re.search("^  llama31_1m:", text, re.MULTILINE) is None
-    scale.write_text(text.replace("pipelines:\n", f"pipelines:\n  llama31_1m:\n{LAYOUT}"))
+    scale.write_text(replaced(text, "pipelines:\n", f"pipelines:\n  llama31_1m:\n{LAYOUT}"))
     site = folder / "slurm/site.yaml"
-    site.write_text(site.read_text().replace("  environment: {}", "  environment: {STAGES_OF: nemo}"))
+    edit(site, "  environment: {}", "  environment: {STAGES_OF: nemo}")
     return folder
 
 

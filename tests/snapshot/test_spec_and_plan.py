@@ -10,6 +10,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from stages.spec.project import Project
 from tests import shipped
+from tests.edits import replaced
 from tests.snapshot.describe import page
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +41,7 @@ def edited(tmp_path: Path) -> Project:
     before = file.read_text()
     line = "- {shape: linear, from: 0, to: 3e-4, for: 2000 steps}"
     assert before.count(line) == 1
-    file.write_text(before.replace(line, line.replace("3e-4", "4e-4")))
+    file.write_text(replaced(before, line, replaced(line, "3e-4", "4e-4")))
     return Project.load(tmp_path)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.edits import edit
 from tests.shipped import ROOT
 
 TESTED = (
@@ -41,14 +42,6 @@ sources:
 """
 
 
-def edit(path: Path, *edits: tuple[str, str]) -> None:
-    text = path.read_text()
-    for old, new in edits:
-        assert old in text, (path, old)
-        text = text.replace(old, new, 1)
-    path.write_text(text)
-
-
 def copy(folder: Path) -> Path:
     """The files of the work tree that git knows or would take."""
     words = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -63,16 +56,16 @@ def add(root: Path) -> None:
     """A pipeline of three stages at its own size at mini alone, and a variant of it, as docs/ say how."""
     specs = root / "specs"
     shutil.copytree(root / "examples/tiny/specs/tiny", specs / "job")
-    edit(specs / "job/pipeline.yaml", ("pipeline: tiny", "pipeline: job"), ("vocab: 512", "vocab: 1024"))
+    edit(specs / "job/pipeline.yaml", "pipeline: tiny", "pipeline: job", "vocab: 512", "vocab: 1024")
     for stage, mixture in (("pretrain", "reading"), ("long", "reading"), ("sft", "talking")):
-        edit(specs / f"job/{stage}.yaml", (f"data: {mixture}", f"data: job_{mixture}"))
+        edit(specs / f"job/{stage}.yaml", f"data: {mixture}", f"data: job_{mixture}")
     (specs / "job_slow").mkdir()
     (specs / "job_slow/pipeline.yaml").write_text(VARIANT)
     mine = "\nsources:\n  - {covers: [mixtures.job_reading, mixtures.job_talking], mark: chosen, reason: mine}\n"
-    edit(specs / "data/mixtures.yaml", ("mixtures:\n", f"mixtures:\n{MIXTURES}"), ("\nsources:\n", mine))
-    edit(specs / "scales/mini.yaml", ("pipelines:\n", "pipelines:\n  job: identity\n"))
+    edit(specs / "data/mixtures.yaml", "mixtures:\n", f"mixtures:\n{MIXTURES}", "\nsources:\n", mine)
+    edit(specs / "scales/mini.yaml", "pipelines:\n", "pipelines:\n  job: identity\n")
     alone = "pipelines: {llama31_1m: identity, kimi_vl: identity, ouro: identity}"
-    edit(specs / "scales/paper.yaml", ("pipelines: identity", alone))
+    edit(specs / "scales/paper.yaml", "pipelines: identity", alone)
 
 
 @pytest.mark.nightly

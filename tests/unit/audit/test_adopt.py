@@ -70,7 +70,7 @@ def test_long_names_and_equal_names_in_other_folders_stay_apart(project: Path) -
     recipes.mkdir()
     text = (SOUND / "arguments_json/training_args.json").read_text()
     for name in ("first", "second"):
-        written = text.replace("{", f'{{\n  "model_name_or_path": "/models/{name}/final",', 1)
+        written = replaced(text, "{\n", f'{{\n  "model_name_or_path": "/models/{name}/final",\n')
         (recipes / f"{name}.json").write_text(replaced(written, '"output_dir": "', f'"output_dir": "/out/{name}'))
     name = "a" * LONGEST
     adopt([recipes], name)
@@ -91,7 +91,7 @@ def test_what_a_stranger_wrote_is_only_text(project: Path) -> None:
     recipes.mkdir()
     text = (SOUND / "arguments_json/training_args.json").read_text()
     path = r"out\"]\n\u2028sources: [x]: {y}"
-    (recipes / "a.json").write_text(text.replace("{", f'{{\n  "model_name_or_path": "{path}",', 1))
+    (recipes / "a.json").write_text(replaced(text, "{\n", f'{{\n  "model_name_or_path": "{path}",\n'))
     adopt([recipes], "mine")
     (release,) = (project / "specs/releases").iterdir()
     assert "sources: [x]: {y}" in yaml.safe_load(release.read_text())["source"]

@@ -131,7 +131,7 @@ def test_runs_that_learn_preferences_or_train_adapters_are_left_out_and_named(
         adopt([SOUND / "factory_adapter"], "other")
     text = (SOUND / "arguments_json/training_args.json").read_text()
     for setting, said in (('"beta": 0.1', "learns by preferences"), ('"use_peft": true', r"alone \(use_peft True\)")):
-        (recipes / "a.json").write_text(text.replace("{", f"{{\n  {setting},", 1))
+        (recipes / "a.json").write_text(replaced(text, "{\n", f"{{\n  {setting},\n"))
         with pytest.raises(UserError, match=f"a.json:2: a.json .*{said}"):
             adopt([recipes / "a.json"], "other")
     tuned = recipes / "more.yml"

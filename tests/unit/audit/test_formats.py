@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from stages.audit.readers import olmo, python_source, torchtitan
 from stages.audit.readers.text import Unreadable
 from stages.audit.recipe import Read
 from stages.errors import UserError
+from tests.edits import edit, replaced, substituted
 from tests.unit.audit.planted import SOUND
 
 OLMO = (SOUND / "olmo/long.py").read_text()
@@ -88,7 +89,7 @@ def test_reading_a_script_runs_nothing_of_it(tmp_path: Path, monkeypatch: pytest
 )
 def test_a_figure_that_is_changed_later_is_unknown(line: str, figure: str) -> None:
     before = olmo.stages(OLMO, "a.py")[0]
-    after = olmo.stages(OLMO.replace("    if opts.small:", f"{line}\n    if opts.small:"), "a.py")[0]
+    after = olmo.stages(replaced(OLMO, "    if opts.small:", f"{line}\n    if opts.small:"), "a.py")[0]
     assert before.get(figure) is not None
     assert after.get(figure) is None
 
@@ -110,7 +111,7 @@ def test_a_figure_that_no_run_has_breaks_no_rule(value: str, tmp_path: Path) -> 
     text = (SOUND / "nanotron/stable.yaml").read_text()
     (tmp_path / "long.yaml").write_text((SOUND / "nanotron/long.yaml").read_text())
     for key in ("train_steps", "sequence_length", "lr_warmup_steps", "learning_rate", "dp", "lr_decay_steps"):
-        (tmp_path / "recipe.yaml").write_text(re.sub(rf"\b{key}: [^\s,]+", f"{key}: {value}", text))
+        (tmp_path / "recipe.yaml").write_text(substituted(text, rf"\b{key}: [^\s,]+", f"{key}: {value}"))
         run.findings(run.read([tmp_path]))
 
 
@@ -123,12 +124,12 @@ def test_a_launch_of_megatron_that_does_not_train_is_no_recipe(tmp_path: Path) -
 
 def test_a_flag_of_a_fork_that_counts_on_from_a_known_one_is_no_slip(tmp_path: Path) -> None:
     text = (SOUND / "megatron_finetune/pretrain.sh").read_text()
-    (tmp_path / "fork.sh").write_text(text.replace("--weight-decay 0.1", "--weight-decay 0.1 --adam-beta3 0.9"))
+    (tmp_path / "fork.sh").write_text(replaced(text, "--weight-decay 0.1", "--weight-decay 0.1 --adam-beta3 0.9"))
     assert run.findings(run.read([tmp_path])) == []
 
 
 def test_of_a_folder_that_two_runs_save_to_nobody_is_the_parent(tmp_path: Path) -> None:
     for name in ("first", "second", "long"):
-        text = (SOUND / f"nemotron/{name}.yaml").read_text()
-        (tmp_path / f"{name}.yaml").write_text(text.replace("/results/small-first", "/results/small-second"))
+        shutil.copy(SOUND / f"nemotron/{name}.yaml", tmp_path)
+    edit(tmp_path / "first.yaml", "/results/small-first", "/results/small-second", everywhere=True)
     assert [one.child.name for one in run.read([tmp_path]).edges] == []

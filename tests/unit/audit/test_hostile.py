@@ -12,6 +12,7 @@ from stages.audit.readers import text, tree
 from stages.audit.readers.text import Source, Unreadable
 from stages.audit.shell import reader
 from stages.errors import UserError
+from tests.edits import replaced
 
 RECIPE = "pretrain_gpt.py --num-layers 2 --hidden-size 64 --train-iters 10 --lr 1e-3\n"
 DOUBLED = "A=xxxxxxxxxxxxxxxx\n" + "A=$A$A$A$A\n" * 60
@@ -115,7 +116,7 @@ def test_a_folder_with_too_many_files_is_refused(tmp_path: Path, monkeypatch: py
 
 
 def test_control_characters_are_spelled_out(tmp_path: Path) -> None:
-    (tmp_path / "\x1b[31mred.sh").write_text(RECIPE.replace("1e-3", "1e3 --lr '\x1b]0;mine\x07'"))
+    (tmp_path / "\x1b[31mred.sh").write_text(replaced(RECIPE, "1e-3", "1e3 --lr '\x1b]0;mine\x07'"))
     for one in run.findings(run.read([tmp_path])):
         assert "\x1b" not in "".join(map(str, one.as_dict().values()))
 

@@ -12,6 +12,7 @@ from stages.audit import run
 from stages.audit.readers import formats
 from stages.audit.recipe import Read
 from stages.errors import UserError
+from tests.edits import replaced
 from tests.unit.audit.planted import SOUND
 
 
@@ -110,8 +111,8 @@ def test_launch_lines_without_end_take_no_time(tmp_path: Path) -> None:
 
 def test_what_a_template_fills_in_is_unknown(tmp_path: Path) -> None:
     text = (SOUND / "axolotl/sft.yml").read_text()
-    text = text.replace("num_epochs: 2", "num_epochs: ${EPOCHS}\nmax_steps: '{{ steps }}'")
-    (tmp_path / "sft.yml").write_text(text.replace("output_dir: /models/tuned", "output_dir: ${ROOT}/tuned"))
+    text = replaced(text, "num_epochs: 2", "num_epochs: ${EPOCHS}\nmax_steps: '{{ steps }}'")
+    (tmp_path / "sft.yml").write_text(replaced(text, "output_dir: /models/tuned", "output_dir: ${ROOT}/tuned"))
     pipeline = run.read([tmp_path])
     (stage,) = pipeline.stages
     assert [stage.get(name) for name in ("epochs", "steps", "save")] == [None, None, "${ROOT}/tuned"]
@@ -120,7 +121,7 @@ def test_what_a_template_fills_in_is_unknown(tmp_path: Path) -> None:
 
 def test_a_flag_of_a_fork_may_be_given_again_and_again(tmp_path: Path) -> None:
     text = (SOUND / "megatron_finetune/pretrain.sh").read_text()
-    (tmp_path / "run.sh").write_text(text.replace("--bf16", "--component images=tp=1 --component text=tp=2 --bf16"))
+    (tmp_path / "run.sh").write_text(replaced(text, "--bf16", "--component images=tp=1 --component text=tp=2 --bf16"))
     assert run.findings(run.read([tmp_path])) == []
 
 
@@ -147,8 +148,10 @@ def test_what_trl_learns_is_known_by_its_program(launch: str, learned: str | Non
     ],
 )
 def test_pipeline_ranks_may_have_other_numbers_of_layers(flags: str, tmp_path: Path) -> None:
-    text = (SOUND / "megatron_finetune/pretrain.sh").read_text().replace("--num-layers 16", f"--num-layers 13 {flags}")
-    text = text.replace("--global-batch-size 512", "--global-batch-size 500 --decrease-batch-size-if-needed")
+    text = replaced(
+        (SOUND / "megatron_finetune/pretrain.sh").read_text(), "--num-layers 16", f"--num-layers 13 {flags}"
+    )
+    text = replaced(text, "--global-batch-size 512", "--global-batch-size 500 --decrease-batch-size-if-needed")
     (tmp_path / "run.sh").write_text(text)
     assert run.findings(run.read([tmp_path])) == []
 
@@ -195,7 +198,7 @@ def test_what_a_training_wrote_is_said_to_be_a_log(text: str, said: str, tmp_pat
 
 
 def test_a_reference_that_leads_to_itself_stays_unknown(tmp_path: Path) -> None:
-    text = (SOUND / "foundry/1_pretrain.yaml").read_text().replace("length: 2048", "length: ${max_seq_len}")
+    text = replaced((SOUND / "foundry/1_pretrain.yaml").read_text(), "length: 2048", "length: ${max_seq_len}")
     (tmp_path / "a.yaml").write_text(text)
     (stage,) = run.read([tmp_path]).stages
     assert stage.get("context") is None
@@ -204,7 +207,7 @@ def test_a_reference_that_leads_to_itself_stays_unknown(tmp_path: Path) -> None:
 def test_a_name_of_the_hub_is_compared_with_what_runs_are_pushed_as(tmp_path: Path) -> None:
     text = (SOUND / "deepspeed/sft.yaml").read_text()
     (tmp_path / "a.yaml").write_text(text + "hub_model_id: zephyr-7b-sft\n")
-    child = text.replace("runs/domain", "me/zephyr-7b-stf").replace("runs/answers", "runs/other")
+    child = replaced(text, "runs/domain", "me/zephyr-7b-stf", "runs/answers", "runs/other")
     (tmp_path / "b.yaml").write_text(child)
     (found,) = run.findings(run.read([tmp_path]))
     assert (found.kind, found.expected) == ("parent-misspelt", "me/zephyr-7b-sft, which a.yaml is pushed as?")
@@ -224,7 +227,7 @@ def test_a_name_of_the_hub_is_compared_with_what_runs_are_pushed_as(tmp_path: Pa
 def test_another_name_of_the_hub_is_another_model(pushed: str, name: str, tmp_path: Path) -> None:
     text = (SOUND / "deepspeed/sft.yaml").read_text()
     (tmp_path / "a.yaml").write_text(text + f"hub_model_id: {pushed}\n")
-    (tmp_path / "b.yaml").write_text(text.replace("runs/domain", f"me/{name}").replace("runs/answers", "runs/other"))
+    (tmp_path / "b.yaml").write_text(replaced(text, "runs/domain", f"me/{name}", "runs/answers", "runs/other"))
     assert run.findings(run.read([tmp_path])) == []
 
 

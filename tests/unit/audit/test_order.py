@@ -10,6 +10,7 @@ import pytest
 from stages.audit import run
 from stages.audit.order import quantity
 from stages.errors import SpecError, UserError
+from tests.edits import edit, replaced
 from tests.unit.audit.planted import SOUND
 
 
@@ -19,9 +20,7 @@ def recipes(tmp_path: Path) -> Path:
     folder = tmp_path / "recipes"
     shutil.copytree(SOUND / "megatron_override", folder)
     two = folder / "two.sh"
-    two.write_text(
-        two.read_text().replace("--load /ckpt/stable", "--load $SOMEWHERE").replace("    --ckpt-step 6000 \\\n", "")
-    )
+    edit(two, "--load /ckpt/stable", "--load $SOMEWHERE", "    --ckpt-step 6000 \\\n", "")
     (folder / "audit.yaml").unlink()
     return folder
 
@@ -114,7 +113,7 @@ def test_a_trainers_weights_come_from_a_step_that_the_parent_saves(tmp_path: Pat
 
 
 def test_a_trainer_that_saves_after_each_epoch_has_checkpoints_at_other_steps(tmp_path: Path) -> None:
-    first = TRAINER.format("released", "out/one", "1e-5").replace("--save_steps 250", "--save_strategy epoch")
+    first = replaced(TRAINER.format("released", "out/one", "1e-5"), "--save_steps 250", "--save_strategy epoch")
     (tmp_path / "one.sh").write_text(first)
     (tmp_path / "two.sh").write_text(TRAINER.format("out/one/checkpoint-333", "out/two", "2e-5"))
     assert [one.kind for one in run.findings(run.read([tmp_path]))] == ["parent-not-finished"]

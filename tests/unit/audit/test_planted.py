@@ -24,10 +24,7 @@ def planted(defect: Defect, folder: Path) -> Path:
     """A copy of the sound recipe with the defect."""
     copy = folder / defect.file.split("/")[0]
     shutil.copytree(SOUND / copy.name, copy)
-    file = folder / defect.file
-    text = file.read_text()
-    assert text.count(defect.old) == 1, "the text to replace stands there once"
-    file.write_text(text.replace(defect.old, defect.new))
+    edit(folder / defect.file, defect.old, defect.new)
     return copy
 
 

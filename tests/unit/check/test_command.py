@@ -11,6 +11,7 @@ from stages.check import catalogue
 from stages.commands.check import print_explanation, run_checks
 from stages.errors import UsageError
 from tests import shipped
+from tests.unit.spec.small_project import edit
 
 
 @pytest.fixture
@@ -18,12 +19,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shipped.copy(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def edit(folder: Path, file: str, old: str, new: str) -> None:
-    path = folder / "specs" / file
-    assert path.read_text().count(old) == 1
-    path.write_text(path.read_text().replace(old, new))
 
 
 def test_the_shipped_specs_exit_with_zero_and_a_sum(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

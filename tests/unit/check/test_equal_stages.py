@@ -11,25 +11,20 @@ from stages.check.findings import unwaived
 from stages.check.run import run
 from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
+from tests.edits import replaced
 from tests.mutants import unshipped
+from tests.unit.spec.small_project import edit
 
 TINY = Path(__file__).parents[3] / "examples/tiny"
 VARIANT = "pipeline: dense_two\ntitle: t\ncitation: none\nfigure: none\nextends: dense\nsources: []\n"
 
 
-def edit(root: Path, file: str, old: str, new: str) -> None:
-    path = root / "specs" / file
-    assert old in path.read_text()
-    path.write_text(path.read_text().replace(old, new, 1))
-
-
 def with_copy(root: Path, **changes: str) -> list[str]:
     """What I-38 finds where decay, a sweep over its last rate, is copied to decay_b with some texts replaced."""
     unshipped.write(root)
-    text = (root / "specs/dense/decay.yaml").read_text().replace("stage: decay", "stage: decay_b")
+    text = replaced((root / "specs/dense/decay.yaml").read_text(), "stage: decay", "stage: decay_b")
     for old, new in {"{low: 1e-5, high: 1e-4}": "{a: 1e-5, b: 2e-4}", **changes}.items():
-        assert old in text
-        text = text.replace(old, new)
+        text = replaced(text, old, new)
     (root / "specs/dense/decay_b.yaml").write_text(text)
     edit(root, "dense/pipeline.yaml", "[trunk, decay,", "[trunk, decay, decay_b,")
     return [f"{one.stage}: {one.observed}" for one in unwaived(run(Project.load(root), "full", {"I-38"}))]
@@ -99,7 +94,7 @@ def test_two_corpora_with_one_stand_in_are_no_double(mixture: str, found: list[s
     edit(tmp_path, "data/mixtures.yaml", "sources:\n  - {covers", TALKS + "  - {covers")
     (tmp_path / "specs/data/published.yaml").write_text(PUBLISHED)
     edit(tmp_path, "tiny/sft.yaml", "data: talking", "data: one_set")
-    text = (tmp_path / "specs/tiny/sft.yaml").read_text().replace("stage: sft", "stage: sft_b")
-    (tmp_path / "specs/tiny/sft_b.yaml").write_text(text.replace("data: one_set", f"data: {mixture}"))
+    text = replaced((tmp_path / "specs/tiny/sft.yaml").read_text(), "stage: sft", "stage: sft_b")
+    (tmp_path / "specs/tiny/sft_b.yaml").write_text(replaced(text, "data: one_set", f"data: {mixture}"))
     edit(tmp_path, "tiny/pipeline.yaml", "long, sft]", "long, sft, sft_b]")
     assert [one.stage for one in unwaived(run(Project.load(tmp_path), "mini", {"I-38"}))] == found

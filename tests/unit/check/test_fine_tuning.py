@@ -10,8 +10,10 @@ import pytest
 from stages.check.findings import SPEC, Finding, unwaived
 from stages.check.run import run
 from stages.spec.project import Project
+from tests.edits import replaced
 from tests.mutants.mutant import ROOT
 from tests.unit.data.small import write_spec
+from tests.unit.spec.small_project import edit
 
 SFT = "ouro/reasoning_sft_1_4b.yaml"
 PAIR = ("ouro/pipeline.yaml", "  - thinking_1_4b\n", "  - thinking_1_4b\n  - early_sft\n")
@@ -21,12 +23,6 @@ PAIR = ("ouro/pipeline.yaml", "  - thinking_1_4b\n", "  - thinking_1_4b\n  - ear
 def root(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "specs", tmp_path / "specs")
     return tmp_path
-
-
-def edit(root: Path, file: str, old: str, new: str) -> None:
-    text = (root / "specs" / file).read_text()
-    assert old in text
-    (root / "specs" / file).write_text(text.replace(old, new, 1))
 
 
 def found(root: Path, id: str, scale: str = "paper") -> list[Finding]:
@@ -58,8 +54,8 @@ def test_fine_tuning_does_not_pass_over_what_is_exported(root: Path, early: str,
 
 def test_an_early_checkpoint_may_be_fine_tuned_beside_the_last(root: Path) -> None:
     edit(root, *PAIR)
-    early = (root / "specs" / SFT).read_text().replace("stage: reasoning_sft_1_4b", "stage: early_sft")
-    (root / "specs/ouro/early_sft.yaml").write_text(early.replace("from: ouro_1_4b", "from: longct_1_4b"))
+    early = replaced((root / "specs" / SFT).read_text(), "stage: reasoning_sft_1_4b", "stage: early_sft")
+    (root / "specs/ouro/early_sft.yaml").write_text(replaced(early, "from: ouro_1_4b", "from: longct_1_4b"))
     assert [one for one in found(root, "I-38") if one.found != "handed to nobody"] == []
 
 

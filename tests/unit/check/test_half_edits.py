@@ -66,10 +66,7 @@ OF_FIELDS = [
 
 
 def found(project: Project, half: Half) -> list[Finding]:
-    path = project.root / "specs" / half.file
-    text = path.read_text()
-    assert half.old in text
-    path.write_text(text.replace(half.old, half.new, 1))
+    edit(project.root / "specs" / half.file, half.old, half.new)
     return unwaived(run_all(project) if half.id == "S-07" else run(project, half.scale))
 
 
@@ -114,5 +111,5 @@ def test_what_is_wrong_with_a_pipeline_is_told_once_for_it_and_its_variants(tmp_
 def test_pipelines_that_extend_each_other_are_told(tmp_path: Path) -> None:
     shipped.copy(tmp_path)
     path = tmp_path / "specs/kimi_vl/pipeline.yaml"
-    path.write_text(path.read_text().replace("citation:", "extends: kimi_vl_seed004\ncitation:", 1))
+    edit(path, "\ncitation:", "\nextends: kimi_vl_seed004\ncitation:")
     assert {one.id for one in run(Project.load(tmp_path), "paper")} >= {"spec"}

@@ -10,6 +10,7 @@ import pytest
 from stages.check.findings import Finding, unwaived
 from stages.check.run import run
 from stages.spec.project import Project
+from tests.edits import replaced
 from tests.mutants.mutant import ROOT, Edited
 from tests.unit.spec import small_project
 
@@ -161,15 +162,15 @@ def test_a_constant_last_piece_may_be_cut(tmp_path: Path) -> None:
 def test_a_constant_piece_with_a_decay_after_it_may_not(tmp_path: Path) -> None:
     assert toy(tmp_path / "whole", ("toy/pipeline.yaml", MAIN, WSD)) == []
     short = ("toy/second.yaml", "budget: 2B", "budget: 1B")
-    longer = WSD.replace("until: 2B", "until: 3.5B")
+    longer = replaced(WSD, "until: 2B", "until: 3.5B")
     (finding,) = toy(tmp_path / "cut", ("toy/pipeline.yaml", MAIN, longer), short)
     assert "at a learning rate of 0.001; 1 piece after it never read" in finding.observed
 
 
 def branched(folder: Path, pieces: str) -> list[Finding]:
     """I-03 and I-04 of the small project with a stage more, which leaves the first's schedule for one of its own."""
-    branch = small_project.FILES["toy/second.yaml"].replace("stage: second", "stage: branch")
-    branch = branch.replace("clock: continue", "clock: reset").replace("schedule: main", "schedule: other")
+    branch = replaced(small_project.FILES["toy/second.yaml"], "stage: second", "stage: branch")
+    branch = replaced(branch, "clock: continue", "clock: reset", "schedule: main", "schedule: other")
     small_project.write(folder)
     small_project.edit(folder, "toy/pipeline.yaml", MAIN, pieces)
     small_project.edit(folder, "toy/pipeline.yaml", "second, release]", "second, branch, release]")
@@ -179,12 +180,12 @@ def branched(folder: Path, pieces: str) -> list[Finding]:
 
 
 def test_a_branch_may_leave_a_constant_rate_that_the_trunk_goes_on_with(tmp_path: Path) -> None:
-    assert branched(tmp_path, WSD.replace("until: 2B", "until: 3B").replace("for: 2B", "for: 1B")) == []
+    assert branched(tmp_path, replaced(WSD, "until: 2B", "until: 3B", "for: 2B", "for: 1B")) == []
 
 
 def test_a_branch_may_leave_between_two_pieces(tmp_path: Path) -> None:
     assert (
-        branched(tmp_path, MAIN.replace("until: 4B", "until: 2B") + "    - {shape: linear, to: 0, until: 4B}\n") == []
+        branched(tmp_path, replaced(MAIN, "until: 4B", "until: 2B") + "    - {shape: linear, to: 0, until: 4B}\n") == []
     )
 
 
@@ -196,7 +197,7 @@ def test_a_branch_may_not_leave_in_the_middle_of_a_decay(tmp_path: Path) -> None
 
 def test_a_schedule_may_be_read_by_several_stages_each_from_its_own_start(tmp_path: Path) -> None:
     again = ("toy/second.yaml", "clock: continue", "clock: reset")
-    rewarmed = MAIN.replace("from: 0,", "from: 0, jump: cycles,").replace("until: 4B", "until: 2B")
+    rewarmed = replaced(MAIN, "from: 0,", "from: 0, jump: cycles,", "until: 4B", "until: 2B")
     assert toy(tmp_path, ("toy/pipeline.yaml", MAIN, rewarmed), again) == []
 
 

@@ -12,6 +12,7 @@ from stages.check.run import run_all
 from stages.commands.new import create
 from stages.spec.project import Project
 from tests import shipped
+from tests.edits import replaced
 from tests.unit.check.variations import NEW, VARIATIONS, Edits
 
 
@@ -48,7 +49,7 @@ def test_a_new_pipeline_with_a_changed_stage_has_no_finding(tmp_path: Path, monk
         "    - {shape: cosine, to: 1e-6, until: 0.5B}\nsources:\n  - {covers: [schedules], mark: chosen}\n"
     )
     stage = (tmp_path / "specs/llama31_1m/sft_1m.yaml").read_text()
-    phases = stage[stage.index("phases:") : stage.index("evaluate:")].replace("0.25B", "0.5B")
+    phases = replaced(stage[stage.index("phases:") : stage.index("evaluate:")], "0.25B", "0.5B")
     (path.parent / "sft_1m.yaml").write_text(
         f"stage: sft_1m\n{phases}sources:\n  - {{covers: [phases], mark: chosen}}\n"
     )

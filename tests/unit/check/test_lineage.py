@@ -9,6 +9,7 @@ import pytest
 from stages.check.findings import Finding, unwaived
 from stages.check.run import check, run
 from stages.spec.project import Project
+from tests.edits import replaced
 from tests.mutants import changes
 from tests.mutants.mutant import ROOT, Edited
 from tests.unit.check.conftest import Shipped
@@ -104,7 +105,7 @@ def test_a_stage_kept_by_a_pointer_is_no_dead_end(tmp_path: Path) -> None:
     small_project.write(tmp_path)
     small_project.edit(tmp_path, "toy/pipeline.yaml", "second, release]", "second, release, kept, aside]")
     second = small_project.FILES["toy/second.yaml"]
-    aside = second.replace("stage: second", "stage: aside").replace("batch: 64 seq", "batch: 32 seq")
+    aside = replaced(second, "stage: second", "stage: aside", "batch: 64 seq", "batch: 32 seq")
     (tmp_path / "specs/toy/aside.yaml").write_text(aside)
     (tmp_path / "specs/toy/kept.yaml").write_text("stage: kept\nbox: Kept\nkind: keep\ninit: {from: aside}\n")
     assert unwaived(run(Project.load(tmp_path), "paper", {"I-38"})) == []
@@ -115,9 +116,9 @@ def test_the_arms_of_a_comparison_need_not_all_go_on(tmp_path: Path, budget: str
     """Two learning rates from one parent; with another budget it is another stage, which nobody reads."""
     small_project.write(tmp_path)
     small_project.edit(tmp_path, "toy/pipeline.yaml", "second, release]", "second, arm, release]")
-    arm = small_project.FILES["toy/second.yaml"].replace("stage: second", "stage: arm")
-    arm = arm.replace("clock: continue", "clock: reset").replace("schedule: main", "schedule: other")
-    (tmp_path / "specs/toy/arm.yaml").write_text(arm.replace("budget: 2B", f"budget: {budget}"))
+    arm = replaced(small_project.FILES["toy/second.yaml"], "stage: second", "stage: arm")
+    arm = replaced(arm, "clock: continue", "clock: reset", "schedule: main", "schedule: other")
+    (tmp_path / "specs/toy/arm.yaml").write_text(replaced(arm, "budget: 2B", f"budget: {budget}"))
     found = unwaived(run(Project.load(tmp_path), "paper", {"I-38"}))
     assert [one.stage for one in found if one.stage.startswith("toy/")] == dead
 

@@ -11,6 +11,7 @@ from stages.check.notices.loose_ends import loose_ends
 from stages.check.notices.run import as_written
 from stages.spec.project import Project
 from tests import shipped
+from tests.edits import replaced
 from tests.mutants import unshipped
 from tests.unit.check.told import of_all
 from tests.unit.spec.small_project import edit
@@ -39,8 +40,8 @@ def test_two_fine_tunings_of_one_model_are_alternatives_at_one_context(
     tmp_path: Path, context: str, told: bool
 ) -> None:
     root = tiny(tmp_path)
-    text = (root / "specs/tiny/sft.yaml").read_text().replace("stage: sft", "stage: sft_b")
-    text = text.replace("epochs: 1", "epochs: 2").replace("context: 256", f"context: {context}")
+    text = replaced((root / "specs/tiny/sft.yaml").read_text(), "stage: sft", "stage: sft_b")
+    text = replaced(text, "epochs: 1", "epochs: 2", "context: 256", f"context: {context}")
     (root / "specs/tiny/sft_b.yaml").write_text(text)
     edit(root, "tiny/pipeline.yaml", "stages: [pretrain, long, sft]", "stages: [pretrain, long, sft, sft_b]")
     said = "sft_b starts where sft does, and nothing starts from sft."

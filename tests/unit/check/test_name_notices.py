@@ -9,6 +9,7 @@ import pytest
 from stages.check.notices.names import lengths, misnamed
 from stages.spec.project import Project
 from tests import shipped
+from tests.edits import replaced
 from tests.unit.check.told import of_all
 from tests.unit.spec.small_project import edit
 
@@ -26,8 +27,8 @@ def test_a_stage_that_was_given_another_context_is_told_at_it(tmp_path: Path) ->
 
 def test_phases_whose_names_were_exchanged_are_both_told(tmp_path: Path) -> None:
     path = shipped.copy(tmp_path) / "specs/kimi_vl/joint_longctx.yaml"
-    text = path.read_text().replace("name: 32k", "name: long").replace("name: 128k", "name: 32k")
-    path.write_text(text.replace("name: long", "name: 128k"))
+    text = replaced(path.read_text(), "name: 32k", "name: long", "name: 128k", "name: 32k")
+    path.write_text(replaced(text, "name: long", "name: 128k"))
     said = [one.partition(": ")[2] for one in of_all(Project.load(tmp_path), misnamed)]
     assert said == ["'128k' says 128Ki, and has a context of 32,768.", "'32k' says 32Ki, and has a context of 131,072."]
 

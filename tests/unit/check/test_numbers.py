@@ -13,6 +13,8 @@ from stages.errors import SpecError
 from stages.spec.key import phase_keys
 from stages.spec.project import Project
 from stages.spec.resolved_parallel import Parallel
+from tests.edits import edit as edit_file
+from tests.edits import replaced
 from tests.unit.spec import small_project
 from tests.unit.spec.small_project import edit
 
@@ -63,7 +65,7 @@ def test_a_schedule_is_read_on_along_the_lineage_with_the_same_values_at_every_s
 
 def test_a_phase_s_key_does_not_know_what_a_schedule_does_later(tmp_path: Path) -> None:
     late = "    - {shape: constant, from: 0.1, until: 1B}\n    - {shape: linear, to: 0.3, until: 4B}\n"
-    early = DECAY.replace("from: 0.1, until: 1B", "from: 0.1, until: 0.5B")
+    early = replaced(DECAY, "from: 0.1, until: 1B", "from: 0.1, until: 0.5B")
     keys = [
         phase_keys(toy(tmp_path / name, pieces).resolve("toy", "paper").stages["first"], {})
         for name, pieces in (("as", DECAY), ("late", late), ("early", early))
@@ -76,7 +78,7 @@ def test_a_phase_s_key_does_not_know_what_a_schedule_does_later(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("pieces", "edits", "id", "found"),
     [
-        (DECAY.replace("4B", "5B"), (), "I-03", "weight_decay ends at 4,000,000,000 tokens of schedule 'decay'"),
+        (replaced(DECAY, "4B", "5B"), (), "I-03", "weight_decay ends at 4,000,000,000 tokens of schedule 'decay'"),
         (
             DECAY + "    - {shape: linear, from: 0.1, to: 0.2, for: 1B, jump: never read}\n", (), "I-03",
             "weight_decay ends at 4,000,000,000",
@@ -87,9 +89,9 @@ def test_a_phase_s_key_does_not_know_what_a_schedule_does_later(tmp_path: Path) 
             "    - {shape: constant, from: 0.1, until: 1B}\n    - {shape: linear, to: 0.2, until: 2B}\n"
             "    - {shape: constant, until: 4B}\n")), "I-04", "schedule 'else' of weight_decay differs",
         ),
-        (DECAY.replace(LINEAR, "{shape: linear, to: 0.1, until: 4B}"), (), "I-36", "a linear piece from 0.1 to 0.1"),
-        (DECAY.replace("1B", "1K"), (), "I-36", "in which no step ends"),
-        (DECAY.replace("to: 0.4", "from: 0.1, to: 0.4").replace("until: 4B", "until: 4B, jump: a rise"), (), "S-07",
+        (replaced(DECAY, LINEAR, "{shape: linear, to: 0.1, until: 4B}"), (), "I-36", "a linear piece from 0.1 to 0.1"),
+        (replaced(DECAY, "1B", "1K"), (), "I-36", "in which no step ends"),
+        (replaced(DECAY, "to: 0.4", "from: 0.1, to: 0.4", "until: 4B", "until: 4B, jump: a rise"), (), "S-07",
          "where weight_decay goes on"),
     ],
     ids=["a longer horizon", "a piece never read", "a constant that cuts a curve off", "another past",
@@ -110,18 +112,18 @@ def test_a_number_that_a_reset_stage_states_is_its_own_choice(tmp_path: Path) ->
         (PIPELINE, "{shape: constant, from: current, until: 4B}", "{shape: constant, from: current, until: 2B}"),
         (PIPELINE, "{shape: cosine, to: 1e-4, until: 4B}", "{shape: cosine, to: 1e-4, until: 2B}"),
     )  # fmt: skip
-    assert findings(toy(tmp_path, DECAY.replace("4B", "2B"), *edits)) == []
+    assert findings(toy(tmp_path, replaced(DECAY, "4B", "2B"), *edits)) == []
 
 
 @pytest.mark.parametrize(
     ("pieces", "edits", "allowed"),
     [
-        (DECAY.replace("0.4", "40"), (), "from 0 to 10"),
+        (replaced(DECAY, "0.4", "40"), (), "from 0 to 10"),
         (DECAY, ((PIPELINE, "{schedule: decay}", "{schedule: decal}"),), "decay, main, other"),
         (DECAY, ((PIPELINE, "{schedule: decay}", "{schedul: decay}"),), "{schedule: NAME}"),
-        (DECAY.replace("from: 0.1", "from: current"), (), "a stated rate"),
-        (DECAY.replace("to: 0.4", "from: 0.3, to: 0.4"), (), "a continuous weight_decay, or `jump: <reason>`"),
-        (DECAY.replace("4B", "3B"), (), "schedules that reach the stage's end"),
+        (replaced(DECAY, "from: 0.1", "from: current"), (), "a stated rate"),
+        (replaced(DECAY, "to: 0.4", "from: 0.3, to: 0.4"), (), "a continuous weight_decay, or `jump: <reason>`"),
+        (replaced(DECAY, "4B", "3B"), (), "schedules that reach the stage's end"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_laid_is_refused_at_its_line(
@@ -164,8 +166,7 @@ def z_loss(folder: Path, first: str, second: str, *edits: tuple[str, str, str]) 
     small_project.write(folder)
     edit(folder, PIPELINE, "schedules:\n", "schedules:\n  z:\n    - {shape: linear, from: 0, to: 1e-3, until: 4B}\n")
     for file, given in (("toy/first.yaml", first), (SECOND, second)):
-        path = folder / "specs" / file
-        path.write_text(path.read_text().replace("    data: web\n", f"    data: web\n{given}"))
+        edit_file(folder / "specs" / file, "    data: web\n", f"    data: web\n{given}", everywhere=True)
     for file, old, new in edits:
         edit(folder, file, old, new)
     return [one.observed for one in findings(Project.load(folder)) if one.id == "I-28"]
@@ -195,13 +196,13 @@ def z_loss_of_second_phase(folder: Path, jump: str) -> Project:
     )
     edit(folder, PIPELINE, "schedules:\n", "schedules:\n  z:\n" + pieces % jump)
     for file in ("toy/first.yaml", SECOND):
-        path = folder / "specs" / file
-        path.write_text(path.read_text().replace("    data: web\n", "    data: web\n    z_loss: {schedule: z}\n"))
+        given = "    data: web\n    z_loss: {schedule: z}\n"
+        edit_file(folder / "specs" / file, "    data: web\n", given, everywhere=True)
     second = (folder / "specs" / SECOND).read_text()
     head, phase = second.split("  - name: main\n")
     one, sources = phase.split("sources:")
-    half = one.replace("budget: 2B", "budget: 1B")
-    early = half.replace("    z_loss: {schedule: z}\n", "")
+    half = replaced(one, "budget: 2B", "budget: 1B")
+    early = replaced(half, "    z_loss: {schedule: z}\n", "")
     text = f"{head}  - name: early\n{early}  - name: late\n{half}sources:{sources}"
     (folder / "specs" / SECOND).write_text(text)
     return Project.load(folder)

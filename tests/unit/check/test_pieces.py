@@ -9,6 +9,7 @@ import pytest
 from stages.check.findings import Finding, unwaived
 from stages.check.run import run
 from stages.spec.project import Project
+from tests.edits import replaced
 from tests.mutants.mutant import Edited
 from tests.unit.spec import small_project
 
@@ -26,7 +27,7 @@ def toy(folder: Path, pieces: str, *edits: tuple[str, str, str], scale: str = "p
 
 @pytest.mark.parametrize("scale", ["mini", "paper"])
 def test_a_warm_up_shorter_than_a_step_is_seen_at_every_scale(tmp_path: Path, scale: str) -> None:
-    (finding,) = toy(tmp_path, WARM_UP.replace("100 steps", "100K") + REST, scale=scale)
+    (finding,) = toy(tmp_path, replaced(WARM_UP, "100 steps", "100K") + REST, scale=scale)
     assert finding.stage == "toy/first"
     assert finding.where is not None
     assert (tmp_path / finding.where.file).read_text().splitlines()[finding.where.line - 1].endswith("for: 100K}")
@@ -34,12 +35,12 @@ def test_a_warm_up_shorter_than_a_step_is_seen_at_every_scale(tmp_path: Path, sc
 
 
 def test_a_piece_of_exactly_one_step_is_long_enough(tmp_path: Path) -> None:
-    assert toy(tmp_path, WARM_UP.replace("100 steps", "1 steps") + REST) == []
+    assert toy(tmp_path, replaced(WARM_UP, "100 steps", "1 steps") + REST) == []
 
 
 def test_a_piece_that_ends_between_two_steps_of_a_later_stage_is_long_enough(tmp_path: Path) -> None:
     """What is left of it in the second stage is shorter than a step; the piece as a whole is not."""
-    found = toy(tmp_path, WARM_UP.replace("100 steps", "2_000_000_100") + REST)
+    found = toy(tmp_path, replaced(WARM_UP, "100 steps", "2_000_000_100") + REST)
     assert [one.observed for one in found] == ["a warm-up of 50% of its schedule"]
 
 
@@ -52,16 +53,16 @@ def test_a_piece_shorter_than_a_step_may_not_lie_in_the_middle(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("pieces", "found"),
     [
-        (WARM_UP + REST.replace("1e-4", "1e-3"), "a cosine piece from 0.001 to 0.001"),
-        (WARM_UP.replace("from: 0", "from: 1e-3") + REST, "a linear piece from 0.001 to 0.001"),
-        (WARM_UP + REST.replace("1e-4", "1e-2"), "which ends the schedule"),
+        (WARM_UP + replaced(REST, "1e-4", "1e-3"), "a cosine piece from 0.001 to 0.001"),
+        (replaced(WARM_UP, "from: 0", "from: 1e-3") + REST, "a linear piece from 0.001 to 0.001"),
+        (WARM_UP + replaced(REST, "1e-4", "1e-2"), "which ends the schedule"),
         (
-            WARM_UP + REST.replace("1e-4", "1e-2").replace("cosine", "1-sqrt"),
+            WARM_UP + replaced(REST, "1e-4", "1e-2", "cosine", "1-sqrt"),
             "a 1-sqrt piece from 0.001 to 0.01, which",
         ),
-        (WARM_UP + REST.replace("1e-4", "1e-3").replace("cosine", "exponential"), "an exponential piece from 0.001 to"),
-        (WARM_UP.replace("1e-3", "1e3") + REST, "a learning rate of 1000"),
-        (WARM_UP.replace("1e-3", "1e-13") + REST.replace("1e-4", "1e-14"), "from 0 to 1e-13"),
+        (WARM_UP + replaced(REST, "1e-4", "1e-3", "cosine", "exponential"), "an exponential piece from 0.001 to"),
+        (replaced(WARM_UP, "1e-3", "1e3") + REST, "a learning rate of 1000"),
+        (replaced(WARM_UP, "1e-3", "1e-13") + replaced(REST, "1e-4", "1e-14"), "from 0 to 1e-13"),
     ],
 )
 def test_what_a_slip_makes_of_a_piece_is_a_finding(tmp_path: Path, pieces: str, found: str) -> None:
@@ -73,12 +74,12 @@ def test_what_a_slip_makes_of_a_piece_is_a_finding(tmp_path: Path, pieces: str, 
 @pytest.mark.parametrize(
     "pieces",
     [
-        WARM_UP.replace("linear", "cosine") + REST,
-        WARM_UP + REST.replace("1e-4", "0"),
-        WARM_UP + REST.replace("cosine", "inverse_sqrt"),
-        WARM_UP + REST.replace("cosine", "power, exponent: 0.51"),
-        WARM_UP.replace("linear, from: 0", "exponential, from: 1e-6")
-        + REST.replace("1e-4", "0").replace("cosine", "1-sqrt"),
+        replaced(WARM_UP, "linear", "cosine") + REST,
+        WARM_UP + replaced(REST, "1e-4", "0"),
+        WARM_UP + replaced(REST, "cosine", "inverse_sqrt"),
+        WARM_UP + replaced(REST, "cosine", "power, exponent: 0.51"),
+        replaced(WARM_UP, "linear, from: 0", "exponential, from: 1e-6")
+        + replaced(REST, "1e-4", "0", "cosine", "1-sqrt"),
         WARM_UP + "    - {shape: constant, until: 4B}\n",
         WARM_UP + "    - {shape: linear, to: 2e-3, until: 4B}\n",
     ],
@@ -105,7 +106,7 @@ def test_a_warm_up_may_find_its_peak_reached(tmp_path: Path) -> None:
         ("toy/second.yaml", "clock: continue", "clock: reset"),
         ("toy/second.yaml", "schedule: main", "schedule: other"),
     ]
-    half = WARM_UP.replace("1e-3", "5.5e-4") + "    - {shape: constant, until: 4B}\n"
+    half = replaced(WARM_UP, "1e-3", "5.5e-4") + "    - {shape: constant, until: 4B}\n"
     assert toy(tmp_path, half, other, *edits) == []
 
 

@@ -9,6 +9,7 @@ import pytest
 from stages.check.findings import Finding, unwaived
 from stages.check.run import run
 from stages.spec.project import Project
+from tests.edits import replaced
 from tests.unit.spec import small_project
 
 RESTART = ("toy/second.yaml", "data: continue", "data: restart")
@@ -68,9 +69,9 @@ def test_a_stage_that_continues_after_a_restart_reads_on_from_the_farthest(tmp_p
     small_project.write(tmp_path)
     for edit in (RESTART, *ELSEWHERE):
         small_project.edit(tmp_path, *edit)
-    third = small_project.FILES["toy/second.yaml"].replace("stage: second", "stage: third")
-    third = third.replace("from: first", "from: second").replace("schedule: main", "schedule: other")
-    (tmp_path / "specs/toy/third.yaml").write_text(third.replace("clock: continue", "clock: reset"))
+    third = replaced(small_project.FILES["toy/second.yaml"], "stage: second", "stage: third")
+    third = replaced(third, "from: first", "from: second", "schedule: main", "schedule: other")
+    (tmp_path / "specs/toy/third.yaml").write_text(replaced(third, "clock: continue", "clock: reset"))
     small_project.edit(tmp_path, "toy/pipeline.yaml", "stages: [first, second,", "stages: [first, second, third,")
     found = unwaived(run(Project.load(tmp_path), "paper", {"I-18"}))
     assert [one for one in found if one.stage.startswith("toy/")] == []

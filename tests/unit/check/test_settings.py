@@ -9,6 +9,7 @@ import pytest
 from stages.check.findings import Finding, unwaived
 from stages.check.run import run
 from stages.spec.project import Project
+from tests.edits import edit, replaced
 from tests.unit.spec import small_project
 
 FILE = "toy/pipeline.yaml"
@@ -22,7 +23,7 @@ MUON = (
 def toy(folder: Path, old: str, new: str, scale: str = "paper") -> list[Finding]:
     """What I-48 finds in the small project under Muon, after an edit."""
     small_project.write(folder)
-    small_project.edit(folder, FILE, "adamw: {kind: adamw, " + ADAMW, MUON.replace(old, new))
+    small_project.edit(folder, FILE, "adamw: {kind: adamw, " + ADAMW, replaced(MUON, old, new))
     return run(Project.load(folder), scale, {"I-48"})
 
 
@@ -116,9 +117,9 @@ def test_a_router_whose_one_expert_has_weight_1_has_a_loss_of_its_own(
     small_project.write(tmp_path)
     routed = f"qwen3_moe, experts: 8, active_experts: {active}, expert_ffn: 128"
     small_project.edit(tmp_path, FILE, "family: llama", f"family: {routed}")
-    for path in (tmp_path / "specs").glob("toy*/*.yaml"):
-        router = f"    router: {{bias_update: 0, aux_loss: {aux_loss}}}\n    micro_batch:"
-        path.write_text(path.read_text().replace("    micro_batch:", router))
+    router = f"    router: {{bias_update: 0, aux_loss: {aux_loss}}}\n    micro_batch:"
+    for name in ("toy/first", "toy/second", "toy_variant/second"):
+        edit(tmp_path / f"specs/{name}.yaml", "    micro_batch:", router, everywhere=True)
     found = [one for one in run(Project.load(tmp_path), "paper", {"I-34"}) if one.stage.startswith("toy/")]
     assert len(found) == phases
     assert {one.at for one in found} <= {(f"phases.{name}.router.aux_loss",) for name in ("short", "long", "main")}

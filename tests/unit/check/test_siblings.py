@@ -11,6 +11,7 @@ from stages.check.rules.siblings import differing
 from stages.check.run import run
 from stages.spec.project import Project
 from tests import shipped
+from tests.edits import replaced
 from tests.unit.check.told import of_all
 from tests.unit.spec.small_project import edit
 
@@ -43,7 +44,7 @@ def test_a_figure_of_another_column_is_found_where_it_stands(tmp_path: Path, old
 
 def test_of_three_the_one_that_differs_is_at_fault(tmp_path: Path) -> None:
     text = (shipped.copy(tmp_path) / "specs" / ONE).read_text()
-    (tmp_path / "specs/ouro/longct_again.yaml").write_text(text.replace("longct_1_4b", "longct_again"))
+    (tmp_path / "specs/ouro/longct_again.yaml").write_text(replaced(text, "longct_1_4b", "longct_again"))
     edit(tmp_path, "ouro/pipeline.yaml", "  - longct_1_4b\n", "  - longct_1_4b\n  - longct_again\n")
     line = edit(tmp_path, TWO, "context: 64Ki", "context: 128Ki")
     assert [place for place, _ in found(tmp_path)] == [f"specs/{TWO}:{line}"]
@@ -88,8 +89,7 @@ def test_a_whole_document_is_no_place(tmp_path: Path, source: str) -> None:
     """It has figures for both branches; that they differ is told."""
     shipped.copy(tmp_path)
     for file in (ONE, TWO):
-        path = tmp_path / "specs" / file
-        path.write_text(path.read_text().replace("citation: arXiv 2510.25741 table 1", f"citation: {source}"))
+        edit(tmp_path, file, "citation: arXiv 2510.25741 table 1", f"citation: {source}")
     edit(tmp_path, ONE, "context: 64Ki", "context: 32Ki")
     (notice,) = of_all(Project.load(tmp_path), differing)
     assert (found(tmp_path), "phases.0.context: 64Ki, there 32Ki." in notice) == ([], True)
@@ -98,8 +98,8 @@ def test_a_whole_document_is_no_place(tmp_path: Path, source: str) -> None:
 def test_a_stage_that_follows_another_of_its_box_is_no_branch(tmp_path: Path) -> None:
     """An extension in two steps, both of one section of a paper."""
     text = (shipped.copy(tmp_path) / "specs" / ONE).read_text()
-    longer = text.replace("longct_1_4b", "longct_again").replace("context: 64Ki", "context: 128Ki")
-    (tmp_path / "specs/ouro/longct_again.yaml").write_text(longer.replace("ct_anneal_1_4b", "longct_1_4b"))
+    longer = replaced(text, "longct_1_4b", "longct_again", "context: 64Ki", "context: 128Ki")
+    (tmp_path / "specs/ouro/longct_again.yaml").write_text(replaced(longer, "ct_anneal_1_4b", "longct_1_4b"))
     edit(tmp_path, "ouro/pipeline.yaml", "  - longct_1_4b\n", "  - longct_1_4b\n  - longct_again\n")
     assert (found(tmp_path), of_all(Project.load(tmp_path), differing)) == ([], [])
 

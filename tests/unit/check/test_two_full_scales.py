@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from stages.check.findings import SPEC
 from stages.check.run import make_context, run, run_all
 from stages.spec.project import Project
+from tests.edits import edit
 from tests.unit.spec import small_project
 
 GPU = """\
@@ -59,10 +61,12 @@ def test_a_scale_that_is_wrong_for_one_pipeline_does_not_break_the_others(root: 
     """The pipeline `toy` asks for more than the corpus has; `tiny` is content with it."""
     other = root / "specs/tiny"
     other.mkdir()
-    for name in ("pipeline", "first", "second", "release"):
-        text = (root / f"specs/toy/{name}.yaml").read_text().replace("pipeline: toy", "pipeline: tiny")
-        text = text.replace("1B", "1M").replace("2B", "2M").replace("4B", "4M").replace("0.5B", "0.5M")
-        (other / f"{name}.yaml").write_text(text.replace("100 steps", "1 steps").replace("epochs: 1", "epochs: 9"))
+    for path in (root / "specs/toy").iterdir():
+        text = re.sub(r"(?<=\d)B\b", "M", path.read_text())  # in those that have a figure
+        (other / path.name).write_text(text)
+    edit(other / "pipeline.yaml", "pipeline: toy", "pipeline: tiny", "100 steps", "1 steps")
+    edit(other / "first.yaml", "epochs: 1", "epochs: 9", everywhere=True)
+    edit(other / "second.yaml", "epochs: 1", "epochs: 9")
     project = Project.load(root)
     assert {one.stage for one in run(project, "gpu") if one.id == SPEC} == {"toy/first"}
     assert project.resolve("tiny", "gpu").stages

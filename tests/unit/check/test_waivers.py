@@ -13,6 +13,7 @@ from stages.check.run import run, run_all, run_pipeline
 from stages.check.waivers import excuses
 from stages.spec.project import Project
 from stages.spec.resolved import Waiver
+from tests.edits import replaced
 from tests.mutants.mutant import ROOT
 from tests.unit.spec import small_project
 from tests.unit.spec.small_project import edit
@@ -254,9 +255,9 @@ waivers:
 def test_a_waiver_of_a_sweep_is_needed_by_one_variant(tmp_path: Path, found_there: str, left: list[object]) -> None:
     """It is written once for all of them: those that do not need it say nothing, and what none needs is said once."""
     root = small_project.write(tmp_path)
-    second = (root / "specs/toy/second.yaml").read_text() + SWEEP.replace("FOUND", found_there)
+    second = (root / "specs/toy/second.yaml").read_text() + replaced(SWEEP, "FOUND", found_there)
     for old, new in (("schedule: main", "schedule: other"), ("clock: continue", "clock: reset")):
-        second = second.replace(old, new)
+        second = replaced(second, old, new)
     (root / "specs/toy/second.yaml").write_text(second)
     for name in ("toy/release", "toy_variant/pipeline", "toy_variant/second"):
         (root / f"specs/{name}.yaml").unlink()

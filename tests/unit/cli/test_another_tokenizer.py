@@ -28,7 +28,7 @@ def edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     prepare("chats", SCALE)
     assert is_prepared(tmp_path, "chats", Layout(tmp_path, SCALE).corpus("chats"))
     path = tmp_path / "specs/data/tokenizer.yaml"
-    path.write_text(path.read_text().replace("characters: 4000", "characters: 2000"))
+    edit(tmp_path, "data/tokenizer.yaml", "characters: 4000", "characters: 2000")
     made = prepare_corpus(tmp_path, "tokenizer", tmp_path / "other" / "tokenizer", accept=True)
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | yaml.safe_load(declaration(made))))
     return tmp_path

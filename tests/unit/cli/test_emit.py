@@ -10,6 +10,7 @@ import pytest
 
 from stages.commands.emit import print_engine_config, print_script
 from stages.errors import SpecError, UsageError
+from tests.edits import replaced
 from tests.unit.spec import small_project
 
 ROOT = Path(__file__).parents[3]
@@ -29,7 +30,7 @@ def test_the_command_is_the_rules_own_with_the_releases_folder(
 ) -> None:
     (toy / "given").mkdir()
     print_script("toy/first", "mini", Path("given"))
-    text = capsys.readouterr().out.replace("exec ", "printf '%s\\n' ")
+    text = replaced(capsys.readouterr().out, "exec ", "printf '%s\\n' ")
     words = subprocess.run(["bash"], input=text, capture_output=True, text=True, check=True).stdout.splitlines()
     assert words == [
         *(sys.executable, "-m", "stages", "run", "toy/first", "--scale", "mini"),

@@ -13,6 +13,7 @@ from stages.commands.check import run_checks
 from stages.commands.diff import print_diff
 from stages.commands.plan import print_plan
 from stages.errors import UserError
+from tests import edits
 from tests.mutants.mutant import ROOT
 from tests.unit.diff.conftest import GIT, commit
 from tests.unit.spec import lone
@@ -49,7 +50,7 @@ def test_a_project_without_a_scale_called_paper_is_compared(project: Path, capsy
     paper, mini = (project / f"specs/scales/{name}.yaml" for name in ("paper", "mini"))
     paper.rename(paper.with_name("full.yaml"))
     edit(project, "scales/full.yaml", "scale: paper", "scale: full")
-    mini.write_text(mini.read_text().replace("extends: paper", "extends: full"))
+    edits.edit(mini, "extends: paper", "extends: full")
     commit(project, "two")
     edit(project, "toy/pipeline.yaml", "to: 1e-3", "to: 2e-3")
     print_diff("HEAD", None, None, None, False, False)

@@ -7,6 +7,7 @@ import pytest
 from stages.commands.find_project import published_scale
 from stages.scaffold import init
 from stages.spec.project import Project
+from tests.edits import replaced
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,7 @@ def test_it_is_the_paper_s_then_the_one_that_snakemake_runs(
     root = init.create(tmp_path / "x", "tiny")
     text = (root / "specs/scales/mini.yaml").read_text()
     for name in others:
-        (root / f"specs/scales/{name}.yaml").write_text(text.replace("scale: mini", f"scale: {name}"))
+        (root / f"specs/scales/{name}.yaml").write_text(replaced(text, "scale: mini", f"scale: {name}"))
     assert published_scale(Project.load(root)) == published_scale(Project.load(root), "tiny") == usual
 
 
@@ -27,6 +28,6 @@ def test_without_either_it_is_the_first(tmp_path: Path) -> None:
     root = init.create(tmp_path / "x", "tiny")
     mini = root / "specs/scales/mini.yaml"
     for name in ("xl", "big"):
-        mini.with_name(f"{name}.yaml").write_text(mini.read_text().replace("scale: mini", f"scale: {name}"))
+        mini.with_name(f"{name}.yaml").write_text(replaced(mini.read_text(), "scale: mini", f"scale: {name}"))
     mini.unlink()
     assert published_scale(Project.load(root)) == "big"

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from stages import cli
+from tests.edits import substituted
 from tests.unit.cli import your_model
 
 pytestmark = pytest.mark.slow
@@ -94,9 +95,7 @@ def test_the_imported_weights_are_the_released_ones(finished: tuple[Path, str]) 
 
 
 def edit(root: Path, name: str, old: str, new: str) -> None:
-    text = (root / name).read_text()
-    assert re.search(old, text, re.MULTILINE), (name, old)
-    (root / name).write_text(re.sub(old, new, text, flags=re.MULTILINE))
+    (root / name).write_text(substituted((root / name).read_text(), old, new, everywhere=True))
 
 
 def undeclared(root: Path, name: str) -> None:

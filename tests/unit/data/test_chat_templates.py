@@ -18,6 +18,7 @@ from stages.data.template import TemplateError
 from stages.data.tokenizer import Tokenizer
 from stages.data.tokenizer_declared import declared
 from stages.errors import UserError
+from tests.edits import replaced
 from tests.unit.data import published
 
 HEADERS = (  # as Llama 3.1's: header tokens, contents trimmed, the date of a clock where there is one
@@ -94,7 +95,7 @@ def test_the_tokens_are_those_of_transformers_and_the_answers_are_learned(tmp_pa
     theirs = PreTrainedTokenizerFast(
         tokenizer_file=str(tmp_path / "tokenizers/mine/tokenizer.json"), bos_token="<s>", eos_token="</s>"
     )
-    clockless = template.replace("strftime_now is defined", "false")
+    clockless = template.replace("strftime_now is defined", "false")  # in the one that asks for the date
     ids = theirs.apply_chat_template(TALK, chat_template=clockless, tokenize=True)
     encoded = encode([talk()], made, None)
     assert encoded.tokens.tolist() == ids
@@ -166,9 +167,9 @@ BAD = {
     "an image without a picture": (
         published.CHATML, [{"role": "user", "content": [{"type": "image"}]}, TALK[1]],
         r"1 image tokens for 0 pictures"),
-    "no end of the turn": (published.CHATML.replace("<|im_end|>", ""), TALK, r"does not end with '<\|im_end\|>'"),
+    "no end of the turn": (replaced(published.CHATML, "<|im_end|>", ""), TALK, r"does not end with '<\|im_end\|>'"),
     "a token over the edge": (
-        published.CHATML.replace("assistant\\n", "assistant ").replace("'\\n' }}{% if m", "' ' }}{% if m"), TALK,
+        replaced(published.CHATML, "assistant\\n", "assistant ", "'\\n' }}{% if m", "' ' }}{% if m"), TALK,
         r"lies over the edge of an answer, at 'assistant '"),
     "a wrong kind of content": (
         published.CHATML, [{"role": "user", "content": 3}, TALK[1]], r"refuses the conversation"),

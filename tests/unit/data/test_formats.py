@@ -9,6 +9,7 @@ import pytest
 
 from stages.data import pieces, prepare
 from stages.errors import UserError
+from tests.edits import replaced
 from tests.unit.data.files_of_users import (
     CHATS,
     FORMATS,
@@ -81,7 +82,7 @@ def test_text_without_rows_is_the_same_too(project: Small, name: str) -> None:
     else:
         (project.root / name).mkdir()
         for number, text in enumerate(TEXTS):
-            (project.root / name / f"{number}.md").write_text(text.replace("\n", "\r\n"), newline="")
+            (project.root / name / f"{number}.md").write_text(replaced(text, "\n", "\r\n", everywhere=True), newline="")
     declare(project, name)
     assert identities(project) == [json.dumps(text) for text in TEXTS]
 

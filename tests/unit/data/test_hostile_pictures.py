@@ -22,6 +22,7 @@ from stages.data.decode import Size
 from stages.data.pieces import Input
 from stages.data.turns import RowError
 from stages.errors import UserError
+from tests.edits import replaced
 from tests.unit.data.pictures_of_users import (
     declare,
     grey,
@@ -158,7 +159,10 @@ TARS: dict[str, tuple[bytes, str]] = {
     "cut off between members": (shortened(GOOD, 0), r"a\.tar: cut off: the end of the archive is missing"),
     "one block of zeros": (shortened(GOOD, 512), r"a\.tar: cut off: the end of the archive is missing"),
     "two tars that were joined": (GOOD + GOOD, r"a\.tar: what lies behind byte [\d,]+ is no member"),
-    "a damaged header": (GOOD.replace(b"0001.txt\0", b"0009.txt\0"), r"a\.tar: what lies behind byte [\d,]+ is no mem"),
+    "a damaged header": (
+        replaced(GOOD, b"0001.txt\0", b"0009.txt\0"),
+        r"a\.tar: what lies behind byte [\d,]+ is no mem",
+    ),
     "a header of 4 GiB": (long_header(1 << 32), r"damaged, or no tar \(a header of 4,294,967,296 bytes"),
     "a name that acts on a terminal": (built(info(f"/{ESC}.png")), r"member '/\\x1b\[2Jb\.png': a name"),
 }

@@ -13,6 +13,7 @@ import pytest
 
 from stages.data import tables
 from stages.errors import UserError
+from tests.edits import replaced
 from tests.unit.data.files_of_users import declare, jsonl, read
 from tests.unit.data.small import Small
 from tests.unit.data.test_user import project
@@ -121,7 +122,7 @@ def test_an_arrow_file_that_points_out_of_its_buffers_is_damaged(project: Small,
     data = (project.root / "a.arrow").read_bytes()
     true, false = (np.array(some, dtype="<i4").tobytes() for some in ((0, 2, 4, 5), offsets))
     assert data.count(true) == 1
-    (project.root / "a.arrow").write_bytes(data.replace(true, false))
+    (project.root / "a.arrow").write_bytes(replaced(data, true, false))
     declare(project, "a.arrow")
     with pytest.raises(UserError, match=r"^a\.arrow: damaged, or not what its name says"):
         read(project)

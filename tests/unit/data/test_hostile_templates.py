@@ -11,6 +11,7 @@ from stages.data import template
 from stages.data.chat import ChatTemplate
 from stages.data.template import TemplateError
 from stages.errors import UserError
+from tests.edits import replaced
 from tests.unit.data import published
 from tests.unit.data.test_chat_templates import TALK, TOOLS, learned, opened, talk
 
@@ -24,7 +25,7 @@ CALLED: list[dict[str, Any]] = [TALK[0], {"role": "assistant", "content": "", "t
 
 def body(written: str) -> str:
     """ChatML that writes a message's content in another way."""
-    return CHATML.replace("{{ m['content'] }}", written)
+    return replaced(CHATML, "{{ m['content'] }}", written)
 
 
 def marked(before: str, block: str) -> str:
@@ -42,7 +43,7 @@ LEFT_OUT = {
         body("{{ m.content if m.role == 'user' else '' }}"), SHORT, None,
         r"messages\[1\]: what the assistant says is not in the answer"),
     "a system's turn": (
-        CHATML.replace("in messages", "in messages if m.role != 'system'"), SYSTEM, None,
+        replaced(CHATML, "in messages", "in messages if m.role != 'system'"), SYSTEM, None,
         r"messages\[0\]: what the system says is not in the text"),
     "upper and lower case": (body("{{ m.content | upper }}"), SHORT, None, r"messages\[0\]: what the user says"),
     "a tool call": (CHATML, CALLED, None, r"messages\[1\]: the chat template does not write the tool call 'add'"),
@@ -53,7 +54,7 @@ LEFT_OUT = {
         None, r"messages\[1\]: the chat template does not write '(of|one|and|two)' of a tool call's arguments"),
     "tools": (CHATML, SHORT, [CALL], r"the chat template does not write the tool 'add'"),
     "the result of a tool": (
-        body("{{ m.content if m.role != 'tool' else '' }}").replace("<|im_end|>", "add<|im_end|>"),
+        replaced(body("{{ m.content if m.role != 'tool' else '' }}"), "<|im_end|>", "add<|im_end|>"),
         [*CALLED, {"role": "tool", "content": "3 cats"}, TALK[1]], None, r"messages\[2\]: what the tool says"),
 }  # fmt: skip
 
@@ -115,7 +116,7 @@ TWICE = {
         marked("{% if loop.first %}{{ messages[1].content }}{% endif %}", BLOCK), SHORT,
         r"messages\[1\]: the chat template writes this answer 2 times"),
     "three times in its block": (
-        marked("", BLOCK.replace("{{ m.content }}", "{{ m.content * 3 }}")), SHORT,
+        marked("", replaced(BLOCK, "{{ m.content }}", "{{ m.content * 3 }}")), SHORT,
         r"messages\[1\]: the chat template writes this answer 3 times"),
 }  # fmt: skip
 

@@ -24,6 +24,7 @@ from stages.data.tokenizer import Tokenizer
 from stages.data.tokenizer_declared import declared
 from stages.data.tokenizer_use import FILE
 from stages.errors import SpecError, UserError
+from tests.edits import replaced
 from tests.unit.data import published
 from tests.unit.data.pictures_of_users import declare, grey, jsonl, png, prepared, saved, tar
 from tests.unit.data.small import Small
@@ -176,7 +177,7 @@ def test_a_published_template_writes_the_pictures_and_the_mask_is_exact(project:
         assert np.count_nonzero(tokens == image) == cells
         assert not np.any(mask & (tokens == image))
         assert mask.any()
-    publish(project, published.CHATML.replace("<img>", ""))
+    publish(project, replaced(published.CHATML, "<img>", ""))
     with pytest.raises(UserError, match=r"rows\.jsonl:1: the chat template wrote 0 image tokens for 2 pictures"):
         prepared(project)
 

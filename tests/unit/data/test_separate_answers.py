@@ -26,6 +26,7 @@ from stages.data.tokenizer import Tokenizer
 from stages.data.turns import RowError
 from stages.errors import SpecError, SpecErrors
 from stages.store import trees
+from tests.edits import replaced
 from tests.faults.disks import Failing, PowerCutError, using
 from tests.unit.data import published, streamed
 from tests.unit.data.files_of_users import declare, jsonl
@@ -64,11 +65,11 @@ LLAMA2 = (  # each question with its answer is a stretch from bos to eos
     "{% if m.role == 'user' %}{{ bos_token + '[INST] ' + said.strip() + ' [/INST]' }}"
     "{% elif m.role == 'assistant' %}{{ ' ' + said.strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
 )
-MARKED = REASONS.replace(
+MARKED = replaced(
+    REASONS,
     "{{- m.content }}{%- endif %}{{- '<|im_end|>\\n' }}",
     "{%- if m.role == 'assistant' %}{% generation %}{{- m.content + '<|im_end|>' }}{% endgeneration %}"
     "{%- else %}{{- m.content + '<|im_end|>' }}{%- endif %}{%- endif %}{{- '\\n' }}",
-).replace(
     "{{- m.content.split('</think>')[-1].lstrip('\\n') }}",
     "{% generation %}{{- m.content.split('</think>')[-1].lstrip('\\n') + '<|im_end|>' }}{% endgeneration %}",
 )
@@ -142,7 +143,7 @@ def test_marked_answers_that_lose_their_reasoning_are_refused_by_what_to_write(t
 @pytest.mark.parametrize("opens", ["", "<think>\\n"])
 def test_an_answer_that_no_template_writes_is_learned_behind_what_asks_for_it(tmp_path: Path, opens: str) -> None:
     """DeepSeek-R1's writes no reasoning at all, and a newer form of it opens the answer's."""
-    template = PROMPTED.replace("<think>\\n", opens)
+    template = replaced(PROMPTED, "<think>\\n", opens)
     made, asks = opened(tmp_path, template), theirs(tmp_path, template)
     for document, place in zip(documents(TALK[:5]), (2, 4), strict=True):
         prompt = asks.apply_chat_template(TALK[:place], add_generation_prompt=True, tokenize=True)
@@ -194,10 +195,11 @@ ASKED = {
     "reasoning in a key of its own": (
         PROMPTED, {"role": "assistant", "content": "3", "reasoning_content": "x"}, r"does not go on from there"),
     "an answer that the template changes": (
-        PROMPTED.replace("[-1]", "[-1] + '.'"), TALK[2], r"does not go on from there"),
-    "an answer that it does not close": (PROMPTED.replace("+ '<|im_end|>'", ""), TALK[2], r"does not go on from there"),
+        replaced(PROMPTED, "[-1]", "[-1] + '.'"), TALK[2], r"does not go on from there"),
+    "an answer that it does not close": (
+        replaced(PROMPTED, "+ '<|im_end|>'", ""), TALK[2], r"does not go on from there"),
     "a text that asks for something else": (
-        PROMPTED.replace("'<|im_start|>assistant", "'<|im_start|>helper"), TALK[2], r"does not go on from there"),
+        replaced(PROMPTED, "'<|im_start|>assistant", "'<|im_start|>helper"), TALK[2], r"does not go on from there"),
 }  # fmt: skip
 
 
@@ -214,7 +216,8 @@ def test_together_such_an_answer_is_refused(tmp_path: Path) -> None:
 
 
 def test_reasoning_in_a_key_of_its_own_is_learned_and_has_to_be_written(tmp_path: Path) -> None:
-    template = REASONS.replace(
+    template = replaced(
+        REASONS,
         "{%- else %}{{- m.content }}",
         "{%- else %}{{- '<think>' + m.reasoning_content + '</think>' if m.reasoning_content else '' }}{{- m.content }}",
     )
@@ -228,7 +231,7 @@ def test_reasoning_in_a_key_of_its_own_is_learned_and_has_to_be_written(tmp_path
 
 
 def test_what_earlier_answers_say_after_their_reasoning_has_to_be_there(tmp_path: Path) -> None:
-    made = opened(tmp_path, REASONS.replace(".lstrip('\\n')", "[:3]"))
+    made = opened(tmp_path, replaced(REASONS, ".lstrip('\\n')", "[:3]"))
     with pytest.raises(TemplateError, match=r"messages\[2\]: what the assistant says is not in the text"):
         encode(documents(TALK)[1:2], made, None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.edits import replaced
 from tests.unit.diff.conftest import commit, found
 from tests.unit.spec.small_project import edit
 
@@ -46,7 +47,7 @@ def test_changed_waivers_are_told(root, told, before, after, what):
     spec = root / "specs" / SECOND
     plain = spec.read_text()
     for waiver in (before, after):
-        text = plain.replace("\nsources:", f"\nwaivers:\n{waiver}\nsources:") if waiver else plain
+        text = replaced(plain, "\nsources:", f"\nwaivers:\n{waiver}\nsources:") if waiver else plain
         if text != spec.read_text():
             spec.write_text(text)
             commit(root, "another")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +10,14 @@ import pytest
 
 from stages.commands.diff import between
 from stages.diff import effects, render, screen
-from tests import shipped
+from tests import edits, shipped
+from tests.edits import substituted
 from tests.unit.spec.small_project import edit
 
 Change = Callable[[Path], None]
 
 
-def edits(*each: tuple[str, str, str]) -> Change:
+def edited(*each: tuple[str, str, str]) -> Change:
     def change(root: Path) -> None:
         for one in each:
             edit(root, *one)
@@ -26,11 +26,13 @@ def edits(*each: tuple[str, str, str]) -> Change:
 
 
 def every(name: str, old: str, new: str) -> Change:
-    """In all files of a pipeline that hold the text."""
+    """In all files of a pipeline that hold the text, of which there are some."""
 
     def change(root: Path) -> None:
-        for path in (root / "specs").glob(name):
-            path.write_text(path.read_text().replace(old, new))
+        holding = [path for path in (root / "specs").glob(name) if old in path.read_text()]
+        assert holding, old
+        for path in holding:
+            edits.edit(path, old, new, everywhere=True)
 
     return change
 
@@ -45,12 +47,12 @@ def fewer(root: Path) -> None:
 
 def another_name(root: Path) -> None:
     """A stage, its references and those of the variant that has it too are renamed."""
-    for pipeline in ("llama31_1m", "llama31_1m_seed001"):
+    for pipeline, before, after in (("llama31_1m", "sft_32k", "sft_1m"), ("llama31_1m_seed001", "sft_1m", "sft_32k")):
         folder = root / "specs" / pipeline
         (folder / "sft_256k.yaml").rename(folder / "sft_mid.yaml")
-        for path in folder.glob("*.yaml"):
-            text = re.sub(r"(stage|from): sft_256k", r"\1: sft_mid", path.read_text())
-            path.write_text(text.replace("sft_256k, ", "sft_mid, ", 1) if path.name == "pipeline.yaml" else text)
+        edits.edit(folder / "sft_mid.yaml", "stage: sft_256k", "stage: sft_mid")
+        edits.edit(folder / f"{after}.yaml", "from: sft_256k", "from: sft_mid")
+        edits.edit(folder / "pipeline.yaml", f"{before}, sft_256k, ", f"{before}, sft_mid, ")
 
 
 def new_pipeline(root: Path) -> None:
@@ -67,7 +69,7 @@ def new_pipeline(root: Path) -> None:
             path.write_text(text[:begin] + "  mine:\n" + "".join(lines[1:end]) + text[begin:])
 
 
-LONGER = edits(
+LONGER = edited(
     ("ouro/longct_1_4b.yaml", "budget: 20B", "budget: 40B"),
     ("ouro/longct_2_6b.yaml", "budget: 20B", "budget: 40B"),
     ("ouro/pipeline.yaml", "{shape: constant, for: 20B}", "{shape: constant, for: 40B}"),
@@ -75,7 +77,7 @@ LONGER = edits(
 )
 PULL_REQUESTS: dict[str, tuple[Change, list[str]]] = {
     "another peak": (
-        edits(("llama31_1m/pipeline.yaml", "to: 1e-5, for: 25M", "to: 5e-6, for: 25M")),
+        edited(("llama31_1m/pipeline.yaml", "to: 1e-5, for: 25M", "to: 5e-6, for: 25M")),
         ["peak 1e-5 → 5e-6", "from the first step on"],
     ),
     "a long-context stage of both branches twice as long": (
@@ -87,11 +89,11 @@ PULL_REQUESTS: dict[str, tuple[Change, list[str]]] = {
         ["micro_batch: 1 seq → 2 seq (and in 9 more places)", "phases.main.micro_batch 1 seq → 2 seq"],
     ),
     "a rotary base": (
-        edits(("kimi_vl/joint_longctx.yaml", "base: 800_000", "base: 1_000_000")),
+        edited(("kimi_vl/joint_longctx.yaml", "base: 800_000", "base: 1_000_000")),
         ["RoPE 800K → 1M", "RoPE: changed in"],
     ),
     "a mixture": (
-        edits(
+        edited(
             ("data/mixtures.yaml", "{corpus: kimi_alt_text, share: 40%", "{corpus: kimi_alt_text, share: 45%"),
             (
                 "data/mixtures.yaml",
@@ -132,7 +134,7 @@ PULL_REQUESTS: dict[str, tuple[Change, list[str]]] = {
         ],
     ),
     "the optimizer of all stages": (
-        edits(
+        edited(
             (
                 "ouro/pipeline.yaml",
                 "beta2: 0.95\n    eps: 1e-8\n    weight_decay: 0.1",
@@ -146,7 +148,7 @@ PULL_REQUESTS: dict[str, tuple[Change, list[str]]] = {
         ["how it is run and not what is computed", "(and in 5 more places)", "no semantic change"],
     ),
     "a guess where a paper was named, and a wider waiver": (
-        edits(
+        edited(
             ("kimi_vl/joint_pretrain.yaml", "found: 1e-4 -> 4.2e-5", "found: 2e-4 -> 4.2e-5"),
             (
                 "kimi_vl/joint_pretrain.yaml",
@@ -170,7 +172,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copy(folder: Path) -> Path:
     """The shipped specs, all of whose pipelines are at full size."""
     paper = shipped.copy(folder) / "specs/scales/paper.yaml"
-    paper.write_text(re.sub(r"^pipelines: .*", "pipelines: identity", paper.read_text(), flags=re.MULTILINE))
+    paper.write_text(substituted(paper.read_text(), r"^pipelines: .*", "pipelines: identity"))
     return folder
 
 

@@ -19,6 +19,7 @@ from stages.models import release_files
 from tests.agreement import project as agreement
 from tests.agreement.specs import SPECS as TOY
 from tests.agreement.specs import TRAIN, phase
+from tests.edits import replaced
 from tests.unit.data import published
 from tests.unit.data.small import ZERO, write_spec
 
@@ -48,7 +49,7 @@ mixtures:
 sources:
   - {covers: ["*"], mark: chosen}
 """,
-    "scales/mini.yaml": TOY["scales/mini.yaml"].replace("releases: stand_in", "releases: given"),
+    "scales/mini.yaml": replaced(TOY["scales/mini.yaml"], "releases: stand_in", "releases: given"),
 }  # fmt: skip
 PIPELINE = """\
 pipeline: mine

@@ -13,7 +13,7 @@ from stages.errors import UsageError, UserError
 from stages.export import folder as writer
 from stages.store import files
 from stages.store.disk import Disk
-from tests.edits import edit
+from tests.edits import edit, replaced
 from tests.unit.export.conftest import Export
 
 
@@ -62,7 +62,7 @@ def test_a_damaged_stage(ref: str, named: str, copied: Path, exported: Export, t
 
 def test_a_damaged_tokenizer(copied: Path, exported: Export) -> None:
     path = copied / "results/mini/data/tokenizer/tokenizer.json"
-    path.write_bytes(path.read_bytes().replace(b"<eos>", b"<end>"))
+    path.write_bytes(replaced(path.read_bytes(), b"<eos>", b"<end>", everywhere=True))
     with pytest.raises(UserError, match=r"corpus tokenizer cannot be used.*`stages data tokenizer"):
         exported("plain/tuned", root=copied)
 

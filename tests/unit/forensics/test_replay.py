@@ -19,6 +19,7 @@ from stages.errors import UserError
 from stages.forensics import replay as replaying
 from stages.store import partials, trees
 from stages.store.digest import digest_file
+from tests.edits import replaced
 from tests.faults import flips
 from tests.faults.flipped_bits import KINDS, planted
 from tests.faults.recording import record, with_sums
@@ -183,15 +184,15 @@ def test_a_checksum_that_the_code_of_then_did_not_take_is_passed_over(
         ("metrics.csv", lambda text: text[:-20], r"metrics\.csv:9: found .*cells"),
         (
             "metrics.csv",
-            lambda text: text.replace("short,5,", "short,6,"),
+            lambda text: replaced(text, "short,5,", "short,6,"),
             r"metrics\.csv:6: found step '6' after step 4",
         ),
-        ("metrics.csv", lambda text: text.replace(",loss,", ",los,"), r"metrics\.csv:1: found no column 'loss'"),
-        ("metrics.csv", lambda text: text.replace("short,3,", "short,3,x"), r"metrics\.csv:4: found tokens 'x"),
+        ("metrics.csv", lambda text: replaced(text, ",loss,", ",los,"), r"metrics\.csv:1: found no column 'loss'"),
+        ("metrics.csv", lambda text: replaced(text, "short,3,", "short,3,x"), r"metrics\.csv:4: found tokens 'x"),
         ("metrics.csv", lambda text: "\udcff" + text, r"metrics\.csv: found .*decode"),
         ("checksums.csv", lambda text: text[:-20], r"checksums\.csv:9: found \d+ cells"),
         ("checksums.csv", lambda text: "x" + text, r"checksums\.csv:1: found a first column 'xstep'"),
-        ("checksums.csv", lambda text: text.replace("\n4,", "\n-4,"), r"checksums\.csv:5: found step '-4'"),
+        ("checksums.csv", lambda text: replaced(text, "\n4,", "\n-4,"), r"checksums\.csv:5: found step '-4'"),
     ],
 )
 def test_a_damaged_table_is_named_with_its_line(copy: Path, file: str, damage: Callable[[str], str], said: str) -> None:

@@ -57,7 +57,7 @@ def test_torch_needs_cuda_and_a_toolkit_of_its_release(tmp_path: Path, monkeypat
     nvcc.chmod(0o755)
     with pytest.raises(UserError, match=r"is release 12\.8; needed: CUDA toolkit 13\.0"):
         apex_build.toolkit()
-    edit(nvcc, "12.8", "13.0")
+    edit(nvcc, "12.8", "13.0", everywhere=True)
     assert apex_build.toolkit() == tmp_path
 
 

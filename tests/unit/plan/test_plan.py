@@ -14,6 +14,7 @@ from stages.contract.cost_phase import equal_length, operations
 from stages.errors import SpecError, UsageError
 from stages.plan.pipeline import plan_pipeline
 from stages.spec.files import Files
+from tests.edits import edit
 from tests.unit.plan.conftest import ROOT
 from tests.unit.spec import small_project
 
@@ -148,7 +149,7 @@ def test_wrong_words(root, words, said):
 )
 def test_mistakes_in_a_profile(root, old, new, said):
     path = root / "specs" / "hardware" / "h100.yaml"
-    path.write_text(path.read_text().replace(old, new, 1))
+    edit(path, old, new)
     with pytest.raises(Exception, match=said) as caught:
         hardware.load(Files(root), "h100")
     assert isinstance(caught.value, SpecError) or hasattr(caught.value, "errors")

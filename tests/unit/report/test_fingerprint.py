@@ -24,6 +24,7 @@ from stages.store.fingerprint import (
     torch_build,
     version,
 )
+from tests.edits import replaced
 
 X86 = """processor\t: 0
 model name\t: An Example CPU
@@ -60,7 +61,7 @@ def test_the_instruction_set_is_part_of_the_identity(tmp_path: Path, monkeypatch
 def test_the_cpu_s_name_is_told_but_moves_no_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = []
     for name in ("An Example CPU", "Another CPU"):
-        (tmp_path / "cpuinfo").write_text(X86.replace("An Example CPU", name))
+        (tmp_path / "cpuinfo").write_text(replaced(X86, "An Example CPU", name))
         monkeypatch.setattr(module, "CPUINFO", tmp_path / "cpuinfo")
         assert fingerprint()["cpu_model"] == name
         ids.append(fingerprint()["id"])

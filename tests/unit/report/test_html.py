@@ -21,6 +21,7 @@ from stages.spec.resolved import Stage
 from stages.store import live
 from stages.store.done import State, Verdict
 from stages.store.layout import Layout
+from tests.edits import edit
 from tests.unit.report.make import kimi_like, ouro_like, write_result
 from tests.unit.spec import small_project
 
@@ -102,7 +103,7 @@ def test_a_damaged_table_costs_a_line_and_hides_nothing_else(tmp_path: Path) -> 
     for name in ("warmup", "stable1"):
         write_result(tmp_path, stages[name], after={"validation": {"loss": 3.25}})
     table = Layout(tmp_path, "mini").stage("ouro/warmup") / "metrics.csv"
-    table.write_text(table.read_text().replace("3.0", "nan"))
+    edit(table, "3.0", "nan")
     made = subject(tmp_path, stages, {"warmup": "done", "stable1": "done"})
     page = render(made, HEAD)
     assert "line 2: loss is nan" in page

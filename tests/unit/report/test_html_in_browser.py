@@ -11,6 +11,7 @@ from stages.report.html import folder
 from stages.report.html.sweeps import Swept
 from stages.spec.resolved import Stage
 from stages.store.layout import Layout
+from tests.edits import replaced
 from tests.unit.report.browser import CHROMIUM, DRIVER, Browser, browser
 from tests.unit.report.make import kimi_like, ouro_like, write_result
 from tests.unit.report.test_html import BUCKETS, HEAD, NEEDLES, subject
@@ -141,7 +142,7 @@ def test_text_has_enough_contrast_in_light_and_dark(window: Browser, report: Pat
         for name in names:
             for ground in [grounds.get(name, "page"), *(["card"] if name in ("ink", "soft", "link") else [])]:
                 pair = [
-                    window.script(style.replace("arguments", f"s.getPropertyValue('--{one}')"))
+                    window.script(replaced(style, "arguments", f"s.getPropertyValue('--{one}')"))
                     for one in (name, ground)
                 ]
                 assert contrast(*pair) >= 4.5, (dark, name, ground, pair)

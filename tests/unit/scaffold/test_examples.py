@@ -14,6 +14,7 @@ from stages.scaffold import contents, init, published
 from stages.scaffold.cut import cut
 from stages.spec.names import NOT_PIPELINES
 from stages.spec.project import Project
+from tests.edits import replaced
 from tests.examples import tales
 from tests.unit.scaffold.test_upgrade import stages
 
@@ -102,9 +103,9 @@ two:
 
 def test_an_entry_goes_with_the_comments_above_it_and_leaves_all_else() -> None:
     found = cut(TEXT, ("one",), lambda entry: entry[-1] == "b")
-    assert found == TEXT.replace("  # about b\n  b:\n    - 1\n\n", "")
-    assert cut(TEXT, ("one",), lambda entry: entry[-1] == "c") == TEXT.replace("  # about c\n  c: 3\n", "")
-    assert cut(TEXT, ("two",), lambda entry: entry[-1] == 1) == TEXT.replace("  - covers: [one.b]\n    why: b\n", "")
+    assert found == replaced(TEXT, "  # about b\n  b:\n    - 1\n\n", "")
+    assert cut(TEXT, ("one",), lambda entry: entry[-1] == "c") == replaced(TEXT, "  # about c\n  c: 3\n", "")
+    assert cut(TEXT, ("two",), lambda entry: entry[-1] == 1) == replaced(TEXT, "  - covers: [one.b]\n    why: b\n", "")
 
 
 def test_where_all_entries_go_what_holds_them_goes() -> None:

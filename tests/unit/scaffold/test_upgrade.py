@@ -14,6 +14,7 @@ from stages.errors import UserError
 from stages.scaffold import contents, init, record, upgrade
 from stages.store import files
 from stages.store.digest import digest_bytes
+from tests.edits import replaced
 from tests.unit.scaffold.test_init import ROOT, everything
 
 NEWER = b"# a newer Snakefile\n"
@@ -209,7 +210,7 @@ def test_a_project_of_specs_alone_at_another_scale_becomes_one_that_snakemake_ru
     for path in [*contents.BASE, record.NAME, "dvc.yaml", *(f"rules/{name}.smk" for name in ("data", "tiny"))]:
         (project / path).unlink()
     mini = project / "specs/scales/mini.yaml"
-    mini.with_name("laptop.yaml").write_text(mini.read_text().replace("scale: mini", "scale: laptop"))
+    mini.with_name("laptop.yaml").write_text(replaced(mini.read_text(), "scale: mini", "scale: laptop"))
     mini.unlink()
     assert stages(project, "upgrade").returncode == 0
     assert stages(project, "sync", "--check", "--scale", "laptop").returncode == 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests import edits
+
 FILES = {
     "toy/pipeline.yaml": """\
 pipeline: toy
@@ -202,8 +204,4 @@ def write(root: Path) -> Path:
 
 def edit(root: Path, name: str, old: str, new: str) -> int:
     """Replaces the one occurrence of `old` in a file; returns the line, counted from 1, at which it stood."""
-    path = root / "specs" / name
-    text = path.read_text()
-    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {name}"
-    path.write_text(text.replace(old, new))
-    return text[: text.index(old)].count("\n") + 1
+    return edits.edit(root / "specs" / name, old, new)

@@ -8,6 +8,7 @@ import pytest
 
 from stages.errors import SpecError, SpecErrors, UsageError, UserError
 from stages.spec.project import Project
+from tests.edits import replaced
 from tests.unit.spec.small_project import edit
 from tests.unit.spec.test_bad_specs import FIRST, MINI, PIPELINE, SECOND, Bad, resolve_everything
 
@@ -110,7 +111,7 @@ def test_an_upcycled_model_has_a_multiple_of_the_parents_layers(root: Path) -> N
 
 
 def test_an_upcycled_model_has_a_parent(root: Path) -> None:
-    (root / "specs" / SECOND).write_text(UPCYCLED.replace("from: first, ", ""))
+    (root / "specs" / SECOND).write_text(replaced(UPCYCLED, "from: first, ", ""))
     edit(root, PIPELINE, "models:\n", f"models:\n  large: {LARGE}\n")
     with pytest.raises(SpecError, match=r"second\.yaml:5: init\.from: found nothing; allowed: the stage whose model"):
         Project.load(root).resolve("toy", "paper")

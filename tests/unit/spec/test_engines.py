@@ -11,6 +11,7 @@ from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
 from stages.spec.resolved import Execution
 from stages.spec.resolved_parallel import Parallel
+from tests.unit.spec.small_project import edit
 
 ROOT = Path(__file__).parents[3]
 NEMO = "scales/mini_nemo.yaml"
@@ -21,13 +22,6 @@ PIPELINES = ("llama31_1m", "kimi_vl", "ouro")
 def root(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "specs", tmp_path / "specs")
     return tmp_path
-
-
-def edit(root: Path, file: str, old: str, new: str) -> None:
-    path = root / "specs" / file
-    text = path.read_text()
-    assert text.count(old) == 1, (file, old)
-    path.write_text(text.replace(old, new))
 
 
 def engines(root: Path, pipeline: str, scale: str = "mini_nemo") -> dict[str, str]:

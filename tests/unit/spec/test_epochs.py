@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from stages.errors import SpecError
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
+from tests.edits import replaced, substituted
 from tests.unit.spec.small_project import edit
 from tests.unit.spec.tuning import tuned
 
@@ -87,8 +87,8 @@ def test_text_that_is_replayed_takes_its_share_of_rows_and_ends_nothing(two: Pat
 
 
 def test_the_corpus_that_ends_first_ends_the_epoch(two: Path) -> None:
-    text = (two / "specs/data/chats.yaml").read_text().replace("corpus: chats", "corpus: more").replace("640", "900")
-    (two / "specs/data/more.yaml").write_text(re.sub(r"digest: ..", "digest: ef", text))
+    text = replaced((two / "specs/data/chats.yaml").read_text(), "corpus: chats", "corpus: more", "640", "900")
+    (two / "specs/data/more.yaml").write_text(substituted(text, r"digest: ..", "digest: ef"))
     edit(two, "data/mixtures.yaml", "share: 100%, group: text}", "share: 50%, group: text}\n"
          "      - {corpus: more, share: 50%, group: text}")  # fmt: skip
     assert first(two).phases[0].budget // 128 == 2 * (2 * 640 - 1)
@@ -138,7 +138,7 @@ def test_a_published_corpus_has_no_rows_that_anybody_counted(two: Path) -> None:
 def test_a_second_epoch_in_another_phase_would_read_again_what_was_read(two: Path) -> None:
     text = (two / "specs" / FIRST).read_text()
     phase = text[text.index("  - name: short\n") : text.index("sources:")]
-    (two / "specs" / FIRST).write_text(text.replace("sources:", f"{phase.replace('short', 'again')}sources:", 1))
+    (two / "specs" / FIRST).write_text(replaced(text, "sources:", f"{replaced(phase, 'short', 'again')}sources:"))
     assert "of whose 80000 tokens 80000 are read before" in refused(two).found
 
 

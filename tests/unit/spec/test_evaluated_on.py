@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
 from stages.spec.resolved_phases import Loops
 from stages.sync import dvc, graph, params
+from tests.edits import edit, replaced, substituted
 
 ROOT = Path(__file__).parents[3]
 BASE = "specs/llama31_1m/base.yaml"
@@ -32,14 +32,14 @@ class Slip(NamedTuple):
 
 
 SLIPS = [
-    Slip("a misspelt mixture", ON.replace("llama_long", "llama_lang"), "evaluate_on.data", "Did you mean 'llama_long'"),
-    Slip("a context beyond the model's", ON.replace("128Ki", "256Ki"), "evaluate_on.context", "at most `max_context`"),
+    Slip("a misspelt mixture", replaced(ON, "llama_long", "llama_lang"), "evaluate_on.data", "mean 'llama_long'"),
+    Slip("a context beyond the model's", replaced(ON, "128Ki", "256Ki"), "evaluate_on.context", "most `max_context`"),
     Slip("loops of a plain model", ON.replace("}", ", loops: 4}"), "evaluate_on.loops", "none without a looped model"),
-    Slip("pairs of pictures", ON.replace("llama_long", "kimi_pairs"), "evaluate_on.data", "of kind pairs"),
-    Slip("pictures without a tower", ON.replace("llama_long", "kimi_align"), "evaluate_on.data", "kind multimodal"),
-    Slip("no context", ON.replace("context: 128Ki, ", ""), "evaluate_on.context", "context is required"),
-    Slip("another key", ON.replace("document_mask", "mask"), "evaluate_on.mask", "unknown key"),
-    Slip("a word for a mask", ON.replace("true", "yes"), "evaluate_on.document_mask", "true or false"),
+    Slip("pairs of pictures", replaced(ON, "llama_long", "kimi_pairs"), "evaluate_on.data", "of kind pairs"),
+    Slip("pictures without a tower", replaced(ON, "llama_long", "kimi_align"), "evaluate_on.data", "kind multimodal"),
+    Slip("no context", replaced(ON, "context: 128Ki, ", ""), "evaluate_on.context", "context is required"),
+    Slip("another key", replaced(ON, "document_mask", "mask"), "evaluate_on.mask", "unknown key"),
+    Slip("a word for a mask", replaced(ON, "true", "yes"), "evaluate_on.document_mask", "true or false"),
 ]  # fmt: skip
 
 
@@ -50,10 +50,7 @@ def specs(tmp_path: Path) -> Path:
 
 
 def edited(specs: Path, old: str, new: str, file: str = BASE) -> Path:
-    path = specs / file
-    text = path.read_text()
-    assert text.count(old) == 1
-    path.write_text(text.replace(old, new))
+    edit(specs / file, old, new)
     return specs
 
 
@@ -133,14 +130,16 @@ def test_a_looped_import_says_how_often_it_is_looped(specs: Path) -> None:
         (specs / f"specs/llama31_1m/{name}.yaml").unlink()
     pipeline = specs / "specs/llama31_1m/pipeline.yaml"
     tree = yaml.safe_load(pipeline.read_text())
-    pipeline.write_text(re.sub(r"(?m)^stages: \[.*?\]|^stages:\n(  - .*\n)+", "stages: [base]\n", pipeline.read_text()))
+    pipeline.write_text(
+        substituted(pipeline.read_text(), r"^stages: \[.*?\]|^stages:\n(  - .*\n)+", "stages: [base]\n")
+    )
     assert "base" in tree["stages"]
     read = Project.load(specs).resolve("llama31_1m", "paper").stages["base"].evaluated_on
     assert [phase.loops for phase in read] == [Loops(count=3, beta=0.0)]
 
 
 def test_corpora_that_are_not_bound_are_named_and_keep_it_from_being_started(specs: Path) -> None:
-    project = Project.load(edited(specs, ON, ON.replace("llama_long", "kimi_text")))
+    project = Project.load(edited(specs, ON, replaced(ON, "llama_long", "kimi_text")))
     assert {"kimi_chinese", "kimi_knowledge"} <= {one.corpus for one in unbound(project, "paper", ["llama31_1m"])}
     (line,) = [one for one in table(project, "paper", ["llama31_1m"]) if "kimi_chinese" in one]
     assert line.split() == ["kimi_chinese", "text", "what", "is", "held", "out"]

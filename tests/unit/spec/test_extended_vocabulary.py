@@ -9,6 +9,7 @@ import pytest
 from stages.check.run import run_pipeline
 from stages.errors import SpecError
 from stages.spec.project import Project
+from tests.edits import replaced
 from tests.unit.spec.small_project import edit
 
 WORDS = """\
@@ -38,7 +39,7 @@ def grown(root: Path) -> Path:
     small = "family: llama, layers: 2, hidden: 64, ffn: 128, heads: 4, kv_heads: 2, head_dim: 16, vocab: 512,\n"
     edit(
         root, "toy/pipeline.yaml", "  small: {" + small,
-        "  large: {" + small.replace("512", "640") + "          norm_eps: 1e-5, tied: false, init_std: 0.02}\n"
+        "  large: {" + replaced(small, "512", "640") + "          norm_eps: 1e-5, tied: false, init_std: 0.02}\n"
         "  small: {" + small,
     )  # fmt: skip
     edit(root, "toy/second.yaml", "modules: {llm: small}", "modules: {llm: large}\ntokenizer: larger")
@@ -86,9 +87,9 @@ BAD = [
 def test_what_is_no_extension_is_refused_by_file_and_line(grown: Path, old: str, new: str, message: str) -> None:
     text = (grown / "specs/toy/pipeline.yaml").read_text()
     line = next(one for one in text.splitlines() if one.startswith("  large:"))
-    narrow = line.replace("large", "narrow").replace("hidden: 64", "hidden: 32")
+    narrow = replaced(line, "large", "narrow", "hidden: 64", "hidden: 32")
     rest = "\n          norm_eps: 1e-5, tied: false, init_std: 0.02}\n"
-    (grown / "specs/toy/pipeline.yaml").write_text(text.replace("models:\n", f"models:\n{narrow}{rest}"))
+    (grown / "specs/toy/pipeline.yaml").write_text(replaced(text, "models:\n", f"models:\n{narrow}{rest}"))
     edit(grown, "toy/second.yaml", old, new)
     with pytest.raises(SpecError, match=message) as error:
         Project.load(grown).resolve("toy", "paper")

@@ -11,6 +11,7 @@ from stages.errors import SpecError
 from stages.spec.project import Project
 from stages.spec.resolved_parallel import Parallel
 from stages.spec.resolved_training import Group, Skip
+from tests.edits import replaced
 from tests.unit.spec.small_project import edit
 
 PIPELINE = "toy/pipeline.yaml"
@@ -39,20 +40,20 @@ def test_multiples_are_those_of_the_spec_at_every_scale_and_in_the_key(root: Pat
 @pytest.mark.parametrize(
     ("groups", "found"),
     [
-        ((TABLES, TABLES.replace("tables", "again")), "'again', which has embeddings of 'tables' too"),
+        ((TABLES, replaced(TABLES, "tables", "again")), "'again', which has embeddings of 'tables' too"),
         (
             (TABLES, "{name: tables, of: [head], lr: 2, weight_decay: 1}"),
             "'tables', which has the name of 'tables' too",
         ),
-        ((TABLES.replace("of:", "modules: [vit], of:"),), "the unknown module 'vit'"),
-        ((TABLES.replace("weight_decay: 0", "weight_decay: 1"),), "lr 1 and weight_decay 1"),
-        ((TABLES.replace("[embeddings]", "[]"),), "a group of nothing"),
-        ((TABLES.replace("embeddings", "tables"),), "'tables'"),
-        ((TABLES.replace("[embeddings]", "[embeddings, embeddings]"),), "'embeddings' a second time"),
-        ((TABLES.replace("of:", "modules: [llm, llm], of:"),), "'llm' a second time"),
-        ((TABLES.replace("embeddings", "vectors"),), "a decay of vectors, which `decay: matrices` leaves without"),
-        ((TABLES.replace("lr: 1, ", ""),), "nothing"),
-        ((TABLES.replace("lr: 1,", "lr: 0,"),), "'0'"),
+        ((replaced(TABLES, "of:", "modules: [vit], of:"),), "the unknown module 'vit'"),
+        ((replaced(TABLES, "weight_decay: 0", "weight_decay: 1"),), "lr 1 and weight_decay 1"),
+        ((replaced(TABLES, "[embeddings]", "[]"),), "a group of nothing"),
+        ((replaced(TABLES, "embeddings", "tables"),), "'tables'"),
+        ((replaced(TABLES, "[embeddings]", "[embeddings, embeddings]"),), "'embeddings' a second time"),
+        ((replaced(TABLES, "of:", "modules: [llm, llm], of:"),), "'llm' a second time"),
+        ((replaced(TABLES, "embeddings", "vectors"),), "a decay of vectors, which `decay: matrices` leaves without"),
+        ((replaced(TABLES, "lr: 1, ", ""),), "nothing"),
+        ((replaced(TABLES, "lr: 1,", "lr: 0,"),), "'0'"),
     ],
 )
 def test_a_group_that_is_none_is_refused_at_its_line(root: Path, groups: tuple[str, ...], found: str) -> None:
@@ -69,7 +70,7 @@ def test_a_list_without_groups_is_none(root: Path) -> None:
 
 
 def test_a_head_that_is_the_embeddings_is_no_group(root: Path) -> None:
-    head = TABLES.replace("embeddings", "head")
+    head = replaced(TABLES, "embeddings", "head")
     assert with_groups(root, head).resolve("toy", "paper").stages["first"].optimizer is not None
     edit(root, PIPELINE, "tied: false", "tied: true")
     with pytest.raises(SpecError, match="a head, where the models' embeddings are their head"):
@@ -77,7 +78,7 @@ def test_a_head_that_is_the_embeddings_is_no_group(root: Path) -> None:
 
 
 def test_how_the_names_of_a_group_are_listed_is_in_no_key(root: Path) -> None:
-    keys = with_groups(root, TABLES.replace("[embeddings]", "[head, embeddings]")).keys("mini")
+    keys = with_groups(root, replaced(TABLES, "[embeddings]", "[head, embeddings]")).keys("mini")
     edit(root, PIPELINE, "[head, embeddings]", "[embeddings, head]")
     assert Project.load(root).keys("mini") == keys
 

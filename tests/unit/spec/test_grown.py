@@ -14,6 +14,7 @@ from stages.commands.growth import grown
 from stages.errors import SpecError
 from stages.spec import copies
 from stages.spec.project import Project
+from tests.edits import replaced
 from tests.unit.spec.small_project import edit
 
 SECOND = """\
@@ -27,14 +28,14 @@ init: {from: first, weights: {upcycle: HOW}, optimizer: inherit, clock: reset, d
 
 def project(root: Path, how: str, layers: int, here: int = 2) -> Project:
     """The small project with `second` made of layers of `first`, which has 4, or 2 at scale mini."""
-    (root / "specs/toy/second.yaml").write_text(SECOND.replace("HOW", how))
+    (root / "specs/toy/second.yaml").write_text(replaced(SECOND, "HOW", how))
     for name in ("pipeline", "second"):
         (root / f"specs/toy_variant/{name}.yaml").unlink()
     pipeline = root / "specs/toy/pipeline.yaml"
-    text = pipeline.read_text().replace("layers: 2,", "layers: 4,")
+    text = replaced(pipeline.read_text(), "layers: 2,", "layers: 4,")
     small = text[text.index("  small:") : text.index("optimizers:")]
-    large = small.replace("small", "large").replace("layers: 4,", f"layers: {layers},")
-    pipeline.write_text(text.replace(small, small + large).replace("until: 4B", "until: 2B", 1))
+    large = replaced(small, "small", "large", "layers: 4,", f"layers: {layers},")
+    pipeline.write_text(replaced(text, small, small + large, "to: 1e-4, until: 4B", "to: 1e-4, until: 2B"))
     edit(root, "toy/pipeline.yaml", "tokens: 4B, lineage: second", "tokens: 2B, lineage: second")
     edit(root, "scales/mini.yaml", "small: {layers: 1}", f"small: {{layers: 2}}\n      large: {{layers: {here + 1}}}")
     return Project.load(root)

@@ -11,6 +11,7 @@ import pytest
 from stages.spec.key import phase_keys, stage_key
 from stages.spec.project import Project
 from stages.spec.resolved import Waiver
+from tests.edits import replaced
 from tests.unit.spec.small_project import edit
 
 FIRST, SECOND, PIPELINE, MINI = "toy/first.yaml", "toy/second.yaml", "toy/pipeline.yaml", "scales/mini.yaml"
@@ -81,7 +82,7 @@ def test_nothing_else_does(root: Path, file: str, old: str, new: str) -> None:
 def test_names_are_not_in_keys(root: Path) -> None:
     before = keys(root)
     for name in ("stage: first", "box: First"):
-        edit(root, FIRST, name, name.replace("irst", "oremost"))
+        edit(root, FIRST, name, replaced(name, "irst", "oremost"))
     (root / "specs" / FIRST).rename(root / "specs/toy/foremost.yaml")
     edit(root, PIPELINE, "stages: [first,", "stages: [foremost,")
     edit(root, SECOND, "from: first", "from: foremost")

@@ -16,6 +16,7 @@ from stages.spec import nodes
 from stages.spec.files import Files
 from stages.spec.names import ALLOWED, NOT_PIPELINES, TAKEN
 from stages.spec.project import Project
+from tests.edits import replaced
 from tests.unit.spec.small_project import edit
 
 BAD = ["Warmup_1B", "a;touch x", "my-pipe", "a b", "a__b", "_a", "a_", "é", "a.b", "a/b", "$HOME", "a" * 65]
@@ -43,7 +44,7 @@ FILES = [
 def test_a_name_that_a_shell_or_a_file_system_reads_otherwise_is_refused(
     root: Path, file: str, old: str, new: str, name: str
 ) -> None:
-    line = edit(root, file, old, new.replace("NAME", f'"{name}"'))
+    line = edit(root, file, old, replaced(new, "NAME", f'"{name}"'))
     with pytest.raises(SpecError) as caught:
         Project.load(root).resolve("toy", "paper")
     assert (caught.value.where.file, caught.value.where.line) == (f"specs/{file}", line)
@@ -74,7 +75,7 @@ def test_so_is_a_pipeline_that_a_rule_or_a_file_of_rules_cannot_be_named_by(root
 def test_so_is_a_profile_of_hardware(root: Path) -> None:
     shipped = Path(__file__).parents[3] / "specs/hardware/h100.yaml"
     (root / "specs/hardware").mkdir()
-    (root / "specs/hardware/H 100.yaml").write_text(shipped.read_text().replace(": h100\n", ": H 100\n"))
+    (root / "specs/hardware/H 100.yaml").write_text(replaced(shipped.read_text(), ": h100\n", ": H 100\n"))
     with pytest.raises(SpecError, match=ALLOWED):
         hardware.load(Files(root), "H 100")
 

@@ -13,6 +13,7 @@ from stages.errors import SpecError, SpecErrors
 from stages.spec.objectives import NEEDS
 from stages.spec.project import Project
 from stages.spec.resolved_phases import ObjectiveName
+from tests.edits import edit, replaced, substituted
 
 ROOT = Path(__file__).parents[3]
 COCA, ALIGN = "kimi_vl/vit_coca.yaml", "kimi_vl/vit_align.yaml"
@@ -126,16 +127,15 @@ def specs(tmp_path: Path) -> Path:
 
 def anyhow(text: str) -> str:
     """With one source for all its figures: what an edit took away leaves no entry that covers nothing."""
-    return re.sub(r"(?sm)^sources:\n.*", 'sources:\n  - {covers: ["*"], mark: chosen}\n', text)
+    return substituted(text, r"(?s)^sources:\n.*", 'sources:\n  - {covers: ["*"], mark: chosen}\n')
 
 
 @pytest.mark.parametrize("slip", SLIPS, ids=[slip.what for slip in SLIPS])
 @pytest.mark.parametrize("scale", ["mini", "paper"])
 def test_refused_at_its_line(specs: Path, slip: Slip, scale: str) -> None:
     path = specs / "specs" / slip.file
-    text, edits = re.subn(slip.old, slip.new, path.read_text())
-    assert edits
-    path.write_text(anyhow(text))
+    text = substituted(path.read_text(), slip.old, slip.new, everywhere=True)
+    path.write_text(anyhow(text) if "\nsources:\n" in text else text)
     with pytest.raises((SpecError, SpecErrors)) as caught:
         Project.load(specs).resolve(slip.file.partition("/")[0], scale)
     errors = caught.value.errors if isinstance(caught.value, SpecErrors) else [caught.value]
@@ -151,11 +151,11 @@ def test_every_objective_says_what_it_needs() -> None:
 
 def test_a_trained_module_that_no_loss_reaches_is_named(specs: Path) -> None:
     path = specs / "specs" / JOINT
-    text = path.read_text().replace("objective: joint", "objective: sft").replace("kimi_cooldown", "medium_sft")
-    path.write_text(anyhow(re.sub(r"    multimodal: .*\n", "", text)))
+    text = replaced(path.read_text(), "objective: joint", "objective: sft", "kimi_cooldown", "medium_sft")
+    path.write_text(anyhow(substituted(text, r"    multimodal: .*\n", "")))
     mixtures = specs / "specs/data/mixtures.yaml"
     added = "  medium_sft:\n    sources:\n      - {corpus: medium_instruct, share: 100%, group: text}\n"
-    text = mixtures.read_text().replace("mixtures:\n", f"mixtures:\n{added}", 1)
+    text = replaced(mixtures.read_text(), "mixtures:\n", f"mixtures:\n{added}")
     mixtures.write_text(anyhow(text))
     with pytest.raises(SpecErrors, match="'vit', which no phase's objective and data reach"):
         Project.load(specs).resolve("kimi_vl", "paper")
@@ -164,7 +164,7 @@ def test_a_trained_module_that_no_loss_reaches_is_named(specs: Path) -> None:
 def test_questions_about_pictures_need_a_corpus_that_asks(specs: Path) -> None:
     """Where the corpora are local ones, and so known: what a published corpus holds is not."""
     published = specs / "specs/data/published.yaml"
-    published.write_text(published.read_text().replace("stand_in: digit_qa", "stand_in: captions"))
+    edit(published, "stand_in: digit_qa", "stand_in: captions", everywhere=True)
     with pytest.raises((SpecError, SpecErrors), match=r"evaluate\.1: found 'digit_questions'.* builder digit_qa"):
         Project.load(specs).resolve("kimi_vl", "mini")
     Project.load(specs).resolve("kimi_vl", "paper")
@@ -172,15 +172,15 @@ def test_questions_about_pictures_need_a_corpus_that_asks(specs: Path) -> None:
 
 def test_what_was_upcycled_twice_is_evaluated_on_the_corpora_of_the_stage_that_was_trained(specs: Path) -> None:
     path = specs / "specs/ouro/upcycle_2_6b.yaml"
-    twice = (
-        path.read_text().replace("stage: upcycle_2_6b", "stage: twice").replace("from: stable_1", "from: upcycle_2_6b")
-    )
-    (specs / "specs/ouro/twice.yaml").write_text(twice.replace("ouro_2_6b}", "ouro_5_2b}"))
+    twice = replaced(path.read_text(), "stage: upcycle_2_6b", "stage: twice", "from: stable_1", "from: upcycle_2_6b")
+    (specs / "specs/ouro/twice.yaml").write_text(replaced(twice, "ouro_2_6b}", "ouro_5_2b}"))
     pipeline = specs / "specs/ouro/pipeline.yaml"
-    text = pipeline.read_text().replace("  - upcycle_2_6b\n", "  - upcycle_2_6b\n  - twice\n")
+    text = replaced(pipeline.read_text(), "  - upcycle_2_6b\n", "  - upcycle_2_6b\n  - twice\n")
     larger = re.search(r"  ouro_2_6b:\n(    .*\n)+", text)
     assert larger is not None
-    text = text.replace(larger[0], larger[0] + larger[0].replace("ouro_2_6b", "ouro_5_2b").replace("48", "96"))
+    text = replaced(
+        text, larger[0], larger[0] + replaced(larger[0], "ouro_2_6b", "ouro_5_2b", "layers: 48", "layers: 96")
+    )
     pipeline.write_text(text)
     assert Project.load(specs).resolve("ouro", "paper").stages["twice"].evaluation.names == ("validation_loss", "loops")
 
@@ -188,7 +188,9 @@ def test_what_was_upcycled_twice_is_evaluated_on_the_corpora_of_the_stage_that_w
 def test_an_evaluation_needs_an_ancestor_that_reads_something(specs: Path) -> None:
     """A release that comes in without corpora of its own, and a larger model made of it."""
     base = specs / "specs/llama31_1m/base.yaml"
-    base.write_text(re.sub(r"evaluate(_on)?: .*\n|  - .covers: .evaluate_on.*\n", "", base.read_text()))
+    base.write_text(
+        substituted(base.read_text(), r"evaluate(_on)?: .*\n|  - .covers: .evaluate_on.*\n", "", everywhere=True)
+    )
     (specs / "specs/llama31_1m/grown.yaml").write_text(
         "stage: grown\nbox: grown\nkind: upcycle\nmodules: {llm: llama31_16b}\ninit: {from: base, weights: {upcycle: "
         "concatenate}, optimizer: reset, clock: reset, data: restart}\nevaluate: [validation_loss]\n"
@@ -197,7 +199,7 @@ def test_an_evaluation_needs_an_ancestor_that_reads_something(specs: Path) -> No
     text = pipeline.read_text()
     larger = re.search(r"  llama31_8b:\n(    .*\n)+", text)
     assert larger is not None
-    text = text.replace(larger[0], larger[0] + larger[0].replace("31_8b", "31_16b").replace("layers: 32", "layers: 64"))
-    pipeline.write_text(text.replace("stages: [base,", "stages: [base, grown,"))
+    text = replaced(text, larger[0], larger[0] + replaced(larger[0], "31_8b", "31_16b", "layers: 32", "layers: 64"))
+    pipeline.write_text(replaced(text, "stages: [base,", "stages: [base, grown,"))
     with pytest.raises(SpecError, match=r"grown\.yaml:\d+: evaluate\.0: found 'validation_loss'.* a corpus of kind"):
         Project.load(specs).resolve("llama31_1m", "paper")

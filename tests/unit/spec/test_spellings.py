@@ -12,6 +12,7 @@ from stages.errors import SpecError, SpecErrors
 from stages.spec import nodes, quantities, units
 from stages.spec.extends import overlay
 from stages.spec.project import Project
+from tests.edits import replaced
 from tests.unit.spec.small_project import edit
 from tests.unit.spec.test_bad_specs import FIRST, MINI, MIXTURES, PIPELINE, SECOND, Bad, resolve_everything
 
@@ -97,7 +98,7 @@ def test_a_leading_zero_is_not(text: str) -> None:
 def test_repeats_of_a_stage_that_only_a_reading_has_are_known(root: Path) -> None:
     edit(root, MINI, "    min_piece", "    epochs: {third: 2, '*': 1}\n    min_piece")
     edit(root, "toy_variant/pipeline.yaml", "extends: toy", "extends: toy\nstages: [first, second, release, third]")
-    third = (root / "specs/toy/second.yaml").read_text().replace("stage: second", "stage: third")
+    third = replaced((root / "specs/toy/second.yaml").read_text(), "stage: second", "stage: third")
     (root / "specs/toy_variant/third.yaml").write_text(third)
     resolve_everything(root)
 
@@ -114,7 +115,7 @@ def test_a_scales_entry_that_is_misspelt_is_a_finding(root: Path) -> None:
 def test_a_scales_entry_of_a_pipeline_that_was_taken_out_is_none(root: Path) -> None:
     text = (root / "specs" / MINI).read_text()
     entry = text[text.index("  toy:\n") : text.index("sources:")]
-    (root / "specs" / MINI).write_text(text.replace(entry, entry + entry.replace("  toy:", "  gone:")))
+    (root / "specs" / MINI).write_text(replaced(text, entry, entry + replaced(entry, "  toy:", "  gone:")))
     assert [one for one in run(Project.load(root), "mini") if one.id == SPEC] == []
 
 

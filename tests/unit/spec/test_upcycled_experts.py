@@ -11,14 +11,19 @@ from stages.check.run import check, make_context, run_pipeline
 from stages.commands.growth import grown
 from stages.errors import SpecError
 from stages.spec.project import Project
+from tests.edits import replaced
 from tests.unit.spec.small_project import edit
 
 DENSE = (
     "small: {family: qwen3, layers: 2, hidden: 64, ffn: 128, heads: 4, kv_heads: 2, head_dim: 16, vocab: 512,\n"
     "          norm_eps: 1e-5, tied: false, init_std: 0.02}"
 )
-ROUTED = "routed: " + DENSE.removeprefix("small: ").replace("qwen3", "qwen3_moe").replace(
-    "ffn: 128", "ffn: 128, experts: 8, active_experts: 2, expert_ffn: 128"
+ROUTED = "routed: " + replaced(
+    DENSE.removeprefix("small: "),
+    "qwen3",
+    "qwen3_moe",
+    "ffn: 128",
+    "ffn: 128, experts: 8, active_experts: 2, expert_ffn: 128",
 )
 SECOND = """\
 stage: second
@@ -82,7 +87,7 @@ def test_the_routers_seed_and_the_experts_are_in_the_key(routed: Path) -> None:
         ("small: {family: qwen3,", "small: {family: llama,", "attention of another qk_norm"),
         ("{family: qwen3, layers: 2, hidden: 64", "{family: qwen3, layers: 2, hidden: 8", "another hidden"),
         ("tied: false, init_std: 0.02}\n  routed", "tied: true, init_std: 0.02}\n  routed", "another tied"),
-        (ROUTED, DENSE.replace("small:", "routed:"), "no routed experts"),
+        (ROUTED, replaced(DENSE, "small:", "routed:"), "no routed experts"),
     ],
     ids=lambda one: one if len(one) < 60 else "",
 )
@@ -94,9 +99,15 @@ def test_a_model_that_is_not_its_parent_with_experts_is_refused(routed: Path, ol
     assert found in wrong.value.found
 
 
-OLMOE = "routed: " + DENSE.removeprefix("small: ").replace("qwen3", "olmoe").replace(
-    "ffn: 128", "ffn: 128, experts: 8, active_experts: 2"
-).replace("head_dim: 16, ", "")
+OLMOE = "routed: " + replaced(
+    DENSE.removeprefix("small: "),
+    "qwen3",
+    "olmoe",
+    "ffn: 128",
+    "ffn: 128, experts: 8, active_experts: 2",
+    "head_dim: 16, ",
+    "",
+)
 
 
 def test_weights_that_do_not_sum_to_1_are_refused(routed: Path) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
+from tests.edits import replaced, substituted
 from tests.unit.spec.small_project import edit
 
 CHATS = """\
@@ -43,8 +43,7 @@ def tuned(root: Path, budget: str, longest: int, rows: int, tokens: int) -> Path
     edit(root, "data/mixtures.yaml", "mixtures:\n", MIXTURE)
     short, _, _ = (specs / "toy/first.yaml").read_text().partition("  - name: long\n")
     for old, new in (*EDITS, ("budget: 1B", f"budget: {budget}")):
-        assert short.count(old) == 1, old
-        short = short.replace(old, new)
+        short = replaced(short, old, new)
     (specs / "toy/first.yaml").write_text(f"{short}sources:\n  - {{covers: ['*'], mark: chosen}}\n")
     for name in ("toy/second", "toy/release", "toy_variant/pipeline", "toy_variant/second"):
         (specs / f"{name}.yaml").unlink()
@@ -52,6 +51,6 @@ def tuned(root: Path, budget: str, longest: int, rows: int, tokens: int) -> Path
     edit(root, "toy/pipeline.yaml", "stages: [first, second, release]", "stages: [first]")
     edit(root, "toy/pipeline.yaml", "claims:\n  - {what: everything, tokens: 4B, lineage: second}\n", "")
     pipeline = specs / "toy/pipeline.yaml"
-    pipeline.write_text(re.sub(r"schedules:\n.*?(?=stages:)", SCHEDULES, pipeline.read_text(), flags=re.DOTALL))
+    pipeline.write_text(substituted(pipeline.read_text(), r"(?s)schedules:\n.*?(?=stages:)", SCHEDULES))
     edit(root, "scales/paper.yaml", "corpora: published", "corpora: stand_in")
     return root

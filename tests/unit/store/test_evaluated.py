@@ -12,6 +12,7 @@ import pytest
 from stages.spec.resolved import Stage
 from stages.store import done, evaluated, evaluated_by, files, finish, json_file, manifest, revise, seal, stage_record
 from stages.store.layout import Layout
+from tests.edits import replaced
 from tests.unit.store.conftest import A, Run, verdict
 from tests.unit.train import tiny
 
@@ -145,7 +146,7 @@ SOURCE = '"""What it is."""\nx = "#1"  # one\n\n\ndef f():\n    """Two\n    line
     ],
 )
 def test_comments_docstrings_and_imports_are_no_code(old: str, new: str, same: bool) -> None:
-    assert (evaluated_by.bare(SOURCE.replace(old, new)) == evaluated_by.bare(SOURCE)) == same
+    assert (evaluated_by.bare(replaced(SOURCE, old, new)) == evaluated_by.bare(SOURCE)) == same
 
 
 def test_the_code_of_every_evaluation_counts() -> None:

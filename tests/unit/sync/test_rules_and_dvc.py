@@ -12,7 +12,7 @@ import yaml
 from stages.errors import UsageError, UserError
 from stages.spec.project import Project
 from stages.sync import config, graph, rules, write
-from tests.edits import edit
+from tests.edits import edit, replaced
 
 ROOT = Path(__file__).resolve().parents[3]
 FAKE = Path(__file__).parent / "fake"
@@ -144,7 +144,7 @@ def test_an_edit_runs_what_snakemake_lists_and_going_back_runs_nothing(project: 
 
     spec = project / "specs" / "kimi_vl" / "joint_cooldown.yaml"
     before = spec.read_text()
-    spec.write_text(before.replace("epochs: ", "epochs: 1", 1))
+    spec.write_text(replaced(before, "epochs: ", "epochs: 1"))
     said = call(project, "snakemake", "-n", "kimi_vl")
     assert "kimi_vl__joint_cooldown" in said
     assert "kimi_vl__joint_longctx" in said

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests import page
-from tests.edits import edit
+from tests.edits import edit, replaced
 from tests.unit.testing.session import Session
 
 PAGE = page.Page("testing-any-loop.md").files()
@@ -26,9 +26,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 def change(session: Session, old: str, new: str, file: str = LOOP) -> None:
-    path = session.folder / file
-    assert path.read_text().count(old) == 1
-    edit(path, old, new)
+    edit(session.folder / file, old, new)
 
 
 def assert_failed(found: tuple[int, str], *parts: str) -> None:
@@ -134,13 +132,11 @@ def test_updates_are_refused_in_ci_and_without_a_reason(session: Session) -> Non
 
 
 def test_layouts_are_the_same_run_or_what_differs_is_named(session: Session) -> None:
-    halves = PAGE[LOOP].split("def train")[1].replace(
-        "        loss.backward()\n",
+    halves = replaced(PAGE[LOOP].split("def train")[1], "        loss.backward()\n",
         "        for part in batch.split(4):\n"
-        "            ((model(part) - part.sum(1, keepdim=True)).square().mean() / 2).backward()\n",
-    )  # fmt: skip
+        "            ((model(part) - part.sum(1, keepdim=True)).square().mean() / 2).backward()\n")  # fmt: skip
     (session.folder / LOOP).write_text(PAGE[LOOP] + "\n\ndef halves" + halves)
-    (session.folder / LOOP).write_text((session.folder / LOOP).read_text().replace("Dropout(0.1)", "Dropout(0.0)"))
+    edit(session.folder / LOOP, "Dropout(0.1)", "Dropout(0.0)", everywhere=True)
     body = "from my_loop import halves, train\n\n\ndef test_it(layout):\n    layout(train, halves, steps=3{})\n"
     (session.folder / TESTS).write_text(body.format(', tier="same-order"'))
     assert session()[0] == 0

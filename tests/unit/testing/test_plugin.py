@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from stages.scaffold import init
+from tests import edits
 
 ROOT = Path(__file__).resolve().parents[3]
 PLUGIN = "stages.testing.plugin"
@@ -62,12 +63,6 @@ def run(project: Path, *words: str, **variables: str) -> subprocess.CompletedPro
 def goldens(project: Path) -> dict[str, bytes]:
     folder = project / "tests/stages"
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.yaml"))}
-
-
-def change(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert text.count(old) == 1
-    path.write_text(text.replace(old, new))
 
 
 def assert_message(done: subprocess.CompletedProcess[str], *parts: str) -> None:
@@ -144,7 +139,7 @@ def test_a_missing_golden_fails_with_the_command_that_makes_it(project: Path) ->
 def test_no_command_for_all_is_given_where_it_would_change_other_goldens(kept: Path) -> None:
     (kept / "tests/stages/tiny/long.spec.yaml").unlink()
     (kept / "tests/stages/tiny/pretrain.spec.yaml").unlink()
-    change(kept / "specs/tiny/pipeline.yaml", "to: 1e-3, for: 2_048", "to: 1.5e-3, for: 2_048")
+    edits.edit(kept / "specs/tiny/pipeline.yaml", "to: 1e-3, for: 2_048", "to: 1.5e-3, for: 2_048")
     done = run(kept, *SPECS)
     assert_message(done, "tests/stages/tiny/long.spec.yaml: there is no golden", "3 failed, 1 passed")
     assert "Make all of them" not in done.stdout
@@ -163,7 +158,7 @@ def test_an_update_writes_the_reason_and_the_key_and_what_is_unchanged_passes(ke
 
 
 def test_a_changed_learning_rate_is_named_with_its_stage_its_file_and_its_field(kept: Path) -> None:
-    change(
+    edits.edit(
         kept / "specs/tiny/pipeline.yaml",
         "from: current, to: 1e-3, for: 2_048",
         "from: current, to: 1.5e-3, for: 2_048",
@@ -212,7 +207,7 @@ def test_a_golden_edited_by_hand_is_named_without_a_traceback(kept: Path, edit: 
     entry = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump(edit(entry)))  # type: ignore[operator]
     # The spec differs too, so that what the golden was made from is read.
-    change(
+    edits.edit(
         kept / "specs/tiny/pipeline.yaml",
         "from: current, to: 1e-3, for: 2_048",
         "from: current, to: 1.5e-3, for: 2_048",

@@ -16,6 +16,7 @@ from stages.spec.resolved_training import Piece, Schedule
 from stages.store import attempts, done
 from stages.train import finite, loop, replicated
 from stages.train.stopping import NonFiniteError
+from tests.edits import replaced
 from tests.unit.train import tiny
 
 pytestmark = pytest.mark.usefixtures("made_up_data")
@@ -140,7 +141,7 @@ def test_an_evaluation_that_is_not_finite_ends_the_stage_without_a_result(
     assert found is not None
     assert found.repeats
     written = b"".join(path.read_bytes() for path in (tmp_path / "results").rglob("*.json"))
-    assert b"NaN" not in written.replace(b"evaluated", b"")
+    assert b"NaN" not in replaced(written, b"evaluated", b"")
     assert not list((tmp_path / "results").rglob("eval.json"))
 
 

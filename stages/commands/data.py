@@ -22,7 +22,7 @@ from stages.spec.schema_phases import RawPhase
 from stages.store import lease, markers
 from stages.store.layout import Layout
 from stages.store.lease import HeldError
-from stages.sync.verdicts import corpora_done, corpus_marker
+from stages.sync.verdicts import corpus_done, corpus_marker
 
 
 def prepare(name: str, scale: str, awaited: Path | None = None, processes: int | None = None) -> None:
@@ -40,7 +40,7 @@ def prepare(name: str, scale: str, awaited: Path | None = None, processes: int |
     own_file = name != spec.TOKENIZER and spec.load(root, name).own
     held = layout.preparation(name)
     read_anew = not waited(name, held) and own_file  # one whose driver was killed may still be at it
-    while read_anew or not corpora_done(root, layout, (name,), deep=True)[name]:  # deep: it may be run to mend damage
+    while read_anew or not corpus_done(root, layout, name):  # in full: it may be run to mend damage
         _tokenizer_first(root, layout, name)
         try:
             with lease.hold(held, name):
@@ -135,5 +135,5 @@ def _tokenizer_first(root: Path, layout: Layout, name: str) -> None:
     if name == spec.TOKENIZER or spec.TOKENIZER not in spec.names(root):
         return
     local = spec.load(root, name, declared=False).tokenizer is None
-    if local and not corpora_done(root, layout, (spec.TOKENIZER,), deep=True)[spec.TOKENIZER]:
+    if local and not corpus_done(root, layout, spec.TOKENIZER):
         prepare(spec.TOKENIZER, layout.scale)

@@ -8,28 +8,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from stages.data import spec, tokenizer_files
-from stages.data.corpus_manifest import read_manifest
-from stages.data.prepared import verify
+from stages.data.corpus_manifest import DataManifest
 from stages.data.spec import CorpusSpec
 from stages.store.digest import digest_bytes
-from stages.store.manifest import NAME as MANIFEST
 
 
-def is_prepared(root: Path, name: str, out: Path, deep: bool = False) -> bool:
-    """Whether `out` holds what the spec declares now: same digest, cut with the tokenizer that is declared now, every
-    file there with its size, or its digest.
-
-    Raises UserError when the manifest is there and cannot be read.
+def is_declared(root: Path, name: str, found: DataManifest) -> bool:
+    """Whether a prepared folder is what the spec declares now: its digest, and cut with the tokenizer that is declared
+    now. Raises UserError where the spec is not one.
     """
-    if not (out / MANIFEST).is_file():
-        return False
-    found = read_manifest(out)
     if name == spec.TOKENIZER:
-        same = found.digest == spec.load_tokenizer(root).digest
-    else:
-        declared = spec.load(root, name)
-        same = (found.digest, found.tokenizer) == (declared.digest, _tokenizer(root, declared))
-    return same and not verify(out, deep)
+        return found.digest == spec.load_tokenizer(root).digest
+    declared = spec.load(root, name)
+    return (found.digest, found.tokenizer) == (declared.digest, _tokenizer(root, declared))
 
 
 def _tokenizer(root: Path, corpus: CorpusSpec) -> str:

@@ -5,8 +5,8 @@ says it itself, one block for each answer. Of any other, the conversation is ren
 what lies between the two is the answer, if both are beginnings of the whole text. Where they are not (a template that
 rewrites earlier turns), the conversation is refused: it cannot be told which tokens are the answer's. Answers of a
 prompt are not learned, and may be rewritten: `first` is where those that are learned begin.
-Whether what the messages say is in the text, `omissions` checks; that no answer is there twice, a rendering with marks
-for answers.
+Whether what the messages say is in the text, `template_omissions` checks; that no answer is there twice, a rendering
+with marks for answers.
 """
 
 from __future__ import annotations

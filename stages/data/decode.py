@@ -42,10 +42,10 @@ class Size:
     rgb: bool = False
 
 
-def pillow(corpus: str, module: str = "PIL.Image") -> Any:
-    """A module of Pillow. Raises UserError where it is not installed."""
+def refuse_without_pillow(corpus: str) -> None:
+    """Raise UserError where Pillow is not installed."""
     try:
-        return import_module(module)
+        import_module("PIL.Image")
     except ImportError:
         raise UserError(
             f"{corpus}: Pillow decodes pictures, and is not installed: `pip install 'stages[pictures]'`."

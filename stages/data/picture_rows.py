@@ -144,7 +144,7 @@ class Reader:
 
 def reader(root: Path, corpus: CorpusSpec) -> Reader:
     """How the rows of a corpus are read. Raises UserError where the declared root is not there, or Pillow is not."""
-    decode.pillow(corpus.corpus)
+    decode.refuse_without_pillow(corpus.corpus)
     shape, named = corpus.rows or "pictures", corpus.columns or {}
     return Reader(
         inputs.base(root, corpus), shape, {key: named.get(key, key) for key in COLUMNS[shape]},

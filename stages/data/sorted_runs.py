@@ -42,7 +42,7 @@ class RunMeta(BaseModel):
     """What a run holds. `rows` of its piece were read when it ended; `last` is true for the last run of a piece.
 
     `heldout` counts the documents that are held out, which lie at the end; `lowest` and `highest` are of their origins.
-    `left` are the documents that others have, as `others.Left`; none of them is in the run unless it is only reported.
+    `left` are the documents that others have, as `overlap.Left`; none of them is in the run unless it is only reported.
     `separate` are the conversations whose answers are documents of their own, and the tokens of all documents but the
     last of each conversation. `unknown` is what the tokenizer has no token for, as `unknown.Found`;
     None where nobody counted it.

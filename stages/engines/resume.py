@@ -41,9 +41,8 @@ def checkpoint(stage: Stage, inputs: Inputs) -> Path | None:
     """The whole checkpoint with the most steps: this stage's own, or the end of a phase that it shares; or None."""
     ref, passed = f"{stage.pipeline}/{stage.name}", _say_unusable(inputs)
     for steps, folder in _candidates(stage, inputs):
-        if not partials.valid(folder):
-            problems = printable("; ".join(map(str, partials.problems(folder))))
-            print(f"{ref}: a checkpoint is passed over: {problems}")
+        if problems := partials.problems(folder):
+            print(f"{ref}: a checkpoint is passed over: {printable('; '.join(map(str, problems)))}")
             passed = True
         elif built_on.same(inputs.layout, _parents_of(folder), inputs.parents):
             print(f"{ref}: goes on after step {steps}, from {folder}")

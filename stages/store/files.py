@@ -121,9 +121,16 @@ def append(path: Path, data: bytes) -> None:
     """Add `data` at the end of a file and flush it. Raises OSError."""
     handle = disk.append(path)
     try:
-        _write_flushed(handle, data)
+        write_all(handle, memoryview(data))
+        disk.fsync(handle)
     finally:
         disk.close(handle)
+
+
+def write_all(handle: int, block: memoryview) -> None:
+    """Write a block to an open file; a disk may take less at once than it was given. Raises OSError."""
+    while len(block) > 0:
+        block = block[disk.write(handle, block) :]
 
 
 class Growing:
@@ -145,28 +152,27 @@ class Growing:
 def _write(path: Path, data: Data, flush: bool = True) -> Written:
     handle = disk.create(path)
     try:
-        return _write_flushed(handle, data, flush)
+        written = _write_hashed(handle, data)
+        if flush:
+            disk.fsync(handle)
     finally:
         disk.close(handle)
+    return written
 
 
-def _write_flushed(handle: int, data: Data, flush: bool = True) -> Written:
-    """Write to an open file and flush it, unless that is not wanted; size and digest of what was handed to the disk."""
+def _write_hashed(handle: int, data: Data) -> Written:
+    """Write to an open file; size and digest of what was handed to the disk."""
     hasher, size = blake3(), 0
     with ThreadPoolExecutor(1) as helper:  # hashes a block while the disk takes it, which needs no processor
         for block in _blocks(data) if isinstance(data, bytes) else data:
             hashed = helper.submit(hasher.update, block) if len(block) > SMALL else None
-            left = block
-            while len(left) > 0:  # a disk may take less than it was given
-                left = left[disk.write(handle, left) :]
+            write_all(handle, block)
             if hashed is None:
                 hasher.update(block)
             else:
                 disk.begin(handle, size, len(block))
                 hashed.result()
             size += len(block)
-        if flush:
-            disk.fsync(handle)
     return Written(size, str(hasher.hexdigest()))
 
 

@@ -55,9 +55,7 @@ class Rows:
         try:
             handle = files.disk.append(self.path)
             try:
-                left = memoryview(text.getvalue().encode())
-                while len(left) > 0:
-                    left = left[files.disk.write(handle, left) :]
+                files.write_all(handle, memoryview(text.getvalue().encode()))
             finally:
                 files.disk.close(handle)
         except OSError:
@@ -70,15 +68,17 @@ def _text(value: str | int | float) -> str:
 
 def read(attempt: Path) -> list[dict[str, str]]:
     """The whole rows of an attempt; none where there is no file, or one that no run wrote."""
-    with suppress(json_file.JsonFileError, UnicodeDecodeError, csv.Error):
-        return _rows(json_file.read_bytes(attempt / NAME, LARGEST).decode())
-    return []
+    return _read(attempt / NAME)
 
 
 def rows_of_result(folder: Path) -> list[dict[str, str]]:
     """The rows of a finished result's metrics.csv; none where it has none that can be read."""
+    return _read(folder / "metrics.csv")
+
+
+def _read(path: Path) -> list[dict[str, str]]:
     with suppress(json_file.JsonFileError, UnicodeDecodeError, csv.Error):
-        return _rows(json_file.read_bytes(folder / "metrics.csv", LARGEST).decode())
+        return _rows(json_file.read_bytes(path, LARGEST).decode())
     return []
 
 

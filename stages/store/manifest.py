@@ -145,12 +145,13 @@ def problems(folder: Path, manifest: Manifest, deep: bool) -> list[Problem]:
     """
     found = compare(folder, manifest.shards, deep)
     path = folder / REPLACED
-    return [one for one in found if one.file != path or not path.is_file() or not _sealed(folder, REPLACED)]
+    return [one for one in found if one.file != path or not path.is_file() or not _replaced(folder)]
 
 
-def _sealed(folder: Path, file: str) -> bool:
+def _replaced(folder: Path) -> bool:
+    """Whether the seal speaks for the file that may be replaced."""
     try:
-        return file in json_file.read(folder / "seal.json")["files"]
+        return REPLACED in json_file.read(folder / "seal.json")["files"]
     except (JsonFileError, KeyError, TypeError):
         return False
 

@@ -49,7 +49,7 @@ def write(attempt: Path, phase: str, step: int, steps: int, seconds_per_step: fl
     with suppress(OSError):
         handle = files.disk.create(temporary)
         try:
-            files.disk.write(handle, memoryview(data))
+            files.write_all(handle, memoryview(data))
         finally:
             files.disk.close(handle)
         files.disk.rename(temporary, attempt / NAME)

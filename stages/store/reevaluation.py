@@ -13,13 +13,12 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from stages.errors import UserError
 from stages.spec.resolved import Stage
-from stages.store import evaluated, files, json_file
+from stages.store import attempts, evaluated, files, json_file
 from stages.store.evaluated import Asked
 from stages.store.json_file import JsonFileError
 from stages.store.layout import Layout
 
 NAME = "reevaluation.json"  # in results/.runs/<key>
-LONGEST = 10_000  # characters of a message
 
 
 class Failure(BaseModel):
@@ -58,5 +57,5 @@ def failure(layout: Layout, key: str, stage: Stage) -> Failure | None:
     with suppress(JsonFileError):
         found = json_file.read_as(layout.run(key) / NAME, _FAILURE)
         if found.asked == evaluated.asked(stage):
-            return found.model_copy(update={"message": found.message[:LONGEST]})
+            return found.model_copy(update={"message": found.message[: attempts.LONGEST]})
     return None

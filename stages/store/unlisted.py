@@ -18,7 +18,7 @@ DRAWN = "plots"  # pictures are drawn, and drawn again, after a result is in pla
 def files(folder: Path, record: seal.Listing) -> tuple[Path, ...]:
     """What lies in a folder beside what its manifest and its seal list, sorted; a folder of strangers is named once.
 
-    None where the seal cannot be read, which is damage and named as such: what it listed is not known.
+    Nothing where the seal cannot be read, which is damage and named as such: what it listed is not known.
     """
     try:
         sealed = seal.read(folder).files

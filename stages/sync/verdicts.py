@@ -145,7 +145,8 @@ def _judge_corpus(root: Path, layout: Layout, name: str, deep: bool) -> Verdict:
 
 def _judge_prepared(root: Path, name: str, folder: Path, deep: bool) -> tuple[State, str]:
     """The state of a corpus that is there, and why it is not done."""
-    from stages.data.as_declared import is_prepared
+    from stages.data.as_declared import is_declared
+    from stages.data.corpus_manifest import read_manifest
     from stages.data.prepared import verify
 
     try:
@@ -157,7 +158,7 @@ def _judge_prepared(root: Path, name: str, folder: Path, deep: bool) -> tuple[St
     if found := broken or damage.noted(folder):
         return "damaged", found
     try:
-        declared = is_prepared(root, name, folder)
+        declared = is_declared(root, name, read_manifest(folder))
     except UserError as error:  # its spec
         return "stale", str(error)
     return ("done", "") if declared else ("stale", f"not what specs/data/{name}.yaml declares")
@@ -169,9 +170,9 @@ def _strangers(folder: Path) -> tuple[Path, ...]:
     return unlisted.files(folder, read_manifest(folder))
 
 
-def corpora_done(root: Path, layout: Layout, names: tuple[str, ...], deep: bool = False) -> dict[str, bool]:
-    """For each local corpus, whether it is prepared as its spec declares; with `deep`, every digest is read again."""
-    return {name: one.done for name, one in judge_corpora(root, layout, names, names if deep else ()).items()}
+def corpus_done(root: Path, layout: Layout, name: str) -> bool:
+    """Whether a local corpus is prepared as its spec declares; every digest is read again."""
+    return judge_corpora(root, layout, (name,), (name,))[name].done
 
 
 def corpus_key(root: Path, name: str) -> str:

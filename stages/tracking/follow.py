@@ -122,14 +122,14 @@ def alive(run: Run, parent: int) -> Callable[[], bool]:
     return lambda: os.getppid() == parent or lease.holder(folder) is not None
 
 
-def end_after(goes_on: Callable[[], bool], linger: float) -> None:
-    """End this process `linger` seconds after the run, also where a tracker waits for something for ever."""
+def end_after_run(goes_on: Callable[[], bool]) -> None:
+    """End this process LINGER seconds after the run, also where a tracker waits for something for ever."""
 
     def watch() -> None:
         while goes_on():
             time.sleep(1)
-        time.sleep(linger)
-        print(f"tracking: ended {linger:.0f} s after the run with a tracker that had not taken all", flush=True)
+        time.sleep(LINGER)
+        print(f"tracking: ended {LINGER:.0f} s after the run with a tracker that had not taken all", flush=True)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -151,7 +151,7 @@ def main(words: Sequence[str]) -> int:
     _step_back()
     run = Run(Layout(Path(root), scale), ref, key)
     goes_on = alive(run, int(parent))
-    end_after(goes_on, LINGER)
+    end_after_run(goes_on)
     while True:
         again = goes_on()
         try:

@@ -9,7 +9,8 @@ import yaml
 
 from stages.commands.data import prepare
 from stages.commands.run import run_stage
-from stages.data.as_declared import is_prepared
+from stages.data.as_declared import is_declared
+from stages.data.corpus_manifest import read_manifest
 from stages.data.measured import declaration
 from stages.data.prepare import prepare as prepare_corpus
 from stages.errors import UserError
@@ -26,7 +27,7 @@ def edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.chdir(tmp_path)
     accept(tmp_path, capsys)
     prepare("chats", SCALE)
-    assert is_prepared(tmp_path, "chats", Layout(tmp_path, SCALE).corpus("chats"))
+    assert is_declared(tmp_path, "chats", read_manifest(Layout(tmp_path, SCALE).corpus("chats")))
     path = tmp_path / "specs/data/tokenizer.yaml"
     edit(tmp_path, "data/tokenizer.yaml", "characters: 4000", "characters: 2000")
     made = prepare_corpus(tmp_path, "tokenizer", tmp_path / "other" / "tokenizer", accept=True)
@@ -44,6 +45,6 @@ def test_no_stage_trains_on_it(edited: Path) -> None:
 
 
 def test_it_is_not_prepared_as_declared_and_preparing_it_says_that_it_comes_out_otherwise(edited: Path) -> None:
-    assert not is_prepared(edited, "chats", Layout(edited, SCALE).corpus("chats"))
+    assert not is_declared(edited, "chats", read_manifest(Layout(edited, SCALE).corpus("chats")))
     with pytest.raises(UserError, match=r"specs/data/chats.yaml: digest: declared .*, built .*(\n.*)*--accept"):
         prepare("chats", SCALE)

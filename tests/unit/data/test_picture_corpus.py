@@ -20,7 +20,7 @@ from stages.data import as_declared, decode, prepare
 from stages.data.corpus_manifest import read_manifest
 from stages.data.decode import Size
 from stages.data.loader import PhaseData
-from stages.data.prepared import Corpus
+from stages.data.prepared import Corpus, verify
 from stages.data.tokenizer import Tokenizer
 from stages.data.tokenizer_use import FILE
 from stages.errors import SpecError, UserError
@@ -88,7 +88,8 @@ def test_what_is_declared_is_compared_when_it_is_prepared_again(project: Small) 
     measured = {key: getattr(made, key) for key in ("digest", "size", "documents", "longest", "heldout")}
     declare(project, "a.tar", **measured)
     assert prepare.prepare(project.root, "mine", project.data / "mine") == made
-    assert as_declared.is_prepared(project.root, "mine", project.data / "mine", deep=True)
+    assert as_declared.is_declared(project.root, "mine", made)
+    assert not verify(project.data / "mine", deep=True)
     tar(project.root / "a.tar", members(rows(10)))
     with pytest.raises(UserError, match="digest"):
         prepare.prepare(project.root, "mine", project.data / "mine")

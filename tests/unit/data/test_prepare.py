@@ -63,11 +63,11 @@ def test_what_may_not_be_read_is_refused_before_anything_is_made(
 
 def test_accepting_prints_what_makes_the_next_preparation_pass(project: Small) -> None:
     first = prepare.prepare(project.root, "math", project.data / "math", accept=True)
-    assert not as_declared.is_prepared(project.root, "math", project.data / "math")
+    assert not as_declared.is_declared(project.root, "math", corpus_manifest.read_manifest(project.data / "math"))
     accept(project, "math", first)
     again = prepare.prepare(project.root, "math", project.data / "math")
     assert again == first
-    assert as_declared.is_prepared(project.root, "math", project.data / "math")
+    assert as_declared.is_declared(project.root, "math", corpus_manifest.read_manifest(project.data / "math"))
 
 
 @pytest.mark.parametrize("name", ["tokenizer", *CORPORA])

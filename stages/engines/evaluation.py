@@ -75,10 +75,7 @@ def not_trained(stage: Stage, inputs: Inputs, modules: nn.ModuleDict, loops: int
     if stage.evaluation.on is None:
         phases, when = stage_record.evaluated_on(inputs.layout, stage), "as handed on"
         if loops is not None:
-            phases = tuple(
-                phase.model_copy(update={"loops": phase.loops and phase.loops.model_copy(update={"count": loops})})
-                for phase in phases
-            )
+            phases = looping.looped(phases, loops)
     after = evals.run(evals.Whole(stage, modules), stage, Heldout(inputs.data_root), phases=phases)
     results.check_evaluations(stage, after, when, None)
     return {"before": _handed_on(stage, inputs), "after": after}

@@ -44,11 +44,8 @@ def command(stage: Stage, site: Nemo, in_job: bool) -> list[str]:
 
 
 def _with_code() -> list[str]:
-    return ["env", f"PYTHONPATH={os.pathsep.join([str(CODE), *_path()])}"]
-
-
-def _path() -> list[str]:
-    return [path] if (path := os.environ.get("PYTHONPATH")) else []
+    paths = filter(None, [str(CODE), os.environ.get("PYTHONPATH")])
+    return ["env", f"PYTHONPATH={os.pathsep.join(paths)}"]
 
 
 def has_megatron() -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from stages.engines import Inputs
 from stages.errors import UserError
-from stages.models import hf
+from stages.models import hf_config
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Phase
 from stages.store import json_file, manifest
 
 
@@ -26,12 +28,20 @@ def loops(stage: Stage, inputs: Inputs) -> int | None:
             return last.count if last else None
         above = init.parent if stage.merge is None else stage.merge[0].parent
         if above is not None:
-            parent = hf.load_config(manifest.payload(inputs.layout, above) / "model" / name)
+            parent = hf_config.read(manifest.payload(inputs.layout, above) / "model" / name)
             if parent.loops is not None and isinstance(parent.model, LanguageModel) and parent.model.LOOPED:
                 return parent.loops * parent.model.layers // cfg.layers
         if init.weights == "release" and (folder := inputs.releases.get(init.release or "")) is not None:
             return _released(folder)
     return None
+
+
+def looped(phases: Sequence[Phase], count: int) -> tuple[Phase, ...]:
+    """Phases of a looped model, with another number of loops."""
+    return tuple(
+        phase.model_copy(update={"loops": phase.loops and phase.loops.model_copy(update={"count": count})})
+        for phase in phases
+    )
 
 
 def _released(folder: Path) -> int:

@@ -10,6 +10,7 @@ import yaml
 
 from stages.contract.parameters import parameters
 from stages.contract.rope import is_scaled
+from stages.engines.card import warnings
 from stages.export import claims, lineage
 from stages.export.lineage import Ancestor
 from stages.export.names import Published
@@ -54,7 +55,7 @@ def card(result: Result, published: Published, facts: Facts) -> str:
     parts = [
         f"---\n{yaml.safe_dump(head(result, published, facts, ancestors), sort_keys=False, allow_unicode=True)}---",
         f"# {stage.box} ({result.ref}, scale {stage.scale})",
-        *_warnings(result),
+        *warnings(stage, result.record.stand_in),
         _model(result, facts),
         "## Use\n\n" + USE.format(folder=facts.folder, code=", trust_remote_code=True" if facts.remote_code else "")
         if facts.chat
@@ -62,7 +63,7 @@ def card(result: Result, published: Published, facts: Facts) -> str:
         _lineage(ancestors),
         _data(ancestors),
         _metrics(ancestors),
-        _claims(claims.said(result, ancestors, facts.claims)),
+        _claims(claims.statements(result, ancestors, facts.claims)),
         "SHA256SUMS has the digest of every file: `sha256sum --check SHA256SUMS`.",
     ]
     return printable("\n\n".join(part for part in parts if part)) + "\n"
@@ -87,20 +88,6 @@ def head(result: Result, published: Published, facts: Facts, ancestors: list[Anc
         "library_name": "transformers",
         "tags": ["stages", result.stage.pipeline],
     }
-
-
-def _warnings(result: Result) -> list[str]:
-    found = []
-    if result.record.stand_in:
-        found.append(
-            "**Stand-in.** Somewhere in this model's lineage released weights were replaced by a model trained from "
-            "scratch at miniature size. It has nothing of the released model but the architecture."
-        )
-    if result.stage.scale != "paper":
-        found.append(
-            f"A model at scale `{result.stage.scale}`: it shows that the recipe runs, not what the recipe gives."
-        )
-    return found
 
 
 def _model(result: Result, facts: Facts) -> str:
@@ -157,7 +144,7 @@ def _metrics(ancestors: Sequence[Ancestor]) -> str:
     return f"## Metrics\n\nHeld-out documents, of {nearest.ref}.\n\n" + _table(("measure", "before", "after"), rows)
 
 
-def _claims(found: Sequence[claims.Said]) -> str:
+def _claims(found: Sequence[claims.Statement]) -> str:
     def listed(holds: bool) -> str:
         return "\n".join(f"- {one.what}{f': {one.why}' if one.why else ''}" for one in found if one.holds is holds)
 

@@ -19,7 +19,7 @@ TIERS = {
 
 
 @dataclass(frozen=True)
-class Said:
+class Statement:
     """One claim, and whether it holds."""
 
     what: str
@@ -27,19 +27,21 @@ class Said:
     why: str
 
 
-def said(result: Result, ancestors: Sequence[Ancestor], published: Sequence[Claim]) -> list[Said]:
+def statements(result: Result, ancestors: Sequence[Ancestor], published: Sequence[Claim]) -> list[Statement]:
     """Claims about the lineage: reproducibility, released weights, the size of a recipe, gates, published totals."""
     record, stage = result.record, result.stage
     absent = [one.ref for one in ancestors if one.result is None]
     found = [
-        Said(f"Reproducible: {record.tier}", True, TIERS[record.tier]),
-        Said("The whole lineage could be read", not absent, f"not in place: {', '.join(absent)}" if absent else ""),
-        Said(
+        Statement(f"Reproducible: {record.tier}", True, TIERS[record.tier]),
+        Statement(
+            "The whole lineage could be read", not absent, f"not in place: {', '.join(absent)}" if absent else ""
+        ),
+        Statement(
             "No stand-in in the lineage",
             not record.stand_in,
             "released weights were replaced by a model trained from scratch" if record.stand_in else "",
         ),
-        Said(
+        Statement(
             "Trained at the published size",
             stage.scale == "paper",
             "" if stage.scale == "paper" else f"scale {stage.scale}: it shows that the recipe runs, not what it gives",
@@ -47,16 +49,16 @@ def said(result: Result, ancestors: Sequence[Ancestor], published: Sequence[Clai
     ]
     judged = gates.judge(one.result for one in reversed(ancestors) if one.result is not None)
     found += [
-        Said(f"{gate.stage}: {gate.name}", gate.passed, f"{gate.found}; needed: {gate.needed}") for gate in judged
+        Statement(f"{gate.stage}: {gate.name}", gate.passed, f"{gate.found}; needed: {gate.needed}") for gate in judged
     ]
     return found + [one for claim in published if (one := _total(claim, ancestors)) is not None]
 
 
-def _total(claim: Claim, ancestors: Sequence[Ancestor]) -> Said | None:
+def _total(claim: Claim, ancestors: Sequence[Ancestor]) -> Statement | None:
     """A published total of tokens, if it is of stages of this lineage only; with what was trained on here."""
     by_name = {one.result.stage.name: one.result.stage for one in ancestors if one.result is not None}
     if not set(claim.stages) <= by_name.keys():
         return None
     read = sum(by_name[name].budget for name in claim.stages)
     holds = abs(read - claim.tokens) <= claim.rounding
-    return Said(f"Published: {claim.what}", holds, f"{count(read)} here")
+    return Statement(f"Published: {claim.what}", holds, f"{count(read)} here")

@@ -10,7 +10,7 @@ from stages.export.names import Published
 from stages.export.result import Result
 from stages.export.tensors import TORCH, Dtype
 from stages.export.tokenizer import TokenizerOut
-from stages.models import hf, hf_config
+from stages.models import hf_config
 from stages.spec.resolved_models import MoonViTModel, ProjectorModel
 from stages.store import json_file
 
@@ -26,7 +26,7 @@ def longest(result: Result) -> int:
 
 def files(result: Result, published: Published, tokens: TokenizerOut, dtype: Dtype) -> dict[str, bytes]:
     """The files by name. Our own values stay under "stages" in config.json: an import reads them back exactly."""
-    config = hf_config.render(hf.load_config(result.folder / "model" / result.llm))
+    config = hf_config.render(hf_config.read(result.folder / "model" / result.llm))
     if "moonvit" in published.prefixes:
         config = _kimi_vl(result, config, tokens)
     config |= {"dtype": TORCH[dtype], **_ids(tokens)}

@@ -7,6 +7,7 @@ from typing import Any
 
 from stages import evals
 from stages.data.heldout import Heldout
+from stages.engines import looping
 from stages.errors import UserError
 from stages.export import model
 from stages.export.result import Result
@@ -46,8 +47,4 @@ def phases(result: Result) -> tuple[Phase, ...]:
     """
     read = stage_record.evaluated_on(result.layout, result.stage)
     count = model.loops(result)
-    if count is None:
-        return read
-    return tuple(
-        one.model_copy(update={"loops": one.loops and one.loops.model_copy(update={"count": count})}) for one in read
-    )
+    return read if count is None else looping.looped(read, count)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stages.engines import received
 from stages.export.result import Result
-from stages.models import build, hf
+from stages.models import build, hf_config
 
 Logits = Callable[[list[int]], Tensor]
 
@@ -24,7 +24,7 @@ def modules(result: Result) -> nn.ModuleDict:
 
 def loops(result: Result) -> int | None:
     """How often an Ouro is looped, as last trained; None for other models."""
-    return hf.load_config(result.folder / "model" / result.llm).loops
+    return hf_config.read(result.folder / "model" / result.llm).loops
 
 
 def next_logits(result: Result) -> Logits:

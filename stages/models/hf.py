@@ -11,7 +11,7 @@ from torch import nn
 
 from stages.models import hf_files, hf_spare, hf_values, tensor_file
 from stages.models.common import RMSNorm
-from stages.models.hf_config import ModelConfig, read, render
+from stages.models.hf_config import ModelConfig, render
 from stages.models.hf_names import to_hf
 from stages.models.tensor_file import Stored
 from stages.spec.resolved_models import Model, Rope
@@ -34,11 +34,6 @@ def save(
     weights = tensor_file.blocks(to_hf(module.state_dict()), metadata={"format": "pt"})
     files.write_atomic(folder / hf_files.WEIGHTS, weights)
     files.write_atomic(folder / CONFIG, (config + "\n").encode())
-
-
-def load_config(folder: Path) -> ModelConfig:
-    """Model, rope, longest context and loops of a folder; UserError as in `hf_config.read`."""
-    return read(folder)
 
 
 @torch.no_grad()

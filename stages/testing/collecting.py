@@ -15,6 +15,7 @@ from stages.testing.golden import GoldenError
 from stages.testing.golden_check import GoldenChecker
 from stages.testing.stage_pages import PAGES, StagePages
 from stages.testing.trial_runs import TrialRuns
+from stages.testing.unused import removal
 
 SUFFIX = ".yaml"
 
@@ -193,6 +194,4 @@ class Unused(_Item):
             listed = "\n".join(f"  {path}" for path in left)
             raise GoldenError(f"goldens of no stage; remove them, or update with a reason:\n{listed}")
         for path in left:
-            row = [str(path), "of no stage: removed", "", ""]
-            change: dict[str, Any] = {"path": str(path), "environment": "", "golden": None, "about": {}, "row": row}
-            self.user_properties.append(("stages-change", change))
+            self.user_properties.append(("stages-change", removal(path, "stage")))

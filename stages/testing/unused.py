@@ -21,7 +21,7 @@ def found(config: pytest.Config, said: Iterable[Said], files: Mapping[str, bool]
     left = [path for path in _goldens(config, files) if str(path) not in used]
     if not config.getoption("stages_update"):
         return [("", "stages-unused", str(path)) for path in left]
-    return [("", "stages-change", _removed(path)) for path in left]
+    return [("", "stages-change", removal(path, "test")) for path in left]
 
 
 def _goldens(config: pytest.Config, files: Mapping[str, bool]) -> Iterator[Path]:
@@ -43,6 +43,7 @@ def _named(config: pytest.Config, file: str, partly: Iterable[str]) -> bool:
     return any((config.invocation_params.dir / one).resolve() == (config.rootpath / file).resolve() for one in partly)
 
 
-def _removed(path: Path) -> dict[str, Any]:
-    row = [str(path), "of no test: removed", "", ""]
+def removal(path: Path, of: str) -> dict[str, Any]:
+    """What an update does with a golden that belongs to no stage, or to no test."""
+    row = [str(path), f"of no {of}: removed", "", ""]
     return {"path": str(path), "environment": "", "golden": None, "about": {}, "row": row}

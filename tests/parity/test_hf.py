@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from stages.errors import UserError
-from stages.models import hf
+from stages.models import hf, hf_config
 from stages.models.build import initialise, make
 from stages.spec.families.llama import LlamaModel
 from stages.spec.families.moonlight import MoonlightModel
@@ -79,7 +79,7 @@ def test_transformers_reads_it_with_the_same_logits(case):
 @pytest.mark.parametrize("kind", CASES)
 def test_reading_back_gives_the_same_model_and_the_same_bytes(case, tmp_path):
     module, cfg, rope, loops, folder = case
-    config = hf.load_config(folder)
+    config = hf_config.read(folder)
     assert (config.model, config.rope, config.max_context, config.loops) == (cfg, rope, 256, loops)
     again = built(cfg, rope, seed=2)
     hf.load(again, folder)
@@ -99,7 +99,7 @@ def test_an_edited_config_is_not_half_believed(case):
     edited["rope_theta"] = 123.0
     path.write_text(json.dumps(edited))
     with pytest.raises(UserError, match=r"config.json: rope_theta disagree"):
-        hf.load_config(folder)
+        hf_config.read(folder)
 
 
 def damage(folder, change):
@@ -130,7 +130,7 @@ def test_loading_is_strict_and_changes_nothing_on_failure(tmp_path, change, mess
 
 def test_folders_without_readable_weights(tmp_path):
     with pytest.raises(UserError, match=r"config.json: not found"):
-        hf.load_config(tmp_path)
+        hf_config.read(tmp_path)
     with pytest.raises(UserError, match=r"no \*.safetensors file"):
         hf.load(built(LLAMA, PLAIN), tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"not one")
@@ -156,7 +156,7 @@ def test_modules_that_transformers_does_not_know_are_kept_too(tmp_path):
     module = make(cfg, None, "cpu")
     initialise(module, "projector", cfg, 1)
     hf.save(module, cfg, None, None, tmp_path)
-    assert hf.load_config(tmp_path).model == cfg
+    assert hf_config.read(tmp_path).model == cfg
     again = make(cfg, None, "cpu")
     hf.load(again, tmp_path)
     assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in module.state_dict().items())

@@ -91,7 +91,7 @@ def test_a_total_that_was_not_read_does_not_hold(finished: Path) -> None:
     from dataclasses import replace
 
     more = [replace(one, tokens=10 * one.tokens) for one in published]
-    judged = claims.said(result, lineage.lineage(result), more)
+    judged = claims.statements(result, lineage.lineage(result), more)
     assert [(one.holds, one.why) for one in judged if one.what.startswith("Published")] == [(False, "2K here")]
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from stages.data.document import IM_START
-from stages.models import hf, hf_files
+from stages.models import hf, hf_config, hf_files
 from stages.models.build import make
 from tests.unit.export import others, ours, reader
 from tests.unit.export.conftest import Export
@@ -99,7 +99,7 @@ def test_special_ids_are_the_tokenizers(exported: Export) -> None:
 @pytest.mark.parametrize("ref", TEXT_MODELS)
 def test_it_comes_back_in_with_every_bit(ref: str, finished: Path, exported: Export) -> None:
     folder = exported(ref, "fp32", "20KB")
-    config = hf.load_config(folder)
+    config = hf_config.read(folder)
     again = make(config.model, config.rope, "cpu")
     hf.load(again, folder)
     trained = ours.module(finished, ref)

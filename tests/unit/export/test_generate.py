@@ -16,7 +16,7 @@ from stages.commands.generate import generate
 from stages.errors import UsageError, UserError
 from stages.export import sample, tokenizer
 from stages.export.sampling import Sampling
-from stages.models import hf
+from stages.models import hf_config
 from tests.unit.export import ours
 from tests.unit.export.conftest import Export
 
@@ -58,7 +58,7 @@ def test_greedy_text_is_transformers(
 
 def test_a_looped_model_is_looped_as_it_was_trained(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model, tokens = ours.module(finished, "plain/looped"), ours.tokenizer(finished)
-    loops = hf.load_config(finished / "results/mini/plain/looped/model/llm").loops
+    loops = hf_config.read(finished / "results/mini/plain/looped/model/llm").loops
     row = [1, *tokens.encode(PROMPT)]
     start = len(row)
     for _ in range(MOST):

@@ -15,7 +15,7 @@ from stages.commands.export import export
 from stages.commands.generate import generate
 from stages.commands.run import run_stage
 from stages.errors import UserError
-from stages.models import hf, release_files
+from stages.models import hf_config, release_files
 from tests.edits import edit
 from tests.unit.export import project as projects
 
@@ -74,7 +74,7 @@ def test_it_is_looped_as_it_was_released(project: Path, capsys: pytest.CaptureFi
         found = json.loads((project / "results/mini/mine/come/eval.json").read_text())["after"]
         assert sorted(found["loops"]) == ["1", "2", "3"]
         assert found["loops"]["3"] == found["validation"]["loss"]
-        assert hf.load_config(project / "results/mini/mine/come/model/llm").loops == 3
+        assert hf_config.read(project / "results/mini/mine/come/model/llm").loops == 3
         said = []
         for ref in ("mine/come", "plain/looped"):
             capsys.readouterr()

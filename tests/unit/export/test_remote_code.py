@@ -41,7 +41,7 @@ def test_an_ouro_is_read_and_looped_as_it_was_trained(
     found = others.read(INTERPRETERS[which](), exported("plain/looped"), tmp_path, "--remote-code")
     assert found["version"].startswith(which[-1])
     assert found["class"] == "OuroForCausalLM"
-    loops = hf.load_config(finished / "results/mini/plain/looped/model/llm").loops
+    loops = hf_config.read(finished / "results/mini/plain/looped/model/llm").loops
     assert loops == 3
     others.agrees(finished, "plain/looped", found, loops)
 

@@ -44,7 +44,7 @@ def exchange(ranks: Ranks) -> Comparison:
     gradients = [torch.randn(shape) for shape in SHAPES]
 
     def ours() -> None:
-        ranks.add_up([gradient.clone() for gradient in gradients], gradients)
+        ranks.all_reduce([gradient.clone() for gradient in gradients], gradients)
 
     def plain() -> None:
         """One bucket, as DistributedDataParallel lays gradients out, and back."""

@@ -21,8 +21,8 @@ def of(stage: Stage) -> torch.device:
             f"{stage.pipeline}/{stage.name}: found no GPU here that PyTorch can use; its scale asks for device cuda. "
             "Run it on a machine that has one (docs/cluster.md), or at a scale for CPUs."
         )
-    if (stranger := backend.stranger()) is not None:
+    if (other := backend.other_apex()) is not None:
         if stage.execution.device == "cuda":
-            raise UserError(f"{stage.pipeline}/{stage.name}: {backend.refusal(stranger)}")
-        print(f"{backend.refusal(stranger)} On a CPU it is not used.", file=sys.stderr)
+            raise UserError(f"{stage.pipeline}/{stage.name}: {backend.refusal(other)}")
+        print(f"{backend.refusal(other)} On a CPU it is not used.", file=sys.stderr)
     return torch.device(stage.execution.device)

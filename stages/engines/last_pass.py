@@ -29,7 +29,7 @@ def check(stage: Stage, modules: nn.ModuleDict | None, loss: Callable[[], float]
     """
     ref, last = f"{stage.pipeline}/{stage.name}", f"which step {steps} left"
     if modules is not None and (large := finite.too_large(modules.state_dict())):
-        what = f"{len(large)} tensors are too large to be squared, among them {finite.some(large)}"
+        what = f"{len(large)} tensors are too large to be squared, among them {finite.first_names(large)}"
         raise NonFiniteError(f"{ref}: of the weights {last}, {what}. {_repair(stage)}", steps)
     with torch.no_grad():
         found = loss()

@@ -101,7 +101,7 @@ class Training:
             counters = trainer.load(start)
             self.reads.load(start / reads.FILE, counters.phase)
             self._take_over(start)
-        self.ranks.wait()  # nobody writes, or clears away checkpoints, before all have read
+        self.ranks.barrier()  # nobody writes, or clears away checkpoints, before all have read
         if not self.ranks.first:
             return self._phases(trainer, counters, {}, None)
         with (
@@ -211,7 +211,7 @@ class Training:
     def _agreed_start(self) -> Path | None:
         """Where the first rank resumes: the others must not look for themselves, since it writes."""
         own = resume.checkpoint(self.stage, self.inputs) if self.ranks.first else None
-        told = self.ranks.tell("" if own is None else str(own))
+        told = self.ranks.broadcast("" if own is None else str(own))
         return Path(told) if told else None
 
     def _evaluate_before(self, trainer: Trainer) -> dict[str, Any]:
@@ -238,7 +238,7 @@ class Training:
         """Compute with what training left; `modules` are the first rank's, which looks at the weights themselves."""
         last = self.stage.phases[-1]
         rows = PhaseData(last, self.stage.seed, scope(last), self.inputs.data_root)
-        self.ranks.wait()  # where the first has refused what it gathered, the others are not inside a collective
+        self.ranks.barrier()  # where the first has refused what it gathered, the others are not inside a collective
         last_pass.check(self.stage, modules, partial(trainer.last_loss, rows), counters.steps)
         if (model := trainer.evaluated()) is None:
             return {}

@@ -29,7 +29,7 @@ T = TypeVar("T", Tensor, Words)
 
 
 def pieces(part: Tensor, start: int = 0) -> tuple[list[Piece], Rest | None]:
-    """What `dotted` takes of a part of a tensor of a CPU that begins with its element number `start`.
+    """What `of_pieces` takes of a part of a tensor of a CPU that begins with its element number `start`.
 
     They are the part's own memory, so they say what is in it later too, unless it has gaps. `start` is a multiple of 8
     elements, as borders between ranks are (`train.shards`).
@@ -44,7 +44,7 @@ def pieces(part: Tensor, start: int = 0) -> tuple[list[Piece], Rest | None]:
     return _rows(octets.view(np.int64), first), None
 
 
-def dotted(rows: Sequence[Piece], rest: Rest | None) -> int:
+def of_pieces(rows: Sequence[Piece], rest: Rest | None) -> int:
     """The checksum of a part from its pieces, as they are now."""
     total = 0 if rest is None else int.from_bytes(rest[0].tobytes(), "little") * rest[1]
     for words, weights, factor in rows:
@@ -52,7 +52,7 @@ def dotted(rows: Sequence[Piece], rest: Rest | None) -> int:
     return total % (1 << 64)
 
 
-def multiplied(part: Tensor, start: int = 0) -> Tensor:
+def on_gpu(part: Tensor, start: int = 0) -> Tensor:
     """int64 []: the same for GPUs, where integers have no dot product; nothing is read back.
 
     It has never been executed on a GPU.

@@ -24,7 +24,7 @@ ALL_GATHER = dist.all_gather_single if hasattr(dist, "all_gather_single") else d
 BUCKET = 1 << 24  # elements that are exchanged at once: 64 MiB in fp32. It bounds memory and changes no bit
 
 
-def add_up(flats: Sequence[Tensor], ranks: int, wire: torch.device) -> None:
+def all_reduce(flats: Sequence[Tensor], ranks: int, wire: torch.device) -> None:
     """Sum tensors [n] of all ranks in place: each rank adds up one slice of a bucket and gives it to the others.
 
     That moves as many bytes as an all-reduce does.
@@ -48,7 +48,9 @@ def add_up(flats: Sequence[Tensor], ranks: int, wire: torch.device) -> None:
         torch._foreach_copy_(pieces, places)
 
 
-def spread(flats: Sequence[Tensor], borders: Sequence[Borders], rank: int, ranks: int, wire: torch.device) -> None:
+def all_gather_parts(
+    flats: Sequence[Tensor], borders: Sequence[Borders], rank: int, ranks: int, wire: torch.device
+) -> None:
     """Give every rank what the others own of tensors [n], in place."""
     owned = [[flat[cut[r] : cut[r + 1]] for flat, cut in zip(flats, borders, strict=True)] for r in range(ranks)]
     longest = max(sum(map(len, pieces)) for pieces in owned)
@@ -66,7 +68,7 @@ def spread(flats: Sequence[Tensor], borders: Sequence[Borders], rank: int, ranks
                 torch._foreach_copy_(part, _laid(line, part))
 
 
-def collect(own: Tensor, borders: Borders, rank: int, ranks: int, wire: torch.device) -> Tensor | None:
+def gather_parts(own: Tensor, borders: Borders, rank: int, ranks: int, wire: torch.device) -> Tensor | None:
     """A tensor [n] of which every rank has the range that it owns: whole on the first rank, None on the others."""
     whole = own.new_empty(borders[-1]) if rank == 0 else None
     line = torch.empty(min(BUCKET, borders[-1]), dtype=own.dtype, device=wire)
@@ -82,7 +84,7 @@ def collect(own: Tensor, borders: Borders, rank: int, ranks: int, wire: torch.de
     return whole
 
 
-def gathered(own: Tensor, ranks: int) -> Tensor:
+def all_gather(own: Tensor, ranks: int) -> Tensor:
     """Every rank's tensor of the same shape [...], as [ranks, ...]."""
     found = own.new_empty(ranks, *own.shape)
     ALL_GATHER(found.view(-1), own.flatten())

@@ -55,6 +55,6 @@ def broken_numbers(tree: Any, name: str = "") -> Iterator[str]:
             yield from broken_numbers(inner, f"{name}.{key}" if name else str(key))
 
 
-def some(names: list[str]) -> str:
+def first_names(names: list[str]) -> str:
     """The first few of them."""
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

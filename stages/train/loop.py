@@ -104,7 +104,7 @@ def run_phase(run: Run, phase: Phase, stepper: Stepper, counters: Counters) -> C
                 place = run.checkpoint(counters, asked)
                 kept = "the first rank says where" if place is None else f"resumable from {place}"
                 if asked:
-                    run.ranks.wait()  # nobody leaves before the checkpoint is whole
+                    run.ranks.barrier()  # nobody leaves before the checkpoint is whole
                     raise StoppedError(f"{run.ref}: stopped after step {counters.steps}, {kept}.")
     return replace(counters, phase=counters.phase + 1, phase_steps=0, phase_consumed=0)
 
@@ -203,7 +203,8 @@ def _overflowed(run: Run, phase: Phase, counters: Counters, lr: float, broken: l
     good = run.last_checkpoint()
     return NonFiniteError(
         f"{run.ref}, phase {phase.name}: the update of step {counters.steps} overflowed: {len(broken)} tensors are not "
-        f"finite, among them {finite.some(broken)}. Last good checkpoint: {good if good else 'none'}. A rerun meets "
-        f"the same numbers again: lower the learning rate, which is {lr:g} at this step (clock {counters.clock:,}).",
+        f"finite, among them {finite.first_names(broken)}. Last good checkpoint: {good if good else 'none'}. A rerun "
+        f"meets the same numbers again: lower the learning rate, which is {lr:g} at this step (clock "
+        f"{counters.clock:,}).",
         counters.steps,
     )

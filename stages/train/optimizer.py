@@ -89,7 +89,7 @@ class Optimizer:
             mine = [i for moved in self._moved for i in (*moved.adamw, *moved.muon)]
             if mine:
                 torch._foreach_lerp_(self._state(mine, AVERAGE), [self._own[i] for i in mine], 1 - now["ema"])
-        self._ranks.spread([parameter.detach() for parameter in self.parameters], self._borders)
+        self._ranks.all_gather_parts([parameter.detach() for parameter in self.parameters], self._borders)
 
     def _move(
         self, moved: Moved, gradients: Sequence[Tensor], rates: Mapping[str, float], now: Mapping[str, float]
@@ -162,7 +162,7 @@ class Optimizer:
         }
         shapes, counts = self.shapes(), self._counts()
         for name in tensor_file.order(shapes):
-            found = counts.get(name) if name in counts else self._ranks.collect(self._moments[name], borders[name])
+            found = counts.get(name) if name in counts else self._ranks.gather_parts(self._moments[name], borders[name])
             if self._ranks.first and found is not None:
                 yield name, found.view(shapes[name].shape)
 

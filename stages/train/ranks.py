@@ -21,7 +21,7 @@ from torch import Tensor
 
 from stages.errors import UserError
 from stages.train import exchange
-from stages.train.exchange import gathered
+from stages.train.exchange import all_gather
 from stages.train.reduce import Gradients, block
 from stages.train.shards import Borders
 from stages.train.stopping import LostRankError, PortTakenError, StoppedError
@@ -86,7 +86,7 @@ class Ranks:
         return range(leaves * self.rank // self.size, leaves * (self.rank + 1) // self.size)
 
     @together
-    def add_up(self, part: Gradients | None, like: Sequence[Tensor]) -> Gradients | None:
+    def all_reduce(self, part: Gradients | None, like: Sequence[Tensor]) -> Gradients | None:
         """Sum of all ranks' parts along the tree, the same on each; `like` gives the shapes. Parts are handed over.
 
         What no rank touched stays None; None where no rank has a leaf. Beside the parts themselves, this takes the
@@ -104,23 +104,25 @@ class Ranks:
         for i in places:
             tensor = mine[i]
             total[i] = _untouched(like[i]) if tensor is None else tensor.contiguous()
-        exchange.add_up([tensor.view(-1) for tensor in total if tensor is not None], self.size, self._wire)
+        exchange.all_reduce([tensor.view(-1) for tensor in total if tensor is not None], self.size, self._wire)
         return total
 
     @together
-    def spread(self, tensors: Sequence[Tensor], borders: Sequence[Borders]) -> None:
+    def all_gather_parts(self, tensors: Sequence[Tensor], borders: Sequence[Borders]) -> None:
         """Give every rank what the others own of contiguous tensors, in place."""
         if self.size > 1:
-            exchange.spread([tensor.view(-1) for tensor in tensors], borders, self.rank, self.size, self._wire)
+            exchange.all_gather_parts(
+                [tensor.view(-1) for tensor in tensors], borders, self.rank, self.size, self._wire
+            )
 
     @together
-    def collect(self, own: Tensor, borders: Borders) -> Tensor | None:
+    def gather_parts(self, own: Tensor, borders: Borders) -> Tensor | None:
         """A tensor [n] of which every rank has the range that it owns: whole on the first rank, None on the others.
 
         They meet on the host first: the others neither run ahead of what the first writes, nor wait for it inside NCCL.
         """
-        self.wait()
-        return own if self.size == 1 else exchange.collect(own.view(-1), borders, self.rank, self.size, self._wire)
+        self.barrier()
+        return own if self.size == 1 else exchange.gather_parts(own.view(-1), borders, self.rank, self.size, self._wire)
 
     @together
     def count(self, counts: Tensor) -> Tensor:
@@ -137,19 +139,19 @@ class Ranks:
         if self.size == 1:
             return torch.cat(list(blocks))
         shape = torch.tensor([sum(len(part) for part in blocks), max((part.shape[1] for part in blocks), default=0)])
-        shapes = gathered(shape, self.size)
+        shapes = all_gather(shape, self.size)
         heights, columns = shapes[:, 0].tolist(), int(shapes[:, 1].max())
         own = torch.zeros(max(heights), columns, device=self._wire)
         if blocks:
             own[: heights[self.rank]] = torch.cat(list(blocks))
-        found = gathered(own, self.size)
+        found = all_gather(own, self.size)
         return torch.cat([part[:height] for part, height in zip(found, heights, strict=True)]).to(self.device)
 
     @together
     def each(self, numbers: Sequence[float]) -> list[list[float]]:
         """The numbers that every rank names, as many each, in the order of the ranks; on each of them."""
         own = torch.tensor(list(numbers), dtype=torch.float64)
-        rows: list[list[float]] = (gathered(own, self.size) if self.size > 1 else own[None]).tolist()
+        rows: list[list[float]] = (all_gather(own, self.size) if self.size > 1 else own[None]).tolist()
         return rows
 
     def any(self, flag: bool) -> bool:
@@ -162,20 +164,20 @@ class Ranks:
         if self.size == 1:
             return [text]
         raw = text.encode()
-        lengths = gathered(torch.tensor(len(raw)), self.size).tolist()
+        lengths = all_gather(torch.tensor(len(raw)), self.size).tolist()
         padded = torch.tensor(list(raw.ljust(max(*lengths, 1), b" ")), dtype=torch.uint8)
-        rows = gathered(padded, self.size).tolist()
+        rows = all_gather(padded, self.size).tolist()
         return [bytes(row[:length]).decode() for row, length in zip(rows, lengths, strict=True)]
 
     def values(self, value: Any) -> list[Any]:
         """What every rank says, as JSON can hold it, in the order of the ranks; on each of them."""
         return [json.loads(text) for text in self.texts(json.dumps(value, allow_nan=False))]
 
-    def tell(self, text: str) -> str:
+    def broadcast(self, text: str) -> str:
         """What the first rank says."""
         return self.texts(text if self.first else "")[0]
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Return when every rank has come here. Over the host: a barrier of NCCL's would have to know the GPU."""
         self.any(False)
 

@@ -71,7 +71,7 @@ def gather(
             parameter.grad = None  # the next backward pass makes new tensors: no copy, and none is shared
         tree.add([*leaf, loss.detach().float(), *(extra.float() for extra in extras)])
     zero = torch.zeros((), device=parameters[0].device)
-    total = ranks.add_up(tree.result(), [*parameters, zero, *(zero for _ in objective.extras)])
+    total = ranks.all_reduce(tree.result(), [*parameters, zero, *(zero for _ in objective.extras)])
     if total is None:  # a last step too short to hold a single pair
         total = [None] * (len(parameters) + 1 + len(objective.extras))
     gradients, values = total[: len(parameters)], total[len(parameters) :]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stages.contract.ledger import Step
-from stages.train.checksum import Piece, Rest, dotted, multiplied, pieces, unsigned
+from stages.train.checksum import Piece, Rest, of_pieces, on_gpu, pieces, unsigned
 from stages.train.metrics import GRADIENT, ROWS
 from stages.train.optimizer import Optimizer
 from stages.train.ranks import ALONE, Ranks
@@ -62,13 +62,13 @@ class StateSums:
         names = (name for name, *_ in (*before, *self._optimizer.owned(), *after))
         if self._ranks.device.type == "cpu":
             found = [*map(_pieces, before), *self._own, *map(_pieces, after)]
-            words = [dotted(rows, rest) for rows, rest in found]
+            words = [of_pieces(rows, rest) for rows, rest in found]
             if self._ranks.size == 1:
                 return names, words
             own = torch.from_numpy(np.array(words, dtype=np.uint64).view(np.int64))
         else:
             parts = (*before, *self._optimizer.owned(), *after)
-            own = torch.stack([multiplied(part, start) for _, part, start in parts])
+            own = torch.stack([on_gpu(part, start) for _, part, start in parts])
         return names, [unsigned(word) for word in self._ranks.count(own).tolist()]
 
     def found(self) -> dict[str, str]:

@@ -13,8 +13,8 @@ from tests.cuda.test_waiting import waiting_raises
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_the_words_of_a_device_are_those_of_its_bytes(device: torch.device, size: int, kind: torch.dtype) -> None:
     tensor = torch.randn(size, device=device).to(kind)
-    checksum.multiplied(tensor)  # the table of weights is made once
+    checksum.on_gpu(tensor)  # the table of weights is made once
     with waiting_raises(device):
-        found = checksum.multiplied(tensor), checksum.multiplied(tensor[64:], 64)
+        found = checksum.on_gpu(tensor), checksum.on_gpu(tensor[64:], 64)
     for one, part, start in zip(found, (tensor, tensor[64:]), (0, 64), strict=True):
-        assert checksum.unsigned(int(one)) == checksum.dotted(*checksum.pieces(part.cpu(), start))
+        assert checksum.unsigned(int(one)) == checksum.of_pieces(*checksum.pieces(part.cpu(), start))

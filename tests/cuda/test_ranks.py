@@ -93,16 +93,16 @@ def main() -> None:
     given = [torch.randn(*shape, device=gpu) for shape in shapes]
     exchange.BUCKET = 1000
     flats = [tensor.clone() for tensor in given]
-    exchange.add_up(flats, 1, gpu)
-    exchange.spread(flats, [(0, tensor.numel()) for tensor in flats], 0, 1, gpu)
+    exchange.all_reduce(flats, 1, gpu)
+    exchange.all_gather_parts(flats, [(0, tensor.numel()) for tensor in flats], 0, 1, gpu)
     assert all(torch.equal(a, b) for a, b in zip(flats, given, strict=True))
-    whole = exchange.collect(given[2], (0, 5000), 0, 1, gpu)
+    whole = exchange.gather_parts(given[2], (0, 5000), 0, 1, gpu)
     assert whole is not None
     assert torch.equal(whole, given[2])
     counts = torch.tensor([3, 5], device=gpu)
     dist.all_reduce(counts)
     assert counts.tolist() == [3, 5]
-    assert exchange.gathered(torch.tensor([7]), 1).tolist() == [[7]]  # messages: gloo, on the host
+    assert exchange.all_gather(torch.tensor([7]), 1).tolist() == [[7]]  # messages: gloo, on the host
     dist.destroy_process_group()
 
 

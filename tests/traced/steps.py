@@ -29,7 +29,7 @@ from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Model
 from stages.spec.resolved_phases import Loops, Router
 from stages.spec.resolved_training import Muon
-from stages.train import ahead, checksum
+from stages.train import checksum, prefetch
 from stages.train.determinism import deterministic
 from stages.train.ranks import ALONE
 from stages.train.replicated import gather
@@ -113,12 +113,12 @@ def trace(kind: str, way: Way, mode: FakeTensorMode) -> Counter[str]:
         modules = build(stage, "cuda")
         recompute(modules, stage.execution.recomputes)
         optimizer, objective = begin(stage, modules, GPU)
-        checksum.multiplied(optimizer.parameters[0])  # the table of weights is made once
+        checksum.on_gpu(optimizer.parameters[0])  # the table of weights is made once
         with closing(objective), deterministic(stage.execution), Watch() as watch:
             gradients, values = gather(optimizer, objective, ledger.step_at(stage.phases[0], 0))
             numbers = torch.stack([values[0], optimizer.clip(gradients), *values[1:]])
             parts = (*Others(modules, optimizer, ALONE).parts(), *optimizer.owned_gradients(gradients))
-            words = torch.stack([checksum.multiplied(part, start) for _, part, start in (*parts, *optimizer.owned())])
+            words = torch.stack([checksum.on_gpu(part, start) for _, part, start in (*parts, *optimizer.owned())])
             optimizer.step(gradients, 1e-3, stage.phases[0].budget)
             objective.finish()
         on_it(numbers, words, *gradients, *(part for _, part, _ in optimizer.owned()), *modules.parameters())
@@ -138,7 +138,7 @@ def as_on_a_gpu(way: Way) -> Iterator[None]:
     mocked = {
         (choice, "features"): lambda: way.has,
         (choice, "_properties"): lambda device: SimpleNamespace(multi_processor_count=132),
-        (ahead, "helps"): lambda device: False,  # a thread has no fake tensors
+        (prefetch, "helps"): lambda device: False,  # a thread has no fake tensors
         (torch.Tensor, "pin_memory"): pinned,
         (torch.cuda, "is_bf16_supported"): lambda *_: True,
         (torch.cuda.amp.common, "amp_definitely_not_available"): lambda: False,

@@ -72,7 +72,7 @@ class Checkpoints:
                 files.write(temporary / name, files.beginning(self._attempt.result / name, table.size))
             beside(temporary)
             files.disk.mkdir(temporary / STATE)
-            self._ranks.tell(str(temporary / STATE))
+            self._ranks.broadcast(str(temporary / STATE))
             _save(temporary / STATE, self._chunks, self._owned, self._ranks)
 
         partials.save(folder, fill)
@@ -101,7 +101,7 @@ class Checkpoints:
 
 def join(chunks: list[Any], owned: Sequence[Owned], ranks: Ranks) -> None:
     """On the other ranks, while the first saves: write this rank's part."""
-    _save(Path(ranks.tell("")), chunks, owned, ranks)
+    _save(Path(ranks.broadcast("")), chunks, owned, ranks)
 
 
 @together

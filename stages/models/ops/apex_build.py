@@ -35,8 +35,8 @@ OWN = (
 def build(source: Path, arch: str | None, into: Path | None) -> None:
     """Compile and install, into the folder `into` if there is one. Raises UserError where something is missing."""
     check_source(source)
-    if into is None and (stranger := backend.stranger()):
-        raise UserError(backend.refusal(stranger))
+    if into is None and (other := backend.other_apex()):
+        raise UserError(backend.refusal(other))
     home, arch = toolkit(), arch or architecture()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

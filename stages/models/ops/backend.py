@@ -36,7 +36,7 @@ def apex(operation: str) -> ModuleType | None:
     return importlib.import_module(module)
 
 
-def stranger() -> Path | None:
+def other_apex() -> Path | None:
     """The folder of an installed package called apex that is not NVIDIA's."""
     folder = _folder()
     return None if folder is None or _is_nvidias(folder) else folder

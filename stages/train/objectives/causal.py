@@ -23,8 +23,8 @@ from stages.models.ops.labels import IGNORED
 from stages.models.transfer import pick
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
-from stages.train.ahead import Ahead
 from stages.train.objectives.base import HOST, Rows, collate, cut, language_model, patch_size, precision
+from stages.train.prefetch import Prefetch
 from stages.train.ranks import ALONE, Ranks
 from stages.train.reduce import Gradients
 
@@ -73,12 +73,12 @@ class Causal:
         self._counted = dict.fromkeys(replay_columns(phase), 0)
         self._squares: list[Tensor] = []  # of the last part, where the phase has a z-loss
         self.extras = (*self.own, *z_columns(phase), *self._counted)
-        self._ahead = Ahead(self._prepare, phase, device)
+        self._prefetch = Prefetch(self._prepare, phase, device)
 
     def begin(self, step: Step) -> int:
         """Read the step's samples and count what is supervised in all of them, before any backward pass."""
         self.clock = self.phase.clock_start + step.end
-        self._samples, self._rows = self._ahead.take(step)
+        self._samples, self._rows = self._prefetch.take(step)
         self._cuts = cut(len(self._samples), self.phase.micro_batch)
         self._supervised = supervised(self._samples, self.phase, step)
         if self._counted:
@@ -94,7 +94,7 @@ class Causal:
 
     def close(self) -> None:
         """End what prepares the steps' data."""
-        self._ahead.close()
+        self._prefetch.close()
 
     def supervised(self) -> int:
         """Supervised tokens of the step."""

@@ -29,8 +29,8 @@ from stages.models.transfer import to_device
 from stages.models.vision_packing import Grid, pack
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
-from stages.train.ahead import Ahead
 from stages.train.objectives.base import cut, patch_size, precision
+from stages.train.prefetch import Prefetch
 from stages.train.ranks import ALONE, Ranks
 from stages.train.reduce import Gradients
 
@@ -90,12 +90,12 @@ class Coca:
         self._micro: dict[int, _Pairs] = {}  # this rank's, by their number in the step
         self._targets = self._count = 0
         self._whole: ContrastiveGradient | None = None
-        self._ahead = Ahead(self._prepare, phase, device)
+        self._prefetch = Prefetch(self._prepare, phase, device)
 
     def begin(self, step: Step) -> int:
         """Embed this rank's pairs, gather all ranks', and take the contrastive loss over all of them."""
         self._weight = numbers.value(self._scheduled, self.phase.clock_start + step.end)
-        prepared = self._ahead.take(step)
+        prepared = self._prefetch.take(step)
         self._count, self._targets = prepared.pairs, prepared.targets
         self._micro = {index: micro.to(self.device) for index, micro in prepared.micro.items()}
         images, texts = [], []
@@ -122,7 +122,7 @@ class Coca:
 
     def close(self) -> None:
         """End what prepares the steps' data."""
-        self._ahead.close()
+        self._prefetch.close()
 
     def part(self, index: int) -> tuple[Tensor, list[Tensor]]:
         """Caption loss of the micro-batch, and its share of the contrastive loss by the cached gradients.

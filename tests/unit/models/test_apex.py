@@ -163,7 +163,7 @@ def lay(folder: Path, *files: str) -> None:
 
 
 def test_without_apex_a_gpu_takes_torchs_kernels_and_a_cpu_the_plain_forms(packages: Path) -> None:
-    assert backend.stranger() is None
+    assert backend.other_apex() is None
     assert set(backend.describe("cuda").values()) == {"torch"}
     assert set(backend.describe("cpu").values()) == {"plain"}
 
@@ -186,7 +186,7 @@ def test_nvidias_apex_counts_by_the_extensions_that_were_built(packages: Path) -
     files = ("apex/__init__.py", "apex/normalization/__init__.py", "apex/normalization/fused_layer_norm.py")
     lay(packages, *files, "amp_C.py")
     (packages / "apex/__init__.py").write_text("")
-    assert backend.stranger() is None
+    assert backend.other_apex() is None
     found = backend.describe("cuda")
     assert found == {
         "rms_norm": "torch", "cross_entropy": "torch", "adamw": "apex", "global_norm": "apex", "scale": "apex",

@@ -37,7 +37,7 @@ def test_a_folder_that_is_not_nvidias_is_refused(source: Path, capsys: pytest.Ca
 
 
 def test_pypis_apex_is_removed_by_its_user_first(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "stranger", lambda: Path("/site/apex"))
+    monkeypatch.setattr(backend, "other_apex", lambda: Path("/site/apex"))
     with pytest.raises(UserError, match="pip uninstall apex"):
         apex_build.build(source, "9.0", None)
 

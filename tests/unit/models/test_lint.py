@@ -157,7 +157,7 @@ REASONS = {
         "train/checksum _factors to device",
         "train/checksum _table from_numpy",
         "train/checksum _table to device",
-        "train/checksum dotted int",
+        "train/checksum of_pieces int",
         "train/checksum pieces int",
         "train/checksum pieces numpy",
         "train/state_sums StateSums._summed from_numpy",

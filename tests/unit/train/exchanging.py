@@ -43,7 +43,7 @@ def parts(ranks: int) -> list[list[Tensor | None]]:
 def sums(ranks: Ranks) -> None:
     """Gradients along the tree; every rank gets the same."""
     like = [torch.zeros(shape) for shape in SHAPES]
-    total = ranks.add_up(parts(ranks.size)[ranks.rank], like)
+    total = ranks.all_reduce(parts(ranks.size)[ranks.rank], like)
     assert total is not None
     expected = combine([list(part) for part in parts(ranks.size)])
     assert expected is not None
@@ -52,8 +52,8 @@ def sums(ranks: Ranks) -> None:
         if ours is not None and theirs is not None:
             assert ours.shape == theirs.shape
             assert torch.equal(ours.view(-1).view(torch.int32), theirs.reshape(-1).view(torch.int32))
-    assert ranks.add_up(None, like) is None
-    only_last = ranks.add_up([like[0] + 1, *[None] * 4] if ranks.rank == ranks.size - 1 else None, like)
+    assert ranks.all_reduce(None, like) is None
+    only_last = ranks.all_reduce([like[0] + 1, *[None] * 4] if ranks.rank == ranks.size - 1 else None, like)
     assert only_last is not None
     assert only_last[0] is not None
     assert torch.equal(only_last[0], torch.ones(3, 5))
@@ -82,7 +82,7 @@ def updates(ranks: Ranks, cfg: AdamW | Muon) -> None:
     assert [float(norm) for norm in steps(other[1], range(3))] == [float(norm) for norm in steps(alone[1], range(3))]
     state = list(other[1].gather_state())
     told = [name for name, _ in state]
-    assert ranks.tell(",".join(told)) == ",".join(tensor_file.order(alone[1].state()))
+    assert ranks.broadcast(",".join(told)) == ",".join(tensor_file.order(alone[1].state()))
     assert ranks.first or not told
     for name, tensor in state:
         assert tensor.shape == alone[1].state()[name].shape
@@ -107,13 +107,13 @@ def memory(ranks: Ranks) -> None:
     part: list[Tensor | None] = [torch.ones(100_000) for _ in range(5)]
     exchange.BUCKET = 8192
     with Live() as live:
-        ranks.add_up(part, like)
+        ranks.all_reduce(part, like)
         assert live.peak <= 2 * 4 * exchange.BUCKET + 4096, live.peak
     with Live() as live:
-        ranks.spread(like, [tuple(100_000 * r // ranks.size for r in range(ranks.size + 1))] * 5)
+        ranks.all_gather_parts(like, [tuple(100_000 * r // ranks.size for r in range(ranks.size + 1))] * 5)
         assert live.peak <= 2 * 4 * exchange.BUCKET + 4096, live.peak
     with Live() as live:
-        whole = ranks.collect(like[0][: 100_000 if ranks.first else 0], (0,) + (100_000,) * ranks.size)
+        whole = ranks.gather_parts(like[0][: 100_000 if ranks.first else 0], (0,) + (100_000,) * ranks.size)
         assert live.peak <= 4 * (exchange.BUCKET + (100_000 if ranks.first else 0)) + 4096
     assert (whole is None) != ranks.first
 
@@ -145,7 +145,7 @@ def main() -> None:
         assert torch.equal(
             ranks.count(torch.tensor([1, ranks.rank])), torch.tensor([ranks.size, sum(range(ranks.size))])
         )
-        ranks.wait()
+        ranks.barrier()
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ BOX = "tiny/box"
 
 
 def word(part: Tensor, start: int = 0) -> int:
-    return checksum.dotted(*checksum.pieces(part, start))
+    return checksum.of_pieces(*checksum.pieces(part, start))
 
 
 def tensor(size: int, kind: torch.dtype, seed: int) -> Tensor:
@@ -47,7 +47,7 @@ def test_any_flipped_bit_shows(size: int, kind: torch.dtype, seed: int, data: st
     taken, before = checksum.pieces(one), word(one)
     octets = one.view(torch.uint8)
     octets[data.draw(st.integers(0, len(octets) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-    assert word(one) == checksum.dotted(*taken) != before
+    assert word(one) == checksum.of_pieces(*taken) != before
 
 
 @given(st.lists(st.integers(0, 5000), max_size=4), st.sampled_from(KINDS), st.integers(0, 9), st.integers(1, 63))
@@ -62,10 +62,10 @@ def test_parts_add_up_to_the_whole(cuts: list[int], kind: torch.dtype, seed: int
 @given(st.integers(0, 9), st.integers(0, 3 * checksum.ROW), st.integers(1, checksum.ROW))
 def test_a_gpu_s_form_has_the_same_sum(seed: int, start: int, rest: int) -> None:
     words = tensor(2 * checksum.ROW + rest, torch.int64, seed)
-    assert checksum.multiplied(words.view(torch.uint8)[3:3]) == 0  # of a rank that owns nothing of a tensor
+    assert checksum.on_gpu(words.view(torch.uint8)[3:3]) == 0  # of a rank that owns nothing of a tensor
     for one in (words, words.view(torch.uint8)[: len(words) * 8 - 3], words.view(torch.float32)[1:]):
         begin = start * 8 // one.element_size()
-        assert checksum.unsigned(int(checksum.multiplied(one, begin))) == word(one, begin)
+        assert checksum.unsigned(int(checksum.on_gpu(one, begin))) == word(one, begin)
 
 
 def test_numbers_that_change_places_show_and_memory_with_gaps_is_read_in_order() -> None:

@@ -163,7 +163,7 @@ def test_names_of_what_is_not_finite() -> None:
     assert finite.broken_tensors({"steps": torch.tensor(7)}) == []
     tree = {"a": {"b": [1.0, math.nan]}, "c": "nan", "d": None, "e": 3}
     assert list(finite.broken_numbers(tree)) == ["a.b.1 is nan"]
-    assert finite.some(list("abcdef")) == "a, b, c, d and 2 more"
+    assert finite.first_names(list("abcdef")) == "a, b, c, d and 2 more"
 
 
 def test_an_evaluation_of_nothing_says_that_rows_are_cut_where_they_are() -> None:

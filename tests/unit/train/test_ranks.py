@@ -122,8 +122,8 @@ def test_a_rank_that_outlives_another_says_so_in_words(capfd: pytest.CaptureFixt
     """Its own error is but an echo, so it leaves with the exit code that the launcher takes for one."""
     script = (
         "import os, sys\nfrom stages.errors import UserError\nfrom stages.train.ranks import joined\n"
-        "try:\n    with joined(2) as ranks:\n        ranks.wait()\n"
-        "        os.kill(os.getpid(), 9) if ranks.rank else ranks.wait()\n"
+        "try:\n    with joined(2) as ranks:\n        ranks.barrier()\n"
+        "        os.kill(os.getpid(), 9) if ranks.rank else ranks.barrier()\n"
         "except UserError as error:\n    print(error, file=sys.stderr)\n    sys.exit(error.exit_code)\n"
     )
     with pytest.raises(UserError, match=r"p/s: rank 1 of 2 was killed by SIGKILL"):
@@ -233,8 +233,8 @@ def test_work_is_divided_by_its_price() -> None:
 
 def test_alone_everything_stays_as_it_is() -> None:
     part = [torch.tensor([-0.0]), None]
-    assert ALONE.add_up(part, [torch.zeros(1), torch.zeros(2)]) is part
-    assert ALONE.add_up(None, [torch.zeros(1)]) is None
-    assert ALONE.tell("here") == "here"
+    assert ALONE.all_reduce(part, [torch.zeros(1), torch.zeros(2)]) is part
+    assert ALONE.all_reduce(None, [torch.zeros(1)]) is None
+    assert ALONE.broadcast("here") == "here"
     assert ALONE.any(True)
     assert not ALONE.any(False)

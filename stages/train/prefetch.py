@@ -28,7 +28,7 @@ def helps(device: torch.device) -> bool:
     return device.type != "cpu"
 
 
-class Ahead(Generic[T]):
+class Prefetch(Generic[T]):
     """Prepares steps of a phase by calling `prepare` on a thread, in order, at most one ahead; `close` ends it."""
 
     def __init__(self, prepare: Callable[[Step], T], phase: Phase, device: torch.device) -> None:
@@ -67,4 +67,4 @@ def _thread(device: torch.device) -> ThreadPoolExecutor:
         if number is not None:
             torch.cuda.set_device(number)
 
-    return ThreadPoolExecutor(1, thread_name_prefix="ahead", initializer=set_up)
+    return ThreadPoolExecutor(1, thread_name_prefix="prefetch", initializer=set_up)

@@ -17,8 +17,8 @@ from stages.contract.ledger import Step
 from stages.errors import UserError
 from stages.guards.phase_log import PhaseLog
 from stages.store import manifest
-from stages.train import ahead
-from stages.train.ahead import Ahead
+from stages.train import prefetch
+from stages.train.prefetch import Prefetch
 from stages.train.stopping import StoppedError
 from tests.snapshot import mini
 from tests.unit.data.small import Small, build
@@ -35,7 +35,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
 
 @pytest.fixture
 def threaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ahead, "helps", lambda device: True)
+    monkeypatch.setattr(prefetch, "helps", lambda device: True)
 
 
 def steps() -> list[Step]:
@@ -56,7 +56,7 @@ def test_the_next_step_is_prepared_while_one_is_computed_and_no_further() -> Non
             second.set()
         return step.index
 
-    made = Ahead(prepare, PHASE, CPU)
+    made = Prefetch(prepare, PHASE, CPU)
     assert made.take(steps()[0]) == 0
     assert second.wait(10)  # nobody asked for the second step yet
     assert begun == [0, 1]
@@ -72,7 +72,7 @@ def test_an_error_is_raised_in_the_step_that_it_belongs_to() -> None:
             raise UserError(f"step {step.index}: no more rows")
         return step.index
 
-    made = Ahead(prepare, PHASE, CPU)
+    made = Prefetch(prepare, PHASE, CPU)
     assert [made.take(step) for step in steps()[:2]] == [0, 1]
     with pytest.raises(UserError, match="step 2: no more rows"):
         made.take(steps()[2])
@@ -82,7 +82,7 @@ def test_an_error_is_raised_in_the_step_that_it_belongs_to() -> None:
 @pytest.mark.usefixtures("threaded")
 def test_closing_waits_for_the_thread_and_drops_what_nobody_took() -> None:
     before = threading.active_count()
-    made = Ahead(lambda step: step.index, PHASE, CPU)
+    made = Prefetch(lambda step: step.index, PHASE, CPU)
     made.take(steps()[0])
     assert threading.active_count() == before + 1
     made.close()
@@ -91,7 +91,7 @@ def test_closing_waits_for_the_thread_and_drops_what_nobody_took() -> None:
 
 def test_on_a_cpu_nothing_is_read_ahead() -> None:
     begun: list[int] = []
-    made = Ahead(lambda step: begun.append(step.index), PHASE, CPU)
+    made = Prefetch(lambda step: begun.append(step.index), PHASE, CPU)
     made.take(steps()[0])
     assert begun == [0]
     made.close()
@@ -124,10 +124,10 @@ def test_bits_and_reads_are_those_of_a_run_that_reads_when_it_needs(
 ) -> None:
     made = mini.stage(objective, small)
     mini.train(made, small, tmp_path / "plain", monkeypatch)
-    monkeypatch.setattr(ahead, "helps", lambda device: True)
-    mini.train(made, small, tmp_path / "ahead", monkeypatch)
-    assert left(tmp_path / "ahead") == left(tmp_path / "plain")
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+    monkeypatch.setattr(prefetch, "helps", lambda device: True)
+    mini.train(made, small, tmp_path / "prefetched", monkeypatch)
+    assert left(tmp_path / "prefetched") == left(tmp_path / "plain")
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
 
 
 @pytest.mark.usefixtures("threaded")
@@ -144,7 +144,7 @@ def test_what_was_read_ahead_of_a_stop_is_not_counted_and_is_read_again(
     done = counters["steps"]
     assert done in (4, 5)
     assert len(log["picked"]) == sum(step.sequences for step in ledger.steps(made.phases[0]) if step.index < done)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
     mini.train(made, small, tmp_path / "cut", monkeypatch)
     assert left(tmp_path / "cut") == left(tmp_path / "whole")
 

@@ -75,7 +75,12 @@ def _options(stage: Stage, request: Request, site: Site, root: Path) -> Iterator
     }
     for name, value in named.items():
         if value is not None:
-            yield f"--{name}={shlex.quote(str(value))}"
+            yield f"--{name}={_quoted(str(value))}"
     yield "--requeue"
     yield resources.APPEND
-    yield from (shlex.quote(flag) for flag in site.extra)
+    yield from map(_quoted, site.extra)
+
+
+def _quoted(text: str) -> str:
+    """As sbatch reads it: like a shell, but for backslashes, which it takes for itself within quotes too."""
+    return shlex.quote(text.replace("\\", r"\\"))

@@ -75,10 +75,17 @@ def allocation(environment: Mapping[str, str] = os.environ) -> Allocation | None
     return Allocation(number, names, environment.get("SLURMD_NODENAME"))
 
 
+def alone(number: str, environment: Mapping[str, str] = os.environ) -> str:
+    """How Slurm's commands call this job and no other: the number of an array's last task is also the whole array's."""
+    if environment.get("SLURM_ARRAY_JOB_ID") == number and "SLURM_ARRAY_TASK_ID" in environment:
+        return f"{number}_{environment['SLURM_ARRAY_TASK_ID']}"
+    return number
+
+
 def job(number: str) -> Job | None:
     """One job, or None if it is over. Raises SlurmError."""
     try:
-        found = _parsed(_ask(["squeue", "--noheader", "--jobs", number, "--format", FORMAT]))
+        found = _parsed(_ask(["squeue", "--noheader", "--jobs", alone(number), "--format", FORMAT]))
     except SlurmError as error:
         if GONE in str(error):
             return None
@@ -100,7 +107,7 @@ def script(number: str) -> str:
 
 def requeue(number: str) -> None:
     """Have a running job ended and put back into the queue under the same id. Raises SlurmError."""
-    _ask(["scontrol", "requeue", number])
+    _ask(["scontrol", "requeue", alone(number)])
 
 
 def turn(number: str) -> int:
@@ -133,7 +140,7 @@ def terminate_steps(number: str, turn: int) -> None:
     """Send SIGTERM to every process of a job's steps, not to its batch script, in this turn. Raises SlurmError."""
     if goes_on(number, turn):
         # From five seconds on, scancel repeats itself: it would meet a job that has been requeued meanwhile.
-        _once(["scancel", "--signal=TERM", number], timeout=4.0)
+        _once(["scancel", "--signal=TERM", alone(number)], timeout=4.0)
 
 
 def preempted(number: str) -> bool:
@@ -166,7 +173,7 @@ def _unknown(number: str) -> SlurmError:
 def _described(number: str) -> dict[str, str]:
     """What `scontrol show job` says of a job; empty when the job is over."""
     try:
-        return _fields(_ask(["scontrol", "show", "job", number]))
+        return _fields(_ask(["scontrol", "show", "job", alone(number)]))
     except SlurmError as error:
         if GONE in str(error):
             return {}

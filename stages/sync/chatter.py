@@ -1,9 +1,13 @@
-"""Which lines of Snakemake are of no use beside those of the stages. Its log file and `--quiet host` have them all."""
+"""Which lines of Snakemake are of no use beside those of the stages, and what Slurm says, which Snakemake leaves out
+with them. Its log file and `--quiet host` have them all."""
 
 from __future__ import annotations
 
 import logging
 import re
+import sys
+
+from stages.printable import printable
 
 STREAM = "DefaultStreamHandler"  # how Snakemake calls the handler of its terminal (snakemake/logging.py)
 OWN_WORK = re.compile(
@@ -12,6 +16,12 @@ OWN_WORK = re.compile(
 )
 # A stage or a corpus that failed has said why itself; this is Snakemake's word for that a process returned 1.
 RETURNED = re.compile(r"RuleException:\s+CalledProcessError .* -m stages (?:run|data) .* returned non-zero", re.DOTALL)
+# What Snakemake's executor says of a job that failed: Slurm refused it, or how Slurm ended it.
+FAILED = re.compile(
+    r"SLURM sbatch failed\. The error message was '(?P<refusal>.*?)'\.\n"
+    r"|SLURM-job '(?P<job>[^']+)' failed.*?SLURM status is: '(?P<state>\w+)'",
+    re.DOTALL,
+)
 
 
 def needless(record: logging.LogRecord) -> bool:
@@ -20,8 +30,30 @@ def needless(record: logging.LogRecord) -> bool:
     return bool(OWN_WORK.fullmatch(text) or RETURNED.match(text))
 
 
+def of_slurm(record: logging.LogRecord) -> str:
+    """Why Slurm did not take a job, or in which state one ended, in a line; "" for other records."""
+    found = FAILED.search(str(getattr(record, "rule_msg", "")))
+    if found is None:
+        return ""
+    if found["refusal"] is None:
+        return printable(f"{getattr(record, 'rule_name', '')}: job {found['job']} ended as {found['state']}")
+    why = "; ".join(found["refusal"].split("\n"))
+    return printable(
+        f"{getattr(record, 'rule_name', '')}: not submitted: {why}. slurm/site.yaml has what jobs ask for."
+    )
+
+
+class _OfSlurm(logging.Handler):
+    """Says it, whatever `quiet` is."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if line := of_slurm(record):
+            print(f"stages: {line}", file=sys.stderr, flush=True)
+
+
 def leave_out(logger: logging.Logger) -> None:
-    """Keep such lines off the terminal; a log file of Snakemake's has another handler."""
+    """Keep such lines off the terminal, and say what Slurm says; a log file of Snakemake's has another handler."""
     for handler in logger.handlers:
         if handler.name == STREAM:
             handler.addFilter(lambda record: not needless(record))
+    logger.addHandler(_OfSlurm())

@@ -34,3 +34,11 @@ def test_script(name: str, scale: str, site: Site, text: SnapshotAssertion) -> N
     stage = Project.load(ROOT).resolve(pipeline, scale).stages[box]
     run = ["python", "-m", "stages", "run", name, "--scale", scale]
     assert script.text(stage, site, Path("/home/me/my project"), run) == text
+
+
+def test_sbatch_reads_a_backslash_as_its_own_within_quotes_too() -> None:
+    """A real sbatch took each of 26 odd names but this one for what it was."""
+    stage = Project.load(ROOT).resolve("ouro", "mini").stages["warmup"]
+    lines = script.text(stage, Site(extra=(r"--comment=a\b",)), Path("/home/back\\slash"), ["true"]).splitlines()
+    assert r"#SBATCH --chdir='/home/back\\slash'" in lines
+    assert r"#SBATCH '--comment=a\\b'" in lines

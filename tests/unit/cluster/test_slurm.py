@@ -131,3 +131,21 @@ def test_a_job_that_is_forgotten_has_no_turn(command: Command) -> None:
 def test_a_job_with_a_time_to_make_room_is_preempted(command: Command, told: str, preempted: bool) -> None:
     command("scontrol", f"echo 'JobId=7 EligibleTime=x'; echo '   PreemptEligibleTime=y PreemptTime={told}'")
     assert slurm.preempted("7") == preempted
+
+
+@pytest.mark.parametrize(("number", "called"), [("28", "28_2"), ("29", "29")])
+def test_the_last_task_of_an_array_asks_for_and_ends_itself_alone(
+    number: str, called: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number is also that of the whole array: what is sent there reaches every task."""
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "28")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    command("scontrol", "printf 'JobState=RUNNING Restarts=0'")
+    command("squeue", "echo '28|RUNNING|x|1:00|n1|/project'")
+    command("scancel", "true")
+    slurm.requeue(number)
+    slurm.terminate_steps(number, 0)
+    slurm.job(number)
+    asked = (tmp_path / "bin/asked").read_text().splitlines()
+    assert [line for line in asked if called not in line.split()] == []
+    assert len(asked) == 4

@@ -41,3 +41,31 @@ def test_a_log_file_has_every_line(tmp_path: Path) -> None:
     record = logging.LogRecord("snakemake", logging.INFO, __file__, 1, NEEDLESS[0], (), None)
     assert (bool(screen.filter(record)), bool(file.filter(record))) == (False, True)
     file.close()
+
+
+def of_job(message: object) -> logging.LogRecord:
+    """What Snakemake logs of a job that failed, which `quiet: [rules]` keeps off the terminal."""
+    record = logging.LogRecord("snakemake", logging.ERROR, __file__, 1, "Error in rule toy__first, jobid: 0", (), None)
+    record.rule_name, record.rule_msg = "toy__first", message
+    return record
+
+
+def test_why_slurm_did_not_take_a_job_and_how_it_ended_one_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    logger, screen = logging.Logger("x"), logging.StreamHandler()
+    screen.name = chatter.STREAM
+    screen.addFilter(lambda record: False)
+    logger.addHandler(screen)
+    chatter.leave_out(logger)
+    refused = "sbatch: error: invalid partition specified: nowhere\nsbatch: error: Batch job submission failed"
+    logger.handle(
+        of_job(f"SLURM sbatch failed. The error message was '{refused}'.\n    sbatch call:\n   sbatch 'a'.\n")
+    )
+    logger.handle(of_job("SLURM-job '7' failed, SLURM status is: 'OUT_OF_MEMORY'. Detailed failure reason unavailable"))
+    logger.handle(of_job("SLURM-job '8' failed due to a node failure, SLURM status is: 'NODE_FAIL'. Failed nodes"))
+    logger.handle(of_job(None))
+    assert capsys.readouterr().err.splitlines() == [
+        "stages: toy__first: not submitted: sbatch: error: invalid partition specified: nowhere; "
+        "sbatch: error: Batch job submission failed. slurm/site.yaml has what jobs ask for.",
+        "stages: toy__first: job 7 ended as OUT_OF_MEMORY",
+        "stages: toy__first: job 8 ended as NODE_FAIL",
+    ]

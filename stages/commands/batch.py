@@ -13,7 +13,7 @@ from stages.data.folders import preparing
 from stages.data.trace import Row
 from stages.errors import UsageError
 from stages.forensics.batch import Batch, batch
-from stages.report.words import rate
+from stages.report.number_format import rate
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.store.layout import Layout

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from stages.contract.parameters import parameters
-from stages.report.words import count
+from stages.report.number_format import count
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Model

@@ -9,7 +9,7 @@ from typing import assert_never
 from stages.commands.growth import grown
 from stages.contract import numbers
 from stages.contract.rope import attention_factor, score_factor
-from stages.report.words import count, length
+from stages.report.number_format import count, length
 from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_models import Rope
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from stages.commands.find_project import named_refs, open_project
 from stages.printable import printable
-from stages.report.words import count, length
+from stages.report.number_format import count, length
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.spec.resolved_pipeline import ResolvedPipeline

@@ -18,7 +18,7 @@ from stages.contract.schedule import lr, lr_before, peak
 from stages.plan.figures import short
 from stages.plan.padding import padding
 from stages.plan.stage import plan_stage
-from stages.report.words import count, length, rate
+from stages.report.number_format import count, length, rate
 from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Document
 from stages.spec.project import Project

@@ -9,7 +9,7 @@ from pathlib import Path
 from stages.cluster.slurm import Job, SlurmError
 from stages.commands.find_project import named_refs, open_project
 from stages.printable import printable
-from stages.report.words import seconds
+from stages.report.number_format import seconds
 from stages.store import fingerprint
 from stages.store.done import Verdict
 from stages.store.layout import Layout

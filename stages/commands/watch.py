@@ -16,7 +16,7 @@ from rich.text import Text
 from stages.cluster.slurm import Job, SlurmError
 from stages.commands.find_project import named_refs, open_project
 from stages.commands.status import STYLES, WIDTH
-from stages.report.words import count, rate, seconds
+from stages.report.number_format import count, rate, seconds
 from stages.spec.resolved import Stage
 from stages.store import attempts, lease, live, partials, progress
 from stages.store.done import Verdict, is_done

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stages.check import facts
 from stages.check.waivers import Holder, holders
-from stages.diff.written import Edit
+from stages.diff.scalar_edits import Edit
 from stages.errors import Where
 from stages.spec.files import Files
 from stages.spec.nodes import Document, dotted

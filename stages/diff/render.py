@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from stages.diff import closing, edited
+from stages.diff import edit_lines, totals
 from stages.diff.effects import ARROW, grouped
 from stages.diff.screen import renamed
 from stages.diff.semantic import Difference
@@ -18,12 +18,12 @@ def markdown(found: Difference) -> str:
     parts = [f"### `stages diff` {found.old} {ARROW} {found.new}, at `{found.scale}`\n"]
     if not found.semantic:
         parts.append("No semantic change: every stage has the key it had.\n")
-    told = [*edited.scalars(found.edits)]
+    told = [*edit_lines.scalars(found.edits)]
     parts += [f"- {_code(line)}" for line in told[:SHOWN_EDITS]]
     parts += [f"- and {len(told) - SHOWN_EDITS} more edits"] * (len(told) > SHOWN_EDITS)
-    parts += [f"- waiver {edited.waiver(one)}" for one in found.waivers]
-    parts += [f"- source {edited.mark(one)}" for one in found.marks]
-    parts += [f"- edited under the source that they had: {edited.source(one)}" for one in found.kept]
+    parts += [f"- waiver {edit_lines.waiver(one)}" for one in found.waivers]
+    parts += [f"- source {edit_lines.mark(one)}" for one in found.marks]
+    parts += [f"- edited under the source that they had: {edit_lines.source(one)}" for one in found.kept]
     if found.changed:
         parts += ["", "| stage | what changes |", "|---|---|"]
         for group in grouped(found.changed):
@@ -37,7 +37,7 @@ def markdown(found: Difference) -> str:
         if refs:
             listed = ", ".join(f"`{ref}`" for ref in refs)
             parts += ["", f"<details><summary>{title}: {len(refs)}</summary>\n\n{listed}\n\n</details>"]
-    sums = ["", *(f"{line}  " for line in closing.lines(found))] if found.semantic else []
+    sums = ["", *(f"{line}  " for line in totals.lines(found))] if found.semantic else []
     return "\n".join([*parts, *sums, *(f"\n{line}" for line in found.elsewhere)]) + "\n"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from stages.diff import closing, edited
+from stages.diff import edit_lines, totals
 from stages.diff.effects import ARROW, Group, grouped, two
 from stages.diff.semantic import Difference
 from stages.plan import figures
@@ -21,14 +21,14 @@ UNCHANGED = "no semantic change: every stage has the key it had."
 def text(found: Difference) -> str:
     """The whole difference; what has no room is counted, and `--json` has all of it."""
     for share in SHARES:
-        head = [f"{found.old} {ARROW} {found.new}, at {found.scale}", *edited.lines(found, share)]
+        head = [f"{found.old} {ARROW} {found.new}, at {found.scale}", *edit_lines.lines(found, share)]
         tail = _tail(found, share) if found.semantic else ["", UNCHANGED]
         tail += ["", *found.elsewhere] if found.elsewhere else []
         room = LINES - len(head) - len(tail)
         if room >= (ROOM if found.changed else 0):
             break
     body = _changes(found, room) if found.changed else []
-    return "\n".join(edited.shortened(line, WIDTH) for line in [*head, *body, *tail])
+    return "\n".join(edit_lines.shortened(line, WIDTH) for line in [*head, *body, *tail])
 
 
 def _tail(found: Difference, share: float) -> list[str]:
@@ -43,7 +43,7 @@ def _tail(found: Difference, share: float) -> list[str]:
         if refs:
             names = _limited(_wrapped(by_pipeline(refs), "  "), max(1, int(LISTED * share)))
             lines += ["", f"{title} ({len(refs)}):", *names]
-    return [*lines, "", *closing.lines(found)]
+    return [*lines, "", *totals.lines(found)]
 
 
 def _changes(found: Difference, room: int) -> list[str]:

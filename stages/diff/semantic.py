@@ -8,11 +8,11 @@ from pathlib import Path
 
 from stages.contract.duration import document_lengths
 from stages.contract.hardware import Hardware
-from stages.diff import curve, origins, written
+from stages.diff import curve, origins, scalar_edits
 from stages.diff.curve import CurveChange
 from stages.diff.fields import Field, differing
 from stages.diff.origins import KeptSource, MarkChange, WaiverChange
-from stages.diff.written import Edit
+from stages.diff.scalar_edits import Edit
 from stages.plan.stage import StagePlan, plan_stage
 from stages.spec.key import stage_key
 from stages.spec.project import Project
@@ -112,7 +112,7 @@ def side(name: str, project: Project, scale: str, hardware: Hardware) -> Side:
 def compare(old: Side, new: Side, scale: str) -> Difference:
     """The difference between two sides at one scale."""
     was, now = _plans(old), _plans(new)
-    edits = tuple(written.edits(old.project.files, new.project.files, scale))
+    edits = tuple(scalar_edits.edits(old.project.files, new.project.files, scale))
     both = [ref for ref in new.stages if ref in old.stages]
     moved = [ref for ref in both if old.keys[ref] != new.keys[ref]]
     own = [ref for ref in moved if _own(old.stages[ref]) != _own(new.stages[ref])]

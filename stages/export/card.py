@@ -17,7 +17,7 @@ from stages.export.names import Published
 from stages.export.result import Result
 from stages.printable import printable
 from stages.report.headlines import MEASURES, VALIDATION
-from stages.report.words import count, length
+from stages.report.number_format import count, length
 from stages.spec.claims import Claim
 from stages.spec.language_model import LanguageModel
 from stages.store import evaluated

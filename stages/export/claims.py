@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from stages.export.lineage import Ancestor
 from stages.export.result import Result
 from stages.report import gates
-from stages.report.words import count
+from stages.report.number_format import count
 from stages.spec.claims import Claim
 
 TIERS = {

@@ -9,7 +9,7 @@ from stages.errors import UserError
 from stages.export.result import Result
 from stages.report import metrics
 from stages.report.metrics import StageResult
-from stages.report.words import count, rate
+from stages.report.number_format import count, rate
 from stages.spec.schema_releases import RawReleaseFiles
 from stages.store import manifest
 from stages.store.layout import Layout

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from stages.check.findings import Finding
-from stages.guards import end, start, written
+from stages.guards import end, start, written_config
 from stages.guards.findings import refuse
 from stages.guards.report import BuiltReport, ConfigReport, EndReport
 from stages.spec.resolved import Stage
@@ -14,7 +14,7 @@ AT_START = (start.learning_rates, start.frequencies, start.restored, start.gradi
 AT_END = (
     end.budgets, end.rates, end.frozen, end.nothing_twice, end.supervision, end.mixture, end.exits,
 )  # fmt: skip
-AT_EXPORT = (written.written_config,)
+AT_EXPORT = (written_config.written_config,)
 
 Guard = Callable[..., Iterator[Finding]]
 # Which guards speak for an invariant: what `stages check --explain` names.
@@ -26,7 +26,7 @@ HOLDING: dict[str, tuple[Guard, ...]] = {
     "I-11": (start.frequencies,),
     "I-12": (start.frequencies,),
     "I-13": (start.frequencies,),
-    "I-14": (written.written_config,),
+    "I-14": (written_config.written_config,),
     "I-15": (start.restored,),
     "I-17": (end.nothing_twice,),
     "I-18": (end.nothing_twice,),

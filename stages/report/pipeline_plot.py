@@ -21,8 +21,8 @@ from stages.contract.curve import lr_curve
 from stages.contract.schedule import lr, lr_before
 from stages.report.columns import Column, columns, ref, trained
 from stages.report.hand_overs import clock_start, hand_overs, schedule_of
+from stages.report.number_format import count, length, rate
 from stages.report.style import BAND, BLUE, GREEN, GREY, INK, VERMILLION, styled
-from stages.report.words import count, length, rate
 from stages.spec.resolved import Stage
 
 POINTS = 400  # drawn points of a curve per stage

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from stages.report.headlines import MEASURES, VALIDATION, Measure
-from stages.report.words import count, length, seconds
+from stages.report.number_format import count, length, seconds
 
 Record = Mapping[str, Any]
 

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from stages.report.metrics import running_mean
+from stages.report.number_format import count, length, rate
 from stages.report.pipeline_plot import UNITS
 from stages.report.style import BLUE, GREY, INK, VERMILLION, save, styled
-from stages.report.words import count, length, rate
 from stages.spec.resolved import Stage
 
 

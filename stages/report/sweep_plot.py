@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from stages.report.metrics import running_mean
+from stages.report.number_format import count
 from stages.report.pipeline_plot import UNITS
 from stages.report.style import BLUE, GREEN, GREY, INK, PURPLE, VERMILLION, save, styled
 from stages.report.sweep import Arm, best, measure_of
-from stages.report.words import count
 
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, INK)
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from stages.report.columns import ref
 from stages.report.headlines import VALIDATION, arrow, headline, loops
 from stages.report.metrics import StageResult
-from stages.report.words import count, length, seconds
+from stages.report.number_format import count, length, seconds
 from stages.spec.resolved import Stage
 
 COLUMNS = ("stage", "tokens", "steps", "context", "train loss", "validation loss", "evaluation", "time", "per s", "key")

@@ -8,8 +8,8 @@ from fractions import Fraction
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import held_by_code, static
+from stages.check.rules.multimodal_share import falling_shares
 from stages.check.rules.rereads import undeclared_rereads
-from stages.check.rules.shares import falling_shares
 from stages.contract import ledger
 from stages.contract.mixture import Mixture
 from stages.spec.resolved import Stage

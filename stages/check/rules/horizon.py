@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from stages.check.context import Context
 from stages.check.findings import Finding
-from stages.check.rules.cause import FACTORS, budgets_are_published, short_budgets, slip
+from stages.check.rules.schedule_cause import FACTORS, budgets_are_published, short_budgets, slip
 from stages.errors import Where
 from stages.spec import shapes, units
 from stages.spec.clocks import Extent

@@ -162,7 +162,7 @@ def positions_survive_hand_over(context: Context) -> Iterator[Finding]:
     "fine-tuning after a long extension still declares the long one.",
     why="An export declared 8,192 for a model trained at 65,536; others had no way to say what the base was raised to.",
     threads=("hiyouga/LlamaFactory#9524", "open-instruct#1849", "NVIDIA/Megatron-LM#1002"),
-    held_by=("stages/spec/schema.py", "stages/guards/written.py"),
+    held_by=("stages/spec/schema.py", "stages/guards/written_config.py"),
 )
 def longest_context_is_declared(context: Context) -> Iterator[Finding]:
     """I-14."""

@@ -11,7 +11,7 @@ from stages.check.facts import Fact
 from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.check.rules import averages
-from stages.check.rules.pieces import HIGHEST, LOWEST
+from stages.check.rules.schedule_pieces import HIGHEST, LOWEST
 from stages.check.rules.unused import names_of
 from stages.contract import ledger
 from stages.contract.numbers import extremes

@@ -15,7 +15,7 @@ from stages.report.headlines import VALIDATION
 from stages.report.html.lineage import Frame, colour, curve, smoothed, spread
 from stages.report.html.svg import Axis, Point, around, both
 from stages.report.html.views import View
-from stages.report.words import rate
+from stages.report.number_format import rate
 
 Others = Mapping[str, Mapping[str, pd.DataFrame]]  # scale -> ref -> metrics of the same stage with another seed
 SEVERAL = 6.0  # highest over lowest loss from which the axis is logarithmic

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from stages.report.html.svg import Axis, Plot, Size, around
 from stages.report.html.views import View
-from stages.report.words import length
+from stages.report.number_format import length
 
 Loss = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]

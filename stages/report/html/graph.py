@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from stages.report.html.svg import drawing, element
 from stages.report.html.views import View
-from stages.report.words import count, length
+from stages.report.number_format import count, length
 
 Place = tuple[int, float]  # how far from the beginning, and which lane of those beside it
 LETTER = 6.4  # pixels of a letter of a stage's name

@@ -18,7 +18,7 @@ from stages.report.html.graph import wrapped
 from stages.report.html.svg import Axis, Plot, Point, Size
 from stages.report.html.views import View
 from stages.report.metrics import running_mean
-from stages.report.words import count, length
+from stages.report.number_format import count, length
 
 UNITS = {"tokens": "tokens", "patches": "image patches"}
 

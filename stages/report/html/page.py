@@ -23,7 +23,7 @@ from stages.report.html.svg import both
 from stages.report.html.sweeps import Swept, sweeps
 from stages.report.html.tables import Figures
 from stages.report.html.views import View
-from stages.report.words import count
+from stages.report.number_format import count
 from stages.spec.resolved_pipeline import ResolvedPipeline
 
 LOOPS = tuple(f"loss_loop_{number}" for number in range(1, 33))

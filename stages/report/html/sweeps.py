@@ -12,8 +12,8 @@ from stages.report.html.lineage import UNITS, curve, smoothed
 from stages.report.html.svg import Axis, Plot, Point, Size, around, both
 from stages.report.html.tables import DASH, Table
 from stages.report.html.views import FINISHED, View
+from stages.report.number_format import count
 from stages.report.sweep import Arm, best, conclusions, in_words, measure_of, measured, trained
-from stages.report.words import count
 
 BEST = "best"  # behind a variant's name
 MOST = 45  # characters below an axis

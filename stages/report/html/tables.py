@@ -11,7 +11,7 @@ from stages.contract.schedule import lr, lr_before
 from stages.plan.stage import StagePlan
 from stages.report.headlines import MEASURES, VALIDATION, Measure
 from stages.report.html.views import View
-from stages.report.words import count, length, rate, seconds
+from stages.report.number_format import count, length, rate, seconds
 from stages.spec.resolved import Stage
 
 Figures = Mapping[str, Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]]]  # scale -> ref -> before, after

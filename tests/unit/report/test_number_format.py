@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.report.words import count, length, rate, seconds
+from stages.report.number_format import count, length, rate, seconds
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from stages.diff.effects import ARROW, brief
 from stages.diff.origins import KeptSource, MarkChange, WaiverChange
+from stages.diff.scalar_edits import UNORDERED, Edit
 from stages.diff.semantic import Difference
-from stages.diff.written import UNORDERED, Edit
 
 # How many lines each section may have; the rest is counted.
 COMPUTED, RUN, ELSEWHERE, WAIVERS, MARKS, KEPT = 9, 2, 2, 4, 3, 3

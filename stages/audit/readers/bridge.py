@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from stages.audit.readers.tables import picked, slips
+from stages.audit.readers.tables import picked, run
 from stages.audit.readers.tree import Tree
 from stages.audit.recipe import Stage, Value
-from stages.errors import Where
 from stages.printable import printable
 
 FIGURES = {
@@ -103,5 +102,4 @@ def stages(tree: Tree, name: str) -> list[Stage]:
     for figure in _LAYOUT if recipe is not None else ():
         said = f"set by {printable(str(recipe.value))}, which is not in this file" if recipe is not None else ""
         found.setdefault(figure, Value(None, tree.places["recipe", "_target_"], figure, said))
-    where = tree.places.get((), Where(name, 1))
-    return [Stage(name, "megatron-bridge", where, found, slips=tuple(slips(tree, FIGURES, _OTHERS)))]
+    return run(tree, name, "megatron-bridge", found, FIGURES, _OTHERS)

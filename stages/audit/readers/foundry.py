@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 
 from stages.audit.readers.references import followed
-from stages.audit.readers.tables import betas, count, picked, slips
+from stages.audit.readers.tables import betas, count, decay, picked, run
 from stages.audit.readers.tree import Tree
 from stages.audit.recipe import Stage, Value, number
-from stages.errors import Where
 
 FIGURES = {
     "layers": ("model.n_layers",), "hidden": ("model.d_model",), "heads": ("model.n_heads",),
@@ -39,9 +38,7 @@ def stages(tree: Tree, name: str) -> list[Stage]:
     found = picked(tree, FIGURES) | betas(tree, ("optimizer", "betas"))
     style = found.get("scheduler")
     if style is not None:
-        known = _STYLES.get(str(style.value))
-        reason = None if known else f"the scheduler {style.value} is not modelled here"
-        found["decay"] = Value(known, style.where, style.key, reason)
+        found["decay"] = decay(style, _STYLES)
     lengths = {"max_duration": "steps", "eval_interval": "eval_every", "save_interval": "save_every",
                "scheduler.t_warmup": "warmup", "scheduler.t_max": "decay"}  # fmt: skip
     for key, figure in lengths.items():
@@ -56,8 +53,7 @@ def stages(tree: Tree, name: str) -> list[Stage]:
     kind = tree.value(("train_loader", "name"))
     if kind is not None:
         found["objective"] = Value("sft" if kind.value == "finetuning" else "pt", kind.where, kind.key, derived=True)
-    where = tree.places.get((), Where(name, 1))
-    return [Stage(name, "llm-foundry", where, found, slips=tuple(slips(tree, FIGURES, _OTHERS)))]
+    return run(tree, name, "llm-foundry", found, FIGURES, _OTHERS)
 
 
 def _time(tree: Tree, key: str, figure: str, found: dict[str, Value]) -> None:

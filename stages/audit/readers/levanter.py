@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from stages.audit.readers.tables import count, picked, slips
+from stages.audit.readers.tables import count, picked, run
 from stages.audit.readers.tree import Tree
 from stages.audit.recipe import Stage, Value, is_number
-from stages.errors import Where
 
 FIGURES = {
     "layers": ("model.num_layers",), "hidden": ("model.hidden_dim",), "heads": ("model.num_heads",),
@@ -40,8 +39,7 @@ def stages(tree: Tree, name: str) -> list[Stage]:
     if context is not None:
         found["context"] = context
     _lengths(tree, found)
-    where = tree.places.get((), Where(name, 1))
-    return [Stage(name, "levanter", where, found, slips=tuple(slips(tree, FIGURES, _OTHERS)))]
+    return run(tree, name, "levanter", found, FIGURES, _OTHERS)
 
 
 def _lengths(tree: Tree, found: dict[str, Value]) -> None:

@@ -6,10 +6,9 @@ The meaning of each key: huggingface/nanotron 2411b022, src/nanotron/config/conf
 
 from __future__ import annotations
 
-from stages.audit.readers.tables import count, picked, slips
+from stages.audit.readers.tables import count, picked, run
 from stages.audit.readers.tree import Tree, read, values
 from stages.audit.recipe import Stage, Value
-from stages.errors import Where
 
 _LR = "optimizer.learning_rate_scheduler"
 _MODEL = "model.model_config"
@@ -50,8 +49,7 @@ def stages(tree: Tree, name: str) -> list[Stage]:
     if gated is not None and gated.value == "silu":
         found["gated"] = Value(True, gated.where, gated.key)
     found |= _data(tree)
-    where = tree.places.get((), Where(name, 1))
-    return [Stage(name, "nanotron", where, found, slips=tuple(slips(tree, FIGURES, _OTHERS)))]
+    return run(tree, name, "nanotron", found, FIGURES, _OTHERS)
 
 
 def _schedule(found: dict[str, Value]) -> None:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 
 from stages.audit.readers.references import followed
-from stages.audit.readers.tables import betas, count, picked, slips, units
+from stages.audit.readers.tables import betas, count, decay, picked, run, units
 from stages.audit.readers.tree import Tree, values
 from stages.audit.recipe import Stage, Value, number
-from stages.errors import Where
 
 FIGURES = {
     "layers": ("model.n_layers",), "hidden": ("model.d_model",), "heads": ("model.n_heads",),
@@ -46,8 +45,7 @@ def stages(tree: Tree, name: str) -> list[Stage]:
     paths = ("data", "paths")
     if listed := values(tree, paths):
         found["data"] = Value(tuple(map(str, listed)), tree.places[paths], "data.paths")
-    where = tree.places.get((), Where(name, 1))
-    return [Stage(name, "olmo", where, found, slips=tuple(slips(tree, FIGURES, _OTHERS)))]
+    return run(tree, name, "olmo", found, FIGURES, _OTHERS)
 
 
 def _step(found: dict[str, Value]) -> int | None:
@@ -60,9 +58,7 @@ def _schedule(tree: Tree, found: dict[str, Value]) -> None:
     """The shape, and its lengths in steps; lengths in tokens become steps where they are known."""
     style = found.get("scheduler")
     if style is not None:
-        known = _STYLES.get(str(style.value))
-        reason = None if known else f"the scheduler {style.value} is not modelled here"
-        found["decay"] = Value(known, style.where, style.key, reason)
+        found["decay"] = decay(style, _STYLES)
     unit = tree.value(("scheduler", "units"))
     size = 1 if unit is None or unit.value == "steps" else _step(found)
     for figure, key in (("warmup_steps", "t_warmup"), ("decay_steps", "t_max")):

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from stages.audit.readers.tree import Path, Tree, values
-from stages.audit.recipe import Slip, Value, is_number, number
+from stages.audit.recipe import Slip, Stage, Value, is_number, number
+from stages.errors import Where
 from stages.printable import printable
 
 NEAR = 0.9  # of difflib's ratio: one letter in ten; names that differ by a word are further apart
@@ -26,6 +27,21 @@ def picked(tree: Tree, figures: Figures) -> dict[str, Value]:
             elif listed := values(tree, path):
                 found[figure] = Value(listed, tree.places[path], dotted)
     return found
+
+
+def run(
+    tree: Tree, name: str, framework: str, found: dict[str, Value], figures: Figures, also: frozenset[str]
+) -> list[Stage]:
+    """The one run that a file describes."""
+    where = tree.places.get((), Where(name, 1))
+    return [Stage(name, framework, where, found, slips=tuple(slips(tree, figures, also)))]
+
+
+def decay(scheduler: Value, styles: Mapping[str, str]) -> Value:
+    """The shape of a scheduler that a file names; unknown for one that is not modelled here."""
+    known = styles.get(str(scheduler.value))
+    reason = None if known else f"the scheduler {scheduler.value} is not modelled here"
+    return replace(scheduler, value=known, unknown=reason)
 
 
 def count(found: Mapping[str, Value], name: str) -> int | None:

@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from stages.audit.readers.references import followed
-from stages.audit.readers.tables import betas, picked, slips
+from stages.audit.readers.tables import betas, picked, run
 from stages.audit.readers.tree import Tree
 from stages.audit.recipe import Stage
-from stages.errors import Where
 
 FIGURES = {
     "micro_batch": ("batch_size",), "accumulation": ("gradient_accumulation_steps",), "epochs": ("epochs",),
@@ -46,5 +45,4 @@ def stages(tree: Tree, name: str) -> list[Stage]:
         found["objective"] = replace(read, value=learned, derived=True)
         source = tree.value(("dataset", "source")) or read
         found["data"] = replace(source, value=(str(source.value),))
-    where = tree.places.get((), Where(name, 1))
-    return [Stage(name, "torchtune", where, found, slips=tuple(slips(tree, FIGURES, _OTHERS)))]
+    return run(tree, name, "torchtune", found, FIGURES, _OTHERS)

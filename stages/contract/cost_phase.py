@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from stages.contract import cost, cost_coca, ledger
@@ -64,6 +64,8 @@ def modules(stage: Stage, phase: Phase, assumed: Assumed) -> list[Module]:
                 f"{model.family}; take it out of `modules`, or choose the objective that needs it."
             )
         found.append(Module(model, work, moves, gradient))
+    if phase.preference is not None:  # the reference reads the same rows, forward alone
+        found += [replace(one, moves=False, gradient=False) for one in found]
     return found
 
 

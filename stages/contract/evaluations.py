@@ -158,7 +158,7 @@ def _batches(stage: Stage, one: Rows) -> tuple[_Batches, int, float]:
 def _as_phase(stage: Stage, one: Rows) -> Phase:
     """Rows as a phase that reads nothing else: their number of tokens, their documents and images."""
     last = stage.phases[-1]
-    changes = {"context": one.length, "budget": one.count * one.length, "share": None}
+    changes = {"context": one.length, "budget": one.count * one.length, "share": None, "preference": None}
     if one.source is None:
         return last.model_copy(update=changes | {"sources": (), "document_mask": False})
     return last.model_copy(update=changes | {"sources": (one.source,)})

@@ -127,7 +127,7 @@ def disk_of_all(stages: Iterable[tuple[int, int]]) -> int:
 
 def _states(stage: Stage, layout: str) -> int:
     half = computes_in_bf16(stage.engine_class)
-    whole = divided = 0
+    whole, divided = memory_engine.read_frozen(stage), 0
     gathered = 0
     for name, model in stage.modules.items():
         count, width = parameters(model).total, 2 if half else FP32

@@ -84,9 +84,15 @@ def _states(stage: Stage) -> int:
     copied = sum(one.total - one.embedding - one.head for one in counts) if computes_in_bf16(stage.engine_class) else 0
     return (
         FP32 * sum(one.total for one in counts)
+        + read_frozen(stage)
         + HALF * copied
         + sum(moments(stage, name) for name in trained(stage)) // stage.execution.ranks
     )
+
+
+def read_frozen(stage: Stage) -> int:
+    """Bytes of the models that are read beside those that are trained. Their passes keep no graph, and come first."""
+    return FP32 * sum(parameters(stage.modules[name]).total for name in stage.read_frozen)
 
 
 def trained(stage: Stage) -> list[str]:

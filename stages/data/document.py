@@ -56,7 +56,8 @@ class Document:
     Parts leave out BOS and EOS: every document gets exactly one of each, as far as the tokenizer has them. A
     `conversation` is rendered by the chat template of a published tokenizer; for the local one its parts count, which
     are empty where ChatML has no words for it. One answer of a conversation that is a document of its own is `part_of`
-    that: the conversation's identity.
+    that: the conversation's identity. A pair of answers is one document, the one with the chosen answer, that holds the
+    one with the `rejected` answer; both are `part_of` their prompt.
     """
 
     identity: str
@@ -64,10 +65,16 @@ class Document:
     heldout: bool
     conversation: Conversation | None = None
     part_of: str | None = None
+    rejected: Document | None = None
+
+    @property
+    def sides(self) -> tuple[Document, ...]:
+        """A pair's two documents, the chosen one first; of any other document itself."""
+        return (self,) if self.rejected is None else (replace(self, rejected=None), self.rejected)
 
     @property
     def origin(self) -> str:
-        """What decides whether it is held out: all answers of a conversation are, or none."""
+        """What decides whether it is held out: all answers of a conversation, or to a prompt, are, or none."""
         return self.identity if self.part_of is None else self.part_of
 
 

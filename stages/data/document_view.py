@@ -71,7 +71,7 @@ def _targets(corpus: Corpus, number: int) -> tuple[NDArray[np.int64], NDArray[np
     tokens = corpus.tokens[where].astype(np.int64)
     targets = tokens != corpus.roles.image if corpus.roles.image is not None else np.ones(len(tokens), dtype=np.bool_)
     if corpus.supervised is not None:
-        targets &= np.asarray(corpus.supervised[where]) != 0
+        targets &= np.asarray(corpus.supervised[where]) == 1
     targets[:1] = False  # nothing comes before the first token that could predict it
     return tokens, targets
 

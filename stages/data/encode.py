@@ -9,6 +9,7 @@ from itertools import chain, repeat
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.data import preference
 from stages.data.conversations import Piece, encode_conversations, spread
 from stages.data.document import IMAGE, SPECIAL, Document, Picture
 from stages.data.gather import gather
@@ -70,7 +71,13 @@ def encode(documents: Sequence[Document], tokenizer: Tokenizer, cell: int | None
 def encode_accepted(
     documents: Sequence[Document], tokenizer: Tokenizer, cell: int | None
 ) -> tuple[Encoded, dict[int, TemplateError]]:
-    """`encode` without pixels of the documents that the chat template can write; of the others, by place, why not."""
+    """`encode` without pixels of the documents that the chat template can write; of the others, by place, why not.
+
+    Pairs of answers come in no batch with others.
+    """
+    if documents and documents[0].rejected is not None:
+        sides, refused = encode_accepted([side for one in documents for side in one.sides], tokenizer, cell)
+        return preference.joined(sides, refused, [one.identity for one in documents])
     chats = [number for number, document in enumerate(documents) if _by_template(document, tokenizer)]
     written, refused = _conversations(documents, chats, tokenizer, cell)
     if len(chats) == len(documents):

@@ -88,7 +88,7 @@ class Heldout:
         stretch = slice(corpus.offsets[document], corpus.offsets[document + 1])
         if corpus.supervised is None:
             return np.zeros(stretch.stop - stretch.start, dtype=np.bool_)
-        return np.asarray(corpus.supervised[stretch]) != 0
+        return np.asarray(corpus.supervised[stretch]) == 1
 
     def images(self, name: str, document: int) -> tuple[Image, ...]:
         """A document's pictures in order."""
@@ -189,7 +189,7 @@ class Heldout:
         target = tokens != corpus.roles.image
         if corpus.supervised is not None:
             start = int(corpus.offsets[piece.document])
-            target &= corpus.supervised[start : start + len(tokens)].astype(bool)
+            target &= corpus.supervised[start : start + len(tokens)] == 1
         labels = np.full(len(tokens), UNSUPERVISED, dtype=np.int64)
         labels[:-1] = np.where(target[1:], tokens[1:], UNSUPERVISED)
         return labels[piece.start : piece.end]

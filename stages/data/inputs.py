@@ -15,6 +15,7 @@ from stages.data.spec import FOLDER, CorpusSpec
 from stages.errors import UserError
 from stages.spec.files import Files
 from stages.spec.loader_data import load_roots
+from stages.spec.schema_corpora import MASKED
 from stages.spec.schema_paths import GZIPPED, PICTURE_SUFFIXES, SUFFIXES, ZSTANDARD, conversion
 from stages.store.contained import contained
 
@@ -129,5 +130,7 @@ def _refuse_kind(one: Input, corpus: CorpusSpec) -> None:
         raise UserError(f"{one.name}: of no known kind; allowed: {', '.join(_kinds(corpus))}. {conversion(one.name)}")
     if not one.size and one.name.endswith(MARKED):
         raise UserError(f"{one.name}: empty, and no file of its kind is. Copy it again.")
-    if one.suffix in (".txt", ".md") and corpus.kind == "sft":
-        raise UserError(f"{one.name}: plain text has no answers to supervise; allowed for sft: rows, as in .jsonl")
+    if one.suffix in (".txt", ".md") and corpus.kind in MASKED:
+        raise UserError(
+            f"{one.name}: plain text has no answers to supervise; allowed for {corpus.kind}: rows, as in .jsonl"
+        )

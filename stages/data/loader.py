@@ -55,7 +55,7 @@ class PhaseData:
         for i in range(first, first + count):
             source, ordinal = self._mixture.pick(i)
             out.append(self._readers[source].sample(ordinal))
-        if tail and out and self.phase.objective == "sft":
+        if tail and out and self.phase.answers_alone:
             out[-1] = self._short_row(first + count - 1, tail)
         elif tail and out:
             source, _ = self._mixture.pick(first + count - 1)

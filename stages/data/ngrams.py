@@ -85,6 +85,11 @@ class NGrams:
 
 def texts(document: Document) -> Iterator[str]:
     """What a document says, without the names of roles."""
+    for side in document.sides:
+        yield from _said(side)
+
+
+def _said(document: Document) -> Iterator[str]:
     if document.conversation is None:
         yield from (part.content for part in document.parts if isinstance(part.content, str))
         return

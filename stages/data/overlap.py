@@ -190,7 +190,7 @@ class Comparison:
 
         Held-out documents are not searched for evaluations' text: nothing is trained on them.
         """
-        pairs = hashes.of(document.origin for document in batch)
+        pairs = hashes.of(one.identity if one.rejected is not None else one.origin for one in batch)
         kept = np.ones(len(batch), dtype=np.bool_)
         for name, known in self._exact.items():
             has = known.have(pairs) & kept

@@ -33,6 +33,7 @@ from stages.data.spec import Built, CorpusSpec, TokenizerSpec
 from stages.data.tokenizer_declared import declared as declared_tokenizer
 from stages.errors import UserError
 from stages.spec.files import Files
+from stages.spec.schema_corpora import MASKED
 from stages.store import trees
 from stages.store.shards import Shard
 
@@ -142,7 +143,7 @@ def _prepare_files(
             manifest = _manifest(corpus.corpus, corpus.kind, built, words.digest, (0, 0, 0), shards)
             return manifest.model_copy(update={"inputs": inputs})
 
-        return write_folder(out, merge.contents(corpus.kind == "sft") | words.kept, make)
+        return write_folder(out, merge.contents(corpus.kind in MASKED) | words.kept, make)
 
 
 def _prepare_pictures(root: Path, corpus: CorpusSpec, words: tokenizer.Source, out: Path, accept: bool) -> DataManifest:
@@ -216,7 +217,8 @@ def _training_texts(root: Path, declared: TokenizerSpec) -> Iterator[str]:
             if left <= 0:
                 break
             if not document.heldout:
-                said = "".join(part.content for part in document.parts if isinstance(part.content, str))[:left]
+                parts = (part.content for side in document.sides for part in side.parts)
+                said = "".join(part for part in parts if isinstance(part, str))[:left]
                 left -= len(said)
                 yield said
 

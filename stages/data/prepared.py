@@ -1,8 +1,9 @@
 """Prepared corpora on disk: `tokens.bin/.idx`, `mask.bin`, `images.bin/.idx`, a manifest with every digest, a seal.
 
-`mask.bin` (SFT, and chats with pictures) holds one byte per token: 1 where the token may be a target. `images.idx` is
-a .npy table (int64 [pictures, 5]: document, height, width, offset, digit or -1), `images.bin` the pixels: a byte each
-where they are grey, three where they are RGB.
+`mask.bin` (SFT, pairs of answers, chats with pictures) holds one byte per token: 1 where the token may be a target. A
+pair of answers is one document, the chosen conversation and then the rejected one, which begins where it holds 2.
+`images.idx` is a .npy table (int64 [pictures, 5]: document, height, width, offset, digit or -1), `images.bin` the
+pixels: a byte each where they are grey, three where they are RGB.
 A corpus that was cut with a published tokenizer keeps that too: `tokenizer.json`, and `tokenizer_use.json` with the
 chat template and the ids of the special tokens' roles. One that adopts token files has `order.bin` in place of tokens.
 Training documents come first; the held-out ones follow after `size`.
@@ -31,7 +32,7 @@ from stages.data.mapped import Mapped
 from stages.data.roles import Roles
 from stages.data.tokenizer_use import roles_of_corpus
 from stages.errors import UserError
-from stages.spec.schema_corpora import Kind
+from stages.spec.schema_corpora import MASKED, Kind
 from stages.store import files, json_file, leftovers, seal, trees
 from stages.store.digest import digest_bytes
 from stages.store.files import Data
@@ -99,7 +100,7 @@ def contents(encoded: Encoded, kind: Kind, masked: bool = False) -> dict[str, by
         "tokens.bin": encoded.tokens.tobytes(),
         "tokens.idx": mmidx.index_bytes(encoded.lengths, encoded.tokens.dtype),
     }
-    if kind == "sft" or masked:
+    if kind in MASKED or masked:
         out[MASK] = encoded.supervised.tobytes()
     if kind in ("multimodal", "pairs"):
         table = io.BytesIO()
@@ -184,7 +185,9 @@ class Corpus:
 
     @property
     def supervised(self) -> NDArray[np.uint8] | None:
-        """For each token whether it may be a target, mapped; None where all may. Raises UserError as `tokens` does."""
+        """For each token 1 where it may be a target, `preference.BEGINS` where a rejected conversation begins, mapped;
+        None where all may. Raises UserError as `tokens` does.
+        """
         if self._supervised is not None:
             self._mapped[MASK].refuse_cut()
         return self._supervised

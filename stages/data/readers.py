@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.data.folders import preparing
+from stages.data.preference import BEGINS
 from stages.data.prepared import Corpus
 from stages.data.sample import PADDING, UNSUPERVISED, Image, Sample, as_image
 from stages.data.windows import Windows
@@ -23,6 +24,8 @@ class SourceReader:
         self.corpus = open_source(source, data_root)
         self.phase, self.source = phase, source
         self._roles = self.corpus.roles
+        masks_ends = phase.preference is not None and phase.preference.turn_ends == "masked"
+        self._ends = self._roles.ends if masks_ends else []  # tokens that are no target, though of an answer
         self.windows = Windows(phase, source, seed, scope, self.corpus)
         if self.corpus.manifest.kind == "multimodal":
             longest = int(np.diff(self.corpus.offsets[self.windows.first : self.windows.last + 1]).max())
@@ -83,6 +86,8 @@ class SourceReader:
         numbers = np.repeat(np.arange(len(documents)), lengths)
         within = np.arange(filled) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         places = np.repeat(begins, lengths) + within
+        if self.phase.preference is not None:
+            numbers, within = self._apart(places, numbers, within)
         row = np.asarray(self.corpus.tokens[places], dtype=np.int64)
         follows = np.append(numbers[1:] == numbers[:-1], False)
         targets = np.append(self._targets(places, row)[1:], False) & follows
@@ -102,9 +107,20 @@ class SourceReader:
 
     def _targets(self, places: slice | NDArray[np.int64], tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of these tokens may be a target: never a picture's, and in SFT only answers."""
-        if self.phase.objective == "sft" and self.corpus.supervised is not None:
-            return np.asarray(self.corpus.supervised[places]) != 0
+        if self.phase.answers_alone and self.corpus.supervised is not None:
+            answers = np.asarray(self.corpus.supervised[places]) == 1
+            return answers & ~np.isin(tokens, self._ends) if len(self._ends) else answers
         return tokens != self._roles.image
+
+    def _apart(
+        self, places: NDArray[np.int64], numbers: NDArray[np.int64], within: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The two conversations of each pair as documents 2k (chosen) and 2k + 1 (rejected), and places within them."""
+        assert self.corpus.supervised is not None
+        borders = np.asarray(self.corpus.supervised[places]) == BEGINS
+        starts = np.flatnonzero(borders)  # one for each pair, in order
+        rejected = np.arange(len(places)) >= starts[numbers]
+        return 2 * numbers + rejected, np.where(rejected, np.arange(len(places)) - starts[numbers], within)
 
     def _masked(
         self, numbers: NDArray[np.int64], within: NDArray[np.int64]

@@ -15,14 +15,14 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
-from stages.data import chats, json_text, lines, table_nulls, turns
+from stages.data import chats, json_text, lines, preference, table_nulls, turns
 from stages.data.chat import ASSISTANT
 from stages.data.chats import Chat
 from stages.data.document import Document, Part, conversation, held_out, plain
 from stages.data.pieces import LONGEST, Broken, Raw
 from stages.data.turns import RowError
 from stages.spec import wording
-from stages.spec.builders import COLUMNS
+from stages.spec.builders import COLUMNS, PAIRED
 
 TEXT = "text"  # the shape whose rows are one text, and its column
 OTHER = {"text": ("messages", "sft"), "messages": ("text", "text")}  # what a row of the other kind has
@@ -36,6 +36,7 @@ EXAMPLES = {
     "messages": '[{"role": "user", "content": "..."}, ...]',
     "conversations": '[{"from": "human", "value": "..."}, ...]',
 }
+TURNS = '[{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]'
 _ENCODER = json.JSONEncoder()  # as json.dumps has it
 
 
@@ -50,6 +51,11 @@ class Shape:
     columns: Mapping[str, str]
     separate: bool = False
 
+    @property
+    def paired(self) -> bool:
+        """Whether a row has two answers to one prompt."""
+        return self.name.startswith(PAIRED)
+
     @cached_property
     def needed(self) -> tuple[str, ...]:
         """Columns that every row has."""
@@ -58,7 +64,10 @@ class Shape:
     @property
     def hint(self) -> str:
         """A row of this shape, for messages."""
-        shown = (f'"{name}": {EXAMPLES.get(key, DOTS)}' for key, name in self.columns.items() if key not in OPTIONAL)
+        examples = EXAMPLES
+        if self.name == f"{PAIRED}messages":
+            examples = dict.fromkeys(("chosen", "rejected"), TURNS)
+        shown = (f'"{name}": {examples.get(key, DOTS)}' for key, name in self.columns.items() if key not in OPTIONAL)
         return f"{{{', '.join(shown)}}}"
 
 
@@ -71,6 +80,8 @@ def document(raw: Raw, shape: Shape) -> Document:
     """The document of a row, a conversation as a whole. Raises RowError."""
     if shape.name == TEXT:
         return document_of_text(text(raw, shape))
+    if shape.paired:
+        return _pair(_both(raw, shape))
     said = _said(raw, shape)
     return _chat(said) if isinstance(said, Chat) else _continued(*said)
 
@@ -126,6 +137,27 @@ def _said(raw: Raw, shape: Shape) -> Chat | tuple[str, str]:
         return _of_row(row, shape.columns, shape.name)
     except RowError as error:
         raise RowError(error.why, error.allowed or shape.hint) from None
+
+
+def _both(raw: Raw, shape: Shape) -> preference.Both:
+    """The two conversations of a row. Raises RowError."""
+    try:
+        row = _row(raw, shape)
+        if isinstance(raw, dict):  # of a table
+            table_nulls.refuse(row, shape.columns)
+        return preference.both(row, shape.columns, shape.name.removeprefix(PAIRED), _of_row)
+    except RowError as error:
+        raise RowError(error.why, error.allowed or shape.hint) from None
+
+
+def _pair(both: preference.Both) -> Document:
+    """One document of both, known by both and held out by their prompt."""
+    prompt = json.dumps({"prompt": both.prompt}, sort_keys=True)
+    sides = [_chat(one) if isinstance(one, Chat) else _continued(*one) for one in (both.chosen, both.rejected)]
+    part_of = [None if isinstance(one, Chat) and preference.answers(one) > 1 else prompt for one in both.each]
+    chosen, rejected = (replace(side, part_of=of) for side, of in zip(sides, part_of, strict=True))
+    identity = json.dumps({"chosen": chosen.identity, "rejected": rejected.identity}, sort_keys=True)
+    return replace(chosen, identity=identity, part_of=prompt, heldout=held_out(prompt), rejected=rejected)
 
 
 def _of_row(row: dict[str, Any], columns: Mapping[str, str], shape: str) -> Chat | tuple[str, str]:

@@ -32,6 +32,11 @@ class Roles:
         return 0 if self.pad is None else self.pad
 
     @property
+    def ends(self) -> list[int]:
+        """Ids that end a turn or a document."""
+        return sorted({one for one in (self.eos, self.turn_end) if one is not None})
+
+    @property
     def outside_replies(self) -> frozenset[int]:
         """Ids that no answer holds before its end."""
         return frozenset(one for one in (self.pad, self.bos, self.eos, self.image, self.turn_begin) if one is not None)

@@ -32,7 +32,7 @@ def _found(stage: Stage, phase: Phase, root: Path, data_root: Path) -> Iterator[
     short = [supply for supply in data.supplies() if supply.needed > supply.available]
     for supply in short:
         yield f"{where}: {_counts(phase, supply)}. {_repair(supply, root)}"
-    if not short and phase.objective == "sft":
+    if not short and phase.answers_alone:
         yield from _last_step(where, phase, data)
 
 

@@ -41,7 +41,7 @@ class Trace:
 
     def row(self, i: int, tail: int) -> Row:
         """Sample i, of which only the first `tail` positions are read if tail > 0. Raises UserError as the loader."""
-        if tail and self.phase.objective == "sft":
+        if tail and self.phase.answers_alone:
             return self._short(i, tail)
         source, ordinal = self.mixture.pick(i)
         windows = self.windows[source]

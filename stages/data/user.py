@@ -12,6 +12,7 @@ from stages.data.records import Shape
 from stages.data.spec import CorpusSpec
 from stages.data.turns import RowError
 from stages.errors import UserError, Where
+from stages.spec.schema_corpora import shape_of
 
 
 class BadRowError(UserError):
@@ -24,7 +25,7 @@ class BadRowError(UserError):
 
 def shape(corpus: CorpusSpec) -> Shape:
     """What the rows of a corpus look like."""
-    name = corpus.rows or ("text" if corpus.kind == "text" else "messages")
+    name = shape_of(corpus.kind, corpus.rows)
     return records.shape(name, corpus.columns or {}, corpus.answers == "separate")
 
 

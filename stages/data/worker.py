@@ -15,6 +15,7 @@ from stages.data.records import Shape
 from stages.data.sorted_runs import Bad, Encoding, Run
 from stages.data.tokenizer import Source, Tokenizer
 from stages.data.turns import RowError
+from stages.spec.schema_corpora import MASKED
 
 CHARACTERS = 1 << 19  # given to the tokenizer at once, which bounds the memory that its answers take
 ROWS = 2048
@@ -84,7 +85,7 @@ class _PieceEncoder:
             batch, last = self._batch(bad)
             self._add(made, batch, bad)
         bad.sort(key=lambda one: one.line)
-        documents = made.documents(self.job.kind == "sft", self.tokenizer.dtype.str)
+        documents = made.documents(self.job.kind in MASKED, self.tokenizer.dtype.str)
         folder = self._folder(len(self.runs))
         return sorted_runs.write(folder, documents, self.read, last, bad, self._left, made.separate, made.unknown)
 
@@ -119,8 +120,8 @@ class _PieceEncoder:
 
     def _documents(self, raw: Raw) -> tuple[Sequence[Said], int]:
         made = records.documents(raw, self.job.shape)
-        for one in made:
-            refuse_unwritten(one, self.tokenizer)
+        for side in (side for one in made for side in one.sides):
+            refuse_unwritten(side, self.tokenizer)
         return made, sum(len(one.identity) for one in made)
 
     def _add(self, made: Encoding, batch: Batch, bad: list[Bad]) -> None:

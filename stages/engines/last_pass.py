@@ -37,16 +37,16 @@ def check(stage: Stage, modules: nn.ModuleDict | None, loss: Callable[[], float]
         raise NonFiniteError(f"{ref}: under the weights {last}, the loss is {found}. {_repair(stage)}", steps)
 
 
-def loss(stage: Stage, modules: nn.ModuleDict, rows: Rows) -> float:
+def loss(stage: Stage, modules: nn.ModuleDict, rows: Rows, frozen: nn.ModuleDict | None = None) -> float:
     """Of the first micro-batch of the last step that has a target: its share of the step's loss.
 
-    `rows` are the last phase's, of which no read is counted.
+    `rows` are the last phase's, of which no read is counted; `frozen` are the models that its objective reads beside.
     """
     phase = stage.phases[-1]
     step = ledger.step_at(phase, phase.budget - 1)
     if phase.objective == "coca" and step.sequences > phase.micro_batch:  # all of a step is embedded before a part is
         step = replace(step, end=step.start + phase.micro_batch * phase.context, sequences=phase.micro_batch, tail=0)
-    objective = objectives.make(stage, phase, modules, rows, next(modules.parameters()).device)
+    objective = objectives.make(stage, phase, modules, rows, next(modules.parameters()).device, frozen=frozen)
     with closing(objective):
         for index in range(objective.begin(step)):
             loss = float(objective.part(index)[0])

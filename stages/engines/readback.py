@@ -30,8 +30,10 @@ from stages.models.looped import exit_distribution
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LOOPED
 from stages.store import json_file, manifest
+from stages.store.digest import digest_bytes
 from stages.train import loop
 from stages.train.checkpoint import METRICS, OPTIMIZER, Counters
+from stages.train.objectives.preference import columns
 from stages.train.optimizer import AVERAGE, STEP
 
 PROBED = 64  # positions on which the exit distribution is read
@@ -68,8 +70,11 @@ def built(
     modules: nn.ModuleDict,
     optimizer: Rated | None,
     state: Iterable[tuple[str, Tensor]],
+    frozen: nn.ModuleDict | None = None,
 ) -> BuiltReport:
-    """What stands before step 1; `state` is the optimizer's, or what a stage without training hands on."""
+    """What stands before step 1; `state` is the optimizer's, or what a stage without training hands on. `frozen` are
+    the models that are read beside those that are trained.
+    """
     found, moments, moved = {}, dict[str, str](), set[str]()
     for key, tensor in state:  # one after the other: they need not all be whole at once
         init = stage.init[key.partition(".")[0]]
@@ -95,12 +100,20 @@ def built(
             moments_moved=name in moved,
             takes_gradient=sum(parameter.requires_grad for parameter in parameters),
             parameters=len(parameters),
+            read_frozen=weights(frozen)[name] if frozen is not None and name in frozen else None,
         )
     clock = _first_clock(stage)
     if optimizer is None:
         return BuiltReport(found, clock, {}, {})
     rates, again = (optimizer.rates(loop.learning_rate(stage, clock)) for _ in range(2))
     return BuiltReport(found, clock, rates, again, optimizer.numbers(clock))
+
+
+def read_frozen(report: BuiltReport) -> dict[str, str]:
+    """One digest of each model that is read beside, over the names and digests of its tensors."""
+    copies = {name: module.read_frozen for name, module in report.modules.items() if module.read_frozen is not None}
+    lines = {name: "".join(f"{key} {one}\n" for key, one in sorted(found.items())) for name, found in copies.items()}
+    return {name: digest_bytes(one.encode()) for name, one in lines.items()}
 
 
 def _factors(module: Any) -> tuple[float, float]:
@@ -110,28 +123,42 @@ def _factors(module: Any) -> tuple[float, float]:
 
 
 def done(
-    stage: Stage, modules: nn.ModuleDict, counters: Counters, log: reads.Reads, before: Mapping[str, Digests], run: Path
+    stage: Stage,
+    modules: nn.ModuleDict,
+    counters: Counters,
+    log: reads.Reads,
+    before: BuiltReport,
+    run: Path,
+    frozen: nn.ModuleDict | None = None,
 ) -> EndReport:
-    """What the stage did; `run` is the folder with the metrics."""
-    names = numbers.scheduled(stage)
+    """What the stage did; `run` is the folder with the metrics, `frozen` are the models that were read beside."""
+    names, measured = numbers.scheduled(stage), preference_columns(stage)
     with (run / METRICS).open(encoding="utf-8", newline="") as file:
-        rows = [_row(row, names) for row in csv.DictReader(file)]
+        rows = [_row(row, names, measured) for row in csv.DictReader(file)]
     return EndReport(
         steps=counters.steps,
         consumed=counters.consumed,
         clock=counters.clock,
         rows=tuple(rows),
-        before=before,
+        before={name: module.weights for name, module in before.modules.items()},
         after=weights(modules),
         reads=log.report(),
         lineage={corpus: tuple(parts) for corpus, parts in log.lineage.items()},
         exits=_exits(stage, modules, log),
+        frozen_before={name: one.read_frozen for name, one in before.modules.items() if one.read_frozen is not None},
+        frozen_after={} if frozen is None else weights(frozen),
     )
 
 
-def _row(row: Mapping[str, str], names: Sequence[str]) -> StepRow:
-    found = {name: float(row[name]) for name in names if row[name]}
-    return StepRow(int(row["clock"]), float(row["lr"]), int(row["supervised"]), found)
+def preference_columns(stage: Stage) -> tuple[str, ...]:
+    """Columns of metrics.csv that the guard of preference training compares: the loss and what it is made of."""
+    found = dict.fromkeys(name for phase in stage.phases if phase.preference for name in columns(phase.preference))
+    return ("loss", *found) if found else ()
+
+
+def _row(row: Mapping[str, str], names: Sequence[str], measured: Sequence[str]) -> StepRow:
+    given, pairs = ({name: float(row[name]) for name in some if row[name]} for some in (names, measured))
+    return StepRow(int(row["clock"]), float(row["lr"]), int(row["supervised"]), given, pairs)
 
 
 def config(stage: Stage, result: Path) -> ConfigReport | None:

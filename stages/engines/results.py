@@ -114,12 +114,14 @@ class Course:
 
     `seconds`: what each evaluation and the checkpoints took. `peaks`: MB that each rank held. `made_by`: the code and
     the environments of all its steps. `read`: by phase and corpus, how many tokens (items of pairs) were read.
+    `read_frozen`: digests of the models that were read beside the trained ones, by module.
     """
 
     seconds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     peaks: Sequence[float] = ()
     made_by: Sequence[Mapping[str, str]] = ()
     read: Sequence[Mapping[str, int]] | None = None
+    read_frozen: Mapping[str, str] = field(default_factory=dict)
 
 
 def complete(
@@ -169,6 +171,7 @@ def _run(stage: Stage, attempt: attempts.Attempt, machine: place.Machine, course
         "finished": round(time.time(), 3),  # seconds since 1970
         "seconds": course.seconds,
         "read": None if course.read is None else list(course.read),
+        **({"read_frozen": dict(course.read_frozen)} if course.read_frozen else {}),
         "ranks": len(memory),
         "nodes": nodes(),
         "peak_memory_mb": max(memory),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from stages.engines import Inputs, last_pass, readback, received
+from stages.engines import Inputs, frozen, last_pass, readback, received
 from stages.engines.checkpoints import Checkpoints
 from stages.engines.trainer import Beside, Tables, exhaust
 from stages.evals import Model, Whole
@@ -32,6 +32,7 @@ class TorchTrainer:
         """Raises UserError where a parent or a released model is not what the stage needs."""
         self._stage, self._inputs, self._ranks = stage, inputs, ranks
         self._modules = received.receive(stage, inputs, ranks.device, ranks)
+        self._frozen = frozen.beside(stage, self._modules)  # before anything of a checkpoint is read
         self._optimizer: Optimizer
 
     def evaluated(self) -> Model | None:
@@ -49,7 +50,7 @@ class TorchTrainer:
             self.join_checkpoint()
             return None
         state = self._optimizer.gather_state()
-        return readback.built(self._stage, self._inputs, self._modules, self._optimizer, state)
+        return readback.built(self._stage, self._inputs, self._modules, self._optimizer, state, self._frozen)
 
     def checksum_columns(self) -> tuple[str, ...]:
         """Of every tensor that a step computes with, where equal bits are promised."""
@@ -61,7 +62,9 @@ class TorchTrainer:
         if self._stage.execution.exact:  # otherwise the same step may have other bits
             sums = StateSums(self._modules, self._optimizer, rows, self._ranks)
             rows = sums.rows
-        objective = objectives.make(self._stage, phase, self._modules, rows, self._ranks.device, self._ranks)
+        objective = objectives.make(
+            self._stage, phase, self._modules, rows, self._ranks.device, self._ranks, self._frozen
+        )
         return Replicated(self._optimizer, objective, self._ranks, sums)
 
     def broken(self) -> list[str]:
@@ -88,9 +91,13 @@ class TorchTrainer:
         """The modules themselves."""
         return self._modules if self._ranks.first else None
 
+    def read_frozen(self) -> nn.ModuleDict | None:
+        """The copies that were made of what the stage received."""
+        return self._frozen
+
     def last_loss(self, rows: Rows) -> float:
         """The objective's, on the first rank."""
-        return last_pass.loss(self._stage, self._modules, rows) if self._ranks.first else 0.0
+        return last_pass.loss(self._stage, self._modules, rows, self._frozen) if self._ranks.first else 0.0
 
 
 def optimizer(stage: Stage, inputs: Inputs, modules: nn.ModuleDict, ranks: Ranks) -> Optimizer:

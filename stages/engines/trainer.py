@@ -88,6 +88,9 @@ class Trainer(Protocol):
     def trained(self) -> nn.ModuleDict | None:
         """For the first rank: the modules with the weights as they are now, as `stages.models` computes them."""
 
+    def read_frozen(self) -> nn.ModuleDict | None:
+        """Models that are read beside those that are trained, as the stage received them; None where none is."""
+
     def last_loss(self, rows: Rows) -> float:
         """Loss of some of the last step's `rows`, under the weights as they are now; 0 where there is no target.
 

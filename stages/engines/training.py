@@ -52,6 +52,7 @@ class Training:
         self.reads = Reads(readback.lineage(stage, inputs))
         self.seconds: dict[str, dict[str, float]] = {"evaluated_before": {}, "evaluated_after": {}, "checkpoints": {}}
         self._data: PhaseData | None = None  # of the phase that is trained
+        self.read_frozen: dict[str, str] = {}  # digests of models that are read beside those that are trained
         self.peaks: list[float] = []  # MB of each rank's memory while it trained
 
     def run(self) -> None:
@@ -62,6 +63,7 @@ class Training:
         report = trainer.built()
         if report is not None:
             guards.check_start(self.stage, report)
+            self.read_frozen = readback.read_frozen(report)
         counters = self._train(trainer)
         shapes, state = trainer.state()
         if self.ranks.first:
@@ -71,8 +73,8 @@ class Training:
         self.peaks = results.peaks_mb(self.stage, self.ranks)
         modules = trainer.trained()
         if report is not None and modules is not None:
-            started = {name: module.weights for name, module in report.modules.items()}
-            done = readback.done(self.stage, modules, counters, self.reads, started, self.attempt.result)
+            beside = trainer.read_frozen()
+            done = readback.done(self.stage, modules, counters, self.reads, report, self.attempt.result, beside)
             guards.check_end(self.stage, done)
         after = self._evaluate_after(trainer, modules, counters)
         if modules is not None:
@@ -92,7 +94,9 @@ class Training:
         results.check_config(self.stage, self.attempt.result)
         reads.write_lineage(self.attempt.result / "state" / reads.FILE, self.reads.handed_on())
         evaluation.write(self.attempt.result, self.stage, found)
-        course = results.Course(self.seconds, self.peaks, made_by.listed(self.made_by), self.reads.tokens())
+        course = results.Course(
+            self.seconds, self.peaks, made_by.listed(self.made_by), self.reads.tokens(), self.read_frozen
+        )
         results.complete(self.stage, self.inputs, self.attempt, counters, None, self.machine, self.promised, course)
 
     def _train(self, trainer: Trainer) -> Counters:

@@ -56,7 +56,7 @@ def where(stage: Stage, corpus: str, document: int, data_root: Path) -> Iterator
 
 
 def _opened(phase: Phase, seed: int, corpus: str, data_root: Path) -> Trace | PairTrace:
-    if phase.objective != "sft":
+    if not phase.answers_alone:
         return trace(phase, seed, data_root, {corpus})
     for source in phase.sources:  # the cut row at the end of conversations may come from any of them
         open_source(source, data_root)

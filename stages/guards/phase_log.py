@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.data.preference import BEGINS
 from stages.data.prepared import Corpus
 from stages.data.sample import PairRow, Sample
 from stages.guards.report import PhaseReads
@@ -68,6 +69,7 @@ class PhaseLog:
 
     def __init__(self, phase: Phase, data: Rows, data_root: Path) -> None:
         self.phase = phase
+        self._ends_masked = phase.preference is not None and phase.preference.turn_ends == "masked"
         self._data, self._corpora = data, {s.corpus: Corpus(data_root / s.corpus) for s in phase.sources}
         self._total = _Tally()
         self._ahead: deque[_Tally] = deque()  # one for each reading that is not taken yet
@@ -155,6 +157,8 @@ class PhaseLog:
         tally.outside += int(np.count_nonzero(sources < 0))
         tally.begun += _begun(corpus, begins[starts == 0])
         places = np.repeat(begins + starts - np.cumsum(lengths) + lengths, lengths) + np.arange(int(lengths.sum()))
+        if self.phase.preference is not None and corpus.supervised is not None:  # two conversations in each document
+            tally.begun += _begun(corpus, places[np.asarray(corpus.supervised[places]) == BEGINS])
         following = places + 1
         inside = following < np.repeat(after, lengths)
         targets = inside & self._targets(corpus, np.where(inside, following, places))
@@ -162,8 +166,9 @@ class PhaseLog:
 
     def _targets(self, corpus: Corpus, places: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of these tokens are learned: in SFT those of the mask, else all that are not a picture's."""
-        if self.phase.objective == "sft" and corpus.supervised is not None:
-            return np.asarray(corpus.supervised[places]) != 0
+        if self.phase.answers_alone and corpus.supervised is not None:
+            answers = np.asarray(corpus.supervised[places]) == 1
+            return answers & ~np.isin(corpus.tokens[places], corpus.roles.ends) if self._ends_masked else answers
         return np.asarray(corpus.tokens[places]) != corpus.roles.image
 
     def _sources(self, corpus: str, offsets: NDArray[np.int64]) -> NDArray[np.int64]:

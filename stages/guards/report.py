@@ -19,6 +19,7 @@ class ModuleReport:
     `factors`: what the module multiplies rotated queries and keys by, each of them, and its scores in whole.
     `parent_weights` and `parent_moments` are those of the parent's files under the parent's names; None where nothing
     is inherited. `moments` are the optimizer's, `moments_moved` says whether any of them differs from zero.
+    `read_frozen` is the copy that is read beside the module and never moved; None where there is none.
     """
 
     weights: Digests
@@ -30,6 +31,7 @@ class ModuleReport:
     moments_moved: bool
     takes_gradient: int  # parameters that do
     parameters: int
+    read_frozen: Digests | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class StepRow:
     lr: float
     supervised: int
     numbers: Mapping[str, float] = field(default_factory=dict)  # others that a schedule gives, by name
+    pairs: Mapping[str, float] = field(default_factory=dict)  # of preference training: the loss and its columns
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,10 @@ class ConfigReport:
 
 @dataclass(frozen=True)
 class EndReport:
-    """After the last step. `reads` is None where the engine does not say what it read, `rows` has every step."""
+    """After the last step. `reads` is None where the engine does not say what it read, `rows` has every step.
+
+    `frozen_before` and `frozen_after` are the copies that were read beside the modules.
+    """
 
     steps: int
     consumed: int
@@ -105,3 +111,5 @@ class EndReport:
     reads: tuple[PhaseReads, ...] | None
     lineage: Mapping[str, tuple[tuple[int, int], ...]]  # corpus -> what the stages above read
     exits: ExitReport | None
+    frozen_before: Mapping[str, Digests] = field(default_factory=dict)
+    frozen_after: Mapping[str, Digests] = field(default_factory=dict)

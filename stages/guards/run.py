@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from stages.check.findings import Finding
-from stages.guards import end, start, written_config
+from stages.guards import end, preference, start, written_config
 from stages.guards.findings import refuse
 from stages.guards.report import BuiltReport, ConfigReport, EndReport
 from stages.spec.resolved import Stage
 
-AT_START = (start.learning_rates, start.frequencies, start.restored, start.gradients)
+AT_START = (start.learning_rates, start.frequencies, start.restored, start.gradients, preference.reference)
 AT_END = (
     end.budgets, end.rates, end.frozen, end.nothing_twice, end.supervision, end.mixture, end.exits,
+    preference.measured,
 )  # fmt: skip
 AT_EXPORT = (written_config.written_config,)
 
@@ -35,6 +36,7 @@ HOLDING: dict[str, tuple[Guard, ...]] = {
     "I-31": (start.restored,),
     "I-32": (end.exits,),
     "I-34": (start.gradients, end.frozen),
+    "I-49": (preference.reference, preference.measured),
 }
 
 

@@ -17,6 +17,11 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "pictures": ("image", "text"),
     "interleaved": ("content",),
 }
+PAIRED = "preference "  # before the name of a shape of which a row has two: with a chosen and a rejected answer
+COLUMNS |= {  # with `chosen` and `rejected` in place of the column that has one answer
+    f"{PAIRED}{name}": (*(one for one in COLUMNS[name] if one != answer), "chosen", "rejected")
+    for name, answer in (("messages", "messages"), ("alpaca", "output"), ("prompt_completion", "completion"))
+}
 PICTURE_ROWS = ("interleaved", "messages")  # rows of builder pictures that are more than a picture and its caption
 FILES_ONLY = {  # what may be said about a user's own files, and the builders of which it may be said
     "root": ("file", "pictures", "megatron"),
@@ -69,7 +74,7 @@ BUILDERS = {
     "digit_qa": Builder(("multimodal",), _DRAWN),
     "clips": Builder(("multimodal",), (*_DRAWN, "least_frames", "most_frames")),
     "pairs": Builder(("pairs",), _DRAWN),
-    "file": Builder(("text", "sft"), (), "path"),
+    "file": Builder(("text", "sft", "preference"), (), "path"),
     "pictures": Builder(("multimodal", "pairs"), ("cell", "patch", "channels", "side"), "path"),
     "megatron": Builder(("text",), (), "prefix"),
 }

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from stages.errors import SpecError
-from stages.spec.builders import BUILDERS, COLUMNS, FILES_ONLY, PICTURE_ROWS
+from stages.spec.builders import BUILDERS, COLUMNS, FILES_ONLY, PAIRED, PICTURE_ROWS
 from stages.spec.nodes import Document, Path
 from stages.spec.schema_corpora import MEASURED, UNDECLARED, RawCorpus, RawTokenizer
 from stages.spec.validate import hint, several, unknown, unmeasured, validate
@@ -115,6 +115,9 @@ def _against_files(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
         yield document.error(("rows",), raw.rows, "none for kind text", "Remove `rows`, or correct `kind`.")
     if raw.answers is not None and raw.kind == "text":
         yield document.error(("answers",), raw.answers, "none for kind text", "Remove `answers`, or correct `kind`.")
+    yield from _preference(document, raw)
+    if raw.shape not in COLUMNS:
+        return
     names = {key: (raw.columns or {}).get(key, key) for key in COLUMNS[raw.shape]}
     for key, name in (raw.columns or {}).items():
         if key not in names:
@@ -123,6 +126,17 @@ def _against_files(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
             yield document.error(
                 ("columns", key), name, f"a column of its own: {other} is read from this one", "Name another column."
             )
+
+
+def _preference(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
+    """What rows of two answers cannot be, or have said of them."""
+    if raw.kind != "preference":
+        return
+    if raw.shape not in COLUMNS:
+        allowed = ", ".join(name.removeprefix(PAIRED) for name in COLUMNS if name.startswith(PAIRED))
+        yield document.error(("rows",), str(raw.rows), allowed, "That is what rows of two answers may look like.")
+    if raw.answers is not None:
+        yield document.error(("answers",), raw.answers, "none for kind preference", "A pair is always one document.")
 
 
 def _picture_rows(document: Document, raw: RawCorpus) -> Iterator[SpecError]:

@@ -40,6 +40,8 @@ LOOPS = Domain(WHOLE, "4", least="1", most="1_000")
 ENTROPY_WEIGHT = Domain(NUMBER, "0.05", least="0", most="10")
 ROUTER_RATE = Domain(NUMBER, "1e-3", least="0", most="0.1")
 Z_LOSS = Domain(NUMBER, "1e-4", least="0", most="0.01")
+PREFERENCE_BETA = Domain(NUMBER, "0.1", above="0", most="1_000")
+NLL_WEIGHT = Domain(NUMBER, "0.2", least="0", most="100")
 CAPTION_WEIGHT = Domain(NUMBER, "2", least="0", most="1_000")
 PIXELS = Domain(WHOLE, "448", least="1", most="65_536")
 

@@ -91,6 +91,8 @@ EntropyWeight = Annotated[Fraction | Named, Scheduled(domains.ENTROPY_WEIGHT)]
 RouterRate = Annotated[Fraction | Named, Scheduled(domains.ROUTER_RATE)]
 ZLoss = Annotated[Fraction | Named, Scheduled(domains.Z_LOSS)]
 CaptionWeight = Annotated[Fraction | Named, Scheduled(domains.CAPTION_WEIGHT)]
+PreferenceBeta = Annotated[Fraction, Written(domains.PREFERENCE_BETA)]
+NllWeight = Annotated[Fraction, Written(domains.NLL_WEIGHT)]
 Pixels = Annotated[int, Written(domains.PIXELS)]
 
 Rate = Annotated[Fraction, Written(domains.RATE)]

@@ -14,7 +14,7 @@ from stages.spec.resolved_models import LANGUAGE_MODELS, LOOPED, ROUTED, Model
 from stages.spec.resolved_phases import ObjectiveName
 from stages.spec.scheduled import Named
 from stages.spec.schema_corpora import Kind
-from stages.spec.schema_phases import RawCoca, RawLoops, RawPhase, RawRouter
+from stages.spec.schema_phases import RawCoca, RawLoops, RawPhase, RawPreference, RawRouter
 from stages.spec.validate import added, required_keys
 
 IMAGES = ("moonvit", "projector")  # what brings images to a language model
@@ -40,6 +40,7 @@ NEEDS: Mapping[ObjectiveName, Needs] = {
     "next_token": Needs((PLAIN,), ("text", "sft")),
     "looped": Needs((LOOPED,), ("text", "sft")),
     "sft": Needs((LANGUAGE_MODELS,), ("text", "sft", "multimodal")),
+    "preference": Needs((PLAIN,), ("preference",)),
     "align": Needs(_PICTURED, ("text", "sft", "multimodal"), ("multimodal",)),
     "joint": Needs(_PICTURED, ("text", "sft", "multimodal"), ("multimodal",)),
     "coca": Needs(
@@ -144,6 +145,7 @@ def _blocks(placed: Placed, index: int, phase: RawPhase) -> Iterator[SpecError]:
     for key, kind, wanted, where in (
         ("loops", RawLoops, looped, f"a looped model ({', '.join(LOOPED)})"),
         ("router", RawRouter, routed, f"a trained module with routed experts ({', '.join(ROUTED)})"),
+        ("preference", RawPreference, phase.objective == "preference", "objective preference"),
         ("coca", RawCoca, phase.objective == "coca", "objective coca"),
     ):
         given = getattr(phase, key) is not None

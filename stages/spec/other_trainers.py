@@ -43,7 +43,12 @@ ELSEWHERE = (
 )
 # words of a value -> what to do
 VALUES = (
-    ("dpo apo kto orpo simpo ipo preference reward ppo grpo rlhf rlvr rl", ELSEWHERE),
+    (
+        "dpo apo apo_zero",
+        "Write `objective: preference`, and `preference: {loss: dpo, beta: ..., answers: sum, turn_ends: learned, "
+        "nll: 0}` below it; `loss: apo_zero` for APO-zero.",
+    ),
+    ("kto orpo simpo ipo reward ppo grpo rlhf rlvr rl", ELSEWHERE),
     (
         "distill distillation kd",
         "Write `next_token` or `sft` on text that the teacher wrote: no objective reads its logits.",

@@ -12,13 +12,13 @@ from stages.spec.nodes import Path
 from stages.spec.numbers import Numbers
 from stages.spec.ranges import Part, RangeError, Reach, TooSmallError, allot
 from stages.spec.resolved_models import Model, MoonViTModel
-from stages.spec.resolved_phases import BatchStep, Coca, Phase, Resolution, ShareRamp, Source
+from stages.spec.resolved_phases import BatchStep, Coca, Phase, Preference, Resolution, ShareRamp, Source
 from stages.spec.scale_names import EVERY_STAGE
 from stages.spec.schedule_layout import Span
 from stages.spec.schema import RawEvaluatedOn
 from stages.spec.schema_corpora import Kind
 from stages.spec.schema_data import RawMixtureSource
-from stages.spec.schema_phases import CountedPhase, RawCoca, RawPhase, RawShareRamp
+from stages.spec.schema_phases import CountedPhase, RawCoca, RawPhase, RawPreference, RawShareRamp
 from stages.spec.scope import Scope
 from stages.spec.units import Epochs
 from stages.spec.validate import unknown_name
@@ -96,6 +96,7 @@ class PhaseMaker:
             loops=weights.loops(phase.loops) if phase.loops else None,
             router=weights.router(phase.router) if phase.router else None,
             coca=self.coca(phase.coca, budget, weights) if phase.coca else None,
+            preference=None if phase.preference is None else _preference(phase.preference),
             z_loss=None if phase.z_loss is None else weights.of("", "z_loss", phase.z_loss),
         )
 
@@ -195,3 +196,7 @@ class PhaseMaker:
         if phase.data not in mixtures:
             raise unknown_name(self.stage.document, (*path, "data"), "mixture", phase.data, mixtures)
         return mixtures[phase.data].sources
+
+
+def _preference(raw: RawPreference) -> Preference:
+    return Preference(**{**dict(raw), "beta": float(raw.beta), "nll": float(raw.nll)})

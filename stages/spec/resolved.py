@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, assert_never
 from pydantic import Field, ValidationInfo, model_validator
 
 from stages.spec.frozen import Frozen
-from stages.spec.resolved_models import Model, Rope
+from stages.spec.resolved_models import LANGUAGE_MODELS, Model, Rope
 from stages.spec.resolved_parallel import Engine, EngineClass, Parallel
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Optimizer, Schedule
@@ -191,6 +191,15 @@ class Stage(Frozen):
     def needed(self) -> tuple[str, ...]:
         """What is run before: the parents, and of a point its trunk."""
         return self.parents if self.trunk is None else (*self.parents, self.trunk)
+
+    @property
+    def read_frozen(self) -> tuple[str, ...]:
+        """Modules of which a phase reads a frozen copy, as the stage received them, beside those that are trained: the
+        reference of preference training.
+        """
+        if all(phase.preference is None for phase in self.phases):
+            return ()
+        return tuple(name for name, model in self.modules.items() if model.family in LANGUAGE_MODELS)
 
     @property
     def budget(self) -> int:

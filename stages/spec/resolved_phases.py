@@ -22,7 +22,7 @@ class Source(Frozen):
     start: int
     end: int
     digest: str  # blake3 of the prepared corpus, as declared in its data spec
-    kind: str = ""  # text, sft, multimodal or pairs: what its documents are
+    kind: str = ""  # text, sft, multimodal, pairs or preference: what its documents are
 
 
 class ShareRamp(Frozen):
@@ -71,7 +71,28 @@ class Coca(Frozen):
     resolutions: tuple[Resolution, ...]
 
 
-ObjectiveName = Literal["next_token", "looped", "coca", "align", "joint", "sft"]
+PreferenceLoss = Literal["dpo", "apo_zero"]
+AnswerLength = Literal["sum", "mean"]
+TurnEnds = Literal["learned", "masked"]
+
+
+class Preference(Frozen):
+    """Preference training (`stages/train/objectives/preference.py` has the formulas).
+
+    `answers`: whether an answer's log-probability is the sum over its tokens or their mean. `turn_ends`: whether the
+    tokens that end a turn or a document are among them. `nll`: weight of -log p of the chosen answer, a mean over its
+    tokens.
+    """
+
+    loss: PreferenceLoss
+    beta: float
+    answers: AnswerLength
+    turn_ends: TurnEnds
+    nll: float
+
+
+ObjectiveName = Literal["next_token", "looped", "coca", "align", "joint", "sft", "preference"]
+ANSWERS_ALONE: tuple[ObjectiveName, ...] = ("sft", "preference")  # of conversations, whose rows hold whole documents
 
 
 Packing = Literal["concatenate", "whole", "fixed"]
@@ -100,7 +121,7 @@ class Phase(Frozen):
     """A stretch of a stage with one objective, length and mixture. Units: the ledger's (LLM tokens, image patches)."""
 
     DESCRIPTIVE_FIELDS: ClassVar[frozenset[str]] = frozenset({"name"})
-    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"z_loss"})
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"z_loss", "preference"})
     name: str
     objective: ObjectiveName
     unit: Literal["tokens", "patches"]
@@ -120,6 +141,7 @@ class Phase(Frozen):
     router: Router | None
     coca: Coca | None
     z_loss: float | Schedule | None = None  # weight of log(Z)^2 of every supervised position
+    preference: Preference | None = None
 
     @property
     def clock_end(self) -> int:
@@ -129,6 +151,11 @@ class Phase(Frozen):
     def whole(self, kind: str) -> bool:
         """Whether a corpus of this kind is packed in whole documents."""
         return packs_whole(self.packing, self.objective, kind)
+
+    @property
+    def answers_alone(self) -> bool:
+        """Whether only what the corpora's masks mark is learned, and no document is cut."""
+        return self.objective in ANSWERS_ALONE
 
     @property
     def replayed(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from stages.errors import SpecError
 from stages.spec import domains
 from stages.spec.nodes import Document
 from stages.spec.resolved_models import Llama3Scaling, Rope, Yarn
+from stages.spec.resolved_phases import ANSWERS_ALONE
 from stages.spec.schema import RawRope
 from stages.spec.schema_data import RawShrink
 from stages.spec.schema_phases import CountedPhase, RawBatchStep, RawPhase
@@ -65,7 +66,7 @@ class Scale:
         p, q = rule.exponent.numerator, rule.exponent.denominator
         doubled = _root(phase.size**p * (2 * rule.anchor.here) ** q // rule.anchor.paper**p, q)
         budget = max((doubled + 1) // 2, rule.floor * self.largest_step(phase))
-        if not rule.whole_rows or phase.objective != "sft":
+        if not rule.whole_rows or phase.objective not in ANSWERS_ALONE:
             return budget
         row = self.context(phase.context)
         return -(-budget // row) * row

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from stages.spec import quantities
-from stages.spec.builders import PARAMETERS, PICTURE_EXTENSIONS
+from stages.spec.builders import PAIRED, PARAMETERS, PICTURE_EXTENSIONS
 from stages.spec.fields import (
     BadRows,
     Characters,
@@ -24,7 +24,8 @@ from stages.spec.mapping import Fields
 from stages.spec.names import Name
 from stages.spec.schema_paths import paths, prefixes, root
 
-Kind = Literal["text", "sft", "multimodal", "pairs"]
+Kind = Literal["text", "sft", "multimodal", "pairs", "preference"]
+MASKED: tuple[Kind, ...] = ("sft", "preference")  # whose documents say which of their tokens are answers
 MEASURED = ("digest", "size", "documents", "longest", "heldout")  # what a preparation comes out with
 UNDECLARED = "0" * 64  # the digest of what was not measured yet
 Rows = Literal["messages", "sharegpt", "alpaca", "prompt_completion", "interleaved"]
@@ -52,6 +53,12 @@ def _on_bad_row(value: object) -> object:
     if isinstance(value, dict) and set(value) == {"skip"}:
         return value
     raise quantities.BadQuantity(quantities.describe(value), "stop, or {skip: N}", "Say how many rows may be left out.")
+
+
+def shape_of(kind: Kind, rows: str | None) -> str:
+    """What the rows of files look like: text, a shape of conversations, or of two answers to one prompt."""
+    name = rows or ("text" if kind == "text" else "messages")
+    return f"{PAIRED}{name}" if kind == "preference" else name
 
 
 Digest = Annotated[str, BeforeValidator(_digest)]
@@ -134,7 +141,7 @@ class RawCorpus(Raw):
         """What its rows look like: text, a picture with its caption, or a shape of conversations."""
         if self.builder == "pictures":
             return self.rows or "pictures"
-        return self.rows or ("text" if self.kind == "text" else "messages")
+        return shape_of(self.kind, self.rows)
 
 
 class RawRoots(Raw):

@@ -17,16 +17,18 @@ from stages.spec.fields import (
     Epochs,
     Flag,
     Loops,
+    NllWeight,
     Offset,
     PhaseBudget,
     Pixels,
+    PreferenceBeta,
     Raw,
     RouterRate,
     Share,
     ZLoss,
 )
 from stages.spec.names import PhaseName
-from stages.spec.resolved_phases import ObjectiveName
+from stages.spec.resolved_phases import AnswerLength, ObjectiveName, PreferenceLoss, TurnEnds
 
 
 class RawBatchStep(Raw):
@@ -76,6 +78,16 @@ class RawCoca(Raw):
     resolutions: list[RawResolution] = Field(min_length=1)
 
 
+class RawPreference(Raw):
+    """What is made of the log-probabilities of a pair's two answers."""
+
+    loss: PreferenceLoss
+    beta: PreferenceBeta
+    answers: AnswerLength
+    turn_ends: TurnEnds
+    nll: NllWeight  # 0: none
+
+
 def _epochs_may_be_absent(schema: dict[str, Any]) -> None:
     schema["required"] = [name for name in schema["required"] if name != "epochs"]
 
@@ -108,6 +120,7 @@ class RawPhase(Raw):
     loops: RawLoops | None = None
     router: RawRouter | None = None
     coca: RawCoca | None = None
+    preference: RawPreference | None = None
     z_loss: ZLoss | None = None  # absent: none
 
     @model_validator(mode="before")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from stages.spec import models
+from stages.spec import models, preference
 from stages.spec.clocks import Clock, Extent, advance, schedule
 from stages.spec.hand_over import Node, clock_before, numbers_before, rate_before, reach_before
 from stages.spec.loader import LoadedStage
@@ -49,7 +49,10 @@ def training(
     _phases_apart(loaded, at, raw.phases)
     maker = PhaseMaker(scope, loaded, (*at, "phases"), modules, tokenizer)
     moved = [name for name in modules if not isinstance(raw, RawTrain) or name in raw.train]
-    wrong = list(unfit(Placed(loaded.document, maker.path, modules, moved), raw.phases, maker.kinds(raw.phases)))
+    wrong = [
+        *unfit(Placed(loaded.document, maker.path, modules, moved), raw.phases, maker.kinds(raw.phases)),
+        *preference.unfit(loaded.document, maker.path, raw, modules),
+    ]
     if wrong:
         raise several(wrong)
     phases = maker.counted(raw.phases)

@@ -63,6 +63,7 @@ def guarded() -> list[Row]:
     """Every mutated report of an engine tried on the guards."""
     tried = [(reported.STAGE, id, defect, made()) for id, defect, made in reported.MUTANTS]
     tried += [(reported.DEEPER, id, defect, report) for id, defect, report in reported.UPCYCLED]
+    tried += [(reported.PREFERRED, id, defect, report) for id, defect, report in reported.OF_PAIRS]
     return [
         Row(id, defect, "what the engine reports", frozenset(one.id for one in reported.found(stage, report)))
         for stage, id, defect, report in tried

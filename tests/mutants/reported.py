@@ -15,7 +15,7 @@ from stages.spec.resolved_models import Rope
 from tests.unit.guards import reports
 from tests.unit.train import tiny
 
-STAGE, DEEPER = reports.stage(), reports.upcycled()
+STAGE, DEEPER, PREFERRED = reports.stage(), reports.upcycled(), reports.preferred()
 
 
 def found(made: Stage, report: Any) -> list[Finding]:
@@ -50,6 +50,23 @@ def row(number: int, **changes: Any) -> EndReport:
     rows = list(reports.done(STAGE).rows)
     rows[number] = replace(rows[number], **changes)
     return end(rows=tuple(rows))
+
+
+REFERENCE, PAIRS = {"llm": {"w": "0"}}, {"chosen_ratio": 0.0, "rejected_ratio": 0.0, "margin": 0.0, "accuracy": 0.0}
+FIRST = {**PAIRS, "chosen_nll": 3.0, "loss": 0.2 * 3.0 + 0.6931472}
+
+
+def referred(**changes: Any) -> BuiltReport:
+    report = reports.built(PREFERRED)
+    llm = replace(report.modules["llm"], read_frozen=reports.WEIGHTS)
+    return replace(report, modules={"llm": replace(llm, **changes)})
+
+
+def preferred(row: dict[str, float] = FIRST, **changes: Any) -> EndReport:
+    report = reports.done(PREFERRED)
+    rows = (replace(report.rows[0], pairs=row), *report.rows[1:])
+    fields = {"rows": rows, "frozen_before": REFERENCE, "frozen_after": REFERENCE, **changes}
+    return replace(report, **fields)
 
 
 GOOD_BUILT, GOOD_END, GOOD_CONFIG = reports.built(STAGE), reports.done(STAGE), reports.config(STAGE)
@@ -111,4 +128,16 @@ UPCYCLED: tuple[tuple[str, str, Any], ...] = (
     ("I-31", "the map turned round", module(made=DEEPER, weights=SWAPPED)),
     ("I-31", "a new layer left as it was initialised", module(made=DEEPER, weights=LEFT_FRESH)),
     ("I-15", "moments that did not follow their layers", module(made=DEEPER, moments=reports.MOMENTS | {"llm.x": "m"})),
+)
+OF_PAIRS: tuple[tuple[str, str, Any], ...] = (
+    ("I-49", "no reference", referred(read_frozen=None)),
+    (
+        "I-49",
+        "a reference from a checkpoint",
+        referred(read_frozen={**reports.WEIGHTS, "model.layers.0.q.weight": "c"}),
+    ),
+    ("I-49", "a reference that moved", preferred(frozen_after={"llm": {"w": "1"}})),
+    ("I-49", "margins before anything moved", preferred({**FIRST, "margin": 1e-3})),
+    ("I-49", "the loss of a sum", preferred({**FIRST, "loss": 2 * FIRST["loss"]})),
+    ("I-49", "the likelihood left out", preferred({**FIRST, "loss": 0.6931472})),
 )

@@ -34,7 +34,7 @@ def early_fine_tuning(context: Context) -> Iterator[Finding]:
 
 
 def _fine_tunes(stage: Stage) -> bool:
-    return any(phase.objective == "sft" for phase in stage.phases)
+    return any(phase.answers_alone for phase in stage.phases)
 
 
 def _goes_on(context: Context, stage: Stage, ref: str, parent: Stage) -> list[str]:

@@ -1,4 +1,4 @@
-"""What an edge restores, optimizer state, and what moves: I-06, I-15, I-16, I-34."""
+"""What an edge restores, optimizer state, and what moves: I-06, I-15, I-16, I-34, I-49."""
 
 from __future__ import annotations
 
@@ -170,6 +170,25 @@ def trained_or_frozen(context: Context) -> Iterator[Finding]:
                     else f"Train {module}, or say where its weights come from.",
                     at=(f"frozen.{module}",), found="fresh",
                 )  # fmt: skip
+
+
+held_by_code(
+    "I-49",
+    "guard",
+    title="Preferences are measured from the parent",
+    rule="The reference of preference training is the stage's parent, bit for bit: before the first step, after "
+    "every resume, and at the end. At the first step, when the policy is the reference too, every margin is 0 and "
+    "the loss is what the formula gives there: log 2 for DPO, 0 for APO-zero, "
+    "and the likelihood's share beside it.",
+    why="A reference that is loaded from a checkpoint is the policy itself: the loss stays where it begins, or "
+    "measures each stretch of the run from another model. One computed in another precision gives margins where there "
+    "are none.",
+    threads=(),
+    held_by=(
+        "stages/spec/preference.py", "stages/engines/frozen.py", "stages/guards/preference.py",
+        "tests/unit/train/test_preference.py",
+    ),
+)  # fmt: skip
 
 
 def _idle_routers(context: Context, name: str, stage: Stage) -> Iterator[Finding]:

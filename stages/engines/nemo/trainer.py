@@ -138,6 +138,10 @@ class NemoTrainer:
         """The torch engine's modules on the host, filled from all ranks."""
         return self._gathered()
 
+    def read_frozen(self) -> nn.ModuleDict | None:
+        """None: no objective of this engine reads any."""
+        return None
+
     def last_loss(self, rows: Rows) -> float:
         """Of the first micro-batch of the last step that has a target: the mean over its targets, and over loops."""
         phase, model = self._stage.phases[-1], self.evaluated()

@@ -15,6 +15,7 @@ from stages.train.objectives.base import Objective
 from stages.train.objectives.causal import Causal, replay_columns, z_columns
 from stages.train.objectives.coca import Coca
 from stages.train.objectives.looped import Looped
+from stages.train.objectives.preference import Preference, RoutedPreference, columns
 from stages.train.objectives.routed import Routed
 from stages.train.ranks import ALONE, Ranks
 
@@ -23,14 +24,26 @@ if TYPE_CHECKING:
 
 
 def make(
-    stage: Stage, phase: Phase, modules: nn.ModuleDict, data: Rows, device: torch.device, ranks: Ranks = ALONE
+    stage: Stage,
+    phase: Phase,
+    modules: nn.ModuleDict,
+    data: Rows,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+    frozen: nn.ModuleDict | None = None,
 ) -> Objective:
-    """The phase's objective on these modules and data, for this rank's share of every step."""
+    """The phase's objective on these modules and data, for this rank's share of every step.
+
+    `frozen` are the models beside those that are trained, where the objective reads any (`Stage.read_frozen`).
+    """
     match phase.objective:
         case "coca":
             return Coca(stage, phase, modules, data.pairs, device, ranks)
         case "next_token" | "looped" | "align" | "joint" | "sft":
             return _language(stage)(stage, phase, modules, data.samples, device, ranks)
+        case "preference":
+            kind = RoutedPreference if issubclass(_language(stage), Routed) else Preference
+            return kind(stage, phase, modules, data.samples, device, ranks, frozen=frozen)
         case _:
             assert_never(phase.objective)
 
@@ -56,4 +69,5 @@ def _extras(stage: Stage, phase: Phase) -> Sequence[str]:
         return Coca.extras
     kind = _language(stage)
     own = Looped.columns(phase) if issubclass(kind, Looped) else kind.own
-    return (*own, *z_columns(phase), *replay_columns(phase))
+    paired = columns(phase.preference) if phase.preference is not None else ()
+    return (*own, *z_columns(phase), *replay_columns(phase), *paired)

@@ -157,7 +157,7 @@ class Causal:
 def supervised(samples: Sequence[Sample], phase: Phase, step: Step) -> int:
     """Targets of all rows of a step. Raises UserError where conversations have no answer to learn from."""
     count = sum(int((sample.labels != IGNORED).sum()) for sample in samples)
-    if not count and phase.objective == "sft":
+    if not count and phase.answers_alone:
         last = step.first_sample + step.sequences - 1
         raise UserError(
             f"phase {phase.name}: step {step.index + 1} (samples {step.first_sample} to {last}) has no answer "

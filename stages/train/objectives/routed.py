@@ -25,8 +25,8 @@ class Routed(Causal):
 
     own = ("aux_loss", "overload")
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
         if self.phase.router is None:
             raise ValueError(f"phase {self.phase.name}: a model with experts is trained without `router`")
         self._router = self.phase.router

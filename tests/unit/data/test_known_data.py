@@ -26,11 +26,16 @@ TEXT = [f"document {number}" for number in range(4)]
 TALK = [[{"role": "user", "content": f"{number}?"}, {"role": "assistant", "content": "!"}] for number in range(4)]
 SHARE = [[{"from": "human", "value": one[0]["content"], "weight": 0.0}, {"from": "gpt", "value": "!", "weight": 1.0}]
          for one in TALK]  # fmt: skip
+WORSE = [[one[0], {"role": "assistant", "content": "?"}] for one in TALK]
 Rows = list[dict[str, Any]]
 
 
 def column(name: str, values: Iterable[Any], **more: Any) -> Rows:
-    return [{name: value, **more} for value in values]
+    paired = {key: some for key, some in more.items() if isinstance(some, list)}
+    return [
+        {name: value, **more, **{key: some[number] for key, some in paired.items()}}
+        for number, value in enumerate(values)
+    ]
 
 
 def gz(path: Path, rows: Rows) -> None:
@@ -77,6 +82,13 @@ LAYOUTS: dict[str, dict[str, Rows]] = {
         "data/train_prefs-00000-of-00001.parquet": column("chosen", TALK, score_chosen=1.0),
         "data/train_sft-00000-of-00001.parquet": column("chosen", TALK, score_chosen=1.0),
         "data/test_prefs-00000-of-00001.parquet": column("chosen", TALK, score_chosen=1.0)},
+    "UltraFeedback (binarized), pairs": {
+        "data/train_prefs-00000-of-00001.parquet": column("chosen", TALK, rejected=WORSE, prompt="p", score_chosen=1.0),
+        "data/test_prefs-00000-of-00001.parquet": column("chosen", TALK, rejected=WORSE, prompt="p")},
+    "OLMo 2's and Tulu 3's preference mixes": {
+        "data/train-00000-of-00001.parquet": column("chosen", TALK, rejected=WORSE, source="s", id="1")},
+    "Orca DPO pairs": {"orca_rlhf.jsonl": [
+        {"system": "be brief", "question": one, "chosen": "!", "rejected": "?"} for one in TEXT]},
     "Alpaca": {"data/train-0.parquet": [{"instruction": one, "input": "", "output": "!", "text": "t"} for one in TEXT]},
     "Dolly 15k": {"d.jsonl": [{"instruction": one, "context": "", "response": "!", "category": "c"} for one in TEXT]},
     "OpenOrca": {"1M.parquet": [{"system_prompt": "", "question": one, "response": "!", "id": "1"} for one in TEXT]},

@@ -43,6 +43,21 @@ def upcycled() -> Stage:
     return made.model_copy(update={"init": {**made.init, "llm": init}, "phases": (), "trained": (), "kind": "upcycle"})
 
 
+def preferred() -> Stage:
+    """Preference training of a model that inherits everything."""
+    made = stage()
+    phase = made.phases[0].model_copy(
+        update={
+            "objective": "preference", "packing": "whole", "share": None, "preference": tiny.PREFERENCE,
+            "sources": tuple(one for one in made.phases[0].sources if one.group == "text"),
+        }
+    )  # fmt: skip
+    modules, init = {"llm": made.modules["llm"]}, {"llm": made.init["llm"]}
+    schedule = tiny.schedule(phase.budget)
+    changes = {"phases": (phase,), "modules": modules, "init": init, "schedule": schedule}
+    return made.model_copy(update=changes)
+
+
 def built(made: Stage) -> BuiltReport:
     """Before step 1."""
     assert made.schedule is not None

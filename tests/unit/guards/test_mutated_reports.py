@@ -11,7 +11,7 @@ import pytest
 
 from stages.guards import run
 from stages.guards.findings import GuardError, refuse
-from stages.guards.report import BuiltReport, StepRow
+from stages.guards.report import BuiltReport, EndReport, StepRow
 from stages.spec.resolved import Waiver
 from tests.mutants.reported import (
     DEEPER,
@@ -19,13 +19,17 @@ from tests.mutants.reported import (
     GOOD_CONFIG,
     GOOD_END,
     MUTANTS,
+    OF_PAIRS,
+    PREFERRED,
     STAGE,
     UPCYCLED,
     end,
     found,
     frequencies,
     module,
+    preferred,
     read,
+    referred,
     row,
 )
 from tests.unit.guards import reports
@@ -41,6 +45,11 @@ def test_a_mutated_upcycling_is_found(id: str, defect: str, report: BuiltReport)
     assert {finding.id for finding in found(DEEPER, report)} == {id}
 
 
+@pytest.mark.parametrize(("id", "defect", "report"), OF_PAIRS, ids=[one[1] for one in OF_PAIRS])
+def test_a_mutated_preference_training_is_found(id: str, defect: str, report: BuiltReport | EndReport) -> None:
+    assert {finding.id for finding in found(PREFERRED, report)} == {id}
+
+
 def test_a_fresh_model_under_another_base_is_i_11() -> None:
     fresh = {name: init.model_copy(update={"weights": "fresh", "optimizer": "reset", "parent": None})
              for name, init in STAGE.init.items()}  # fmt: skip
@@ -54,6 +63,8 @@ def test_right_reports_are_passed_over_in_silence() -> None:
     assert not found(STAGE, GOOD_END)
     assert not found(STAGE, GOOD_CONFIG)
     assert not found(DEEPER, reports.built(DEEPER))
+    assert not found(PREFERRED, referred())
+    assert not found(PREFERRED, preferred())
 
 
 def test_two_units_in_the_last_place_are_rounding_and_three_are_not() -> None:
@@ -66,7 +77,7 @@ def test_two_units_in_the_last_place_are_rounding_and_three_are_not() -> None:
 
 
 def test_every_invariant_with_a_guard_has_two_mutants() -> None:
-    counts = Counter(id for id, *_ in (*MUTANTS, *UPCYCLED)) + Counter({"I-11": 2})
+    counts = Counter(id for id, *_ in (*MUTANTS, *UPCYCLED, *OF_PAIRS)) + Counter({"I-11": 2})
     assert {id for id, count in counts.items() if count < 2} == set()
 
 
@@ -107,7 +118,7 @@ def test_an_engine_that_does_not_say_what_it_read_is_held_to_the_rest() -> None:
 
 
 def test_the_map_of_guards_names_every_guard_and_every_invariant_that_has_mutants() -> None:
-    held = {id for id, *_ in (*MUTANTS, *UPCYCLED)} | {"I-11"}
+    held = {id for id, *_ in (*MUTANTS, *UPCYCLED, *OF_PAIRS)} | {"I-11"}
     assert set(run.HOLDING) == held
     assert {guard for guards in run.HOLDING.values() for guard in guards} == {
         *run.AT_START, *run.AT_END, *run.AT_EXPORT,

@@ -92,7 +92,9 @@ def test_a_router_without_a_bias_has_none_to_move(model: LanguageModel, refused:
     text = b"phases: [{router: {bias_update: 1e-3, aux_loss: 1e-4}}]"
     placed = objectives.Placed(parse(text, "one.yaml"), ("phases",), {"llm": model}, ("llm",))
     router = SimpleNamespace(bias_update=Fraction(1, 1000), aux_loss=Fraction(1, 10_000))
-    phase: Any = SimpleNamespace(objective="next_token", loops=None, router=router, coca=None, z_loss=None)
+    phase: Any = SimpleNamespace(
+        objective="next_token", loops=None, router=router, coca=None, preference=None, z_loss=None
+    )
     errors = list(objectives._blocks(placed, 0, phase))
     assert len(errors) == refused
     assert all("phases.0.router.bias_update: found 0.001 for llm (qwen3_moe); allowed: 0" in str(one) for one in errors)

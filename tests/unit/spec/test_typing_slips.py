@@ -98,7 +98,13 @@ def test_no_key_of_another_trainer_is_one_of_a_spec() -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new", "said"),
     [
-        (SECOND, "objective: next_token", "objective: dpo", "Train it elsewhere: export the stage before"),
+        (
+            SECOND,
+            "objective: next_token",
+            "objective: dpo",
+            "Write `objective: preference`, and `preference: {loss: dpo",
+        ),
+        (SECOND, "objective: next_token", "objective: grpo", "Train it elsewhere: export the stage before"),
         (SECOND, "objective: next_token", "objective: distill", "on text that the teacher wrote"),
         (SECOND, "objective: next_token", "objective: clm", "Write `next_token`."),
         (SECOND, "packing: concatenate", "packing: bfd", "Write `whole` for documents that stay whole"),

@@ -23,7 +23,7 @@ from stages.spec.resolved_models import (
     Rope,
     TextTowerModel,
 )
-from stages.spec.resolved_phases import BatchStep, Coca, Loops, Phase, Resolution, Router, Source
+from stages.spec.resolved_phases import BatchStep, Coca, Loops, Phase, Preference, Resolution, Router, Source
 from stages.spec.resolved_training import AdamW, Muon, Piece, Schedule
 from stages.store.layout import Layout
 
@@ -109,6 +109,7 @@ CONTRASTIVE = ContrastiveModel(
     init_log_temperature=2.3,
     init_bias=-10.0,
 )
+PREFERENCE = Preference(loss="dpo", beta=0.5, answers="sum", turn_ends="learned", nll=0.2)
 EXECUTION = Execution(
     engine="torch",
     device="cpu",
@@ -205,10 +206,12 @@ def make(objective: str) -> Stage:
         coca = Coca(caption_weight=2.0, resolutions=(Resolution(after=0, cap=2 * PATCH * MERGE),))
         modules: dict[str, Model] = {"vit": VIT, "text_tower": TEXT, "decoder": DECODER, "contrastive": CONTRASTIVE}
         return stage(modules, (phase("coca", coca=coca, unit="patches"),), tuple(modules), rope=None, optimizer=MUON)
+    if objective == "preference":
+        return stage({"llm": LLAMA}, (phase("preference", packing="whole", preference=PREFERENCE),), ("llm",))
     return stage({"llm": LLAMA}, (phase(objective),), ("llm",))
 
 
-OBJECTIVES = ("next_token", "looped", "coca", "align", "joint", "sft")
+OBJECTIVES = ("next_token", "looped", "coca", "align", "joint", "sft", "preference")
 
 
 class Data:
@@ -222,7 +225,9 @@ class Data:
         """Nothing of it is on a disk."""
 
     def samples(self, first: int, count: int, tail: int) -> list[Sample]:
-        """Rows of two documents; images in front where the objective has them; half unsupervised for sft."""
+        """Rows of two documents, for preference two answers to one prompt; images in front where the objective has
+        them; half unsupervised for sft.
+        """
         rows = [self._sample(first + i, self.phase.context) for i in range(count)]
         if tail:
             rows[-1] = self._sample(first + count - 1, tail)
@@ -247,6 +252,13 @@ class Data:
         if self.phase.objective == "sft":
             labels[: int(random.integers(0, length))] = -100
         half = length // 2
+        if self.phase.objective == "preference":
+            asked = half // 3
+            tokens[half : half + asked] = tokens[:asked]
+            tokens[half + asked :], labels[half + asked - 1 :] = 8, 8  # an answer that nobody wants
+            for start, end in ((0, asked), (half - 1, half + asked)):  # what a prompt's tokens and a border predict
+                labels[start : end - 1] = -100
+            labels[-1] = -100
         segments = (np.arange(length) >= half).astype(np.int32)
         positions = np.where(segments == 1, np.arange(length) - half, np.arange(length))
         return Sample(tokens, labels, segments, positions, images, ())

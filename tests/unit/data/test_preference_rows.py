@@ -1,0 +1,277 @@
+"""Pairs of answers: rows in each shape become one document of both, and what is no pair is refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages.data import document_view, prepare
+from stages.data.heldout import Heldout
+from stages.data.loader import PhaseData
+from stages.data.preference import BEGINS
+from stages.data.prepared import Corpus
+from stages.data.sample import Sample
+from stages.data.trace import Trace
+from stages.data.windows import Windows
+from stages.errors import SpecError, SpecErrors, UserError
+from stages.guards.phase_log import PhaseLog
+from stages.spec.resolved_phases import Phase, Preference
+from tests.unit.data import small
+from tests.unit.data.files_of_users import declare, identities, jsonl, parquet, read
+from tests.unit.data.small import Small
+from tests.unit.data.test_user import project
+
+__all__ = ["project"]
+
+SETTINGS = Preference(loss="dpo", beta=0.1, answers="sum", turn_ends="learned", nll=0.0)
+CONTEXT = 256
+
+
+def asked(number: int) -> list[dict[str, str]]:
+    return [{"role": "system", "content": "be brief"}, {"role": "user", "content": f"{number} + 1?"}]
+
+
+def answer(text: object) -> dict[str, str]:
+    return {"role": "assistant", "content": str(text)}
+
+
+def pair(number: int, right: object = None, wrong: object = None) -> dict[str, Any]:
+    chosen, rejected = (number + 1 if right is None else right), (f"not {number}" if wrong is None else wrong)
+    return {"chosen": [*asked(number), answer(chosen)], "rejected": [*asked(number), answer(rejected)]}
+
+
+ROWS = [pair(number) for number in range(40)]
+SHAPES: dict[str, list[dict[str, Any]]] = {
+    "messages": ROWS,
+    "prompt_completion": [
+        {"prompt": row["chosen"][:2], "chosen": row["chosen"][2:], "rejected": row["rejected"][2:]} for row in ROWS
+    ],
+    "alpaca": [
+        {"instruction": row["chosen"][1]["content"], "system": "be brief", "chosen": row["chosen"][2]["content"],
+         "rejected": row["rejected"][2]["content"]} for row in ROWS
+    ],
+}  # fmt: skip
+
+
+def prepared(project: Small, rows: list[dict[str, Any]], **more: object) -> Corpus:
+    jsonl(project.root / "a.jsonl", rows)
+    declare(project, "a.jsonl", "preference", **more)
+    prepare.prepare(project.root, "mine", project.data / "mine", accept=True)
+    return project.corpus("mine")
+
+
+def phase(project: Small, **changes: Any) -> Phase:
+    fields = {"objective": "preference", "packing": "whole", "preference": SETTINGS, "context": CONTEXT, **changes}
+    return small.phase(project.source("mine"), **fields)
+
+
+def sides(row: Sample) -> list[tuple[list[int], list[int]]]:
+    """Tokens and targets of each conversation of a row."""
+    numbers = range(int(row.segments.max()) + 1)
+    parts = [(row.tokens[row.segments == number], row.labels[row.segments == number]) for number in numbers]
+    return [(tokens.tolist(), labels[labels >= 0].tolist()) for tokens, labels in parts]
+
+
+# ---------------------------------------------------------------- rows
+
+
+def test_a_pair_is_the_same_document_in_every_shape_and_format(project: Small) -> None:
+    found = []
+    for name, rows in SHAPES.items():
+        for file, write in (("a.jsonl", jsonl), ("a.parquet", parquet)):
+            write(project.root / file, rows)
+            declare(project, file, "preference", rows=name)
+            found.append(identities(project))
+    assert len(set(found[0])) == len(ROWS)
+    assert all(one == found[0] for one in found)
+
+
+def test_two_strings_get_no_turns(project: Small) -> None:
+    rows = [{"prompt": f"{number} + 1 = ", "chosen": f"{number + 1}", "rejected": "no"} for number in range(3)]
+    jsonl(project.root / "a.jsonl", rows)
+    declare(project, "a.jsonl", "preference", rows="prompt_completion")
+    first = read(project)[0]
+    assert [[part.content for part in side.parts] for side in first.sides] == [["0 + 1 = ", "1"], ["0 + 1 = ", "no"]]
+    assert [part.supervised for part in first.parts] == [False, True]
+
+
+def test_all_pairs_of_a_prompt_are_held_out_or_none(project: Small) -> None:
+    jsonl(project.root / "a.jsonl", [pair(number % 40, wrong=f"no {number}") for number in range(400)])
+    declare(project, "a.jsonl", "preference")
+    sides: dict[str | None, set[bool]] = {}
+    for document in read(project):
+        sides.setdefault(document.part_of, set()).add(document.heldout)
+    assert len(sides) == 40
+    assert all(len(one) == 1 for one in sides.values())
+
+
+BAD: dict[str, tuple[str, dict[str, Any], str]] = {
+    "the same twice": ("messages", pair(1, "x", "x"), "chosen and rejected say the same"),
+    "the same strings": ("prompt_completion", {"prompt": "a", "chosen": "b", "rejected": "b"}, "say the same"),
+    "another question": (
+        "messages", {"chosen": [*asked(1), answer(2)], "rejected": [*asked(2), answer(2)]},
+        r"chosen\[1\] is a turn of the user, and the first in which the two diff",
+    ),
+    "no question": ("messages", {"chosen": [answer(1)], "rejected": [answer(2)]}, "begin with an answer, and no"),
+    "no rejected answer": (
+        "messages", {"chosen": [*asked(1), answer(2)], "rejected": asked(1)}, "rejected: no turn is the assistant's",
+    ),
+    "a question behind the answer": (
+        "messages", {"chosen": [*asked(1), answer(2), asked(3)[1]], "rejected": [*asked(1), answer(3)]},
+        "chosen ends with a turn of the user",
+    ),
+    "only the beginning of the other": (
+        "messages", {"chosen": [*asked(1), answer(2), asked(3)[1], answer(4)], "rejected": [*asked(1), answer(2)]},
+        "rejected is the beginning of the other",
+    ),
+    "a column that is missing": ("messages", {"chosen": [*asked(1), answer(2)]}, "the key 'rejected' is missing"),
+    "an empty answer": ("messages", pair(1, "", "x"), r"chosen\[2\].content is empty"),
+    "no answer": ("messages", {**pair(1), "rejected": None}, "rejected is a NoneType instead of a list of turns"),
+    "a list beside a string": (
+        "prompt_completion", {"prompt": "a", "chosen": "b", "rejected": [answer("c")]}, "rejected is a list instead",
+    ),
+    "a string beside a list": (
+        "prompt_completion", {"prompt": asked(1), "chosen": [answer("c")], "rejected": "x"}, "rejected is a str inst",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_pair_is_refused_with_file_and_row(project: Small, name: str) -> None:
+    shape, row, why = BAD[name]
+    (project.root / "a.jsonl").write_text(json.dumps(row) + "\n")
+    declare(project, "a.jsonl", "preference", rows=shape)
+    with pytest.raises(UserError, match=rf"^a\.jsonl:1: .*{why}.*"):
+        read(project)
+
+
+def test_bad_rows_are_left_out_and_counted_where_the_spec_says_so(project: Small) -> None:
+    rows = [*ROWS, pair(50, "x", "x"), *[pair(number) for number in range(60, 70)]]
+    corpus = prepared(project, rows, on_bad_row={"skip": 1})
+    assert corpus.documents == len(rows) - 1
+    assert corpus.manifest.inputs is not None
+    assert [(one.file, one.line) for one in corpus.manifest.inputs.skipped] == [("a.jsonl", 41)]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"rows": "sharegpt"}, "allowed: messages, alpaca, prompt_completion"),
+        ({"answers": "separate"}, "none for kind preference"),
+        ({"unit": "items"}, "allowed: tokens"),
+        ({"columns": {"messages": "x"}}, "chosen"),
+    ],
+)
+def test_what_a_spec_cannot_say_of_pairs_is_refused(project: Small, more: dict[str, Any], said: str) -> None:
+    jsonl(project.root / "a.jsonl", ROWS)
+    declare(project, "a.jsonl", "preference", **more)
+    with pytest.raises((SpecError, SpecErrors), match=said):
+        read(project)
+
+
+# ---------------------------------------------------------------- what is read
+
+
+def test_both_conversations_of_a_pair_are_in_one_row_as_fine_tuning_reads_them(project: Small) -> None:
+    prepared(project, ROWS)
+    tokenizer = Heldout(project.data).tokenizer("mine")
+    seen = set()
+    for row in PhaseData(phase(project), 1, "p", project.data).samples(0, 8, 0):
+        found = sides(row)
+        assert len(found) == 2 * len(row.spans)
+        begins = np.flatnonzero(np.diff(row.segments, prepend=-2))
+        assert not row.positions[begins].any()
+        for (chosen, right), (rejected, wrong) in zip(found[::2], found[1::2], strict=True):
+            question = tokenizer.decode(chosen).partition("?")[0]
+            assert question == tokenizer.decode(rejected).partition("?")[0]
+            number = int(question.rpartition("\n")[2].partition(" ")[0])
+            assert tokenizer.decode(right) == f"{number + 1}<|im_end|><eos>"
+            assert tokenizer.decode(wrong) == f"not {number}<|im_end|><eos>"
+            assert chosen[: -len(right)] == rejected[: -len(wrong)]
+            seen.add(number)
+    assert len(seen) > 10
+
+
+def test_masked_turn_ends_are_no_targets(project: Small) -> None:
+    corpus = prepared(project, ROWS)
+    masked = phase(project, preference=SETTINGS.model_copy(update={"turn_ends": "masked"}))
+    rows = PhaseData(masked, 1, "p", project.data).samples(0, 4, 0)
+    learned = [label for row in rows for _, labels in sides(row) for label in labels]
+    assert learned
+    assert not {corpus.roles.turn_end, corpus.roles.eos} & set(learned)
+
+
+@pytest.mark.parametrize("ends", ["learned", "masked"])
+def test_the_recount_of_targets_and_of_beginnings_agrees(project: Small, ends: str) -> None:
+    prepared(project, ROWS)
+    made = phase(project, preference=SETTINGS.model_copy(update={"turn_ends": ends}))
+    log = PhaseLog(made, PhaseData(made, 1, "p", project.data), project.data)
+    rows = log.samples(0, 6, 0)
+    log.taken()
+    report = log.report()
+    assert report.supervised_expected == sum(int((row.labels >= 0).sum()) for row in rows)
+    assert report.bos == report.begun == sum(2 * len(row.spans) for row in rows)
+    assert (report.outside, report.foreign) == (0, 0)
+
+
+def test_a_cut_last_row_has_whole_pairs_and_is_traced(project: Small) -> None:
+    corpus = prepared(project, ROWS)
+    made = phase(project)
+    longest = int(np.diff(corpus.offsets).max())
+    (row,) = PhaseData(made, 1, "p", project.data).samples(2, 1, longest)
+    assert len(row.tokens) == longest
+    assert len(sides(row)) % 2 == 0
+    traced = Trace(made, [Windows(made, made.sources[0], 1, "p", corpus)]).row(2, longest)
+    assert traced.spans == row.spans
+
+
+def test_pairs_longer_than_the_context_are_left_out_as_a_whole_and_counted(project: Small) -> None:
+    prepared(project, [*ROWS, *(pair(number, "so " * 200, "no") for number in range(50, 60))])
+    data = PhaseData(phase(project), 1, "p", project.data)
+    assert data.left_out["mine"] >= 5
+    assert all(len(sides(row)) == 2 * len(row.spans) for row in data.samples(0, 4, 0))
+
+
+def test_a_pair_is_shown_with_both_answers(project: Small) -> None:
+    corpus = prepared(project, ROWS)
+    found = document_view.show(corpus, Heldout(project.data).tokenizer("mine"), 0)
+    learned = [one.text for one in found.stretches if one.learned and not one.special]
+    assert len(learned) == 2
+    assert "not" in learned[1]
+
+
+def test_the_mask_says_where_the_rejected_conversation_begins(project: Small) -> None:
+    corpus = prepared(project, ROWS)
+    assert corpus.supervised is not None
+    begins = np.flatnonzero(corpus.supervised == BEGINS)
+    assert np.array_equal(np.searchsorted(corpus.offsets, begins, side="right") - 1, np.arange(corpus.documents))
+    assert (corpus.tokens[begins] == corpus.roles.bos).all()
+
+
+def test_two_answers_that_become_the_same_tokens_are_bad(project: Small, tmp_path: Path) -> None:
+    """The local tokenizer keeps everything, so the pair is made of two texts that only differ outside of it."""
+    from stages.data.document import Part, plain
+    from stages.data.encode import encode_accepted
+    from stages.data.tokenizer import Tokenizer
+    from stages.data.tokenizer_use import FILE
+
+    tokenizer = Tokenizer(project.data / "tokenizer" / FILE)
+
+    def side(prompt: str, said: str) -> Any:
+        one = plain(json.dumps([prompt, said]), "", False)
+        return one.__class__(one.identity, (Part(prompt, False), Part(said, True)), False)
+
+    def refused(*both: tuple[str, str]) -> str:
+        chosen, rejected = (side(*one) for one in both)
+        made = chosen.__class__(chosen.identity, chosen.parts, False, rejected=rejected)
+        encoded, bad = encode_accepted([made], tokenizer, None)
+        assert len(encoded.lengths) == 1 - len(bad)
+        return str(bad.get(0, ""))
+
+    assert refused(("ask", "yes"), ("ask", "no")) == ""
+    assert "both answers become the same tokens" in refused(("ask", "yes"), ("ask", "yes"))
+    assert "the prompt becomes other tokens before the chosen" in refused(("ask", "yes"), ("asks", "no"))

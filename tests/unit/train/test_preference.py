@@ -1,0 +1,180 @@
+"""Preference training held against the papers' formulas, in fp64 and without chunks, and what else it promises."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stages.contract import ledger
+from stages.engines import frozen
+from stages.engines.torch_trainer import freeze
+from stages.errors import UserError
+from stages.models.build import build
+from stages.models.ops import head
+from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Preference, Router
+from stages.train import objectives
+from stages.train.optimizer import Optimizer
+from stages.train.replicated import gather
+from stages.train.slots import trained_slots
+from tests.unit.train import tiny
+
+CPU = torch.device("cpu")
+STEP = 0
+
+
+def preferring(micro_batch: int = 2, **changes: Any) -> Stage:
+    stage = tiny.make("preference")
+    settings = tiny.PREFERENCE.model_copy(update=changes)
+    phase = stage.phases[0].model_copy(update={"preference": settings, "micro_batch": micro_batch})
+    return stage.model_copy(update={"phases": (phase,)})
+
+
+def moved(modules: nn.ModuleDict, by: float) -> None:
+    """A policy that is no longer its reference."""
+    random = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in modules.parameters():
+            parameter += by * torch.randn(parameter.shape, generator=random)
+
+
+def setting(stage: Stage, by: float) -> tuple[nn.ModuleDict, nn.ModuleDict, Optimizer, Any]:
+    """Policy, reference, the optimizer, and the objective."""
+    modules = build(stage)
+    beside = frozen.beside(stage, modules)
+    assert beside is not None
+    assert stage.optimizer is not None
+    freeze(stage, modules)
+    moved(modules, by)
+    optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer))
+    data: Any = tiny.Data(stage.phases[0], 0, "", None)  # type: ignore[arg-type]
+    return modules, beside, optimizer, objectives.make(stage, stage.phases[0], modules, data, CPU, frozen=beside)
+
+
+def computed(stage: Stage, by: float = 0.1) -> tuple[list[Tensor], dict[str, float]]:
+    """Gradients, and loss and columns by name, of the first step."""
+    _, _, optimizer, objective = setting(stage, by)
+    gradients, values = gather(optimizer, objective, ledger.step_at(stage.phases[0], STEP))
+    return gradients, dict(zip(("loss", *objective.extras), (one.item() for one in values), strict=True))
+
+
+# ---------------------------------------------------------------- the formulas
+
+
+def log_probability(model: Any, tokens: Tensor, labels: Tensor) -> tuple[Tensor, int]:
+    """log p of the labelled tokens of one conversation, read alone, and how many they are."""
+    positions = torch.arange(len(tokens))[None]
+    logp = F.log_softmax(model.logits(model(tokens[None], positions, None, None))[0], dim=-1)
+    learned = labels != -100
+    return logp[learned].gather(1, labels[learned][:, None]).sum(), int(learned.sum())
+
+
+def naive(stage: Stage, policy: Any, reference: Any) -> tuple[Tensor, dict[str, float]]:
+    """A step's loss and columns, pair by pair, as the papers have them."""
+    settings = stage.phases[0].preference
+    assert settings is not None
+    step = ledger.step_at(stage.phases[0], STEP)
+    data = tiny.Data(stage.phases[0], 0, "", None)  # type: ignore[arg-type]
+    losses, columns = [], []
+    for row in data.samples(step.first_sample, step.sequences, step.tail):
+        ratios, likelihoods = [], []
+        for side in (0, 1):
+            tokens, labels = (torch.from_numpy(part[row.segments == side]) for part in (row.tokens, row.labels))
+            (own, count), (other, _) = (log_probability(model, tokens, labels) for model in (policy, reference))
+            ratios.append((own - other) / (count if settings.answers == "mean" else 1))
+            likelihoods.append(own / count)
+        chosen, rejected = (settings.beta * ratio for ratio in ratios)
+        if settings.loss == "dpo":
+            loss = -F.logsigmoid(chosen - rejected)
+        else:
+            loss = -torch.sigmoid(chosen) + torch.sigmoid(rejected)
+        losses.append(loss - settings.nll * likelihoods[0])
+        margin = (chosen - rejected).item()
+        columns.append((margin, float(margin > 0), ratios[0].item(), ratios[1].item(), -likelihoods[0].item()))
+    names = ("margin", "accuracy", "chosen_ratio", "rejected_ratio", "chosen_nll")
+    means = {name: sum(column) / len(columns) for name, column in zip(names, zip(*columns, strict=True), strict=True)}
+    return torch.stack(losses).mean(), means
+
+
+@pytest.mark.parametrize("whole", [head.WHOLE, 0])  # logits at once, and in chunks
+@pytest.mark.parametrize("loss", ["dpo", "apo_zero"])
+@pytest.mark.parametrize(("answers", "nll"), [("sum", 0.0), ("sum", 0.2), ("mean", 0.0), ("mean", 0.2)])
+def test_loss_gradients_and_columns_are_those_of_the_formulas(
+    loss: str, answers: str, nll: float, whole: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "WHOLE", whole)
+    stage = preferring(loss=loss, answers=answers, nll=nll, beta=5.0 if answers == "mean" else 0.5)
+    modules, beside, optimizer, objective = setting(stage, 0.1)
+    gradients, values = gather(optimizer, objective, ledger.step_at(stage.phases[0], STEP))
+    policy: Any = modules["llm"].double()
+    expected, columns = naive(stage, policy, beside["llm"].double())
+    expected.backward()
+    assert values[0].item() == pytest.approx(expected.item(), rel=1e-6)
+    for name, value in zip(objective.extras, values[1:], strict=True):
+        assert value.item() == pytest.approx(columns[name], rel=1e-5, abs=1e-6), name
+    assert ("chosen_nll" in objective.extras) == bool(nll)
+    for found, parameter in zip(gradients, policy.parameters(), strict=True):
+        torch.testing.assert_close(found.double(), parameter.grad, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(("loss", "value"), [("dpo", math.log(2)), ("apo_zero", 0.0)])
+@pytest.mark.parametrize("answers", ["sum", "mean"])
+def test_where_policy_and_reference_are_one_every_margin_is_zero(loss: str, value: float, answers: str) -> None:
+    _, found = computed(preferring(loss=loss, answers=answers, nll=0.0), by=0.0)
+    assert found["loss"] == pytest.approx(value, abs=1e-7)
+    assert [found[name] for name in ("margin", "accuracy", "chosen_ratio", "rejected_ratio")] == [0, 0, 0, 0]
+
+
+def test_micro_batches_give_the_gradient_of_the_whole_batch() -> None:
+    whole, values = computed(preferring(8))
+    for size in (1, 2):
+        gradients, found = computed(preferring(size))
+        torch.testing.assert_close(gradients, whole, rtol=1e-4, atol=1e-6)
+        assert found == pytest.approx(values, rel=1e-5, abs=1e-6)
+
+
+def test_a_model_with_experts_is_balanced_too() -> None:
+    stage = preferring()
+    phase = stage.phases[0].model_copy(update={"router": Router(bias_update=1e-3, aux_loss=0.0)})
+    routed = stage.model_copy(update={"modules": {"llm": tiny.MOONLIGHT}, "phases": (phase,)})
+    modules, beside, optimizer, objective = setting(routed, 0.1)
+    _, values = gather(optimizer, objective, ledger.step_at(phase, STEP))
+    found = dict(zip(("loss", *objective.extras), (one.item() for one in values), strict=True))
+    assert found["overload"] > 1
+    assert found["aux_loss"] > 0
+    step = ledger.step_at(phase, STEP)
+    expected, columns = naive(routed, modules["llm"].double(), beside["llm"].double())
+    assert found["loss"] == pytest.approx(expected.item(), rel=1e-5)
+    assert found["margin"] == pytest.approx(columns["margin"], rel=1e-4)
+    assert step.sequences * tiny.CONTEXT * tiny.MOONLIGHT.active_experts == int(objective._counts[0].sum())
+
+
+def test_the_reference_takes_no_gradient_and_moves_with_nothing() -> None:
+    stage = preferring()
+    modules, beside, optimizer, objective = setting(stage, 0.1)
+    before = {name: tensor.clone() for name, tensor in beside.state_dict().items()}
+    step = ledger.step_at(stage.phases[0], STEP)
+    gradients, _ = gather(optimizer, objective, step)
+    optimizer.step(gradients, 0.1, step.end)
+    assert all(not parameter.requires_grad and parameter.grad is None for parameter in beside.parameters())
+    assert all(torch.equal(before[name], tensor) for name, tensor in beside.state_dict().items())
+    assert not any(torch.equal(before[name], tensor) for name, tensor in modules.state_dict().items())
+
+
+def test_an_answer_without_a_target_is_refused_with_its_document() -> None:
+    stage = preferring(turn_ends="masked")
+    (row,) = tiny.Data(stage.phases[0], 0, "", None).samples(0, 1, 0)  # type: ignore[arg-type]
+    row.labels[row.segments == 1] = -100
+    named = row.__class__(**{**vars(row), "spans": (("pairs", 6, 0, 32),)})
+    with pytest.raises(UserError, match=r"corpus pairs, document 7: an answer has no token but .*turn_ends: learned"):
+        objectives.preference.answers(named)
+
+
+def test_settings_are_all_written() -> None:
+    with pytest.raises(ValueError, match="nll"):
+        Preference.model_validate({"loss": "dpo", "beta": 0.1, "answers": "sum", "turn_ends": "learned"})

@@ -14,7 +14,7 @@ from stages.errors import UserError
 
 TIMEOUT = 30.0  # seconds for an answer
 TRIES, PAUSE = 13, 10.0  # the controller may be restarting: how often it is asked, and seconds in between
-FORMAT = "%A|%T|%k|%L|%N|%Z"  # %A, not %i: SLURM_JOB_ID, in arrays too. The folder last: it may hold any character
+FORMAT = "%A|%T|%k|%L|%N|%r|%Z"  # %A, not %i: SLURM_JOB_ID, in arrays too. The folder last: it may hold any character
 GONE = "Invalid job id"  # what Slurm says of a job that is long over: the controller has forgotten it
 RULE = "rule_"  # Snakemake's executor writes `rule_<name>` into a job's comment
 
@@ -48,7 +48,7 @@ class Job:
     """A job that waits, runs or is ending. `rule` is Snakemake's, None for other jobs.
 
     `state` is squeue's (PENDING, RUNNING, COMPLETING, ...), `nodes` as Slurm abbreviates them ("n[1-4]", "" before the
-    start), `time_left` seconds up to the time limit, None if there is none.
+    start), `time_left` seconds up to the time limit, None if there is none, `reason` why it waits, in Slurm's word.
     """
 
     id: str
@@ -57,6 +57,7 @@ class Job:
     nodes: str
     time_left: float | None
     folder: Path
+    reason: str = ""
 
 
 def this_job(environment: Mapping[str, str] = os.environ) -> str | None:
@@ -190,7 +191,7 @@ def _turn(described: Mapping[str, str]) -> int:
 
 
 def _parsed(answer: str) -> list[Job]:
-    rows = [line.split("|", 5) for line in answer.splitlines() if line.count("|") >= 5]
+    rows = [line.split("|", 6) for line in answer.splitlines() if line.count("|") >= 6]
     return [
         Job(
             number,
@@ -199,8 +200,9 @@ def _parsed(answer: str) -> list[Job]:
             nodes,
             _seconds(left),
             Path(folder),
+            "" if reason in ("None", "(null)") else reason,
         )
-        for number, state, comment, left, nodes, folder in rows
+        for number, state, comment, left, nodes, reason, folder in rows
     ]
 
 

@@ -41,7 +41,9 @@ def _with_job(layout: Layout, verdict: Verdict, rule: str, mine: Sequence[Job]) 
         return replace(verdict, state="running", why=f"job {begun.id} on {begun.nodes}", job=begun.id)
     if mine:  # one that was put back into the queue may have left a lease that still counts
         then = f"; goes on from step {verdict.step:,}" if verdict.step else ""
-        return replace(verdict, state="pending", why=f"job {mine[0].id} waits in the queue{then}", job=mine[0].id)
+        reason = f" ({mine[0].reason})" if mine[0].reason else ""
+        why = f"job {mine[0].id} waits in the queue{reason}{then}"
+        return replace(verdict, state="pending", why=why, job=mine[0].id)
     if verdict.state == "running":
         return verdict
     if verdict.state in ("failed", "stopped"):

@@ -20,7 +20,7 @@ def test_a_stage_that_is_handed_to_sbatch_waits_runs_and_is_done(cluster: Cluste
     job = cluster.run(["bash", "-c", emit], project.root, project.environment).strip()
 
     assert status(cluster, project)["state"] == "pending"
-    assert status(cluster, project)["why"] == f"job {job} waits in the queue"
+    assert status(cluster, project)["why"] == f"job {job} waits in the queue (JobHeldUser)"
     ask = f"from stages.cluster import slurm; print(slurm.script('{job}'))"
     assert "stages run toy/text --scale mini" in cluster.run([sys.executable, "-c", ask])
     cluster.run(["scontrol", "release", job])

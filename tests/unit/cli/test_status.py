@@ -42,12 +42,13 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def squeue(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Squeue:
-    """Have Slurm say these jobs: lines of id, state, comment, time left and nodes."""
+    """Have Slurm say these jobs: lines of id, state, comment, time left and nodes. Those that wait do so for others."""
 
     def say(lines: str) -> None:
         folder = toy / "bin"
         folder.mkdir(exist_ok=True)
-        rows = "\n".join(f"{'|'.join(line.split(' '))}|{toy}" for line in lines.splitlines())
+        why = {True: "Priority", False: "None"}
+        rows = "\n".join(f"{'|'.join(line.split(' '))}|{why['PENDING' in line]}|{toy}" for line in lines.splitlines())
         (folder / "squeue").write_text(f"#!/bin/sh\nprintf '%s\\n' '{rows}'\n")
         (folder / "squeue").chmod(0o755)
         monkeypatch.setenv("PATH", f"{folder}:/bin")
@@ -115,7 +116,7 @@ def test_a_job_is_named_with_its_nodes_and_a_waiting_one_with_its_id(
     squeue("12 RUNNING rule_toy__first 1:00:00 n[1-32]\n13 PENDING rule_toy__release 1:00:00 ")
     text = said(capsys)
     assert row(text, "toy/first") == "toy/first running job 12 on n[1-32]"
-    assert row(text, "toy/release") == "toy/release pending job 13 waits in the queue"
+    assert row(text, "toy/release") == "toy/release pending job 13 waits in the queue (Priority)"
     assert "1 pending, 1 running" in text
 
 
@@ -140,7 +141,7 @@ def test_a_job_that_was_put_back_into_the_queue_waits_though_its_lease_still_cou
 ) -> None:
     runs("toy/first", 100)
     squeue("12 PENDING rule_toy__first 1:00:00 ")
-    assert "pending job 12 waits in the queue; goes on from step 100" in row(said(capsys), "toy/first")
+    assert "pending job 12 waits in the queue (Priority); goes on from step 100" in row(said(capsys), "toy/first")
 
 
 def test_a_failed_stage_says_why_where_it_goes_on_where_its_log_is_and_what_to_type(

@@ -88,7 +88,7 @@ def test_jobs_of_the_cluster_are_shown_with_their_nodes_or_as_waiting(
     squeue("12 RUNNING rule_toy__first 1:00:00 n[1-32]\n13 PENDING rule_toy__release 1:00:00 ")
     text = said(capsys)
     assert row(text, "toy/first") == "toy/first starts job 12 on n[1-32]"
-    assert row(text, "toy/release") == "toy/release pending job 13 waits in the queue"
+    assert row(text, "toy/release") == "toy/release pending job 13 waits in the queue (Priority)"
 
 
 def test_pipelines_and_stages_are_asked_for_by_name(

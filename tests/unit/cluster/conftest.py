@@ -33,9 +33,9 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
 def left(seconds: int | str) -> str:
     """squeue of a job with so many seconds left at this moment."""
     if isinstance(seconds, str):
-        return f"echo '7|RUNNING||{seconds}|n1|/p'"
+        return f"echo '7|RUNNING||{seconds}|n1|None|/p'"
     end = int(time.time()) + seconds
-    return f'left=$(({end} - $(date +%s)))\necho "7|RUNNING||0:$(printf %02d $((left > 0 ? left : 0)))|n1|/p"'
+    return f'left=$(({end} - $(date +%s)))\necho "7|RUNNING||0:$(printf %02d $((left > 0 ? left : 0)))|n1|None|/p"'
 
 
 def answers(*seconds: int) -> str:
@@ -45,5 +45,5 @@ def answers(*seconds: int) -> str:
     """
     listed = " ".join(f"{one:02d}" for one in seconds)
     return f"set -- {listed}\nasked=$(wc -l < ${{0%/*}}/asked)\n" + (
-        f'shift $((asked > {len(seconds)} ? {len(seconds) - 1} : asked - 1))\necho "7|RUNNING||0:$1|n1|/p"'
+        f'shift $((asked > {len(seconds)} ? {len(seconds) - 1} : asked - 1))\necho "7|RUNNING||0:$1|n1|None|/p"'
     )

@@ -31,7 +31,7 @@ def vanished(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def job(command: Command, state: str = "RUNNING", preempted: str = "None") -> None:
-    command("squeue", f"echo '7|{state}||5:00|n1|/p'")
+    command("squeue", f"echo '7|{state}||5:00|n1|None|/p'")
     command("scontrol", described(state, preempted))
 
 
@@ -60,7 +60,7 @@ def test_near_the_limit_a_stage_is_stopped_and_its_job_requeued(
     command(
         "squeue",
         f"[ $(grep -c squeue {tmp_path}/bin/asked) = 1 ] || [ ! -d {tmp_path}/attempt-0001 ] && left=3 || left=1\n"
-        'echo "7|RUNNING||0:0$left|n1|/p"',
+        'echo "7|RUNNING||0:0$left|n1|None|/p"',
     )
     with (
         pytest.raises(StoppedError, match="p/s: stopped before it began to train"),
@@ -210,7 +210,7 @@ def test_a_silent_node_is_left_to_slurm_as_long_as_it_may_be_found_down(
     monkeypatch.setattr(in_job.time, "sleep", lambda seconds, sleep=time.sleep: sleep(min(seconds, 0.1)))
     (tmp_path / "up").touch()
     state = f"$(if [ -e {tmp_path}/up ]; then echo RUNNING; else echo COMPLETING; fi)"
-    command("squeue", f'echo "7|{state}||{left}|n1|/p"')
+    command("squeue", f'echo "7|{state}||{left}|n1|None|/p"')
     command("scontrol", f"{CONFIG % seconds}; {described(state)}")
     if ends:
         threading.Timer(1.0, (tmp_path / "up").unlink).start()

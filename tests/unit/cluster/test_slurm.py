@@ -20,7 +20,7 @@ def test_outside_a_job_nothing_is_asked(command: Command) -> None:
 
 
 def test_a_job_that_lost_its_node_list_to_snakemake_asks_for_it(command: Command, tmp_path: Path) -> None:
-    command("squeue", "echo '7|RUNNING|rule_p__s|1:00|n[1-2]|/project'")
+    command("squeue", "echo '7|RUNNING|rule_p__s|1:00|n[1-2]|None|/project'")
     command("scontrol", "printf 'n1\\nn2\\n'")
     found = slurm.allocation({"SLURM_JOB_ID": "7", "SLURMD_NODENAME": "n1"})
     assert found == slurm.Allocation("7", ("n1", "n2"), "n1")
@@ -37,15 +37,15 @@ def test_a_job_with_its_node_list_does_not_trouble_the_controller(command: Comma
 
 def test_jobs_are_those_of_this_project_whatever_is_in_their_comments(command: Command, tmp_path: Path) -> None:
     rows = [
-        f"7|RUNNING|rule_p__s|1-02:03:04|n[1-2]|{tmp_path}",
-        f"8|PENDING|(null)|UNLIMITED||{tmp_path}",
-        "9|RUNNING|rule_p__s|5:00|n1|/elsewhere",
-        f"10|RUNNING|a|b|c|5:00|n1|{tmp_path}",
+        f"7|RUNNING|rule_p__s|1-02:03:04|n[1-2]|None|{tmp_path}",
+        f"8|PENDING|(null)|UNLIMITED||PartitionTimeLimit|{tmp_path}",
+        "9|RUNNING|rule_p__s|5:00|n1|None|/elsewhere",
+        f"10|RUNNING|a|b|c|5:00|n1|None|{tmp_path}",
     ]
     command("squeue", "\n".join(f"echo '{row}'" for row in rows))
     assert slurm.jobs(tmp_path) == [
         slurm.Job("7", "RUNNING", "p__s", "n[1-2]", 26 * 3600 + 184.0, tmp_path),
-        slurm.Job("8", "PENDING", None, "", None, tmp_path),
+        slurm.Job("8", "PENDING", None, "", None, tmp_path, "PartitionTimeLimit"),
     ]
 
 
@@ -60,7 +60,7 @@ def test_a_node_is_met_where_slurm_reaches_it(command: Command) -> None:
     ("left", "seconds"), [("0:05", 5), ("1:00:00", 3600), ("2-00:00:00", 172800), ("INVALID", 0), ("NOT_SET", None)]
 )
 def test_time_left_is_in_seconds(command: Command, left: str, seconds: float | None) -> None:
-    command("squeue", f"echo '7|RUNNING||{left}|n1|/p'")
+    command("squeue", f"echo '7|RUNNING||{left}|n1|None|/p'")
     found = slurm.job("7")
     assert found is not None
     assert found.time_left == seconds
@@ -141,7 +141,7 @@ def test_the_last_task_of_an_array_asks_for_and_ends_itself_alone(
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "28")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
     command("scontrol", "printf 'JobState=RUNNING Restarts=0'")
-    command("squeue", "echo '28|RUNNING|x|1:00|n1|/project'")
+    command("squeue", "echo '28|RUNNING|x|1:00|n1|None|/project'")
     command("scancel", "true")
     slurm.requeue(number)
     slurm.terminate_steps(number, 0)

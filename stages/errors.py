@@ -39,11 +39,16 @@ class Where:
 
 
 class SpecError(UserError):
-    """One mistake in a spec file: where it is, what was found, what is allowed, what to do."""
+    """One mistake in a spec file: where it is, what was found, what is allowed, what to do.
 
-    def __init__(self, where: Where, key: str, found: str, allowed: str, repair: str) -> None:
+    `invariant` is the one of docs/invariants.md that the refusal holds, if any.
+    """
+
+    def __init__(self, where: Where, key: str, found: str, allowed: str, repair: str, invariant: str = "") -> None:
         self.where, self.key, self.found, self.allowed, self.repair = where, key, found, allowed, repair
-        super().__init__(f"{where}: {key}: found {found}; allowed: {allowed}. {repair}")
+        self.invariant = invariant
+        named = f" ({invariant})" if invariant else ""
+        super().__init__(f"{where}: {key}: found {found}; allowed: {allowed}. {repair}{named}")
 
 
 class SpecErrors(UserError):  # noqa: N818 - several errors

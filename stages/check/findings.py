@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from stages.errors import Where
 
 SPEC = "spec"  # the id of findings about specs that cannot be read or resolved at all
+FILES = "files"  # of findings about corpora that were prepared on this machine and are not whole any more
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Finding:
     "parent -> child" where a hand-over is at fault. `at` and `found` are what a waiver has to name: every place of the
     stage that is at fault and what is found there, as stages/check/facts.py writes it; without places, no waiver can.
     `waived` is the reason that the spec gives for living with it. `where` is None at run time: what is run is a
-    resolved stage, which has no lines.
+    resolved stage, which has no lines. `invariant` is what a refusal of specs that cannot be read or resolved holds.
     """
 
     id: str
@@ -32,6 +33,12 @@ class Finding:
     waived: str | None = None
     at: tuple[str, ...] = ()
     found: str = ""
+    invariant: str = ""
+
+    @property
+    def rule(self) -> str:
+        """The invariant that does not hold; the finding's id where it is about none of them."""
+        return self.invariant or self.id
 
     def __str__(self) -> str:
         where = f"{self.where}: " if self.where else ""
@@ -45,6 +52,7 @@ class Finding:
             "observed": self.observed, "expected": self.expected, "repair": self.repair,
             "file": self.where.file if self.where else None, "line": self.where.line if self.where else None,
             "waived": self.waived, "at": ", ".join(self.at) or None, "value": self.found or None,
+            "invariant": None if self.rule in (SPEC, FILES) else self.rule,
         }  # fmt: skip
 
 

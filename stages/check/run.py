@@ -198,4 +198,7 @@ def _full(project: Project, pipeline: str, scale: str) -> ResolvedPipeline | Non
 def _unresolved(scale: str, error: SpecError) -> Finding:
     """Named by its file, so that what several pipelines share is reported once."""
     name = error.where.file.removeprefix("specs/").removesuffix(".yaml")
-    return Finding(SPEC, scale, name, None, f"{error.key}: {error.found}", error.allowed, error.repair, error.where)
+    found = f"{error.key}: {error.found}"
+    return Finding(
+        SPEC, scale, name, None, found, error.allowed, error.repair, error.where, invariant=error.invariant
+    )  # fmt: skip

@@ -11,15 +11,17 @@ from contextlib import suppress
 from rich.text import Text
 
 from stages.check import catalogue, facts
-from stages.check.findings import Finding, unwaived
+from stages.check.findings import FILES, SPEC, Finding, unwaived
 from stages.check.notices.run import notices
 from stages.check.registry import Invariant
 from stages.check.run import run, run_all
 from stages.commands.find_project import find_root, known_pipeline, open_project, unknown
 from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
+from stages.store import prepared_here
 from stages.terminal import Console
 
+TITLES = {SPEC: "The spec cannot be used", FILES: "A prepared corpus is not whole"}
 KINDS = {
     "static": "decided from specs",
     "guard": "by the code that builds and runs a stage, and by tests of it",
@@ -38,8 +40,9 @@ def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = (), named
     scales = project.scales() if scale is None else [scale]
     places = _places(project, named)
     found = run_all(project, wanted) if scale is None else run(project, scale, wanted)
+    found += [] if wanted else prepared_here.lost(project, project.files.root, scales)
     found = [one for one in found if not places or _is_about(one, places)]
-    said = notices(project, scales)
+    said = [*notices(project, scales), *prepared_here.changed_sources(project, project.files.root, scales)]
     if as_json:
         for notice in said:
             print(f"notice: {notice}", file=sys.stderr)
@@ -97,7 +100,7 @@ def _grouped(found: Sequence[Finding]) -> list[list[Finding]]:
     groups: dict[tuple[object, ...], list[Finding]] = {}
     seen: Counter[tuple[object, ...]] = Counter()
     for one in found:
-        fault = (one.id, one.stage, one.edge, one.where, one.waived, one.at)
+        fault = (one.id, one.stage, one.edge, one.where, one.waived, one.at, one.id == FILES and one.observed)
         seen[*fault, one.scale] += 1
         groups.setdefault((*fault, seen[*fault, one.scale]), []).append(one)
     return list(groups.values())
@@ -107,7 +110,9 @@ def _shown(group: Sequence[Finding]) -> Text:
     """A fault on a few lines: the place, then what to do; figures are those of the first scale that has it."""
     finding = group[0]
     invariant = catalogue.get(finding.id)
-    title = invariant.title if invariant is not None else "The spec cannot be used"
+    title = invariant.title if invariant is not None else TITLES[finding.id]
+    if finding.invariant:
+        title += f": {finding.invariant} {catalogue.find(finding.invariant).title}"
     scales = ", ".join(dict.fromkeys(one.scale for one in group))
     text = Text()
     text.append(f"{finding.where}: ", style="bold")

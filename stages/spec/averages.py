@@ -28,6 +28,7 @@ def check(loaded: LoadedStage, module: str, parent: Node) -> None:
         f"average where the parent's result has one; it has one of: {there}",
         "Write `weights: inherit`, or train the parent with an optimizer that has `ema`. A merge and an export hand on "
         "no average; keep and upcycle hand on their parent's, but not `{upcycle: experts}`.",
+        "I-15",
     )
 
 
@@ -38,4 +39,5 @@ def moments(loaded: LoadedStage, module: str, restored: Mapping[str, str]) -> Sp
         f"inherit for {module}, whose weights are its parent's average",
         "reset: the parent's moments belong to its last weights",
         "Write `optimizer: reset`, with a schedule that warms up; or `weights: inherit`.",
+        "I-15",
     )

@@ -65,7 +65,7 @@ def stretch(widths: Sequence[int], total: int, least: int) -> list[int]:
         raise ScheduleError(
             None, f"{len(widths)} pieces of at least {least:,} in a phase of {total:,}",
             "phases that hold their pieces",
-            "Lower the scale's `min_piece`, or raise its budgets.",
+            "Lower the scale's `min_piece`, or raise its budgets.", invariant="I-35",
         )  # fmt: skip
     small: set[int] = set()
     while True:  # pieces that would be too short get the minimum; the others share the rest

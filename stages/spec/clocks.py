@@ -165,13 +165,14 @@ def _located(
         piece = pipeline.document.where(("schedules", name, 0))
         found = f"{error.found}, where schedule {name!r} ({piece}) begins again after {other}"
         repair = "Write `clock: continue`, name another schedule, or declare the jump with its reason."
-        return stage.document.error(("init", "clock"), found, error.allowed, repair)
+        return stage.document.error(("init", "clock"), found, error.allowed, repair, error.invariant)
     document, path, found = at_fault(pipeline, stage, stage.document, key, name, error)
     own = f"specs/{pipeline.name}/"
     if not document.where(path).file.startswith(own) and stage.document.where(budget).file.startswith(own):
         there = document.where(path)
-        return stage.document.error(budget, f"{found} (schedule {name!r}, {there})", error.allowed, error.repair)
-    return document.error(path, found, error.allowed, error.repair)
+        found = f"{found} (schedule {name!r}, {there})"
+        return stage.document.error(budget, found, error.allowed, error.repair, error.invariant)
+    return document.error(path, found, error.allowed, error.repair, error.invariant)
 
 
 def _begins_before(pipeline: LoadedPipeline, stage: LoadedStage, name: str) -> str | None:

@@ -84,7 +84,7 @@ AVERAGE_DECAY = Domain(NUMBER, "0.9", above="0", below="1")
 ROUTED_SCALE = Domain(NUMBER, "2.446", above="0", most="1_000")
 SOFTCAP = Domain(NUMBER, "50", above="0", most="10_000")
 CHANNELS = Domain(WHOLE, "3", least="1", most="1_024")
-LOG_TEMPERATURE = Domain(NUMBER, "2.3", least="-5", most="5")
+LOG_TEMPERATURE = Domain(NUMBER, "2.3", least="0", most="5")
 BIAS = Domain(NUMBER, "-10", least="-1_000", most="0")
 
 # How a stage is run.

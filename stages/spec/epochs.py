@@ -70,7 +70,8 @@ def _rows(part: Part, figures: RawCorpus | None, context: int) -> Fraction:
     """Rows that all documents of a corpus fill, packed once."""
     if figures is None:
         raise EpochError("budget", f"epochs of {part.corpus!r}, a published corpus whose rows nobody has counted",
-                         "epochs of corpora of specs/data", "Write the budget in tokens.")  # fmt: skip
+                         "epochs of corpora of specs/data", "Bind it to one (specs/data/bind.yaml), or write the "
+                         "budget in tokens, with `epochs: N`.")  # fmt: skip
     measured = figures.packed.get(context)
     rows = measured.rows if measured is not None else int(max(figures.longest, figures.size) <= context)
     if not rows:

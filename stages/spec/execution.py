@@ -44,13 +44,13 @@ def execution(loaded: LoadedStage, engine: Engine, raw: RawScale, scale: Scale) 
         document, path = _file(loaded, scale, own=counted or bool(over.parallel.model_fields_set))
         found = f"{made.ranks} ranks, with tp {parallel.tp}, pp {parallel.pp} and cp {parallel.cp}"
         allowed = f"a multiple of tp * pp * cp, which is {parallel.ranks_of_a_model}"
-        raise document.error((*path, "ranks"), found, allowed, "Change `ranks` or `parallel`.")
+        raise document.error((*path, "ranks"), found, allowed, "Change `ranks` or `parallel`.", "I-46")
     gpus = made.ranks // made.nodes if made.device == "cuda" else 0
     if made.memory_mb < gpus * LEAST_MB_OF_A_GPU:
         document, path = _file(loaded, scale, own=over.memory is not None)
         least = f"at least {gpus * LEAST_MB_OF_A_GPU / 1000:g} GB for a node of {gpus} ranks on GPUs"
         raise document.error(
-            (*path, "memory"), f"{made.memory_mb / 1000:g} GB", least, "It is a node's memory, not a device's."
+            (*path, "memory"), f"{made.memory_mb / 1000:g} GB", least, "It is a node's memory, not a device's.", "I-42"
         )
     return made
 

@@ -75,7 +75,7 @@ def _continued(pipeline: LoadedPipeline, loaded: LoadedStage, raw: RawTrain, abo
         raise loaded.document.error(
             ("variants", "field"), f"a part of schedule {written!r}, on a clock that goes on",
             "a schedule of the variants alone: what lies behind has been read",
-            "Write the part that varies as another schedule, `from: current`, with `clock: reset`.",
+            "Write the part that varies as another schedule, `from: current`, with `clock: reset`.", "I-04",
         )  # fmt: skip
     if len(same) != 1:
         names = ", ".join(sorted({node.clock.schedule or "no schedule" for node in above.values()}))
@@ -84,6 +84,7 @@ def _continued(pipeline: LoadedPipeline, loaded: LoadedStage, raw: RawTrain, abo
             f"continue, with schedule {raw.schedule!r} after {names}",
             "continue after exactly one parent that reads the same schedule",
             "Name the parent's schedule, or write `clock: reset`.",
+            "I-04",
         )
     if same[0].spans[-1].phase.unit != raw.phases[0].unit:
         raise loaded.document.error(
@@ -96,12 +97,14 @@ def _no_parent_to_continue(loaded: LoadedStage) -> None:
     """A stage without parents cannot continue a clock or data, and has no model to enlarge."""
     raw = loaded.raw
     if isinstance(raw, RawUpcycle):
-        raise loaded.document.error(("init", "from"), "nothing", "the stage whose model grows", "Add `from: ...`.")
+        raise loaded.document.error(
+            ("init", "from"), "nothing", "the stage whose model grows", "Add `from: ...`.", "I-06"
+        )
     if isinstance(raw, RawTrain):
         for key, found, allowed in (("clock", raw.init.clock, "reset"), ("data", raw.init.data, "restart")):
             if found == "continue":
                 raise loaded.document.error(
-                    ("init", key), found, allowed, f"Without `from` there is no {key} to continue."
+                    ("init", key), found, allowed, f"Without `from` there is no {key} to continue.", "I-06"
                 )
 
 

@@ -69,7 +69,11 @@ def _init(
             return _handed(loaded, module, modules, above, "inherit", name, full)
         case _:
             raise loaded.document.error(
-                ("init", "weights"), f"nothing for {module}", "weights for every module", f"Add `{module}: ...`."
+                ("init", "weights"),
+                f"nothing for {module}",
+                "weights for every module",
+                f"Add `{module}: ...`.",
+                "I-06",
             )
 
 
@@ -88,13 +92,13 @@ def _handed(
     parent_name = parent_of(loaded, module)
     if parent_name is None:
         raise loaded.document.error(
-            ("init", "from"), f"no parent for {module}", "a parent for what inherits", "Add it to `from`."
+            ("init", "from"), f"no parent for {module}", "a parent for what inherits", "Add it to `from`.", "I-06"
         )
     parent = above[parent_name]
     if module not in parent.stage.modules:
         allowed = ", ".join(parent.stage.modules)
         raise loaded.document.error(
-            ("init", "from"), f"{module!r}, which {parent_name} does not have", allowed, "Correct the edge."
+            ("init", "from"), f"{module!r}, which {parent_name} does not have", allowed, "Correct the edge.", "I-06"
         )
     if (how == "upcycle") != isinstance(raw, RawUpcycle):
         raise loaded.document.error(
@@ -124,7 +128,7 @@ def _restored(
     if restored is None:
         raise loaded.document.error(
             ("init", "optimizer"), f"nothing for {module}", "inherit or reset for every trained module that inherits",
-            f"Add `{module}: ...`.",
+            f"Add `{module}: ...`.", "I-06",
         )  # fmt: skip
     if restored == "inherit" and how == AVERAGE:
         raise averages.moments(loaded, module, raw.init.optimizer)
@@ -132,7 +136,7 @@ def _restored(
         raise loaded.document.error(
             ("init", "optimizer"), f"inherit from {parent.stage.name}, a merge",
             "reset: a merge has no optimizer state",
-            "Write `optimizer: reset`, with a schedule that warms up.",
+            "Write `optimizer: reset`, with a schedule that warms up.", "I-15",
         )  # fmt: skip
     return restored
 
@@ -161,7 +165,7 @@ def _exported(loaded: LoadedStage, raw: RawExport, module: str, parent: Node) ->
     how = written.get(module, written.get(ALL, "nothing" if written else "inherit"))
     if how == "nothing":
         raise loaded.document.error(
-            ("init", "weights"), f"nothing for {module}", "weights for every module", f"Add `{module}: ...`."
+            ("init", "weights"), f"nothing for {module}", "weights for every module", f"Add `{module}: ...`.", "I-06"
         )
     if how == AVERAGE:
         averages.check(loaded, module, parent)
@@ -212,4 +216,5 @@ def _known(loaded: LoadedStage, modules: Mapping[str, Model]) -> None:
             if not any(way.startswith(("inherit", AVERAGE, "upcycle", "extend", "nothing")) for way in ways):
                 at: Path = ("init", "from") if module == ALL else ("init", "from", module)
                 found, allowed = f"{parent!r}, of which nothing is taken", "parents whose weights a module inherits"
-                raise loaded.document.error(at, found, allowed, "Inherit the weights, or leave the parent out.")
+                repair = "Inherit the weights, or leave the parent out."
+                raise loaded.document.error(at, found, allowed, repair, "I-06")

@@ -12,7 +12,11 @@ def layer_map(loaded: LoadedStage, module: str, how: str, parent: Model, child: 
     if how == copies.EXPERTS:
         if wrong := "; ".join(routed.misfits(parent, child)):
             raise loaded.document.error(
-                ("modules", module), wrong, routed.ALLOWED, "Correct the model, also under the scale's `models`."
+                ("modules", module),
+                wrong,
+                routed.ALLOWED,
+                "Correct the model, also under the scale's `models`.",
+                "I-23",
             )
         return tuple(range(getattr(child, "layers", 0)))
     if copies.is_written(how):
@@ -32,7 +36,7 @@ def _written(loaded: LoadedStage, how: str, parent: Model, child: Model, full: b
         raise loaded.document.error(
             path, f"{len(written)} layers, of 0 to {max(written)}, for a model of {above} becoming one of {below}",
             f"{below} layers, of 0 to {above - 1}" if below > above else "a model that is deeper than the parent's",
-            "Correct the layers, or the model.",
+            "Correct the layers, or the model.", "I-23",
         )  # fmt: skip
     return copies.shrunk(written, above, below)
 
@@ -46,5 +50,6 @@ def _whole_stacks(loaded: LoadedStage, how: str, parent: Model, child: Model) ->
             f"{above} layers becoming {below}",
             "a multiple of the parent's layers, or which layers are copied: {upcycle: 0-23 + 8-31}",
             "Correct the model, or write the layers out.",
+            "I-23",
         )
     return copies.whole_stacks(how, above, below)

@@ -44,9 +44,9 @@ class Document:
                 return self.places[path[:end]]
         return Where("", 1)
 
-    def error(self, path: Path, found: str, allowed: str, repair: str) -> SpecError:
-        """An error about a path of this file."""
-        return SpecError(self.where(path), dotted(path), found, allowed, repair)
+    def error(self, path: Path, found: str, allowed: str, repair: str, invariant: str = "") -> SpecError:
+        """An error about a path of this file, and the invariant that it holds."""
+        return SpecError(self.where(path), dotted(path), found, allowed, repair, invariant)
 
 
 def dotted(path: Path) -> str:

@@ -112,7 +112,7 @@ class Numbers:
             resolved = along(written.schedule, laid, spans, self.scale, float)
         except ScheduleError as error:
             there, path, found = at_fault(self.pipeline, self.stage, document, key, written.schedule, error)
-            raise there.error(path, found, error.allowed, error.repair) from None
+            raise there.error(path, found, error.allowed, error.repair, error.invariant) from None
         for index, piece in enumerate(laid):
             if wrong := next((one for one in (piece.first, piece.last) if not written.domain.contains(one)), None):
                 path, repair = ("schedules", written.schedule, index), f"Correct the piece: {name} reads it."

@@ -73,12 +73,13 @@ class PhaseMaker:
                 "a ramp that does not begin at 0 or does not rise",
                 "rising `after` from 0",
                 "Sort it.",
+                "I-07",
             )
         for number, (a, b) in enumerate(zip(phase.batch, phase.batch[1:], strict=False), start=1):
             if a.batch == b.batch:
                 place = (*path, "batch", number, "batch")
                 repair = "Correct one of the two, or remove the step."
-                raise self.stage.document.error(place, f"{b.batch} seq, as before it", "another batch", repair)
+                raise self.stage.document.error(place, f"{b.batch} seq, as before it", "another batch", repair, "I-07")
         return Phase(
             name=phase.name,
             objective=phase.objective,
@@ -106,7 +107,7 @@ class PhaseMaker:
         for raw in phase.batch:
             if raw.after >= phase.size:
                 raise self.stage.document.error(
-                    (*path, "batch"), f"a step after {raw.after}", f"less than {phase.size}", "Correct `after`."
+                    (*path, "batch"), f"a step after {raw.after}", f"less than {phase.size}", "Correct `after`.", "I-07"
                 )
             after, sequences = self.scale.batch(phase, raw)
             if not steps or steps[-1].sequences != sequences:
@@ -125,7 +126,11 @@ class PhaseMaker:
         if (ramp is not None) != (len(groups) == 2):
             found = "nothing" if ramp is None else f"a share, while {phase.data!r} has one group"
             raise self.stage.document.error(
-                (*path, "multimodal"), found, "a share where a mixture has both groups", "Add or remove `multimodal`."
+                (*path, "multimodal"),
+                found,
+                "a share where a mixture has both groups",
+                "Add or remove `multimodal`.",
+                "I-30",
             )
         if ramp is None:
             return None
@@ -151,7 +156,8 @@ class PhaseMaker:
                 return allot(bare, [replace(part, figures=None) for part in parts], reach, patch)
         except RangeError as error:
             repair = error.repair + (self._floor(phase, bare) if isinstance(error, TooSmallError) else "")
-            raise self.stage.document.error((*path, "data"), error.found, error.allowed, repair) from None
+            held = "I-18" if isinstance(error, TooSmallError) else ""
+            raise self.stage.document.error((*path, "data"), error.found, error.allowed, repair, held) from None
 
     def _floor(self, phase: RawPhase, bare: Phase) -> str:
         """Where a budget is the least that a scale allows: what that least follows from."""

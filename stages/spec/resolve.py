@@ -125,7 +125,7 @@ class Resolver:
         if needed != (raw.rope is not None):
             found = "nothing" if needed else "rotary positions without a language model"
             repair = added("rope", required_keys(RawRope)) if needed else "Remove `rope`."
-            raise loaded.document.error(("rope",), found, "rope where a language model is", repair)
+            raise loaded.document.error(("rope",), found, "rope where a language model is", repair, "I-11")
         return self.scale.rope(raw.rope) if raw.rope is not None else None
 
     def longest(self, loaded: LoadedStage, training: Training, rope: Rope | None, above: Mapping[str, Node]) -> int:
@@ -184,7 +184,7 @@ class Resolver:
                 raise loaded.document.error(
                     ("init", "weights"), f"{module} extended for tokenizer {tokenizer!r}",
                     f"`tokenizer:` of this stage, one that extends {parent.name}'s {parent.tokenizer!r}",
-                    "Say in specs/tokenizers which tokenizer it `extends`.",
+                    "Say in specs/tokenizers which tokenizer it `extends`.", "I-41",
                 )  # fmt: skip
             made[module] = init.model_copy(update={"rows": rows})
         return made

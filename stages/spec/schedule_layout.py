@@ -20,14 +20,16 @@ class ScheduleError(ValueError):
     """A schedule that cannot be laid out; `piece` is the index of the piece at fault, None for the whole.
 
     `key` is what of the piece, where that is one value: a sweep may have it in a line of its own.
-    `of_reader`: the piece is wrong for the stage that reads it, and may be right for another one.
+    `of_reader`: the piece is wrong for the stage that reads it, and may be right for another one. `invariant` is the
+    one that the refusal holds.
     """
 
     def __init__(
-        self, piece: int | None, found: str, allowed: str, repair: str, *, of_reader: bool = False, key: str = ""
-    ) -> None:
+        self, piece: int | None, found: str, allowed: str, repair: str, *, of_reader: bool = False, key: str = "",
+        invariant: str = "",
+    ) -> None:  # fmt: skip
         self.piece, self.found, self.allowed, self.repair = piece, found, allowed, repair
-        self.of_reader, self.key = of_reader, key
+        self.of_reader, self.key, self.invariant = of_reader, key, invariant
         super().__init__(found)
 
 
@@ -96,8 +98,9 @@ def lay(
             last = first
         elif piece.to is None:
             raise ScheduleError(
-                index, f"{shapes.named(piece.shape)} without `to`", "`to: <rate>`", "Say where it ends."
-            )
+                index, f"{shapes.named(piece.shape)} without `to`", "`to: <rate>`", "Say where it ends.",
+                invariant="I-05",
+            )  # fmt: skip
         else:
             last = piece.to
         _of_its_shape(index, piece, first, last)
@@ -107,7 +110,7 @@ def lay(
     if clock < reach:
         raise ScheduleError(
             None, f"a schedule that ends at {clock:,}", f"schedules that reach the stage's end at {reach:,}",
-            "Lengthen the last piece or add one.",
+            "Lengthen the last piece or add one.", invariant="I-05",
         )  # fmt: skip
     return laid
 
@@ -116,7 +119,9 @@ def _first(index: int, piece: RawPiece, rate: Fraction | None, number: str) -> F
     """A piece's first rate, continuous with `rate` unless a jump is declared."""
     match piece.starts:
         case "previous" if index == 0:
-            raise ScheduleError(index, "a first piece without `from`", "a rate, or current", "Add `from: ...`.")
+            raise ScheduleError(
+                index, "a first piece without `from`", "a rate, or current", "Add `from: ...`.", invariant="I-05"
+            )
         case "previous" | "current":
             if rate is None:
                 raise ScheduleError(
@@ -124,7 +129,7 @@ def _first(index: int, piece: RawPiece, rate: Fraction | None, number: str) -> F
                     f"`from: current` where the parent has no {number}", "a stated rate",
                     "Write `from: <rate>`, or correct the stage's `init`: what its first trained module inherits. A "
                     "merge has what all its parents ended at, and nothing where they ended apart.",
-                    of_reader=True,
+                    of_reader=True, invariant="I-05",
                 )  # fmt: skip
             return rate
         case "stated":
@@ -143,6 +148,7 @@ def _stated(index: int, piece: RawPiece, rate: Fraction | None, number: str) -> 
             f"Start at the current {'rate' if number == LR else 'value'}, or declare the jump with its reason.",
             of_reader=index == 0,
             key="from",
+            invariant="I-28",
         )
     return stated
 
@@ -170,8 +176,9 @@ def _end(index: int, piece: RawPiece, clock: int, exact: Fraction, spans: Sequen
     """The clock at a piece's end, and the same before rounding."""
     if (piece.for_ is None) == (piece.until is None):
         raise ScheduleError(
-            index, "both or neither of `for` and `until`", "exactly one of them", "Give the piece one end."
-        )
+            index, "both or neither of `for` and `until`", "exactly one of them", "Give the piece one end.",
+            invariant="I-05",
+        )  # fmt: skip
     if piece.until is not None:
         if piece.until <= clock:
             raise ScheduleError(
@@ -180,6 +187,7 @@ def _end(index: int, piece: RawPiece, clock: int, exact: Fraction, spans: Sequen
                 "pieces that end after they begin",
                 "Correct `until`.",
                 key="until",
+                invariant="I-05",
             )
         return piece.until, Fraction(piece.until)
     amount, unit = piece.for_ if piece.for_ is not None else (0, "")

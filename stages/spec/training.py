@@ -102,6 +102,7 @@ def moved(loaded: LoadedStage, modules: Mapping[str, Model], training: Training)
                 f"a module in {found}",
                 "each module in exactly one of `train` and `frozen`",
                 "Say whether it moves.",
+                "I-34",
             )
     return tuple(module for module in modules if module in raw.train)
 

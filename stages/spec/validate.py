@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from stages.errors import SpecError, SpecErrors, UserError
-from stages.spec import other_trainers, quantities, wording
+from stages.spec import invariants, other_trainers, quantities, wording
 from stages.spec.mapping import Fields, OneOf
 from stages.spec.nodes import Document, Path, Tree, dotted
 
@@ -109,7 +109,8 @@ def _one(document: Document, model: type[BaseModel], detail: ErrorDetails) -> Sp
     if kind in ("missing", "union_tag_not_found"):
         name = str(loc[-1]) if kind == "missing" else context["discriminator"].strip("'")
         repair = added(name, _needed(model, loc)) if kind == "missing" else added(name)
-        return SpecError(where, dotted((*path, name)), "nothing", f"{name} is required", repair)
+        held = invariants.of_missing((*path, name))
+        return SpecError(where, dotted((*path, name)), "nothing", f"{name} is required", repair, held)
     if kind == "union_tag_invalid":
         allowed = context["expected_tags"]
         repair = other_trainers.word(context["tag"]) or hint(
@@ -151,7 +152,8 @@ def unknown(document: Document, path: Path, names: Iterable[str]) -> SpecError:
     cut = " " in key
     quotes = "Put quotes around the text: in {...} a comma ends a value."
     repair = quotes if cut else other_trainers.repair(key) or hint(key, choice)
-    return document.error(path, f"the unknown key {quantities.describe(key)}", ", ".join(choice), repair)
+    held = invariants.of_unknown(document.value, path)
+    return document.error(path, f"the unknown key {quantities.describe(key)}", ", ".join(choice), repair, held)
 
 
 def unknown_name(document: Document, path: Path, what: str, name: str, known: Iterable[str]) -> SpecError:

@@ -55,8 +55,7 @@ def _row(mutant: Mutant, folder: Path) -> Row:
         return Row(mutant.invariant, mutant.defect, "the resolved stage", mutant.seen_by(folder))
     _, seen = mutant.made.commanded(folder)
     made_in = f"YAML, `specs/{mutant.made.file}`" + (", refused when read" if mutant.refused else "")
-    caught = {mutant.invariant} if mutant.expected in seen else set()
-    return Row(mutant.invariant, mutant.defect, made_in, seen - {mutant.expected} | caught)
+    return Row(mutant.invariant, mutant.defect, made_in, seen)
 
 
 def guarded() -> list[Row]:

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from stages.check.context import Context
-from stages.check.findings import SPEC, Finding, unwaived
+from stages.check.findings import Finding, unwaived
 from stages.check.run import check, make_context
 from stages.commands.check import run_checks
 from stages.spec.project import Project
@@ -35,12 +35,12 @@ class Edited:
     new: str
 
     def commanded(self, folder: Path) -> tuple[int, frozenset[str]]:
-        """The exit code of `stages check --json` on the edited specs, and the ids of its findings without a waiver."""
+        """The exit code of `stages check --json` on the edited specs, and the invariants that it names, none waived."""
         self.project(folder)
         out = io.StringIO()
         with contextlib.chdir(folder), contextlib.redirect_stdout(out):
             code = run_checks(None, as_json=True)
-        return code, frozenset(one["id"] for one in json.loads(out.getvalue()) if one["waived"] is None)
+        return code, frozenset(one["invariant"] for one in json.loads(out.getvalue()) if one["waived"] is None)
 
     def project(self, folder: Path) -> Project:
         """A project in `folder` whose specs have the edit."""
@@ -78,7 +78,7 @@ class Mutant:
     """A defect, where it is made, the invariant that must see it, and others that are expected to speak too.
 
     `refused` is set where the loader refuses the edit and no check is reached: it is then the loader that holds it,
-    and `stages check` shows its error as a finding of id "spec".
+    and its error names the invariant.
     """
 
     invariant: str
@@ -88,11 +88,6 @@ class Mutant:
     scale: str = "mini"
     also: frozenset[str] = frozenset()
     refused: bool = False
-
-    @property
-    def expected(self) -> str:
-        """The id of the finding that must be there."""
-        return SPEC if self.refused else self.invariant
 
     def seen_by(self, folder: Path) -> frozenset[str]:
         """The invariants with a finding that no waiver of the shipped specs excuses."""

@@ -1,4 +1,4 @@
-"""A batch that changes where a clock goes on: the rate stays, and each step has another number of tokens."""
+"""What changes where a clock goes on, and may: the tokens of a step, while the rate stays, and the weight decay."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from stages.spec.schema_edges import AT
 from stages.spec.schema_phases import RawPhase
 
 MOST = 4  # a ramp doubles; this is another batch, or longer sequences under the same one
+DECAY = "weight_decay"
 LEAST = Fraction(9, 10)  # whole sequences of a longer context seldom come to quite as many tokens
 
 
@@ -23,26 +24,44 @@ def stepped(loaded: LoadedPipeline) -> Iterator[str]:
     for name, stage in loaded.stages.items():
         if not isinstance(stage.raw, RawTrain):
             continue
-        before = _last(loaded, stage.raw)
+        above = _read_on(loaded, stage.raw)
+        before = None if above is None else above.phases[-1]
         for number, phase in enumerate(stage.raw.phases):
             was, now = _tokens(before, -1), _tokens(phase, 0)
             if before is not None and before.unit == phase.unit and not LEAST * was <= now < MOST * was:
                 where = stage.document.where(("phases", number, "batch"))
                 after = f"phase {before.name}" if number else f"its parent, where clock: {stage.raw.init.clock}"
                 yield f"{where}: {name} begins with {now:,} {phase.unit} a step, after {was:,} of {after}."
+            for step in range(1, len(phase.batch)):
+                was, now = _tokens(phase, step - 1), _tokens(phase, step)
+                if now < was:
+                    where = stage.document.where(("phases", number, "batch", step))
+                    yield f"{where}: {name} goes on with {now:,} {phase.unit} a step, after {was:,}: its ramp falls."
             before = phase
+
+
+def decayed(loaded: LoadedPipeline) -> Iterator[str]:
+    """A notice for each stage whose weight decay is another constant than that of the stage whose clock goes on."""
+    for name, stage in loaded.stages.items():
+        above = _read_on(loaded, stage.raw) if isinstance(stage.raw, RawTrain) else None
+        if isinstance(stage.raw, RawTrain) and above is not None:
+            was, now = (loaded.raw.optimizers.get(one.optimizer, {}).get(DECAY) for one in (above, stage.raw))
+            if isinstance(was, float) and isinstance(now, float) and was != now:
+                where = loaded.document.where(("optimizers", stage.raw.optimizer, DECAY))
+                after = f"after {was:g} of {above.stage}, whose clock goes on"
+                yield f"{where}: {name} trains with {DECAY} {now:g}, {after}."
 
 
 def _tokens(phase: RawPhase | None, step: int) -> int:
     return phase.batch[step].batch * phase.context if phase is not None else 0
 
 
-def _last(loaded: LoadedPipeline, raw: RawTrain) -> RawPhase | None:
-    """The last phase of the stage whose clock goes on: the one that reads the same schedule."""
+def _read_on(loaded: LoadedPipeline, raw: RawTrain) -> RawTrain | None:
+    """The stage whose clock goes on: the one that reads the same schedule."""
     if raw.init.clock != "continue":
         return None
     above = [_trained(loaded, parent) for parent in raw.init.from_.values()]
-    return next((one.phases[-1] for one in above if one is not None and one.schedule == raw.schedule), None)
+    return next((one for one in above if one is not None and one.schedule == raw.schedule), None)
 
 
 def _trained(loaded: LoadedPipeline, name: str) -> RawTrain | None:

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from stages.check.notices import bindings
-from stages.check.notices.batches import stepped
+from stages.check.notices.batches import decayed, stepped
 from stages.check.notices.loose_ends import foreign_tokenizer, loose_ends
 from stages.check.notices.names import misnamed
+from stages.check.notices.repeats import left_out, needless
+from stages.check.notices.sizes import unusual
 from stages.check.rules import unused
 from stages.check.rules.peaks import long_warm_ups
 from stages.check.rules.siblings import differing
@@ -23,7 +25,7 @@ from stages.spec.resolved import Stage
 
 def notices(project: Project, scales: Sequence[str]) -> list[str]:
     """All of them: of each scale, then of the specs as they are written."""
-    of_scale = (planned_only, bindings.notice, shortened, unpriced, two_precisions, long_warm_ups)
+    of_scale = (planned_only, bindings.notice, shortened, unpriced, two_precisions, long_warm_ups, needless, left_out)
     found = [one for scale in scales for tell in of_scale for one in tell(project, scale)]
     return [*dict.fromkeys(found), *as_written(project)]  # of two full-size scales, what is written alike
 
@@ -32,7 +34,8 @@ def as_written(project: Project) -> list[str]:
     """Of the specs at no scale. A pipeline that extends another has its stages from there: only names are its own."""
     published = [one for one in project.loadable if one.raw.extends is None]
     found = [*unread(project), *(notice for one in project.loadable for notice in misnamed(one))]
-    found += [notice for tell in (differing, stepped, loose_ends) for one in published for notice in tell(one)]
+    tells = (differing, stepped, decayed, unusual, loose_ends)
+    found += [notice for tell in tells for one in published for notice in tell(one)]
     with suppress(SpecError, SpecErrors):  # of the corpora: a finding
         found += [notice for one in published for notice in foreign_tokenizer(one, project.data)]
     return list(dict.fromkeys(found))

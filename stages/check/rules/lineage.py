@@ -10,6 +10,7 @@ from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.check.rules.early_fine_tuning import early_fine_tuning
 from stages.check.rules.equal_stages import equal_stages
+from stages.check.rules.optimizer import trainer
 from stages.check.rules.rope import described, rotary_dim, with_positions, wrong_positions
 from stages.contract.rope import inv_freq
 from stages.spec.resolved import Stage
@@ -167,7 +168,7 @@ def _instead(context: Context, names: list[str]) -> str:
     "I-40",
     title="A module is taken as its last training left it",
     rule="A module is not taken from an ancestor of another module's stage when a stage in between has trained it "
-    "further.",
+    "further, and is not drawn anew where the stage that others come from has it as the lineage trained it.",
     why="A projector learned with an aligned tower is joined to the tower as it was before its alignment: the "
     "alignment of the tower is lost, and the loss recovers far enough to hide it.",
     threads=(),
@@ -177,6 +178,8 @@ def modules_are_of_one_time(context: Context) -> Iterator[Finding]:
     for name, stage in context.own:
         parents = {init.parent for init in stage.init.values() if init.parent in context.by_ref}
         for module, init in stage.init.items():
+            if init.weights == "fresh" and init.release is None:
+                yield from _drawn_anew(context, name, stage, module)
             if init.weights != "inherit" or init.parent is None:
                 continue
             for other in sorted(one for one in parents if one is not None and one != init.parent):
@@ -191,6 +194,23 @@ def modules_are_of_one_time(context: Context) -> Iterator[Finding]:
                         repair=f"Take {module} from {other.rpartition('/')[2]} too.",
                         at=(module,), found=f"trained by {', '.join(one.rpartition('/')[2] for one in between)}",
                     )  # fmt: skip
+
+
+def _drawn_anew(context: Context, name: str, stage: Stage, module: str) -> Iterator[Finding]:
+    """A module that begins at random weights beside others of a parent, which hands on the same one trained."""
+    for parent in sorted({init.parent for init in stage.init.values() if init.parent is not None}):
+        above = context.by_ref.get(parent)
+        if above is not None and above.modules.get(module) == stage.modules[module]:
+            by, source = trainer(context, parent, module)
+            if module in source.trained:
+                yield context.finding(
+                    "I-40", name, ("init", "weights", module), parent=parent,
+                    observed=f"{module} fresh, beside modules of {parent}, which has it as {by} trained it",
+                    expected=f"{module} as {by} left it",
+                    repair=f"Write `{module}: inherit`, or waive this, if it is to be learned anew.",
+                    at=(module,), found="fresh",
+                )  # fmt: skip
+                return
 
 
 def _trained_between(context: Context, module: str, early: str, late: str) -> list[str]:

@@ -15,7 +15,8 @@ from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Optimizer, Schedule
 
 NEAR = Fraction(2, 3)  # of the highest rate: after a decay, fresh moments do little harm
-FREE = frozenset({"name", "clip", "groups", "skip", "ema"})  # what may change in the middle: it moves no moment
+# What may change in the middle: it moves no moment. A decay that changes is a notice (stages/check/notices/batches.py).
+FREE = frozenset({"name", "clip", "groups", "skip", "ema", "weight_decay"})
 
 
 @static(
@@ -23,7 +24,8 @@ FREE = frozenset({"name", "clip", "groups", "skip", "ema"})  # what may change i
     title="A running clock keeps its optimizer",
     rule="Where the clock continues, or a schedule begins at the rate that the parent ended with (`from: current`) and "
     "that is two thirds of the highest or more, a module that the lineage has trained inherits its optimizer's state, "
-    "unless the rate warms up from there. Where the clock continues, betas, eps, decay and Muon's figures stay too.",
+    "unless the rate warms up from there. Where the clock continues, betas, eps, what is decayed and Muon's figures "
+    "stay.",
     why="Fresh moments meet the full learning rate: the first updates have the size of the rate whatever the gradient, "
     "and undo part of what the weights had reached.",
     threads=("facebookresearch/schedule_free#39", "EvolvingLMMs-Lab/OneVision-Encoder#65"),

@@ -131,8 +131,9 @@ held_by_code(
     "I-34",
     title="Frozen means frozen, trained means trained",
     rule="Every module of a training stage is trained or frozen; what is trained has an optimizer and a schedule; what "
-    "is frozen comes with weights; routers that give a token one expert, of "
-    "weight 1, have an `aux_loss`, which alone moves them. Frozen parameters keep their digest, trained ones change.",
+    "is frozen comes with weights; routers that give a token one expert, of weight 1, have an `aux_loss`, which "
+    "alone moves them, and a trained caption decoder has a `caption_weight`. Frozen parameters keep their digest, "
+    "trained ones change.",
     why="A module that nobody named is left out of the optimizer, or moves although the recipe froze it.",
     threads=(),
     held_by=("tests/unit/train/test_engine.py", "stages/guards/start.py", "stages/guards/end.py"),
@@ -158,6 +159,7 @@ def trained_or_frozen(context: Context) -> Iterator[Finding]:
                 expected="both", repair="Name an optimizer and a schedule of pipeline.yaml.",
             )  # fmt: skip
         yield from _idle_routers(context, name, stage)
+        yield from _idle_decoder(context, name, stage)
         for module in stage.modules:
             init = stage.init.get(module)
             if module not in stage.trained and init is not None and init.weights == "fresh":
@@ -189,6 +191,19 @@ held_by_code(
         "tests/unit/train/test_preference.py",
     ),
 )  # fmt: skip
+
+
+def _idle_decoder(context: Context, name: str, stage: Stage) -> Iterator[Finding]:
+    """A caption decoder whose loss counts for nothing."""
+    decoder = next((one for one in stage.trained if stage.modules[one].family == "caption_decoder"), None)
+    for number, phase in enumerate(stage.phases if decoder is not None else ()):
+        if phase.coca is not None and extremes(phase.coca.caption_weight)[1] == 0:
+            yield context.finding(
+                "I-34", name, ("phases", number, "coca", "caption_weight"),
+                observed=f"{decoder} trained with caption_weight: 0: no loss reaches it",
+                expected="a caption_weight above 0", found=Fraction(0),
+                repair="Correct it; CoCa has 2 (arXiv 2205.01917).",
+            )  # fmt: skip
 
 
 def _idle_routers(context: Context, name: str, stage: Stage) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.spec.language_model import LanguageModel
+from stages.spec.nodes import Path
 from stages.spec.schema import RawTrain
 
 CLASS = re.compile(r"(?:For[A-Z]\w*|(?:Vision|Text)?Model)$")
@@ -23,7 +24,7 @@ CLOSE = 0.82  # difflib's ratio: one letter more, less or another, in names of s
     title="A release goes by one name",
     rule="A release that is not called as its model is not almost called so, nor almost as another release of the "
     "project that is named more often. Where specs/releases says its architecture, it is that of the modules that "
-    "start from it.",
+    "start from it; at a scale that is given releases, it has a file there.",
     why="Scales without releases train a stand-in whatever the name is; where they are given, the folder of a misspelt "
     "one is not there, or is another model's, and the job ends after the queue.",
     threads=(),
@@ -34,18 +35,21 @@ def releases_go_by_one_name(context: Context) -> Iterator[Finding]:
     every = (found for one in (context.loaded, *context.others) for found in one.releases.values())
     named = Counter(release for found in every for _, release, _ in found)
     for name, _ in context.own:
+        without_a_file: set[str] = set()
         for module, release, model in context.loaded.releases.get(name, ()):
-            if release in context.loaded.raw.models:
-                continue
             others = [one for one in named if one != release and named[one] > named[release]]
-            meant = next((one for one in (model, *others) if _almost(release, one)), None)
+            meant = None
+            if release not in context.loaded.raw.models:
+                meant = next((one for one in (model, *others) if _almost(release, one)), None)
             if meant is not None:
-                train = isinstance(context.loaded.stages[name].raw, RawTrain)
-                path = ("init", "weights", module) if train else ("release",)
                 yield context.finding(
-                    "S-12", name, path, observed=f"release {release!r}", expected=f"{meant!r}, or quite another name",
+                    "S-12", name, _named_at(context, name, module), observed=f"release {release!r}",
+                    expected=f"{meant!r}, or quite another name",
                     repair=f"Did you mean {meant!r}? Else give the release a name of its own, or waive this.",
                 )  # fmt: skip
+            elif _comes_in(context, name, release) and release not in {*context.data.releases, *without_a_file}:
+                without_a_file.add(release)
+                yield _without_a_file(context, name, module, release)
 
 
 def _almost(one: str, other: str) -> bool:
@@ -68,9 +72,8 @@ def _of_other_models(context: Context) -> Iterator[Finding]:
     for release, modules in used.items():
         wrong = [one for one in modules if _base(one[2]) != one[3]]
         for name, module, architecture, wanted in wrong:
-            train = isinstance(context.loaded.stages[name].raw, RawTrain)
             found = context.finding(
-                "S-12", name, ("init", "weights", module) if train else ("release",),
+                "S-12", name, _named_at(context, name, module),
                 observed=f"{module} of release {release!r}, a {architecture} ({context.data.release_lines[release]})",
                 expected=f"a release of {wanted}", found=architecture,
                 repair="Name the release that is meant, or correct the model's `family` or that file's architecture.",
@@ -78,6 +81,29 @@ def _of_other_models(context: Context) -> Iterator[Finding]:
             as_named = release in context.loaded.raw.models or len(modules) > 1
             whole = as_named and len(wrong) == len(modules)
             yield replace(found, where=context.data.release_lines[release]) if whole else found
+
+
+def _comes_in(context: Context, name: str, release: str) -> bool:
+    """Whether a stage is given the weights of a release at this scale, and no stand-in's."""
+    return any(
+        one.release == release and one.weights == "release" for one in context.pipeline.stages[name].init.values()
+    )
+
+
+def _without_a_file(context: Context, name: str, module: str, release: str) -> Finding:
+    """A release that specs/releases does not declare: nothing says which weights they are."""
+    return context.finding(
+        "S-12", name, _named_at(context, name, module),
+        observed=f"release {release!r}, and no specs/releases/{release}.yaml",
+        expected="a file that says where its weights are from, and the digest of their folder",
+        repair="Put the file back, correct the name, or write it (docs/spec-format.md, specs/releases); without the "
+        "folder, with `digest: none`. Nothing that starts from it is run before it has a digest.",
+    )  # fmt: skip
+
+
+def _named_at(context: Context, name: str, module: str) -> Path:
+    """Where a stage names the release that a module comes from."""
+    return ("init", "weights", module) if isinstance(context.loaded.stages[name].raw, RawTrain) else ("release",)
 
 
 def _family(context: Context, name: str, module: str) -> str:

@@ -23,11 +23,17 @@ from stages.spec.resolved_training import Group, Muon, Optimizer, Schedule
 # Pascanu, Mikolov & Bengio 2013 (arXiv 1211.5063), section 3.2: half to ten times the gradient's mean norm, which is
 # below 2 once a language model trains, as the loss is a mean over tokens.
 HIGHEST_CLIP = 20.0
+# Recipes have a beta1 of 0.8 to 0.95, or none; a beta2 of 0.9 to 0.9999. An eps of 1e-5 is large, and reinforcement
+# learning has 1.5e-4 (arXiv 1710.02298): from there on it hides the square of most gradients of a large model.
+LOWEST_BETA, HIGHEST_EPS = 0.5, 1.5e-4
 # Muon's momentum is 0.95 (Jordan et al. 2024; arXiv 2502.16982, section 2.1), 0.85 where it is warmed up.
 LOWEST_MOMENTUM = 0.5
 # arXiv 2502.16982, section 2.2: updates of AdamW have a root mean square of 0.2 to 0.4, and Muon's are made as large.
 # One of 1 is that of signs alone.
 LOWEST_RMS, HIGHEST_RMS = 0.05, 1.0
+# Without that factor an orthogonal update of a matrix of n columns has one of 1 / sqrt(n), and Jordan et al. have rates
+# of 0.02 for it: 4e-4 at 2,048 columns.
+LOWEST_STEP = Fraction(1, 10_000)
 # An average of weights has half of its weight on the last 0.7 / (1 - ema) steps: at 0.5, on the last two. Recipes have
 # 0.99 and more; one that is warmed up may begin below (torch-ema: (1 + t) / (10 + t)).
 LOWEST_AVERAGE = 0.5
@@ -54,13 +60,14 @@ Fault = tuple[str, Fact, str, str, str]  # key, fact, found, expected, repair
 @static(
     "I-48",
     title="An optimizer is one that some recipe has",
-    rule="beta1 is at most beta2, at every count where schedules give them; gradients are clipped at a norm of at most "
-    "20, or `clip: none` says that they are not; Muon's momentum is at least 0.5, its update_rms between 0.05 and "
-    "1, and its steps bring singular values from 0.03 on to 0.5 to 1.5; an average of weights ends at 0.5 or more, and "
-    "one that is taken with at most half of the weights that it began with; steps are skipped from 2 to 50 standard "
-    "deviations on, in stages that have more steps than half of the window; and a group's multiples leave the highest "
-    "rate at 1e-9 to 0.1 and at 1/500 of the schedule's or more, and the decay at 10 or less, or as much more as they "
-    "lower the rate.",
+    rule="beta1 is at most beta2, at every count where schedules give them, neither lies between 0 and 0.5, and eps is "
+    "at most 1.5e-4; gradients are clipped at a norm of at most 20, or `clip: none` says that they are not; "
+    "Muon's momentum is at least 0.5, its update_rms between 0.05 and 1, or less where the highest rate times it "
+    "is 1e-4 or more, and its steps bring singular values from 0.03 on to 0.5 to 1.5; an average of weights ends "
+    "at 0.5 or more, and one that is taken with at most half of the weights that it began with; steps are skipped "
+    "from 2 to 50 standard deviations on, in stages that have more steps than half of the window; and a group's "
+    "multiples leave the highest rate at 1e-9 to 0.1 and at 1/500 of the schedule's or more, and the decay at 10 "
+    "or less, or as much more as they lower the rate.",
     why="Two betas exchanged, a momentum of 0, a limit that no gradient meets, an average of one step or skips of "
     "every fourth step train, and the loss curve looks like a worse choice of the learning rate. Within half of the "
     "window nothing is skipped, whatever the rule says.",
@@ -77,7 +84,7 @@ def optimizers_are_plausible(context: Context) -> Iterator[Finding]:
     for name, optimizer in used.items():
         if mine.document.where((OPTIMIZERS, name)).file != f"specs/{mine.name}/pipeline.yaml" and optimizer in above:
             continue
-        for key, fact, observed, expected, repair in _faults(optimizer):
+        for key, fact, observed, expected, repair in _faults(optimizer, _highest(context, optimizer)):
             yield context.of_pipeline(
                 "I-48", f"{OPTIMIZERS}.{name}.{key}", observed=observed, expected=expected, repair=repair,
                 where=mine.document.where((OPTIMIZERS, name, *key.split("."))), found=fact,
@@ -86,6 +93,14 @@ def optimizers_are_plausible(context: Context) -> Iterator[Finding]:
     if context.shrink.shrink is None:  # a scale has fewer steps, and the same rule
         yield from _never_skip(context)
         yield from averages.as_it_began(context)
+
+
+def _highest(context: Context, optimizer: Optimizer) -> Fraction:
+    """The highest rate that the pipeline's own stages give an optimizer, at full size."""
+    stages = [stage for _, stage in context.own if stage.optimizer == optimizer and stage.schedule and stage.phases]
+    spans = [(one.schedule, one.phases[0].clock_start, one.phases[-1].clock_end) for one in stages]
+    rates = [peak(read, *span)[0] for read, *span in spans if read is not None and covers(read, *span)]
+    return context.full_rate(max(rates, default=0.0))
 
 
 def _of_groups(context: Context) -> Iterator[Finding]:
@@ -146,19 +161,28 @@ def _never_skip(context: Context) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _faults(cfg: Optimizer) -> Iterator[Fault]:
+def _faults(cfg: Optimizer, rate: Fraction) -> Iterator[Fault]:
+    """What of an optimizer no recipe has; `rate` is the highest that it is given."""
+    betas = {key: extremes(getattr(cfg, key))[1] for key in ("beta1", "beta2")}  # one that is warmed up begins below
+    small = {key: beta for key, beta in betas.items() if 0 < beta < LOWEST_BETA}
+    for key, beta in small.items():
+        expected = f"0, or at least {LOWEST_BETA:g}: it is the share that a mean keeps at every step"
+        yield key, f"{key} {beta:g}", f"{key} {beta:g}", expected, "Correct it; recipes have 0.9 and 0.95."
     low, high = next(((one, two) for one, two in _beside(cfg.beta1, cfg.beta2) if one > two), (0.0, 0.0))
-    if low > high:
+    if low > high and not small:
         found = f"beta1 {low:g} above beta2 {high:g}"
         # Adam is known to converge for beta1 < sqrt(beta2) (arXiv 2208.09632); equal betas train well (2505.21829).
         expected = "a beta2 that is at least beta1: the square is averaged over as many steps as the gradient, or more"
         yield "beta1", found, found, expected, "Exchange them, if they are the wrong way round."
+    if cfg.eps > HIGHEST_EPS:
+        expected = f"at most {HIGHEST_EPS:g}; recipes have 1e-8, some 1e-5"
+        yield "eps", f"{cfg.eps:g}", f"eps {cfg.eps:g}", expected, "Correct it: it is added to the root of the square."
     if cfg.clip is not None and cfg.clip > HIGHEST_CLIP:
         expected = f"a norm of at most {HIGHEST_CLIP:g}, which a gradient may meet; recipes have 0.1 to 10"
         yield "clip", f"{cfg.clip:g}", f"clip: {cfg.clip:g}", expected, "Correct it, or write `clip: none`."
     yield from _of_averages_and_skips(cfg)
     if isinstance(cfg, Muon):
-        yield from _of_muon(cfg)
+        yield from _of_muon(cfg, rate)
 
 
 def _beside(one: float | Schedule, two: float | Schedule) -> Iterator[tuple[float, float]]:
@@ -189,16 +213,18 @@ def _of_averages_and_skips(cfg: Optimizer) -> Iterator[Fault]:
         yield "skip.sigmas", found, found, expected, "Correct it; OLMo-core has 6, and a window of 128."
 
 
-def _of_muon(cfg: Muon) -> Iterator[Fault]:
+def _of_muon(cfg: Muon, rate: Fraction) -> Iterator[Fault]:
     _, highest = extremes(cfg.momentum)  # one that is warmed up may begin below
     if highest < LOWEST_MOMENTUM:
         found = f"momentum {highest:g}"
         expected = f"at least {LOWEST_MOMENTUM:g}: what is orthogonalised is a mean of gradients; recipes have 0.95"
         yield "momentum", found, found, expected, "Correct it."
-    if not LOWEST_RMS <= cfg.update_rms <= HIGHEST_RMS:
-        found = f"update_rms {cfg.update_rms:g}"
+    small = cfg.update_rms < LOWEST_RMS and rate * Fraction(cfg.update_rms) < LOWEST_STEP
+    if small or cfg.update_rms > HIGHEST_RMS:
+        found = f"update_rms {cfg.update_rms:g}" + (f" at rates up to {float(rate):g}" if small else "")
         expected = (
-            f"{LOWEST_RMS:g} to {HIGHEST_RMS:g}: AdamW's updates have 0.2 to 0.4, so that its rate serves Muon too"
+            f"{LOWEST_RMS:g} to {HIGHEST_RMS:g}: AdamW's updates have 0.2 to 0.4, so that its rate serves Muon too; "
+            f"or a rate with which their product is {float(LOWEST_STEP):g} or more"
         )
         yield "update_rms", found, found, expected, "Correct it; how far a step goes is the learning rate's."
     values = [_iterated(cfg, value) for value in SINGULAR]

@@ -59,14 +59,11 @@ def one_figure_of_one_place(context: Context) -> Iterator[Finding]:
 
 
 def _apart(context: Context, path: Path, citation: str, stated: dict[str, str]) -> Iterator[Finding]:
-    """The stages whose figure is another than most of those have that cite the same place."""
-    counts = Counter(stated.values()).most_common()
-    if len(counts) < 2:
-        return
-    usual = counts[0][0] if counts[0][1] > counts[1][1] else None
+    """The stages whose figure is another than most of those have that cite the same place, or than the first has."""
+    usual = Counter(stated.values()).most_common(1)[0][0] if stated else None
     for name, text in stated.items():
-        other = next(one for one in stated if stated[one] != text)
         if text != usual:
+            other = next(one for one in stated if stated[one] != text)
             yield context.finding(
                 "S-14", name, path,
                 observed=f"{text}, where {other} ({context.pipeline.where(other, *path)}), of the same box, has "

@@ -26,6 +26,13 @@ def test_a_smaller_batch_on_a_running_clock(tmp_path: Path) -> None:
     assert of_all(Project.load(tmp_path), stepped) == [f"specs/{CPT}:{line}: {said}"]
 
 
+def test_a_ramp_the_wrong_way_round(tmp_path: Path) -> None:
+    file = "kimi_vl/text_pretrain.yaml"
+    line = edit(shipped.copy(tmp_path), file, "{after: 0, batch: 2048 seq}", "{after: 0, batch: 8192 seq}")
+    said = "text_pretrain goes on with 33,554,432 tokens a step, after 67,108,864: its ramp falls."
+    assert of_all(Project.load(tmp_path), stepped) == [f"specs/{file}:{line}: {said}"]
+
+
 def test_longer_sequences_under_the_same_batch(tmp_path: Path) -> None:
     line = edit(shipped.copy(tmp_path), LONG, "batch: 256 seq", "batch: 1024 seq")
     said = "joint_longctx begins with 134,217,728 tokens a step, after 33,554,432 of phase 32k."

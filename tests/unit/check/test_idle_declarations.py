@@ -123,7 +123,18 @@ def test_a_single_loop_whose_exits_are_weighed(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["llama31_8b_instruct", "meta_llama31_8b_base", "qwen", "llama31_8b"])
 def test_another_release_of_a_model_has_another_name(folder: Path, name: str) -> None:
     edit(folder, "llama31_1m/base.yaml", "^release: llama31_8b", f"release: {name}")
+    edit(folder, "releases/llama31_8b.yaml", "^release: llama31_8b", f"release: {name}")
+    (folder / "specs/releases/llama31_8b.yaml").rename(folder / f"specs/releases/{name}.yaml")
     assert found(folder) == []
+
+
+@pytest.mark.parametrize("name", ["llama31_8b", "siglip"])
+def test_a_release_without_a_file_is_one_of_unknown_weights(folder: Path, name: str) -> None:
+    (folder / f"specs/releases/{name}.yaml").unlink()
+    (finding,) = found(folder)
+    assert (finding.id, finding.scale) == ("S-12", "paper"), "elsewhere a stand-in is trained"
+    assert finding.observed == f"release {name!r}, and no specs/releases/{name}.yaml"
+    assert name in line_of(folder, finding)
 
 
 @pytest.mark.parametrize("name", ["llama31_8", "llama3_8b", "lama31_8b", "llama31_b8", "llama_31_8b"])

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from stages.check.findings import unwaived
+from stages.check.notices.batches import decayed
 from stages.check.run import run
 from stages.spec.project import Project
 from tests import shipped
 from tests.mutants import unshipped
+from tests.unit.check.told import of_all
 from tests.unit.spec.small_project import edit
 
 ANNEAL, LONG = "ouro/ct_anneal_1_4b.yaml", "ouro/longct_1_4b.yaml"
@@ -53,14 +55,26 @@ def test_fresh_moments_after_a_decay_are_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("weight_decay: 0\n", "weight_decay: 0.2\n", "weight_decay 0.2 after 0.1"),
         ("weight_decay: 0\n    decay: matrices", "weight_decay: 0.1\n    decay: all", "decay all after matrices"),
+        (
+            "beta2: 0.95\n    eps: 1e-8\n    weight_decay: 0\n",
+            "beta2: 0.99\n    eps: 1e-8\n    weight_decay: 0\n",
+            "beta2 0.99 after 0.95",
+        ),
     ],
 )
 def test_another_optimizer_in_the_middle_of_a_schedule(tmp_path: Path, old: str, new: str, said: str) -> None:
     edit(shipped.copy(tmp_path), "ouro/pipeline.yaml", old, new)
     line = edit(tmp_path, LONG, "optimizer: adamw", "optimizer: adam_sft")
     assert (f"specs/{LONG}:{line}", f"{said}, on the clock of a schedule that goes on") in found(tmp_path)
+
+
+def test_another_decay_in_the_middle_is_told_and_needs_no_waiver(tmp_path: Path) -> None:
+    edit(shipped.copy(tmp_path), LONG, "optimizer: adamw", "optimizer: adam_sft")
+    assert found(tmp_path) == []
+    into, back = of_all(Project.load(tmp_path), decayed)
+    assert "longct_1_4b trains with weight_decay 0, after 0.1 of ct_anneal_1_4b, whose clock goes on." in into
+    assert "midtrain_1_4b trains with weight_decay 0.1, after 0 of longct_1_4b, whose clock goes on." in back
 
 
 def test_another_clip_in_the_middle_moves_no_moment(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from stages.check import catalogue
+from stages.check.findings import SPEC
 from tests.mutants.campaign.trial import Bench
 from tests.mutants.matrix import MUTANTS, Row, markdown
 from tests.mutants.mutant import Edited, Mutant
@@ -33,7 +34,8 @@ def test_stages_check_refuses_an_edit_of_yaml(mutant: Mutant, bench: Bench) -> N
     assert isinstance(mutant.made, Edited)
     text = (bench.root / "specs" / mutant.made.file).read_text()
     with bench.edited(mutant.made.file, mutant.made.edited(text)) as project:
-        assert mutant.expected in {id for id, _ in bench.findings(project)}
+        found = {one.rule: one.id for one in bench.unwaived(project)}
+    assert (found[mutant.invariant] == SPEC) == mutant.refused
 
 
 @pytest.mark.parametrize("mutant", WRITTEN[::12], ids=lambda one: f"{one.invariant}: {one.defect}")
@@ -45,7 +47,7 @@ def test_the_command_in_a_process_of_its_own_says_the_same(mutant: Mutant, tmp_p
     )
     assert done.returncode == 1
     assert [line for line in done.stderr.splitlines() if not line.startswith("notice: ")] == []
-    assert mutant.expected in {one["id"] for one in json.loads(done.stdout) if one["waived"] is None}
+    assert mutant.invariant in {one["invariant"] for one in json.loads(done.stdout) if one["waived"] is None}
 
 
 def test_every_rule_that_specs_decide_has_two_mutants_written_in_yaml() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,9 +17,10 @@ from stages.check.findings import SPEC
 from stages.check.registry import static
 from stages.check.rules.schedule import defaulted
 from stages.check.run import check, run, run_all
+from stages.commands.check import run_checks
 from stages.contract import ledger
 from stages.contract.mixture import Mixture
-from stages.errors import UsageError
+from stages.errors import SpecError, UsageError
 from stages.spec.project import Project
 from stages.spec.resolved_phases import Phase, ShareRamp
 from stages.spec.resolved_training import Piece, Schedule
@@ -95,6 +98,24 @@ def test_a_spec_that_cannot_be_used_is_a_finding_and_the_others_are_still_checke
     assert finding.id == SPEC
     assert finding.stage == "ouro/stable_1"
     assert finding.where.file == "specs/ouro/stable_1.yaml"
+
+
+def test_a_refusal_names_the_invariant_that_it_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = Edited("llama31_1m/pipeline.yaml", r"constant, until: 15B\}", "constant}").project(tmp_path)
+    with pytest.raises(
+        SpecError, match=r"found both or neither of `for` and `until`.*Give the piece one end. \(I-05\)$"
+    ):
+        project.resolve("llama31_1m", "mini")
+    with contextlib.chdir(tmp_path):
+        assert run_checks("mini", as_json=False) == 1
+    assert "spec The spec cannot be used: I-05 Nothing of a schedule comes from a default" in capsys.readouterr().out
+
+
+def test_the_loader_names_no_invariant_that_there_is_not() -> None:
+    files = (ROOT / "stages/spec").glob("*.py")
+    named = {id for file in files for id in re.findall(r'"([IS]-\d+)"', file.read_text())}
+    assert named <= {one.id for one in catalogue.ordered() if one.check is not None}
+    assert named >= {"I-05", "I-06", "I-13", "I-14"}, "these hold for every spec that can be read"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from stages.check.findings import Finding, unwaived
 from stages.check.run import run
 from stages.spec.project import Project
+from tests import shipped
 from tests.edits import edit, replaced
 from tests.unit.spec import small_project
 
@@ -29,12 +30,14 @@ def toy(folder: Path, old: str, new: str, scale: str = "paper") -> list[Finding]
 
 SLIPS = [
     ("beta1: 0.9, beta2: 0.95", "beta1: 0.95, beta2: 0.9", "beta1 0.95 above beta2 0.9", "beta1"),
-    ("beta2: 0.95", "beta2: 0.095", "beta1 0.9 above beta2 0.095", "beta1"),
+    ("beta2: 0.95", "beta2: 0.095", "beta2 0.095", "beta2"),
+    ("beta1: 0.9, beta2: 0.95", "beta1: 0.09, beta2: 0.95", "beta1 0.09", "beta1"),
+    ("eps: 1e-8", "eps: 1e-3", "eps 0.001", "eps"),
     ("clip: 1.0", "clip: 100", "clip: 100", "clip"),
     ("momentum: 0.95", "momentum: 0", "momentum 0", "momentum"),
     ("momentum: 0.95", "momentum: 0.095", "momentum 0.095", "momentum"),
     ("update_rms: 0.2", "update_rms: 2", "update_rms 2", "update_rms"),
-    ("update_rms: 0.2", "update_rms: 0.02", "update_rms 0.02", "update_rms"),
+    ("update_rms: 0.2", "update_rms: 0.02", "update_rms 0.02 at rates up to 0.001", "update_rms"),
     (
         "newton_schulz: [3.4445, -4.775,",
         "newton_schulz: [3.4445, 4.775,",
@@ -61,6 +64,8 @@ def test_a_slip_is_found_once_at_its_line(
         ("beta1: 0.9,", "beta1: 0.95,"),  # equal betas: arXiv 2505.21829
         ("beta1: 0.9,", "beta1: 0,"),
         ("beta2: 0.95", "beta2: 0.999"),
+        ("eps: 1e-8", "eps: 1.5e-4"),  # arXiv 1710.02298
+        ("eps: 1e-8", "eps: 1e-20"),
         ("clip: 1.0", "clip: 20"),
         ("clip: 1.0", "clip: none"),
         ("momentum: 0.95", "momentum: 0.5"),
@@ -71,6 +76,14 @@ def test_a_slip_is_found_once_at_its_line(
 )
 def test_what_recipes_have_is_right(tmp_path: Path, old: str, new: str) -> None:
     assert toy(tmp_path, old, new) == []
+
+
+def test_updates_without_muons_factor_go_with_a_higher_rate(tmp_path: Path) -> None:
+    """1 / sqrt(2048) at 0.02, as the first recipes with Muon have it."""
+    toy(tmp_path, "update_rms: 0.2", "update_rms: 0.022")
+    small_project.edit(tmp_path, FILE, "to: 1e-3", "to: 0.02")
+    for scale in ("mini", "paper"):
+        assert run(Project.load(tmp_path), scale, {"I-48"}) == []
 
 
 def test_it_is_waived_in_pipeline_yaml(tmp_path: Path) -> None:
@@ -172,3 +185,12 @@ def test_an_average_that_reaches_back_beyond_its_stage(tmp_path: Path, ema: str,
     (tmp_path / "specs/toy/mean.yaml").write_text(export)
     said = [one.observed for one in run(Project.load(tmp_path), "paper", {"I-48"}) if one.stage == "toy/first"]
     assert [one.partition(" of ")[0] for one in said] == ["an average that ends with 62%"] * told
+
+
+def test_a_trained_caption_decoder_has_a_loss(tmp_path: Path) -> None:
+    line = small_project.edit(shipped.copy(tmp_path), "kimi_vl/vit_coca.yaml", "caption_weight: 2", "caption_weight: 0")
+    (finding,) = (one for one in run(Project.load(tmp_path), "paper", {"I-34"}) if one.stage == "kimi_vl/vit_coca")
+    assert (str(finding.where), finding.at) == (
+        f"specs/kimi_vl/vit_coca.yaml:{line}", ("phases.main.coca.caption_weight",)
+    )  # fmt: skip
+    assert finding.observed == "decoder trained with caption_weight: 0: no loss reaches it"

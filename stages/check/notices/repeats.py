@@ -1,0 +1,71 @@
+"""What phases do not read of their local corpora, and might: by epochs that are not needed, by rows that are short."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+from stages.errors import SpecError, SpecErrors
+from stages.spec.project import Project
+from stages.spec.resolved_phases import Phase
+from stages.spec.resolved_pipeline import ResolvedPipeline
+
+LOST = 1 / 4  # of a corpus's tokens: recipes filter a few of a hundred by their length
+MANY = 10  # times what is needed: a digit more. Fewer may leave room for what later stages of a lineage read
+
+
+def needless(project: Project, scale: str) -> Iterator[str]:
+    """A notice for phases with MANY times the epochs that what is left of their corpora asks for.
+
+    A scale may state one number for all stages of a pipeline: it is right where one of them asks for it.
+    """
+    for resolved in _resolved(project, scale):
+        asked: dict[int, list[tuple[int, str, int]]] = {}  # by epochs: how many would do, and of which phase
+        for own, number, phase in _phases(resolved):
+            if (enough := _enough(project, phase)) is not None:
+                asked.setdefault(phase.epochs, []).append((enough, own, number))
+        for epochs, phases in asked.items():
+            enough, own, number = max(phases)
+            if epochs >= MANY * enough:
+                yield (
+                    f"{resolved.where(own, 'phases', number, 'epochs')}: {scale}: {resolved.refs[own]} reads a stretch "
+                    f"of its corpora {epochs} times, where {enough} epoch{'s' * (enough > 1)} would do: the rest of "
+                    "them is not read."
+                )
+
+
+def left_out(project: Project, scale: str) -> Iterator[str]:
+    """A notice for each corpus of whole documents of which a large part is longer than the phase's context."""
+    for resolved in _resolved(project, scale):
+        for own, number, phase in _phases(resolved):
+            for source in phase.sources if phase.unit == "tokens" else ():
+                corpus = project.data.corpora.get(source.corpus)
+                known = None if corpus is None or not phase.whole(source.kind) else corpus.packed.get(phase.context)
+                if corpus is not None and known is not None and known.tokens < (1 - LOST) * corpus.size:
+                    share = 1 - known.tokens / corpus.size
+                    where = resolved.where(own, "phases", number, "context")
+                    rows = f"{resolved.refs[own]} packs whole documents into rows of {phase.context:,} tokens"
+                    longer = f"{share:.0%} of {source.corpus} is in longer ones, which are not read"
+                    yield f"{where}: {scale}: {rows}, and {longer}."
+
+
+def _resolved(project: Project, scale: str) -> Iterator[ResolvedPipeline]:
+    """The pipelines at a scale, but for one that differs from another in its seeds alone."""
+    for name in project.pipelines(variants=True):
+        with suppress(SpecError, SpecErrors):  # which are findings
+            if project.has(name, scale) and project.reseeds(name, scale) is None:
+                yield project.resolve(name, scale)
+
+
+def _phases(resolved: ResolvedPipeline) -> Iterator[tuple[str, int, Phase]]:
+    for own in resolved.own:
+        yield from ((own, number, phase) for number, phase in enumerate(resolved.stages[own].phases))
+
+
+def _enough(project: Project, phase: Phase) -> int | None:
+    """The epochs with which a phase would read all that is left of a corpus, None where no size is known."""
+    known = [(source, project.data.corpora.get(source.corpus)) for source in phase.sources]
+    left = [(source.end - source.start, one.size - source.start) for source, one in known if one is not None]
+    if phase.epochs < MANY or not left or any(there <= 0 for _, there in left):
+        return None
+    return max(-(-phase.epochs * read // there) for read, there in left)

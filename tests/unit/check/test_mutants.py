@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -12,9 +13,10 @@ import pytest
 
 from stages.check import catalogue
 from stages.check.findings import SPEC
+from stages.guards import run as guards
 from tests.mutants.campaign.trial import Bench
 from tests.mutants.matrix import MUTANTS, Row, markdown
-from tests.mutants.mutant import Edited, Mutant
+from tests.mutants.mutant import ROOT, Edited, Mutant
 
 WRITTEN = tuple(one for one in MUTANTS if isinstance(one.made, Edited))
 
@@ -58,6 +60,18 @@ def test_every_rule_that_specs_decide_has_two_mutants_written_in_yaml() -> None:
 @pytest.mark.parametrize("id", sorted({mutant.invariant for mutant in WRITTEN if mutant.refused}))
 def test_what_the_loader_holds_says_so_in_the_catalogue(id: str) -> None:
     assert any(file.startswith("stages/spec/") for file in catalogue.find(id).held_by)
+
+
+def test_the_page_says_which_invariants_no_line_of_a_spec_can_break() -> None:
+    page = (ROOT / "docs/invariants.md").read_text().partition("## Where each can speak")[2].partition("\n## ")[0]
+    listed = [set(re.findall(r"[IS]-\d+", line)) for line in page.splitlines() if line.startswith("| ")][2:]
+    found = {one.invariant for one in WRITTEN if not one.refused}
+    unseen = [one for one in catalogue.ordered() if one.id not in found]
+    assert listed == [
+        {one.id for one in unseen if one.check is not None},
+        {one.id for one in unseen if one.check is None and guards.names(one.id)},
+        {one.id for one in unseen if one.check is None and not guards.names(one.id)},
+    ]
 
 
 def test_every_rule_that_specs_decide_has_at_least_two_mutants() -> None:

@@ -21,10 +21,13 @@ def print_compare(first: str, second: str, scale: str, as_json: bool) -> int:
     """Print the comparison; exit code 1 when two runs that must be equal are not, else 0."""
     from stages.diff import runs, runs_text
 
-    found = runs.compare(folder(first, scale), folder(second, scale))
+    one, other = folder(first, scale), folder(second, scale)
+    found = runs.compare(one, other)
     print(
         json.dumps(runs_text.as_json(found), indent=2, allow_nan=False) if as_json else printable(runs_text.text(found))
     )
+    if one.resolve() == other.resolve() and not as_json:
+        print("A and B are one result: both names lead to it.")
     return 1 if found.broken else 0
 
 

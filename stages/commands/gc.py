@@ -22,7 +22,8 @@ def collect(dry_run: bool, delete: bool, keep: int) -> None:
     not known, and nothing is removed.
     """
     if dry_run == delete:
-        raise UsageError("gc: found both options or neither; allowed: --dry-run (list) or --delete (remove).")
+        given = "both --dry-run and --delete" if delete else "neither --dry-run nor --delete"
+        raise UsageError(f"gc: found {given}; allowed: --dry-run (list) or --delete (remove).")
     root = find_root()
     layout = Layout(root, DEFAULT_SCALE)
     found = garbage.find(layout, keep, _wanted(root))

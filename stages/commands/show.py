@@ -18,7 +18,7 @@ from stages.contract.schedule import lr, lr_before, peak
 from stages.plan.figures import short
 from stages.plan.padding import padding
 from stages.plan.stage import plan_stage
-from stages.report.number_format import count, length, rate
+from stages.report.number_format import count, length, rate, seconds
 from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Document
 from stages.spec.project import Project
@@ -136,7 +136,12 @@ def _price(project: Project, stage: Stage) -> Iterator[tuple[str, str]]:
         hardware = profiles.load(project.files, device)
         lengths = document_lengths(project.data)
         hours = plan_stage(stage.name, stage, {}, hardware, lengths).device_hours  # state is of disk alone
-        yield "takes", f"about {short(hours)} {hardware.hours} on {hardware.name}; see stages plan {stage.pipeline}"
+        yield "takes", f"about {_spent(hours, hardware.hours)} on {hardware.name}; see stages plan {stage.pipeline}"
+
+
+def _spent(hours: float, unit: str) -> str:
+    """12.3 "core-hours", and below one hour "5 min 2 s of one core"."""
+    return f"{short(hours)} {unit}" if hours >= 1 else f"{seconds(hours * 3600)} of one {unit.removesuffix('-hours')}"
 
 
 def _phase(phase: Phase) -> str:

@@ -31,7 +31,7 @@ def stages(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
         (["run", "ouro"], "ouro is a pipeline; allowed: one of its stages, ouro/STAGE: warmup, "),
         (["data", "pros"], "no corpus 'pros'; there are: captions"),
         (["audit", "nothing-here"], "no such file or folder"),
-        (["gc"], "allowed: --dry-run (list) or --delete (remove)"),
+        (["gc"], "gc: found neither --dry-run nor --delete; allowed: --dry-run (list) or --delete (remove)"),
         (["show", "ouro/stable_1@2T"], "no stage starts there, so it is no point of stable_1 yet"),
         (["new", "Bad-Name", "--from", "ouro"], "small letters"),
         (["new", "mine", "--from", "nothing"], "found 'nothing'; allowed:"),

@@ -60,7 +60,7 @@ def test_show_prices_a_stage_on_the_device_of_its_scale(capsys: pytest.CaptureFi
     print_stages("ouro/warmup", "paper", as_json=False)
     assert "GPU-hours on h100; see stages plan ouro" in " ".join(capsys.readouterr().out.split())
     print_stages("ouro_seed003/stable_2_1_4b", "mini", as_json=False)
-    assert "core-hours on laptop_cpu; see stages plan ouro_seed003" in " ".join(capsys.readouterr().out.split())
+    assert "s of one core on laptop_cpu; see stages plan ouro_seed003" in " ".join(capsys.readouterr().out.split())
 
 
 def test_show_tells_the_peak_between_the_ends(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:

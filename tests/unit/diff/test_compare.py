@@ -91,6 +91,14 @@ def test_a_difference_that_may_be(tmp_path, capsys, changes, why):
     assert f"different from step 4 on (loss); {why}" in capsys.readouterr().out
 
 
+def test_a_result_beside_itself_is_said_to_be_one(tmp_path, capsys):
+    a, b = run(tmp_path / "a"), run(tmp_path / "b")
+    print_compare(str(a), str(a), "mini", False)
+    assert capsys.readouterr().out.endswith("A and B are one result: both names lead to it.\n")
+    print_compare(str(a), str(b), "mini", False)
+    assert "one result" not in capsys.readouterr().out
+
+
 def test_another_environment_promises_nothing(tmp_path):
     a, b = run(tmp_path / "a"), run(tmp_path / "b", losses=(3.0, 2.5, 2.0, 1.75))
     (b / "run.json").write_text(json.dumps({"environment": {"id": "another"}}))

@@ -21,6 +21,16 @@ def test_every_relative_link_leads_to_a_file(page: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_every_page_begins_with_a_title_and_what_it_is_for_in_words(page: Path) -> None:
+    if page.name == "README.md":  # the index, which says of each page when to read it
+        return
+    title, _, first, *_ = page.read_text(encoding="utf-8").splitlines()
+    assert title.startswith("# ")
+    assert first[:1].isupper(), first
+    assert len(first) > 40, first
+
+
 def test_the_readme_quotes_the_specs_word_by_word() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     edge, schedule = re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)

@@ -29,8 +29,8 @@ from stages.train.determinism import denormals_flushed, deterministic
 from stages.train.loop import Run, run_phase
 from stages.train.metrics import Unwritten
 from stages.train.optimizer import Optimizer
+from stages.train.param_groups import trained_slots
 from stages.train.replicated import Replicated
-from stages.train.slots import trained_slots
 from stages.train.state_sums import Digests, StateSums
 from stages.train.stopping import StoppedError, StopRequest
 

@@ -29,9 +29,9 @@ from stages.train.loop import Run, run_phase
 from stages.train.metrics import Table, Unwritten
 from stages.train.objectives.causal import Causal
 from stages.train.optimizer import Optimizer
+from stages.train.param_groups import trained_slots
 from stages.train.ranks import ALONE, Ranks
 from stages.train.replicated import Replicated
-from stages.train.slots import trained_slots
 from stages.train.stopping import StopRequest
 
 STEPS, SEQUENCES, MICRO, CONTEXT, VOCAB, LR = 5, 8, 2, 256, 1024, 1e-3

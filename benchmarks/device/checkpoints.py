@@ -21,7 +21,7 @@ from stages.store import partials
 from stages.train import checkpoint
 from stages.train.checkpoint import Counters, Held
 from stages.train.optimizer import Optimizer
-from stages.train.slots import trained_slots
+from stages.train.param_groups import trained_slots
 from stages.train.snapshot import Snapshot
 
 REPEAT, TABLE = 3, b"step\n"

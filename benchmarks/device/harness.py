@@ -30,8 +30,8 @@ from stages.train.loop import Run, run_phase
 from stages.train.metrics import Table, Unwritten
 from stages.train.objectives.causal import Causal
 from stages.train.optimizer import Optimizer
+from stages.train.param_groups import trained_slots
 from stages.train.replicated import Replicated
-from stages.train.slots import trained_slots
 from stages.train.stopping import StopRequest
 
 WARM = 2  # steps that are not counted

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from stages.data.arrow import pyarrow
-from stages.data.pages import Page, pages
+from stages.data.parquet_pages import Page, pages
 from stages.data.pieces import LONGEST, Broken, Input, Piece, Row, Rows
 from stages.errors import UserError
 

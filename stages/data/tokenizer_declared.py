@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from stages.data import special_tokens, tokenizer_beside, tokenizer_files, unknown_token
+from stages.data import special_tokens, tokenizer_config, tokenizer_files, unknown_token
 from stages.data.roles import NAMES, Roles
 from stages.data.tokenizer import Source, Tokenizer
 from stages.data.tokenizer_files import FOLDER, TokenizerFiles
@@ -22,7 +22,7 @@ def declared(root: Path, spec: RawTokenizerFiles, check: bool = True) -> Source:
     at = FOLDER / f"{spec.tokenizer}.yaml"
     files = tokenizer_files.read(root, spec)
     made = Tokenizer.published(files, Roles(**dict.fromkeys(NAMES, None)), root / spec.path / tokenizer_files.TOKENS)
-    tokenizer_beside.refuse_other_ids(made, tokenizer_files.beside(root, spec), root / spec.path)
+    tokenizer_config.refuse_other_ids(made, tokenizer_files.beside(root, spec), root / spec.path)
     special_tokens.refuse_dropout(made.inner, root / spec.path / tokenizer_files.TOKENS)
     unknown_token.refuse_lost(made.inner, files.tokens, root / spec.path / tokenizer_files.TOKENS)
     _refuse_not_added(made, files, tokenizer_files.role_words(spec), at)

@@ -3,7 +3,7 @@
 Of the folder, tokenizer.json is read, and the chat template with the special tokens that it may name:
 chat_template.jinja, or `chat_template` in tokenizer_config.json. SentencePiece models come in through the
 tokenizer.json that transformers writes of them. Other files that transformers reads are compared with tokenizer.json
-(`tokenizer_beside`). Nothing else of the folder is opened, and no code of it is run.
+(`tokenizer_config`). Nothing else of the folder is opened, and no code of it is run.
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@ from stages.store import attempts
 from stages.train import checkpoint, finite, objectives
 from stages.train.checkpoint import Counters
 from stages.train.optimizer import AVERAGE, Optimizer
+from stages.train.param_groups import trained_slots
 from stages.train.ranks import Ranks
 from stages.train.replicated import Replicated
-from stages.train.slots import trained_slots
 from stages.train.state_sums import StateSums, columns
 
 

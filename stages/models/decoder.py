@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from stages.models.common import CausalLM, RMSNorm, SwiGLU
 from stages.models.documents import Documents
-from stages.models.grouped import GroupedQueryAttention
-from stages.models.latent import LatentAttention
+from stages.models.grouped_query_attention import GroupedQueryAttention
+from stages.models.latent_attention import LatentAttention
 from stages.models.layers import Layers
 from stages.models.moe import MixtureOfExperts, Router, SoftmaxRouter, balanced
 from stages.models.rotary import Rotary, Tables

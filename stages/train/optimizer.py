@@ -21,9 +21,9 @@ from stages.spec.numbers import OF_GROUP, of_optimizer
 from stages.train.adamw import adamw_step
 from stages.train.metrics import GRADIENT
 from stages.train.muon import cost, muon_step
+from stages.train.param_groups import Moved, Slot
 from stages.train.ranks import ALONE, Ranks
 from stages.train.shards import Borders, evenly, owners, whole
-from stages.train.slots import Moved, Slot
 
 FIRST, SECOND, MOMENTUM, STEP = "exp_avg", "exp_avg_sq", "momentum", "step"
 AVERAGE = "ema"  # of a parameter, beside its moments

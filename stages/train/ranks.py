@@ -20,8 +20,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from stages.errors import UserError
-from stages.train import exchange
-from stages.train.exchange import all_gather
+from stages.train import collectives
+from stages.train.collectives import all_gather
 from stages.train.reduce import Gradients, block
 from stages.train.shards import Borders
 from stages.train.stopping import LostRankError, PortTakenError, StoppedError
@@ -104,14 +104,14 @@ class Ranks:
         for i in places:
             tensor = mine[i]
             total[i] = _untouched(like[i]) if tensor is None else tensor.contiguous()
-        exchange.all_reduce([tensor.view(-1) for tensor in total if tensor is not None], self.size, self._wire)
+        collectives.all_reduce([tensor.view(-1) for tensor in total if tensor is not None], self.size, self._wire)
         return total
 
     @together
     def all_gather_parts(self, tensors: Sequence[Tensor], borders: Sequence[Borders]) -> None:
         """Give every rank what the others own of contiguous tensors, in place."""
         if self.size > 1:
-            exchange.all_gather_parts(
+            collectives.all_gather_parts(
                 [tensor.view(-1) for tensor in tensors], borders, self.rank, self.size, self._wire
             )
 
@@ -122,7 +122,9 @@ class Ranks:
         They meet on the host first: the others neither run ahead of what the first writes, nor wait for it inside NCCL.
         """
         self.barrier()
-        return own if self.size == 1 else exchange.gather_parts(own.view(-1), borders, self.rank, self.size, self._wire)
+        return (
+            own if self.size == 1 else collectives.gather_parts(own.view(-1), borders, self.rank, self.size, self._wire)
+        )
 
     @together
     def count(self, counts: Tensor) -> Tensor:
@@ -183,7 +185,7 @@ class Ranks:
 
 
 def _untouched(like: Tensor) -> Tensor:
-    return torch.full(like.shape, exchange.NOTHING, dtype=like.dtype, device=like.device)
+    return torch.full(like.shape, collectives.NOTHING, dtype=like.dtype, device=like.device)
 
 
 ALONE = Ranks(0, 1)

@@ -17,7 +17,7 @@ from stages.engines import place, run
 from stages.engines.launch import launch
 from stages.errors import UserError
 from stages.store import manifest
-from stages.train import exchange
+from stages.train import collectives
 from stages.train.ranks import NCCL
 from tests.unit.train import ranked, tiny
 from tests.unit.train.test_ranks import BOX, SAMPLE, in_ranks
@@ -91,18 +91,18 @@ def main() -> None:
     dist.init_process_group(NCCL)
     shapes = ((129,), (1,), (5000,))
     given = [torch.randn(*shape, device=gpu) for shape in shapes]
-    exchange.BUCKET = 1000
+    collectives.BUCKET = 1000
     flats = [tensor.clone() for tensor in given]
-    exchange.all_reduce(flats, 1, gpu)
-    exchange.all_gather_parts(flats, [(0, tensor.numel()) for tensor in flats], 0, 1, gpu)
+    collectives.all_reduce(flats, 1, gpu)
+    collectives.all_gather_parts(flats, [(0, tensor.numel()) for tensor in flats], 0, 1, gpu)
     assert all(torch.equal(a, b) for a, b in zip(flats, given, strict=True))
-    whole = exchange.gather_parts(given[2], (0, 5000), 0, 1, gpu)
+    whole = collectives.gather_parts(given[2], (0, 5000), 0, 1, gpu)
     assert whole is not None
     assert torch.equal(whole, given[2])
     counts = torch.tensor([3, 5], device=gpu)
     dist.all_reduce(counts)
     assert counts.tolist() == [3, 5]
-    assert exchange.all_gather(torch.tensor([7]), 1).tolist() == [[7]]  # messages: gloo, on the host
+    assert collectives.all_gather(torch.tensor([7]), 1).tolist() == [[7]]  # messages: gloo, on the host
     dist.destroy_process_group()
 
 

@@ -24,8 +24,8 @@ from stages.train.checkpoint import Counters
 from stages.train.loop import Run
 from stages.train.objectives.causal import Causal
 from stages.train.optimizer import STEP, Optimizer
+from stages.train.param_groups import trained_slots
 from stages.train.reduce import TreeSum
-from stages.train.slots import trained_slots
 from stages.train.stopping import StoppedError, StopRequest
 from tests.parity import test_hf as conversion
 from tests.unit.models import test_coca as contrast

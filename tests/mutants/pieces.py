@@ -161,7 +161,7 @@ PIECES = (
             "train/muon.py",
             "train/optimizer.py",
             "train/reduce.py",
-            "train/slots.py",
+            "train/param_groups.py",
         ),
         (
             "unit/train/test_optimizer.py",

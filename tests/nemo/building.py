@@ -19,8 +19,8 @@ from stages.spec.families.llama import LlamaModel
 from stages.spec.resolved import Stage
 from stages.spec.resolved_parallel import Parallel
 from stages.train.optimizer import Optimizer
+from stages.train.param_groups import trained_slots
 from stages.train.ranks import Ranks
-from stages.train.slots import trained_slots
 from tests.unit.train import tiny
 
 CFG = LlamaModel(

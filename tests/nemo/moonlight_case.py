@@ -30,9 +30,9 @@ from stages.spec.resolved_parallel import Recompute
 from stages.train.objectives.base import cut
 from stages.train.objectives.routed import Routed
 from stages.train.optimizer import Optimizer
+from stages.train.param_groups import trained_slots
 from stages.train.ranks import Ranks
 from stages.train.replicated import gather
-from stages.train.slots import trained_slots
 from tests.nemo import made_up
 
 ROOT = Path(__file__).parents[2]

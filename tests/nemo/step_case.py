@@ -27,8 +27,8 @@ from stages.spec.resolved_phases import Loops
 from stages.train.objectives import make as objective_of
 from stages.train.objectives.base import collate, cut
 from stages.train.optimizer import Optimizer
+from stages.train.param_groups import trained_slots
 from stages.train.replicated import gather
-from stages.train.slots import trained_slots
 from tests.nemo import made_up
 from tests.unit.train import tiny
 

@@ -14,7 +14,7 @@ from stages.errors import UserError
 from stages.models import build
 from stages.spec.resolved_training import AdamW, Muon
 from stages.train.optimizer import Optimizer
-from stages.train.slots import trained_slots
+from stages.train.param_groups import trained_slots
 from tests.nemo import building, ranks
 from tests.nemo.building import Layout
 from tests.unit.train import tiny

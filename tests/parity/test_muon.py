@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from stages.train.muon import as_matrices, muon_step, newton_schulz, orthogonalised
 from stages.train.optimizer import Optimizer
-from stages.train.slots import matrix_names, trained_slots
+from stages.train.param_groups import matrix_names, trained_slots
 from tests.unit.train.tiny import MUON as CFG
 
 

@@ -16,8 +16,8 @@ from stages.models.build import build
 from stages.spec.resolved import Stage
 from stages.train import objectives
 from stages.train.optimizer import Optimizer
+from stages.train.param_groups import trained_slots
 from stages.train.replicated import gather
-from stages.train.slots import trained_slots
 from tests.unit.models.rows import documents
 from tests.unit.train import tiny
 

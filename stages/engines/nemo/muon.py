@@ -20,7 +20,7 @@ from stages.engines.nemo.layout import region, whole_shape
 from stages.engines.nemo.local import Owned
 from stages.models.ops import scale
 from stages.spec import resolved_training
-from stages.train.exchange import ALL_GATHER
+from stages.train.collectives import ALL_GATHER
 from stages.train.muon import as_matrices, directions, orthogonalised, step_size
 from stages.train.optimizer import MOMENTUM
 

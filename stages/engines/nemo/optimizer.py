@@ -27,7 +27,7 @@ from stages.engines.nemo.muon import MatrixMuon
 from stages.errors import UserError
 from stages.spec import resolved_training
 from stages.spec.resolved import Stage
-from stages.train.slots import decays, matrix_names
+from stages.train.param_groups import decays, matrix_names
 
 NAME = "stages_muon"  # in Core's registry
 MARK = "moved_by_muon"  # attribute of a parameter

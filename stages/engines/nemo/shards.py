@@ -21,7 +21,7 @@ from torch import Tensor
 
 from stages.engines.nemo.causal import inner
 from stages.engines.nemo.local import WEIGHT, Owned
-from stages.train.exchange import NOTHING
+from stages.train.collectives import NOTHING
 
 MODEL, OPTIMIZER = "model", "optimizer"
 

@@ -33,8 +33,8 @@ from stages.store import attempts, manifest
 from stages.train.checkpoint import Counters
 from stages.train.objectives.base import cut
 from stages.train.optimizer import Optimizer, fits
+from stages.train.param_groups import trained_slots
 from stages.train.ranks import CPU, Ranks
-from stages.train.slots import trained_slots
 
 
 class NemoTrainer:

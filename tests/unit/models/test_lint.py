@@ -23,7 +23,7 @@ NO_STEP = (
 )  # fmt: skip
 
 # Ranks wait for each other, and for the device with them: only the order of their sums is looked at.
-RANKS = ("train/ranks", "train/exchange", "train/shards")
+RANKS = ("train/ranks", "train/collectives", "train/shards")
 
 # Operations whose result, or gradient, depends on the order in which a GPU gets to it, unless torch is told to take a
 # deterministic form, and those that have none.

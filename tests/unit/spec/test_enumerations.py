@@ -26,7 +26,7 @@ from stages.spec.resolved_models import ProjectorModel
 from stages.spec.resolved_parallel import computes_in_bf16, engine_of
 from stages.spec.resolved_training import Piece, Schedule
 from stages.spec.schedule_layout import Laid
-from stages.train import objectives, optimizer, slots
+from stages.train import objectives, optimizer, param_groups
 from tests.mutants.mutant import ROOT
 
 NEW = "unheard_of"
@@ -57,7 +57,7 @@ DISPATCHES = {
     "stages/spec/schedule_layout.py": 2,
     "stages/models/common.py": 1,
     "stages/train/objectives/__init__.py": 1,
-    "stages/train/slots.py": 1,
+    "stages/train/param_groups.py": 1,
 }
 
 
@@ -92,7 +92,7 @@ RUNS: dict[str, Callable[[Stage], object]] = {
     "what precision": lambda _: computes_in_bf16(NEW),  # type: ignore[arg-type]
     "what moments take": lambda one: memory.checkpoint(one, {"llm": other(one.optimizer, kind=NEW)}),
     "which parameters decay": lambda one: optimizer.Optimizer(
-        other(one.optimizer, decay=NEW), [slots.Slot("llm", "w", nn.Parameter(nn.Linear(2, 2).weight), False)]
+        other(one.optimizer, decay=NEW), [param_groups.Slot("llm", "w", nn.Parameter(nn.Linear(2, 2).weight), False)]
     ),
     "what a phase minimises": lambda one: objectives.make(
         one, other(one.phases[0], objective=NEW), nn.ModuleDict(), None, None  # type: ignore[arg-type]

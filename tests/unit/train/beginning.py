@@ -11,7 +11,7 @@ from stages.engines.torch_trainer import freeze
 from stages.spec.resolved import Stage
 from stages.train import objectives
 from stages.train.optimizer import Optimizer
-from stages.train.slots import trained_slots
+from stages.train.param_groups import trained_slots
 from tests.unit.train import tiny
 
 CPU = torch.device("cpu")

@@ -11,17 +11,17 @@ from torch import Tensor, nn
 
 from stages.models import tensor_file
 from stages.spec.resolved_training import AdamW, Muon
-from stages.train import exchange
+from stages.train import collectives
 from stages.train.finite import broken_tensors
 from stages.train.optimizer import Optimizer
+from stages.train.param_groups import trained_slots
 from stages.train.ranks import ALONE, Ranks, joined
 from stages.train.reduce import combine
-from stages.train.slots import trained_slots
 from tests.live import Live
 from tests.unit.train.tiny import ADAMW, MUON
 
 SHAPES = ((3, 5), (), (129, 7), (2, 3, 4), (1000,))
-BUCKETS = (200, 1001, exchange.BUCKET)
+BUCKETS = (200, 1001, collectives.BUCKET)
 
 
 def parts(ranks: int) -> list[list[Tensor | None]]:
@@ -105,16 +105,16 @@ def memory(ranks: Ranks) -> None:
     """A sum takes the memory of two buckets beside the gradients, however many these are."""
     like = [torch.zeros(100_000) for _ in range(5)]
     part: list[Tensor | None] = [torch.ones(100_000) for _ in range(5)]
-    exchange.BUCKET = 8192
+    collectives.BUCKET = 8192
     with Live() as live:
         ranks.all_reduce(part, like)
-        assert live.peak <= 2 * 4 * exchange.BUCKET + 4096, live.peak
+        assert live.peak <= 2 * 4 * collectives.BUCKET + 4096, live.peak
     with Live() as live:
         ranks.all_gather_parts(like, [tuple(100_000 * r // ranks.size for r in range(ranks.size + 1))] * 5)
-        assert live.peak <= 2 * 4 * exchange.BUCKET + 4096, live.peak
+        assert live.peak <= 2 * 4 * collectives.BUCKET + 4096, live.peak
     with Live() as live:
         whole = ranks.gather_parts(like[0][: 100_000 if ranks.first else 0], (0,) + (100_000,) * ranks.size)
-        assert live.peak <= 4 * (exchange.BUCKET + (100_000 if ranks.first else 0)) + 4096
+        assert live.peak <= 4 * (collectives.BUCKET + (100_000 if ranks.first else 0)) + 4096
     assert (whole is None) != ranks.first
 
 
@@ -132,7 +132,7 @@ def brokenness(ranks: Ranks) -> None:
 def main() -> None:
     with joined(int(os.environ["WORLD_SIZE"])) as ranks:
         for bucket in BUCKETS:
-            exchange.BUCKET = bucket
+            collectives.BUCKET = bucket
             sums(ranks)
             for cfg in (ADAMW, MUON):
                 updates(ranks, cfg)

@@ -16,8 +16,8 @@ from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Skip
 from stages.store import manifest
 from stages.train.optimizer import Optimizer
+from stages.train.param_groups import Slot
 from stages.train.replicated import Replicated
-from stages.train.slots import Slot
 from tests.unit.train import tiny
 from tests.unit.train.test_engine import child
 from tests.unit.train.test_scheduled import given, steps

@@ -21,8 +21,8 @@ from stages.models.build import build
 from stages.store import partials, seal
 from stages.train import checkpoint, checksum
 from stages.train.optimizer import AVERAGE, STEP, Optimizer
+from stages.train.param_groups import trained_slots
 from stages.train.ranks import Ranks
-from stages.train.slots import trained_slots
 from stages.train.state_sums import StateSums, columns
 from tests.unit.train import tiny
 

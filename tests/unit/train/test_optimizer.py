@@ -13,7 +13,7 @@ from stages.models.ops.multi_tensor import torch_adamw
 from stages.spec.resolved_training import AdamW, Group, Muon
 from stages.train.adamw import foreach_adamw
 from stages.train.optimizer import Optimizer
-from stages.train.slots import matrix_names, trained_slots
+from stages.train.param_groups import matrix_names, trained_slots
 from tests.unit.train.tiny import ADAMW, MUON
 
 

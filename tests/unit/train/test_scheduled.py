@@ -22,7 +22,7 @@ from stages.spec.resolved_training import Muon, Piece, Schedule
 from stages.store import manifest
 from stages.train import loop
 from stages.train.optimizer import Optimizer
-from stages.train.slots import Slot
+from stages.train.param_groups import Slot
 from tests.unit.train import tiny
 
 pytestmark = pytest.mark.usefixtures("made_up_data")

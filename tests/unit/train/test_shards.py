@@ -11,9 +11,9 @@ from torch import nn
 from stages.engines.launch import launch
 from stages.spec.resolved_training import AdamW, Muon
 from stages.train.optimizer import Optimizer
+from stages.train.param_groups import trained_slots
 from stages.train.ranks import Ranks
 from stages.train.shards import ALIGNED, buckets, evenly, owners, whole
-from stages.train.slots import trained_slots
 from tests.unit.train.tiny import ADAMW, MUON
 
 SIZES = [1, 7, 100_000, 64, 4096, 0, 65, 30_001]

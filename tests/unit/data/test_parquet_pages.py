@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stages.data import pieces, tables
-from stages.data.pages import pages
+from stages.data.parquet_pages import pages
 from stages.data.pieces import Input
 from stages.errors import UserError
 

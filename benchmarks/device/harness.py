@@ -125,7 +125,7 @@ def train(work: Work, device: torch.device, exact: bool = True) -> Ran:
         optimizer = Optimizer(made.optimizer, trained_slots(modules, made.trained, made.optimizer))
         rows, timing = Path(name) / "metrics.csv", Path(name) / "timing.csv"
         with Table(rows, metrics.COMMON, None) as table, Table(timing, metrics.TIMING, None) as times:
-            run = Run(made, table, times, Unwritten(), StopRequest(), _no_checkpoint, lambda: None, list)
+            run = Run(made, table, times, Unwritten(), StopRequest(), step.no_checkpoint, lambda: None, list)
             objective = Causal(made, made.phases[0], modules, Read(work), device)
             run_phase(run, made.phases[0], Replicated(optimizer, objective), Counters(0, 0, 0, 0, 0, 0))
         with timing.open() as file:
@@ -182,7 +182,3 @@ def now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
-
-
-def _no_checkpoint(_counters: Counters) -> Path:
-    raise AssertionError("the benchmark's stage is shorter than its checkpoint interval")

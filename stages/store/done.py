@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stages.store import attempts, built_on, damage, lease, manifest, partials, progress, seal, unlisted
+from stages.store import attempts, damage, lease, manifest, partials, progress, seal, unlisted
 from stages.store.holder import Holder
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest, ManifestError
@@ -157,11 +157,10 @@ def changed_parent(layout: Layout, record: Manifest, parent_keys: Mapping[str, s
         return f"its parents were {_listed(keys)}, wanted {_listed(parent_keys)}"
     for ref, key in parent_keys.items():
         try:
-            now = manifest.parents(layout, {ref: key})[ref]
+            now, of_bytes = manifest.read_with_digest(layout.manifest(ref))
         except ManifestError:
             continue
-        then = {parent.manifest for parent in record.parents.values() if parent.key == key}
-        if not then & built_on.digests(layout, ref, now):
+        if now.key == key and not any(manifest.is_parent(now, of_bytes, then) for then in record.parents.values()):
             return f"parent {ref} was run again with another result"
     return None
 

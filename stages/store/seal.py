@@ -7,14 +7,14 @@ run, so their digests must stay out of it; and a manifest cannot hold its own. T
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter
 
 from stages.store import json_file, trees
-from stages.store.digest import digest_bytes, digest_file, digest_found
+from stages.store.digest import Written, digest_bytes, digest_file, digest_found
 from stages.store.json_file import JsonFileError
 from stages.store.shards import Problem, Shard
 
@@ -48,16 +48,20 @@ def write(
     manifest_bytes: bytes,
     record: Listing,
     later: Collection[str] = (),
-    written: Container[Path] | None = None,
+    written: Mapping[Path, Written] | None = None,
 ) -> None:
     """Seal a folder that is complete but for its manifest, whose bytes are given.
 
     `later`: files that the manifest lists and that were replaced since; the seal speaks for them. `written`: what the
-    run wrote; where it is given, no other file is sealed, so that a deep look names what somebody else put there.
+    run wrote, hashed on the way; where it is given, nothing is read again and no other file is sealed, so that a deep
+    look names what somebody else put there.
     """
     covered = {shard.file for shard in record.shards} - set(later)
-    there = [file for file in trees.files_under(folder) if written is None or folder / file in written]
-    digests = {file: digest_file(folder / file) for file in there if file not in covered}
+    there = [file for file in trees.files_under(folder) if file not in covered]
+    if written is None:
+        digests = {file: digest_file(folder / file) for file in there}
+    else:
+        digests = {file: written[folder / file].blake3 for file in there if folder / file in written}
     digests[manifest_name] = digest_bytes(manifest_bytes)
     json_file.write(folder / NAME, {"files": digests, "seal": _own(digests)})
 

@@ -220,7 +220,7 @@ def fits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], module: str,
 
 
 def _shapes(state: Mapping[str, Tensor], module: str) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in state.items() if name.startswith(f"{module}.")}
+    return {name: tuple(state[name].shape) for name in state if name.startswith(f"{module}.")}
 
 
 def _moments(slot: Slot) -> tuple[str, ...]:

@@ -68,13 +68,14 @@ def fingerprint(device: Mapping[str, object] | None = None) -> dict[str, object]
     `threads` is the number that a rank computes with: OMP_NUM_THREADS if set (the engine sets it), else the CPUs
     that this process may use.
     """
-    flags = cpu_flags(CPUINFO)
+    cpu = cpu_fields(CPUINFO)
+    flags = cpu_flags(cpu)
     found: dict[str, object] = {
         "python": platform.python_version(),
         "torch": torch_build(),
         "system": platform.system(),
         "machine": platform.machine(),
-        "cpu_vendor": _field(CPUINFO, "vendor_id") or _field(CPUINFO, "CPU implementer") or "unknown",
+        "cpu_vendor": cpu.get("vendor_id") or cpu.get("CPU implementer") or "unknown",
         "cpu_level": cpu_level(flags),
         "cpu_flags": sorted(flags),
         "threads": threads(os.environ),
@@ -85,7 +86,7 @@ def fingerprint(device: Mapping[str, object] | None = None) -> dict[str, object]
         found["device"] = dict(device)
         identity.append(json.dumps(found["device"], sort_keys=True, allow_nan=False))
     found["id"] = blake3(repr(identity).encode()).hexdigest()[:16]
-    found["cpu_model"] = cpu_model(CPUINFO)
+    found["cpu_model"] = cpu_model(cpu)
     found["code"] = code()
     found["packages"] = {name: version(name) for name in ("numpy", "pandas", "safetensors", "tokenizers", "stages")}
     return found
@@ -133,9 +134,20 @@ def torch_build() -> str:
     return " ".join([version("torch"), *tags])
 
 
-def cpu_flags(cpuinfo: Path) -> frozenset[str]:
+def cpu_fields(cpuinfo: Path) -> dict[str, str]:
+    """The first value of each field of /proc/cpuinfo; none where there is no such file (macOS)."""
+    if not cpuinfo.is_file():
+        return {}
+    found: dict[str, str] = {}
+    for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+        key, _, value = line.partition(":")
+        found.setdefault(key.strip(), value.strip())
+    return found
+
+
+def cpu_flags(cpu: Mapping[str, str]) -> frozenset[str]:
     """Instruction sets of the first CPU that bear on numerics; empty where the system does not tell (macOS)."""
-    return NUMERIC_FLAGS & frozenset((_field(cpuinfo, "flags") or _field(cpuinfo, "Features")).split())
+    return NUMERIC_FLAGS & frozenset((cpu.get("flags") or cpu.get("Features", "")).split())
 
 
 def cpu_level(flags: Collection[str]) -> str:
@@ -146,9 +158,9 @@ def cpu_level(flags: Collection[str]) -> str:
     return "aarch64" if "asimd" in flags else "unknown"
 
 
-def cpu_model(cpuinfo: Path) -> str:
+def cpu_model(cpu: Mapping[str, str]) -> str:
     """The CPU's name as the system gives it, for people; not part of the identity."""
-    return _field(cpuinfo, "model name") or platform.processor() or "unknown"
+    return cpu.get("model name") or platform.processor() or "unknown"
 
 
 def threads(environ: Mapping[str, str]) -> int:
@@ -163,14 +175,3 @@ def switches(environ: Mapping[str, str]) -> list[str]:
     """The variables of an environment by which kernels are chosen, sorted: "NAME=value"."""
     found = {name: value for name, value in environ.items() if is_switch(name) and value}
     return sorted(f"{name}={value}" for name, value in found.items() if (name, value) != CUBLAS)
-
-
-def _field(cpuinfo: Path, name: str) -> str:
-    """First value of a field of /proc/cpuinfo, or "" where there is none."""
-    if not cpuinfo.is_file():
-        return ""
-    for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == name:
-            return value.strip()
-    return ""

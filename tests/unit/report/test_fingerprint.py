@@ -14,6 +14,7 @@ import pytest
 from stages.store import fingerprint as module
 from stages.store.fingerprint import (
     CUBLAS,
+    cpu_fields,
     cpu_flags,
     cpu_level,
     cpu_model,
@@ -117,12 +118,12 @@ def test_what_a_library_prints_and_the_number_of_threads_are_no_switches() -> No
 
 def test_only_flags_that_bear_on_numerics_are_kept(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text(X86)
-    assert cpu_flags(tmp_path / "cpuinfo") == {"sse4_2", "avx", "f16c", "fma", "avx2"}
-    assert cpu_model(tmp_path / "cpuinfo") == "An Example CPU"
+    assert cpu_flags(cpu_fields(tmp_path / "cpuinfo")) == {"sse4_2", "avx", "f16c", "fma", "avx2"}
+    assert cpu_model(cpu_fields(tmp_path / "cpuinfo")) == "An Example CPU"
 
 
 def test_a_system_without_cpuinfo_has_no_flags(tmp_path: Path) -> None:
-    assert cpu_flags(tmp_path / "absent") == frozenset()
+    assert cpu_flags(cpu_fields(tmp_path / "absent")) == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -209,15 +210,15 @@ def test_a_device_is_part_of_the_identity_whatever_the_order_it_is_told_in() -> 
 
 def test_a_field_is_read_to_the_end_of_its_line_whatever_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_bytes(b"\nno colon\nmodel name\t: A CPU: \xff 3 GHz \nmodel name\t: B\n")
-    assert cpu_model(tmp_path / "cpuinfo") == "A CPU: \ufffd 3 GHz"
+    assert cpu_model(cpu_fields(tmp_path / "cpuinfo")) == "A CPU: \ufffd 3 GHz"
 
 
 def test_a_cpu_without_a_name_is_called_by_its_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cpuinfo").write_text("")
     monkeypatch.setattr(platform, "processor", lambda: "x86_64")
-    assert cpu_model(tmp_path / "cpuinfo") == cpu_model(tmp_path / "absent") == "x86_64"
+    assert cpu_model(cpu_fields(tmp_path / "cpuinfo")) == cpu_model(cpu_fields(tmp_path / "absent")) == "x86_64"
     monkeypatch.setattr(platform, "processor", lambda: "")
-    assert cpu_model(tmp_path / "cpuinfo") == cpu_model(tmp_path / "absent") == "unknown"
+    assert cpu_model(cpu_fields(tmp_path / "cpuinfo")) == cpu_model(cpu_fields(tmp_path / "absent")) == "unknown"
 
 
 class Wheel:

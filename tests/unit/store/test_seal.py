@@ -53,6 +53,18 @@ def test_a_file_that_was_replaced_later_is_covered_by_the_seal(tmp_path: Path, r
     assert seal.later(tmp_path, record) == {"model/w"}
 
 
+def test_what_a_run_wrote_is_sealed_as_it_was_meant(tmp_path: Path, record: Manifest) -> None:
+    with files.recording() as written:
+        files.write_atomic(tmp_path / "timing.csv", b"seconds")
+    (tmp_path / "timing.csv").write_bytes(b"sec\0nds")
+    (tmp_path / "somebody's").touch()
+    data = manifest.encode(record)
+    seal.write(tmp_path, manifest.NAME, data, record, written=written)
+    files.write(tmp_path / manifest.NAME, data)
+    assert seal.read(tmp_path).files.keys() == {"timing.csv", manifest.NAME}
+    assert [one.file.name for one in seal.problems(tmp_path)] == ["timing.csv"]
+
+
 def test_without_a_readable_seal_nothing_was_replaced(tmp_path: Path, record: Manifest) -> None:
     assert seal.later(tmp_path, record) == set()
     (tmp_path / "seal.json").write_text("{")

@@ -20,8 +20,8 @@ from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Preference, Router
 from stages.train import objectives
 from stages.train.optimizer import Optimizer
+from stages.train.param_groups import trained_slots
 from stages.train.replicated import gather
-from stages.train.slots import trained_slots
 from tests.unit.train import tiny
 
 CPU = torch.device("cpu")

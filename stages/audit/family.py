@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from stages.audit.recipe import Stage, Value
-from stages.spec.decoder import PRE_NORMS, Grouped, Latent, QKNorm
+from stages.spec.decoder import PRE_NORMS, Decoder, Grouped, Latent, QKNorm
 from stages.spec.families import FAMILIES
 
 MODEL: dict[str, int | float] = {  # a figure of some family, and what stands where nobody knows it
@@ -59,10 +59,8 @@ def traits() -> dict[str, Traits]:
     for name, cls in FAMILIES.items():
         if cls.LOOPED:
             continue
-        figures = {key: value for key, value in MODEL.items() if key in cls.model_fields}
-        model = cls.model_validate({"family": name, "tied": False, "init_std": 0.02, **figures})
-        parts, layer = model.parts, model.parts.layers[0]
-        attention = layer.attention
+        parts = _parts(name)
+        layer, attention = parts.layers[0], parts.layers[0].attention
         grouped = attention if isinstance(attention, Grouped) else None
         usual = layer.norms == PRE_NORMS and not parts.gain_offset
         found[name] = Traits(
@@ -152,7 +150,12 @@ def _fitting(stage: Stage, name: str, because: str) -> Family:
 
 def has_router_bias(name: str) -> bool:
     """Whether a bias that a rule moves balances the experts: where scores are sigmoids (arXiv 2412.19437)."""
+    mixture = _parts(name).mixture
+    return mixture is not None and mixture.scoring == "sigmoid"
+
+
+def _parts(name: str) -> Decoder:
+    """What a model of a family is made of, with the figures of MODEL."""
     cls = FAMILIES[name]
     figures = {key: value for key, value in MODEL.items() if key in cls.model_fields}
-    mixture = cls.model_validate({"family": name, "tied": False, "init_std": 0.02, **figures}).parts.mixture
-    return mixture is not None and mixture.scoring == "sigmoid"
+    return cls.model_validate({"family": name, "tied": False, "init_std": 0.02, **figures}).parts

@@ -17,8 +17,8 @@ from tree_sitter import Language, Node, Parser
 
 from stages.audit.readers import text as files
 from stages.audit.readers.text import Source
+from stages.audit.shell.control_flow import ControlFlow
 from stages.audit.shell.expansion import source
-from stages.audit.shell.loops import Loops
 from stages.audit.shell.variables import Variables
 from stages.audit.shell.words import DEEPEST, SUBSTITUTION, Piece, Word, fields, text
 from stages.errors import Where
@@ -56,7 +56,7 @@ def read(file: Source) -> Script:
     return script
 
 
-class _Reader(Loops):
+class _Reader(ControlFlow):
     def __init__(self, script: Script, root: Path, base: Path) -> None:
         super().__init__(script.variables)
         self.script, self.root, self.base = script, root, base

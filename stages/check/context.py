@@ -24,9 +24,9 @@ from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_pipeline import ResolvedPipeline
 from stages.spec.resolved_training import Schedule
 from stages.spec.scales import Scale
-from stages.spec.schema import RawImport, RawTrain, RawUpcycle
-from stages.spec.schema_data import RawMixtureSource
-from stages.spec.schema_phases import RawPhase
+from stages.spec.schema.data import RawMixtureSource
+from stages.spec.schema.phases import RawPhase
+from stages.spec.schema.stages import RawImport, RawTrain, RawUpcycle
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from stages.data.spec import CorpusSpec, Packed, TokenizerSpec
 from stages.errors import SpecError, SpecErrors
 from stages.spec.loader import LoadedPipeline
 from stages.spec.project import Project
-from stages.spec.schema import RawImport, RawTrain
-from stages.spec.schema_corpora import UNDECLARED
-from stages.spec.schema_phases import RawPhase
+from stages.spec.schema.corpora import UNDECLARED
+from stages.spec.schema.phases import RawPhase
+from stages.spec.schema.stages import RawImport, RawTrain
 from stages.store import lease, markers
 from stages.store.layout import Layout
 from stages.store.lease import HeldError

@@ -8,7 +8,7 @@ from stages.commands.find_project import find_root
 from stages.errors import UserError
 from stages.spec.files import Files
 from stages.spec.loader_data import load_release
-from stages.spec.schema_releases import RawReleaseFiles
+from stages.spec.schema.releases import RawReleaseFiles
 
 
 def check(name: str, folder: Path) -> None:

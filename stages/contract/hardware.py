@@ -11,8 +11,8 @@ from stages.contract.cost_phase import Assumed
 from stages.errors import UsageError, UserError
 from stages.spec.files import Files
 from stages.spec.loader_hardware import load_hardware
-from stages.spec.schema_data import RawScale
-from stages.spec.schema_hardware import RawHardware, RawRates
+from stages.spec.schema.data import RawScale
+from stages.spec.schema.hardware import RawHardware, RawRates
 from stages.spec.validate import hint
 
 MEGA = 10**6

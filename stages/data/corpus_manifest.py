@@ -12,7 +12,7 @@ from stages.data.folders import preparing
 from stages.data.spec import Count, Digest
 from stages.data.unknown import Unknown
 from stages.errors import UserError
-from stages.spec.schema_corpora import Kind
+from stages.spec.schema.corpora import Kind
 from stages.store import json_file
 from stages.store.manifest import NAME as MANIFEST
 from stages.store.shards import Shard

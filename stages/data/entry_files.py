@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from stages.data.pieces import suffix
 from stages.errors import UserError
-from stages.spec.schema_paths import PATTERN, conversion
+from stages.spec.schema.paths import PATTERN, conversion
 from stages.store import json_file
 
 # What datasets writes beside its Arrow files: save_to_disk the first and the last, which is of several splits.

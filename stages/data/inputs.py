@@ -15,8 +15,8 @@ from stages.data.spec import FOLDER, CorpusSpec
 from stages.errors import UserError
 from stages.spec.files import Files
 from stages.spec.loader_data import load_roots
-from stages.spec.schema_corpora import MASKED
-from stages.spec.schema_paths import GZIPPED, PICTURE_SUFFIXES, SUFFIXES, ZSTANDARD, conversion
+from stages.spec.schema.corpora import MASKED
+from stages.spec.schema.paths import GZIPPED, PICTURE_SUFFIXES, SUFFIXES, ZSTANDARD, conversion
 from stages.store.contained import contained
 
 MARKED = (*GZIPPED, *ZSTANDARD, ".parquet", ".arrow", ".tar")  # kinds that begin with something in any case

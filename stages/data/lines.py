@@ -14,7 +14,7 @@ from stages.data import file_signatures, pieces
 from stages.data.arrow import pyarrow
 from stages.data.pieces import Broken, Input, Piece, Row, Rows
 from stages.errors import UserError
-from stages.spec.schema_paths import GZIPPED
+from stages.spec.schema.paths import GZIPPED
 
 MARK = b"\xef\xbb\xbf"  # of byte order, which some editors and exporters put first: no text
 LINE_END = re.compile(rb"\r\n|\n|\r")

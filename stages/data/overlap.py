@@ -27,7 +27,7 @@ from stages.errors import UserError
 from stages.spec import other_corpora
 from stages.spec.files import Files
 from stages.spec.loader_data import NOT_CORPORA, load_corpus
-from stages.spec.schema_corpora import RawCorpus
+from stages.spec.schema.corpora import RawCorpus
 from stages.store import files, json_file, trees
 from stages.store.shards import Shard, compare
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stages.spec.schema_paths import SUFFIXES
+from stages.spec.schema.paths import SUFFIXES
 
 PIECE = 32 << 20  # bytes
 LONGEST = 16 << 20  # bytes of one row: a tokenizer takes up to forty times that

@@ -33,7 +33,7 @@ from stages.data.spec import Built, CorpusSpec, TokenizerSpec
 from stages.data.tokenizer_declared import declared as declared_tokenizer
 from stages.errors import UserError
 from stages.spec.files import Files
-from stages.spec.schema_corpora import MASKED
+from stages.spec.schema.corpora import MASKED
 from stages.store import trees
 from stages.store.shards import Shard
 

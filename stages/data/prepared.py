@@ -32,7 +32,7 @@ from stages.data.mapped import Mapped
 from stages.data.roles import Roles
 from stages.data.tokenizer_use import roles_of_corpus
 from stages.errors import UserError
-from stages.spec.schema_corpora import MASKED, Kind
+from stages.spec.schema.corpora import MASKED, Kind
 from stages.store import files, json_file, leftovers, seal, trees
 from stages.store.digest import digest_bytes
 from stages.store.files import Data

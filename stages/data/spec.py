@@ -17,7 +17,7 @@ from stages.spec.corpora import tokenizer
 from stages.spec.files import Files
 from stages.spec.loader_data import NOT_CORPORA, load_corpus
 from stages.spec.nodes import Document
-from stages.spec.schema_corpora import MEASURED, Kind, Rows
+from stages.spec.schema.corpora import MEASURED, Kind, Rows
 from stages.spec.validate import near, validate
 
 FOLDER = Path("specs") / "data"

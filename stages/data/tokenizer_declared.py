@@ -10,7 +10,7 @@ from stages.data.roles import NAMES, Roles
 from stages.data.tokenizer import Source, Tokenizer
 from stages.data.tokenizer_files import FOLDER, TokenizerFiles
 from stages.errors import UserError
-from stages.spec.schema_tokenizers import RawTokenizerFiles
+from stages.spec.schema.tokenizers import RawTokenizerFiles
 
 
 def declared(root: Path, spec: RawTokenizerFiles, check: bool = True) -> Source:

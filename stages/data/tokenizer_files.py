@@ -18,8 +18,8 @@ from pydantic import TypeAdapter
 from stages.data.roles import NAMES, Roles
 from stages.errors import UserError
 from stages.spec.files import Files, check_name
-from stages.spec.schema_tokenizers import RawTokenizerFiles
-from stages.spec.schema_tokenizers import tokenizer as read_spec
+from stages.spec.schema.tokenizers import RawTokenizerFiles
+from stages.spec.schema.tokenizers import tokenizer as read_spec
 from stages.store import json_file
 from stages.store.contained import contained
 from stages.store.digest import digest_bytes

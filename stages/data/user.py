@@ -12,7 +12,7 @@ from stages.data.records import Shape
 from stages.data.spec import CorpusSpec
 from stages.data.turns import RowError
 from stages.errors import UserError, Where
-from stages.spec.schema_corpora import shape_of
+from stages.spec.schema.corpora import shape_of
 
 
 class BadRowError(UserError):

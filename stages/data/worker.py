@@ -15,7 +15,7 @@ from stages.data.records import Shape
 from stages.data.sorted_runs import Bad, Encoding, Run
 from stages.data.tokenizer import Source, Tokenizer
 from stages.data.turns import RowError
-from stages.spec.schema_corpora import MASKED
+from stages.spec.schema.corpora import MASKED
 
 CHARACTERS = 1 << 19  # given to the tokenizer at once, which bounds the memory that its answers take
 ROWS = 2048

@@ -10,7 +10,7 @@ from stages.export.result import Result
 from stages.report import metrics
 from stages.report.metrics import StageResult
 from stages.report.number_format import count, rate
-from stages.spec.schema_releases import RawReleaseFiles
+from stages.spec.schema.releases import RawReleaseFiles
 from stages.store import manifest
 from stages.store.layout import Layout
 from stages.store.manifest import Parent

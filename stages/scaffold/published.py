@@ -11,7 +11,7 @@ from stages.scaffold.cut import cut
 from stages.spec import nodes
 from stages.spec.nodes import Path as Place
 from stages.spec.project import Project
-from stages.spec.schema import RawImport, RawStage, RawStandIn, RawTrain
+from stages.spec.schema.stages import RawImport, RawStage, RawStandIn, RawTrain
 from stages.sync import params
 
 SCALES = ("mini", "mini_seed2", "mini_seed3", "small", "paper")

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from stages.errors import SpecError
 from stages.spec.files import Files
 from stages.spec.nodes import Document, Path
-from stages.spec.schema_corpora import RawCorpus
-from stages.spec.schema_data import RawBindings, RawPublishedCorpora
+from stages.spec.schema.corpora import RawCorpus
+from stages.spec.schema.data import RawBindings, RawPublishedCorpora
 from stages.spec.validate import hint, several, validate
 
 

@@ -13,9 +13,9 @@ from stages.spec.nodes import Document, Path
 from stages.spec.resolved_training import Piece, Schedule
 from stages.spec.scales import Scale
 from stages.spec.schedule_layout import Laid, ScheduleError, Span, lay
-from stages.spec.schema import RawTrain
-from stages.spec.schema_phases import RawPhase
-from stages.spec.schema_pipeline import RawPiece
+from stages.spec.schema.phases import RawPhase
+from stages.spec.schema.pipeline import RawPiece
+from stages.spec.schema.stages import RawTrain
 from stages.spec.validate import unknown_name
 
 

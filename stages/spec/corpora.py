@@ -8,7 +8,7 @@ from typing import Any
 from stages.errors import SpecError
 from stages.spec.builders import BUILDERS, COLUMNS, FILES_ONLY, PAIRED, PICTURE_ROWS
 from stages.spec.nodes import Document, Path
-from stages.spec.schema_corpora import MEASURED, UNDECLARED, RawCorpus, RawTokenizer
+from stages.spec.schema.corpora import MEASURED, UNDECLARED, RawCorpus, RawTokenizer
 from stages.spec.validate import hint, several, unknown, unmeasured, validate
 
 LIMITS = (("least_characters", "most_characters"), ("least_frames", "most_frames"))

@@ -8,8 +8,8 @@ from stages.errors import SpecError
 from stages.spec.nodes import Document
 from stages.spec.resolved_models import LANGUAGE_MODELS, Model
 from stages.spec.resolved_parallel import Engine, EngineClass, engine_of
-from stages.spec.schema_data import RawScale
-from stages.spec.schema_phases import RawPhase
+from stages.spec.schema.data import RawScale
+from stages.spec.schema.phases import RawPhase
 
 LANGUAGE = ("next_token", "looped", "sft", "joint")  # objectives that move a language model
 

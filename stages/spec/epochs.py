@@ -12,8 +12,8 @@ from fractions import Fraction
 from stages.spec.ranges import Part
 from stages.spec.resolved_phases import packs_whole
 from stages.spec.scales import Scale
-from stages.spec.schema_corpora import RawCorpus
-from stages.spec.schema_phases import CountedPhase, RawPhase
+from stages.spec.schema.corpora import RawCorpus
+from stages.spec.schema.phases import CountedPhase, RawPhase
 from stages.spec.units import Epochs
 
 

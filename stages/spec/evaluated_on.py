@@ -11,7 +11,7 @@ from stages.spec.ranges import Part
 from stages.spec.resolved_models import LANGUAGE_MODELS, LOOPED, Model
 from stages.spec.resolved_phases import Loops, Phase, Source
 from stages.spec.scales import Scale
-from stages.spec.schema import RawEvaluatedOn, RawImport
+from stages.spec.schema.stages import RawEvaluatedOn, RawImport
 from stages.spec.validate import several
 
 KEY = "evaluate_on"

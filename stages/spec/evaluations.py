@@ -11,8 +11,8 @@ from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Path
 from stages.spec.resolved_models import LANGUAGE_MODELS, LOOPED, Model
 from stages.spec.resolved_phases import Phase
-from stages.spec.schema import RawImport, RawKeep
-from stages.spec.schema_corpora import Kind
+from stages.spec.schema.corpora import Kind
+from stages.spec.schema.stages import RawImport, RawKeep
 from stages.spec.validate import hint
 
 TOKEN_KINDS: tuple[Kind, ...] = ("text", "multimodal", "sft")

@@ -7,8 +7,8 @@ from stages.spec.nodes import Document, Path
 from stages.spec.resolved import Activations, Execution
 from stages.spec.resolved_parallel import Engine, Parallel
 from stages.spec.scales import Scale
-from stages.spec.schema import RawExecution, RawParallel
-from stages.spec.schema_data import RawScale
+from stages.spec.schema.data import RawScale
+from stages.spec.schema.stages import RawExecution, RawParallel
 
 LEAST_MB_OF_A_GPU = 2000  # host memory of one process: the libraries of a GPU alone take as much
 

@@ -9,7 +9,7 @@ from stages.errors import SpecError
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Path
 from stages.spec.points import ALL, RawPoint, stage_name
-from stages.spec.schema import RawExport, RawKeep, RawMerge, RawTrain, RawUpcycle
+from stages.spec.schema.stages import RawExport, RawKeep, RawMerge, RawTrain, RawUpcycle
 from stages.spec.validate import unknown_name
 
 T = TypeVar("T")

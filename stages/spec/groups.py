@@ -10,7 +10,7 @@ from stages.errors import SpecError
 from stages.spec.loader import LoadedPipeline
 from stages.spec.nodes import Path
 from stages.spec.resolved_training import Group
-from stages.spec.schema import RawImport, RawTrain
+from stages.spec.schema.stages import RawImport, RawTrain
 from stages.spec.validate import several, unknown_name
 
 KEY = "groups"

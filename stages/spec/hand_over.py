@@ -15,7 +15,7 @@ from stages.spec.points import ALL
 from stages.spec.ranges import Reach, farthest
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Optimizer
-from stages.spec.schema import RawImport, RawMerge, RawTrain, RawUpcycle
+from stages.spec.schema.stages import RawImport, RawMerge, RawTrain, RawUpcycle
 from stages.spec.variants import written_as
 
 

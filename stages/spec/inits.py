@@ -15,9 +15,9 @@ from stages.spec.nodes import Path
 from stages.spec.points import ALL
 from stages.spec.resolved import Init
 from stages.spec.resolved_models import LANGUAGE_MODELS, Model
-from stages.spec.schema import RawExport, RawImport, RawMerge, RawTrain, RawUpcycle
-from stages.spec.schema_data import RawScale
-from stages.spec.schema_releases import RawReleaseFiles
+from stages.spec.schema.data import RawScale
+from stages.spec.schema.releases import RawReleaseFiles
+from stages.spec.schema.stages import RawExport, RawImport, RawMerge, RawTrain, RawUpcycle
 
 _RULES: Mapping[str, Literal["mean", "fresh"]] = {"mean": "mean", "fresh": "fresh"}  # how rows of new tokens begin
 

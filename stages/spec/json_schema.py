@@ -11,13 +11,13 @@ from typing import Any
 
 from stages.spec.field_texts import text
 from stages.spec.fields import Raw
-from stages.spec.schema import STAGES
-from stages.spec.schema_corpora import RawCorpus, RawRoots, RawTokenizer
-from stages.spec.schema_data import RawBindings, RawMixtures, RawPublishedCorpora, RawScale
-from stages.spec.schema_hardware import RawHardware
-from stages.spec.schema_pipeline import RawPipeline
-from stages.spec.schema_releases import RawReleaseFiles
-from stages.spec.schema_tokenizers import RawTokenizerFiles
+from stages.spec.schema.corpora import RawCorpus, RawRoots, RawTokenizer
+from stages.spec.schema.data import RawBindings, RawMixtures, RawPublishedCorpora, RawScale
+from stages.spec.schema.hardware import RawHardware
+from stages.spec.schema.pipeline import RawPipeline
+from stages.spec.schema.releases import RawReleaseFiles
+from stages.spec.schema.stages import STAGES
+from stages.spec.schema.tokenizers import RawTokenizerFiles
 
 FILES: dict[str, type[Raw]] = {
     "pipeline": RawPipeline,

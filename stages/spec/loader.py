@@ -14,9 +14,9 @@ from stages.spec.extends import overlay
 from stages.spec.files import Files, check_name, check_sources
 from stages.spec.nodes import Document
 from stages.spec.resolved_models import LANGUAGE_MODELS
-from stages.spec.schema import STAGES, RawImport, RawStage, RawTrain
-from stages.spec.schema_data import RawScale
-from stages.spec.schema_pipeline import RawPipeline
+from stages.spec.schema.data import RawScale
+from stages.spec.schema.pipeline import RawPipeline
+from stages.spec.schema.stages import STAGES, RawImport, RawStage, RawTrain
 from stages.spec.validate import each, hint, several, validate
 from stages.spec.variants import vary
 

@@ -13,11 +13,11 @@ from stages.spec.corpora import corpus, tokenizer
 from stages.spec.files import Files, check_name, check_sources
 from stages.spec.mixtures import check_mixtures, kinds_of
 from stages.spec.nodes import Document, Path
-from stages.spec.schema_corpora import Kind, RawCorpus, RawRoots, RawTokenizer
-from stages.spec.schema_data import RawMixtures, RawPublishedCorpora
-from stages.spec.schema_releases import RawReleaseFiles, release
-from stages.spec.schema_tokenizers import RawTokenizerFiles
-from stages.spec.schema_tokenizers import tokenizer as tokenizer_files
+from stages.spec.schema.corpora import Kind, RawCorpus, RawRoots, RawTokenizer
+from stages.spec.schema.data import RawMixtures, RawPublishedCorpora
+from stages.spec.schema.releases import RawReleaseFiles, release
+from stages.spec.schema.tokenizers import RawTokenizerFiles
+from stages.spec.schema.tokenizers import tokenizer as tokenizer_files
 from stages.spec.validate import hint, several, unknown_name, validate
 
 NOT_CORPORA = frozenset({"mixtures", "published", "tokenizer", "roots", "bind"})

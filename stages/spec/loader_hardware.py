@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stages.spec.files import Files, check_name, check_sources
-from stages.spec.schema_hardware import RawHardware
+from stages.spec.schema.hardware import RawHardware
 from stages.spec.validate import validate
 
 

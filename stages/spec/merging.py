@@ -15,7 +15,7 @@ from stages.spec.hand_over import Node
 from stages.spec.loader import LoadedStage
 from stages.spec.points import stage_name
 from stages.spec.resolved import Share, Stage
-from stages.spec.schema import RawMerge
+from stages.spec.schema.stages import RawMerge
 
 SAME = ("modules", "rope", "tokenizer")  # what parents of a merge have in common
 

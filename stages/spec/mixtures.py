@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from stages.spec.nodes import Document, Path
-from stages.spec.schema_corpora import Kind, RawCorpus
-from stages.spec.schema_data import RawMixtures, RawMixtureSource, RawPublishedCorpora
+from stages.spec.schema.corpora import Kind, RawCorpus
+from stages.spec.schema.data import RawMixtures, RawMixtureSource, RawPublishedCorpora
 from stages.spec.validate import hint
 
 

@@ -20,7 +20,7 @@ from stages.spec.resolved_training import Optimizer, Schedule
 from stages.spec.scales import Scale
 from stages.spec.schedule_layout import ScheduleError, Span, lay
 from stages.spec.scheduled import Named
-from stages.spec.schema import RawStandIn, RawTrain
+from stages.spec.schema.stages import RawStandIn, RawTrain
 
 # What may be scheduled, by the field's name: of an optimizer, and of a phase below a key or (without one) its own.
 OF_GROUP = " of "  # of a rate that an optimizer reports: "llm of embeddings"

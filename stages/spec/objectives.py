@@ -13,8 +13,8 @@ from stages.spec.nodes import Document, Path
 from stages.spec.resolved_models import LANGUAGE_MODELS, LOOPED, ROUTED, Model
 from stages.spec.resolved_phases import ObjectiveName
 from stages.spec.scheduled import Named
-from stages.spec.schema_corpora import Kind
-from stages.spec.schema_phases import RawCoca, RawLoops, RawPhase, RawPreference, RawRouter
+from stages.spec.schema.corpora import Kind
+from stages.spec.schema.phases import RawCoca, RawLoops, RawPhase, RawPreference, RawRouter
 from stages.spec.validate import added, required_keys
 
 IMAGES = ("moonvit", "projector")  # what brings images to a language model

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from stages.errors import SpecError
 from stages.spec.nodes import Document, Path
-from stages.spec.schema_corpora import RawCorpus
+from stages.spec.schema.corpora import RawCorpus
 from stages.spec.validate import hint, several
 
 

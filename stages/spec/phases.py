@@ -15,10 +15,10 @@ from stages.spec.resolved_models import Model, MoonViTModel
 from stages.spec.resolved_phases import BatchStep, Coca, Phase, Preference, Resolution, ShareRamp, Source
 from stages.spec.scale_names import EVERY_STAGE
 from stages.spec.schedule_layout import Span
-from stages.spec.schema import RawEvaluatedOn
-from stages.spec.schema_corpora import Kind
-from stages.spec.schema_data import RawMixtureSource
-from stages.spec.schema_phases import CountedPhase, RawCoca, RawPhase, RawPreference, RawShareRamp
+from stages.spec.schema.corpora import Kind
+from stages.spec.schema.data import RawMixtureSource
+from stages.spec.schema.phases import CountedPhase, RawCoca, RawPhase, RawPreference, RawShareRamp
+from stages.spec.schema.stages import RawEvaluatedOn
 from stages.spec.scope import Scope
 from stages.spec.units import Epochs
 from stages.spec.validate import unknown_name

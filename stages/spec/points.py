@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from stages.errors import SpecError
 from stages.spec import quantities, units
 from stages.spec.nodes import Document, Path
-from stages.spec.schema import RawEvaluate, RawExport, RawKeep, RawMerge, RawStage, RawTrain, RawUpcycle
-from stages.spec.schema_edges import AT
-from stages.spec.schema_phases import RawPhase
+from stages.spec.schema.edges import AT
+from stages.spec.schema.phases import RawPhase
+from stages.spec.schema.stages import RawEvaluate, RawExport, RawKeep, RawMerge, RawStage, RawTrain, RawUpcycle
 
 ALL = "*"
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from stages.errors import SpecError
 from stages.spec.nodes import Document, Path
 from stages.spec.resolved_models import Model
-from stages.spec.schema import RawStandIn, RawTrain
-from stages.spec.schema_phases import RawPhase
+from stages.spec.schema.phases import RawPhase
+from stages.spec.schema.stages import RawStandIn, RawTrain
 
 HANDED = ("inherit", "average")  # weights that are a parent's as they are
 OBJECTIVE = "preference"

@@ -15,8 +15,8 @@ from stages.spec.loader_hardware import load_hardware
 from stages.spec.resolved_pipeline import ResolvedPipeline, resolved
 from stages.spec.scale_names import same, unknown_names, unknown_pipelines
 from stages.spec.scales import Scale
-from stages.spec.schema_data import RawScale
-from stages.spec.schema_hardware import RawHardware
+from stages.spec.schema.data import RawScale
+from stages.spec.schema.hardware import RawHardware
 from stages.spec.scope import Scope
 from stages.spec.unread_files import strays
 from stages.spec.validate import each, hint, several

@@ -9,7 +9,7 @@ from math import lcm
 from typing import Literal
 
 from stages.spec.resolved_phases import Phase, Source
-from stages.spec.schema_corpora import RawCorpus
+from stages.spec.schema.corpora import RawCorpus
 from stages.spec.stretches import Need, packed, rows_in, stretch
 
 Reach = Mapping[str, int]  # corpus -> end of what has been read along a lineage

@@ -18,7 +18,7 @@ from stages.spec.ranges import farthest
 from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS, Model, Rope
 from stages.spec.resolved_parallel import Engine, EngineClass
-from stages.spec.schema import RawImport, RawMerge, RawRope, RawTrain, RawUpcycle
+from stages.spec.schema.stages import RawImport, RawMerge, RawRope, RawTrain, RawUpcycle
 from stages.spec.scope import Scope
 from stages.spec.stage_evaluation import evaluation
 from stages.spec.training import Training, moved, training, trains

@@ -18,7 +18,7 @@ from stages.spec.points import RawPoint
 from stages.spec.resolve import Resolver
 from stages.spec.resolved import Stage, Waiver
 from stages.spec.resolved_training import Optimizer
-from stages.spec.schema import RawMerge
+from stages.spec.schema.stages import RawMerge
 from stages.spec.scope import Scope
 
 

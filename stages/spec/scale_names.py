@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from stages.errors import SpecError
 from stages.spec.loader import LoadedScale
 from stages.spec.nodes import Document, Path
-from stages.spec.schema_data import RawScale, RawShrink
+from stages.spec.schema.data import RawScale, RawShrink
 from stages.spec.validate import unknown_name
 
 EVERY_STAGE = "*"

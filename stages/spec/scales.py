@@ -9,9 +9,9 @@ from stages.spec import domains
 from stages.spec.nodes import Document
 from stages.spec.resolved_models import Llama3Scaling, Rope, Yarn
 from stages.spec.resolved_phases import ANSWERS_ALONE
-from stages.spec.schema import RawRope
-from stages.spec.schema_data import RawShrink
-from stages.spec.schema_phases import CountedPhase, RawBatchStep, RawPhase
+from stages.spec.schema.data import RawShrink
+from stages.spec.schema.phases import CountedPhase, RawBatchStep, RawPhase
+from stages.spec.schema.stages import RawRope
 
 
 class Scale:

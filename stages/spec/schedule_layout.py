@@ -9,8 +9,8 @@ from typing import assert_never
 
 from stages.spec import shapes
 from stages.spec.resolved_training import Shape
-from stages.spec.schema_phases import RawPhase
-from stages.spec.schema_pipeline import RawPiece
+from stages.spec.schema.phases import RawPhase
+from stages.spec.schema.pipeline import RawPiece
 from stages.spec.units import Epochs
 
 LR = "the learning rate"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from stages.spec.loader import LoadedPipeline
 from stages.spec.loader_data import LoadedData
 from stages.spec.scales import Scale
-from stages.spec.schema_data import RawScale
+from stages.spec.schema.data import RawScale
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from stages.spec.phases import PhaseMaker
 from stages.spec.resolved import Evaluation, LmEval, Stage
 from stages.spec.resolved_models import Model
 from stages.spec.resolved_phases import Phase
-from stages.spec.schema import RawEvaluate
+from stages.spec.schema.stages import RawEvaluate
 from stages.spec.scope import Scope
 from stages.spec.validate import several
 

@@ -9,7 +9,7 @@ from math import ceil, isqrt
 from typing import Literal, assert_never
 
 from stages.spec.resolved_phases import Phase
-from stages.spec.schema_corpora import RawCorpus
+from stages.spec.schema.corpora import RawCorpus
 
 SLACK = 2  # samples by which cumulative-count rounding may pass a source's share
 CHANCE = 64  # another order of the same documents fills fewer rows by up to one in so many (1 in 200 was seen)

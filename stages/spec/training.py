@@ -17,9 +17,9 @@ from stages.spec.ranges import Reach
 from stages.spec.resolved_models import Model
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Optimizer, Schedule
-from stages.spec.schema import RawImport, RawStandIn, RawTrain
-from stages.spec.schema_data import RawScale
-from stages.spec.schema_phases import RawPhase
+from stages.spec.schema.data import RawScale
+from stages.spec.schema.phases import RawPhase
+from stages.spec.schema.stages import RawImport, RawStandIn, RawTrain
 from stages.spec.scope import Scope
 from stages.spec.validate import several
 

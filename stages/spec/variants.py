@@ -14,8 +14,8 @@ from typing import Any
 from stages.errors import Where
 from stages.spec.names import ALLOWED, is_name
 from stages.spec.nodes import Document, Path, Tree
-from stages.spec.schema import RawStage, RawTrain
-from stages.spec.schema_pipeline import RawPipeline
+from stages.spec.schema.pipeline import RawPipeline
+from stages.spec.schema.stages import RawStage, RawTrain
 from stages.spec.validate import hint, unknown_name, validate
 
 SHARED = {"schedules": "schedule", "optimizers": "optimizer"}  # of pipeline.yaml, and how a stage names its own

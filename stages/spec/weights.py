@@ -10,7 +10,7 @@ from stages.spec.numbers import Numbers, named
 from stages.spec.resolved_phases import Loops, Router
 from stages.spec.resolved_training import Schedule
 from stages.spec.scheduled import Named
-from stages.spec.schema_phases import RawLoops, RawRouter
+from stages.spec.schema.phases import RawLoops, RawRouter
 
 
 @dataclass(frozen=True)

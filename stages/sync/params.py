@@ -17,8 +17,8 @@ from stages.spec.numbers import schedules_of
 from stages.spec.points import RawPoint
 from stages.spec.project import Project
 from stages.spec.resolved_phases import packs_whole
-from stages.spec.schema import RawImport, RawStage, RawStandIn, RawTrain, RawUpcycle
-from stages.spec.schema_data import RawScale
+from stages.spec.schema.data import RawScale
+from stages.spec.schema.stages import RawImport, RawStage, RawStandIn, RawTrain, RawUpcycle
 from stages.spec.variants import RawVariant, written_as
 
 Keys = tuple[str, ...]

@@ -10,7 +10,7 @@ from pathlib import Path
 from stages.errors import UserError, of_machine
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
-from stages.spec.schema_corpora import is_digest
+from stages.spec.schema.corpora import is_digest
 from stages.store import (
     damage,
     done,

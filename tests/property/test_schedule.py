@@ -15,7 +15,7 @@ from stages.spec.clock_map import cut
 from stages.spec.clocks import resolved_piece
 from stages.spec.resolved_training import Schedule
 from stages.spec.schedule_layout import Span, lay
-from stages.spec.schema_pipeline import RawPiece
+from stages.spec.schema.pipeline import RawPiece
 from stages.spec.shapes import FALLING, POSITIVE
 from tests.unit.contract._make import piece
 

@@ -7,9 +7,9 @@ from fractions import Fraction
 
 from stages.spec import points
 from stages.spec.loader import LoadedPipeline
-from stages.spec.schema import RawKeep, RawTrain, RawUpcycle
-from stages.spec.schema_edges import AT
-from stages.spec.schema_phases import RawPhase
+from stages.spec.schema.edges import AT
+from stages.spec.schema.phases import RawPhase
+from stages.spec.schema.stages import RawKeep, RawTrain, RawUpcycle
 
 MOST = 4  # a ramp doubles; this is another batch, or longer sequences under the same one
 DECAY = "weight_decay"

@@ -9,7 +9,7 @@ from stages.spec import points
 from stages.spec.loader import LoadedPipeline
 from stages.spec.loader_data import LoadedData
 from stages.spec.resolved_models import LANGUAGE_MODELS
-from stages.spec.schema import RawExport, RawMerge, RawTrain
+from stages.spec.schema.stages import RawExport, RawMerge, RawTrain
 
 LEAST_SHARE = Fraction(1, 100)  # of a parent of a merge
 

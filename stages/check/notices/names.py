@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from stages.spec import units
 from stages.spec.loader import LoadedPipeline, LoadedStage
-from stages.spec.schema import RawTrain
+from stages.spec.schema.stages import RawTrain
 
 # What k and m count where no length is meant: sft_64k_rows, vocab_64k.
 COUNTED = "rows|examples|samples|pairs|items|docs|documents|questions|steps|tokens|seqs|words|vocab"

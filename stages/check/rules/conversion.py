@@ -15,7 +15,7 @@ from stages.spec.language_model import LanguageModel
 from stages.spec.points import ALL
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Model
-from stages.spec.schema import RawUpcycle
+from stages.spec.schema.stages import RawUpcycle
 
 held_by_code(
     "I-21",

@@ -14,7 +14,7 @@ from stages.contract import ledger
 from stages.contract.mixture import Mixture
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase, ShareRamp, Source
-from stages.spec.schema_phases import RawPhase
+from stages.spec.schema.phases import RawPhase
 from stages.spec.stretches import packed, rows_in
 
 held_by_code(

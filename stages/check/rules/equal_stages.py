@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.spec.key import stage_key
-from stages.spec.schema import RawTrain
+from stages.spec.schema.stages import RawTrain
 
 
 def equal_stages(context: Context) -> Iterator[Finding]:

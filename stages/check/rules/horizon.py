@@ -16,7 +16,7 @@ from stages.errors import Where
 from stages.spec import shapes, units
 from stages.spec.clocks import Extent
 from stages.spec.resolved_pipeline import ResolvedPipeline
-from stages.spec.schema_pipeline import RawPiece
+from stages.spec.schema.pipeline import RawPiece
 
 
 @dataclass(frozen=True)

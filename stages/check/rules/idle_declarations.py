@@ -19,7 +19,7 @@ from stages.contract.schedule import lr, lr_before
 from stages.spec.graph import reached
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Schedule
-from stages.spec.schema import RawTrain
+from stages.spec.schema.stages import RawTrain
 
 
 def idle_jumps(context: Context) -> Iterator[Finding]:

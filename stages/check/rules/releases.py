@@ -13,7 +13,7 @@ from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.spec.language_model import LanguageModel
 from stages.spec.nodes import Path
-from stages.spec.schema import RawTrain
+from stages.spec.schema.stages import RawTrain
 
 CLASS = re.compile(r"(?:For[A-Z]\w*|(?:Vision|Text)?Model)$")
 CLOSE = 0.82  # difflib's ratio: one letter more, less or another, in names of six letters and more

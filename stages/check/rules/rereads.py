@@ -9,7 +9,7 @@ from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase, Source
-from stages.spec.schema import RawTrain
+from stages.spec.schema.stages import RawTrain
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from stages.contract.rope import inv_freq, longest_wavelength
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Rope
-from stages.spec.schema import RawImport, RawTrain
+from stages.spec.schema.stages import RawImport, RawTrain
 
 MANY_PAIRS = 16  # from here on the slowest pair lies near the base's own wavelength
 
@@ -138,7 +138,10 @@ def described(rope: Rope) -> str:
         "NVIDIA-NeMo/Megatron-Bridge#5097", "speculators#574", "swiss-ai/Megatron-LM#76",
         "LLM-Shearing#66", "MakazhanAlpamys/Soup#793",
     ),
-    held_by=("stages/spec/schema.py", "tests/parity/test_hf.py", "tests/parity/test_rope.py", "stages/guards/start.py"),
+    held_by=(
+        "stages/spec/schema/stages.py", "tests/parity/test_hf.py", "tests/parity/test_rope.py",
+        "stages/guards/start.py",
+    ),
 )  # fmt: skip
 def positions_survive_hand_over(context: Context) -> Iterator[Finding]:
     """I-13, as far as specs go."""
@@ -162,7 +165,7 @@ def positions_survive_hand_over(context: Context) -> Iterator[Finding]:
     "fine-tuning after a long extension still declares the long one.",
     why="An export declared 8,192 for a model trained at 65,536; others had no way to say what the base was raised to.",
     threads=("hiyouga/LlamaFactory#9524", "open-instruct#1849", "NVIDIA/Megatron-LM#1002"),
-    held_by=("stages/spec/schema.py", "stages/guards/written_config.py"),
+    held_by=("stages/spec/schema/stages.py", "stages/guards/written_config.py"),
 )
 def longest_context_is_declared(context: Context) -> Iterator[Finding]:
     """I-14."""

@@ -8,7 +8,7 @@ from typing import Literal
 from stages.check.context import Context
 from stages.spec import units
 from stages.spec.clocks import Extent
-from stages.spec.schema_pipeline import RawPiece
+from stages.spec.schema.pipeline import RawPiece
 
 Length = tuple[Literal["for", "until"], int]
 FACTORS = (10, 1000)  # a zero too many; K for nothing, M for K, B for M, T for B

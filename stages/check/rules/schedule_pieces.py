@@ -14,7 +14,7 @@ from stages.check.rules import horizon, numbers, peaks
 from stages.errors import Where
 from stages.spec import shapes
 from stages.spec.clocks import Extent
-from stages.spec.schema_phases import CountedPhase
+from stages.spec.schema.phases import CountedPhase
 
 # An update of AdamW, and of Muon at AdamW's size, moves a weight by about the learning rate. Weights are of the order
 # of 0.02: at a rate above HIGHEST one step replaces them, below LOWEST single precision rounds the update away.

@@ -18,7 +18,7 @@ from stages.spec.graph import reached
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Path, Tree, dotted
 from stages.spec.points import starts_from
-from stages.spec.schema import RawTrain
+from stages.spec.schema.stages import RawTrain
 from stages.spec.sources import figures, origins
 
 OWN = frozenset({"stage", "box", "modules", "seed", "execution", "evaluate", "waivers", "sources", "variants"})

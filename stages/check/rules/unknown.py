@@ -8,7 +8,7 @@ from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.spec.nodes import Document, dotted
-from stages.spec.schema import RawTrain
+from stages.spec.schema.stages import RawTrain
 from stages.spec.sources import figures, marks
 
 SHOWN = 4  # paths of figures in one finding

@@ -10,7 +10,7 @@ from stages.check.registry import static
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.loader_data import LoadedData
 from stages.spec.numbers import schedules_of
-from stages.spec.schema import RawImport, RawStandIn, RawTrain, RawUpcycle
+from stages.spec.schema.stages import RawImport, RawStandIn, RawTrain, RawUpcycle
 from stages.spec.variants import sweeps, written_as
 
 KEYS = {"schedules": "schedule", "optimizers": "optimizer", "models": "model"}  # of pipeline.yaml, and what each holds

@@ -9,7 +9,7 @@ import pytest
 
 from stages.data import entry_files
 from stages.errors import UserError
-from stages.spec.schema_paths import SUFFIXES
+from stages.spec.schema.paths import SUFFIXES
 
 
 def made(base: Path, *names: str) -> None:

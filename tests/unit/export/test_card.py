@@ -14,7 +14,7 @@ from stages.errors import UsageError
 from stages.export import claims, lineage
 from stages.export.card import Facts, head
 from stages.export.names import Published
-from stages.spec.schema_releases import RawReleaseFiles
+from stages.spec.schema.releases import RawReleaseFiles
 from stages.store import manifest
 from tests.unit.export.conftest import Export
 

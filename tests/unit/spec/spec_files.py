@@ -19,7 +19,7 @@ from stages.spec import json_schema, nodes
 from stages.spec.fields import Raw
 from stages.spec.nodes import Document, Path, Tree
 from stages.spec.project import Project
-from stages.spec.schema import STAGES
+from stages.spec.schema.stages import STAGES
 
 ROOT = FilePath(__file__).resolve().parents[3]
 MODELS: dict[str, type[Raw]] = {

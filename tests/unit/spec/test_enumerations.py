@@ -52,7 +52,7 @@ DISPATCHES = {
     "stages/spec/resolved_parallel.py": 3,  # engine classes, recompute
     "stages/engines/nemo/config/model.py": 1,
     "stages/spec/resolved_phases.py": 1,
-    "stages/spec/schema_data.py": 2,  # corpora, releases
+    "stages/spec/schema/data.py": 2,  # corpora, releases
     "stages/spec/stretches.py": 1,
     "stages/spec/schedule_layout.py": 2,
     "stages/models/common.py": 1,

@@ -10,9 +10,9 @@ from stages.errors import SpecError
 from stages.spec.nodes import parse
 from stages.spec.other_trainers import REPAIRS
 from stages.spec.project import Project
-from stages.spec.schema import RawTrain
-from stages.spec.schema_phases import RawPhase
-from stages.spec.schema_pipeline import RawPipeline
+from stages.spec.schema.phases import RawPhase
+from stages.spec.schema.pipeline import RawPipeline
+from stages.spec.schema.stages import RawTrain
 from tests.unit.spec.small_project import edit
 from tests.unit.spec.test_bad_specs import PIPELINE, SECOND, Bad, resolve_everything
 

@@ -14,13 +14,13 @@ from pathlib import Path as FilePath
 import yaml
 
 from stages.errors import UserError
-from stages.spec import schema_corpora
 from stages.spec.nodes import Path, Tree
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
+from stages.spec.schema import corpora
 from stages.sync import dvc, graph, params
 
-MEASURED = frozenset(schema_corpora.MEASURED)
+MEASURED = frozenset(corpora.MEASURED)
 NUMBER = re.compile(r"([\d_]+(?:\.\d+)?(?:e-?\d\d?)?)(/\d+)?(\D.*)?")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 FEW = 4  # other words tried in a word's place

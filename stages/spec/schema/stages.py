@@ -30,10 +30,10 @@ from stages.spec.fields import (
 from stages.spec.names import Name
 from stages.spec.resolved import Activations, Determinism
 from stages.spec.resolved_parallel import Recompute
-from stages.spec.schema_edges import RawExported, RawInit, RawMergeInit, RawPointer
-from stages.spec.schema_phases import RawPhase
-from stages.spec.schema_tasks import TaskFolder, Tasks
-from stages.spec.schema_waivers import RawWaiver
+from stages.spec.schema.edges import RawExported, RawInit, RawMergeInit, RawPointer
+from stages.spec.schema.phases import RawPhase
+from stages.spec.schema.tasks import TaskFolder, Tasks
+from stages.spec.schema.waivers import RawWaiver
 from stages.spec.sources import RawSource
 
 

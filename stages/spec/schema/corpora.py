@@ -22,7 +22,7 @@ from stages.spec.fields import (
 )
 from stages.spec.mapping import Fields
 from stages.spec.names import Name
-from stages.spec.schema_paths import paths, prefixes, root
+from stages.spec.schema.paths import paths, prefixes, root
 
 Kind = Literal["text", "sft", "multimodal", "pairs", "preference"]
 MASKED: tuple[Kind, ...] = ("sft", "preference")  # whose documents say which of their tokens are answers

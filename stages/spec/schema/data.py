@@ -36,8 +36,8 @@ from stages.spec.names import Name
 from stages.spec.resolved import Activations, Determinism
 from stages.spec.resolved_models import Model
 from stages.spec.resolved_parallel import Engine, EngineClass, Recompute, TorchClass
-from stages.spec.schema import RawExecution
-from stages.spec.schema_corpora import Kind
+from stages.spec.schema.corpora import Kind
+from stages.spec.schema.stages import RawExecution
 from stages.spec.sources import RawSource
 
 IDENTITY = "identity, or how the pipeline shrinks"

@@ -11,7 +11,7 @@ from stages.spec import quantities
 from stages.spec.fields import Raw, Text, Vocabulary
 from stages.spec.names import Name
 from stages.spec.nodes import Document
-from stages.spec.schema_corpora import Digest
+from stages.spec.schema.corpora import Digest
 from stages.spec.validate import unmeasured, validate
 
 MEASURED = ("vocab", "digest")  # what `stages tokenizer NAME --accept` prints

@@ -23,7 +23,7 @@ from stages.spec.mapping import OneOf
 from stages.spec.names import Name
 from stages.spec.resolved_models import Model
 from stages.spec.resolved_training import Optimizer, Shape
-from stages.spec.schema_waivers import RawWaiver
+from stages.spec.schema.waivers import RawWaiver
 from stages.spec.sources import RawSource
 
 

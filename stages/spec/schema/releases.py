@@ -10,7 +10,7 @@ from stages.spec import quantities
 from stages.spec.fields import Raw, Text
 from stages.spec.names import Name
 from stages.spec.nodes import Document
-from stages.spec.schema_corpora import is_digest
+from stages.spec.schema.corpora import is_digest
 from stages.spec.validate import unmeasured, validate
 
 MEASURED = ("architecture", "digest")  # what `stages release NAME FOLDER --accept` prints

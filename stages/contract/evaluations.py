@@ -63,6 +63,8 @@ def rows(stage: Stage, data: LoadedData, assumed: Assumed) -> Iterator[Rows]:
         kind = _kind(source, data)
         if kind in read:
             yield Rows(_count(stage, context, FEWEST_ANSWERS if kind == "sft" else FEWEST_FULL), context, source)
+        if kind == "preference" and "preferences" in names:  # both answers of a pair fit into a row of training
+            yield Rows(stage.evaluation.samples, stage.phases[-1].context, source)
         if kind == "sft" and "answers" in names:
             yield from _replies(source, min(LONGEST, context), assumed.lengths)
     if "digit_questions" in names:

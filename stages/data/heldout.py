@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from stages.data.corpus_manifest import ManifestKind
 from stages.data.loader import capped_image
+from stages.data.preference import BEGINS
 from stages.data.prepared import Corpus
 from stages.data.sample import UNSUPERVISED, Image, Sample, as_image
 from stages.data.spec import TOKENIZER
@@ -134,6 +135,36 @@ class Heldout:
         assert corpus.pictures is not None
         digits = np.array([corpus.pictures[corpus.first_picture(document), 4] for document in chosen], dtype=np.int64)
         return Pairs(tuple(capped_image(corpus, document, cap) for document in chosen), captions, lengths, digits)
+
+    def answers(self, name: str, context: int, count: int, ends: bool) -> list[Sample]:
+        """The first `count` pairs of answers: a row for each conversation, the chosen one of a pair first.
+
+        Pairs with one that is longer than the context are left out. Without `ends`, what ends a turn is no target.
+        """
+        found = [side for document in self.documents(name) for side in self._sides(name, document, context, ends)]
+        return found[: 2 * count]
+
+    def _sides(self, name: str, document: int, context: int, ends: bool) -> list[Sample]:
+        corpus, tokens = self.corpus(name), self.tokens(name, document)
+        assert corpus.supervised is not None
+        start = int(corpus.offsets[document])
+        mask = np.asarray(corpus.supervised[start : start + len(tokens)])
+        middle, target = int(np.argmax(mask == BEGINS)), mask == 1
+        if not ends:
+            target &= ~np.isin(tokens, corpus.roles.ends)
+        if max(middle, len(tokens) - middle) > context:
+            return []
+        labels = np.append(np.where(target, tokens, UNSUPERVISED)[1:], UNSUPERVISED)
+        labels[middle - 1] = UNSUPERVISED  # what begins the other conversation
+        sides = (slice(0, middle), slice(middle, len(tokens)))
+        return [
+            Sample(
+                tokens=tokens[side], labels=labels[side], segments=np.zeros(side.stop - side.start, dtype=np.int32),
+                positions=np.arange(side.stop - side.start, dtype=np.int64), images=(),
+                spans=((name, document, side.start, side.stop),), image=corpus.roles.image, fill=corpus.roles.fill,
+            )
+            for side in sides
+        ]  # fmt: skip
 
     def _windows(self, name: str, context: int) -> Iterator[list[Piece]]:
         row: list[Piece] = []

@@ -16,6 +16,7 @@ from stages.evals.language import loops, positions, validation
 from stages.evals.model import Model
 from stages.evals.needle import needle
 from stages.evals.pictures import digits, questions, retrieval
+from stages.evals.preferences import preferences
 from stages.evals.subject import Subject
 from stages.spec.evaluations import EVALUATIONS
 from stages.spec.resolved import Stage
@@ -32,6 +33,7 @@ COMPUTED: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "retrieval": retrieval,
     "digit_questions": questions,
     "answers": answers,
+    "preferences": preferences,
 }
 
 

@@ -28,9 +28,10 @@ DIGITS = Measure("digits.accuracy", "zero-shot digits", "share", "higher")
 RETRIEVAL = Measure("retrieval.image_to_text", "caption retrieval", "share", "higher")
 QUESTIONS = Measure("questions.accuracy", "digit questions", "share", "higher")
 ANSWERS = Measure("answers.loss", "answer loss", "loss", "lower")
+PREFERRED = Measure("preferences.accuracy", "preferred answers", "share", "higher")
 FORMED = Measure("answers.well_formed", "well-formed replies", "share", "higher")
 
-MEASURES = (DIGITS, RETRIEVAL, QUESTIONS, ANSWERS, FORMED, BEYOND, NEEDLE)  # the most telling first
+MEASURES = (DIGITS, RETRIEVAL, QUESTIONS, PREFERRED, ANSWERS, FORMED, BEYOND, NEEDLE)  # the most telling first
 
 
 def loops(after: Mapping[str, float]) -> str:

@@ -49,6 +49,7 @@ EVALUATIONS: Mapping[str, Evaluation] = {
     "retrieval": Evaluation("retrieval", (("moonvit",), ("text_tower",), ("contrastive",)), ("pairs",)),
     "digit_questions": Evaluation("questions", (("moonvit",), LANGUAGE_MODELS), ("multimodal",), ("digit_qa",)),
     "answers": Evaluation("answers", (LANGUAGE_MODELS,), ("sft",)),
+    "preferences": Evaluation("preferences", (LANGUAGE_MODELS,), ("preference",)),
 }
 
 

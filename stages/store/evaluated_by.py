@@ -28,6 +28,7 @@ SAME = (
     "b0ff6e6c328cfee4",
     "c2e5ee6ad777b6e7",
     "d52f71acae6eb020",
+    "75f20277639e1037",
 )
 
 

@@ -1,5 +1,6 @@
 """A small world of prepared corpora: text, conversations, questions about digits, image-caption pairs."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -49,6 +50,18 @@ def _pairs() -> list[Document]:
     return [Document(f"pair {i}", parts, i >= TRAINING) for i, parts in enumerate(captions)]
 
 
+def _preferences() -> list[Document]:
+    made = []
+    for i in range(9):
+        said = ("the cat " * (i + 1), "one two three")
+        chosen, rejected = (
+            chat(f"{i} {text}", (("user", text_part(f"What is {i}?")), ("assistant", text_part(text))), i >= TRAINING)
+            for text in said
+        )
+        made.append(replace(chosen, rejected=rejected))
+    return made
+
+
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("data"))
@@ -63,6 +76,7 @@ def build(root: Path) -> Path:
     for name, kind, documents in (
         ("text", "text", _text()), ("chats", "sft", _chats()),
         ("questions", "multimodal", _questions()), ("pairs", "pairs", _pairs()),
+        ("preferences", "preference", _preferences()),
     ):  # fmt: skip
         encoded = encode(documents, words, 8 if kind == "multimodal" else None)
         size = TRAINING if kind == "pairs" else int(encoded.lengths[:TRAINING].sum())

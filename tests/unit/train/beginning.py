@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from stages.engines import frozen
 from stages.engines.torch_trainer import freeze
 from stages.spec.resolved import Stage
 from stages.train import objectives
@@ -24,4 +25,5 @@ def begin(stage: Stage, modules: nn.ModuleDict, device: torch.device = CPU) -> t
     optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer))
     phase = stage.phases[0]
     data: Any = tiny.Data(phase, 0, "", None)  # type: ignore[arg-type]
-    return optimizer, objectives.make(stage, phase, modules, data, device)
+    beside = frozen.beside(stage, modules)
+    return optimizer, objectives.make(stage, phase, modules, data, device, frozen=beside)

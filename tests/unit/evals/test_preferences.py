@@ -1,0 +1,61 @@
+"""Held-out pairs of answers: which of the two the model itself finds more probable."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from stages.data.document import EOS, IM_END
+from stages.data.heldout import Heldout
+from stages.data.preference import BEGINS
+from stages.errors import UserError
+from stages.evals import Whole, run
+from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Preference
+from tests.unit.evals.stages_by_hand import LLAMA, made, phase, stage
+
+
+def preferring(answers: str, ends: str = "learned", context: int = 64) -> Stage:
+    settings = Preference.model_validate(
+        {"loss": "dpo", "beta": 0.1, "answers": answers, "turn_ends": ends, "nll": 0.0}
+    )
+    read = phase("preferences", objective="preference").model_copy(update={"preference": settings})
+    return stage({"llm": LLAMA}, ("preferences",), read, context=context, samples=5)
+
+
+@pytest.mark.parametrize("answers", ["sum", "mean"])
+@pytest.mark.parametrize("ends", ["learned", "masked"])
+def test_the_margin_is_that_of_each_conversation_read_alone(heldout: Heldout, answers: str, ends: str) -> None:
+    of = preferring(answers, ends)
+    modules = made(of)
+    lm: Any = modules["llm"]
+    margins = []
+    corpus = heldout.corpus("preferences")
+    for document in list(heldout.documents("preferences"))[:5]:
+        where = slice(*corpus.offsets[document : document + 2].tolist())
+        tokens, mask = (
+            torch.from_numpy(corpus.tokens[where].astype("int64")),
+            torch.from_numpy(corpus.supervised[where]),
+        )
+        middle, found = int((mask == BEGINS).nonzero()), []
+        for side in (slice(0, middle), slice(middle, len(tokens))):
+            ids, learned = tokens[side], mask[side] == 1
+            if ends == "masked":
+                learned &= (ids != IM_END) & (ids != EOS)
+            with torch.no_grad():
+                hidden = lm(ids[None, :-1], torch.arange(len(ids) - 1)[None], None, None)
+                logp = F.log_softmax(lm.logits(hidden)[0].double(), -1).gather(1, ids[1:, None])[:, 0]
+            chosen = logp[learned[1:]]
+            found.append(float(chosen.mean() if answers == "mean" else chosen.sum()))
+        margins.append(found[0] - found[1])
+    result = run(Whole(of, modules), of, heldout)["preferences"]
+    assert result["pairs"] == 5
+    assert result["margin"] == pytest.approx(sum(margins) / 5, rel=1e-4, abs=1e-5)
+    assert result["accuracy"] == sum(margin > 0 for margin in margins) / 5
+
+
+def test_pairs_that_fit_no_row_are_left_out_and_none_at_all_is_an_error(heldout: Heldout) -> None:
+    of = preferring("sum", context=8)
+    with pytest.raises(UserError, match="no held-out pair has two answers of at most 8 tokens"):
+        run(Whole(of, made(of)), of, heldout)

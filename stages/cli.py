@@ -19,6 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="Train language models in several stages, with checked hand-overs.",
+    epilog="Begin with `stages init DIR`, which makes a project that runs at once. In a project, `stages status` says "
+    "what is done and what to type next.",
 )
 app.add_typer(cli_inputs.app)
 app.add_typer(cli_results.app)

@@ -78,6 +78,11 @@ def test_a_help_is_wrapped_to_the_terminal_and_shows_brackets() -> None:
     assert "OLMo, OLMo-core, torchtitan" in said, "lines of the text are joined, then wrapped"
 
 
+def test_the_command_alone_says_what_to_begin_with() -> None:
+    said = stages().stdout.split()
+    assert said.count("init") == 2, "in the list of commands, and below it"
+
+
 def test_outside_a_project_the_command_says_so(tmp_path: Path) -> None:
     env = {"PYTHONPATH": str(ROOT), "PATH": ""}
     words = [sys.executable, "-m", "stages", "list"]

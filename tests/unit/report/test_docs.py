@@ -31,6 +31,19 @@ def test_every_page_begins_with_a_title_and_what_it_is_for_in_words(page: Path) 
     assert len(first) > 40, first
 
 
+def anchors(page: Path) -> set[str]:
+    """Those that a reader's browser makes of a page's headings: small letters, blanks as hyphens, no other signs."""
+    heads = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_into_a_page_leads_to_a_heading(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text(encoding="utf-8"))
+    places = [(page.parent / file if file else page, anchor) for file, anchor in links]
+    assert [(file.name, anchor) for file, anchor in places if anchor not in anchors(file)] == []
+
+
 def test_the_readme_quotes_the_specs_word_by_word() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     edge, schedule = re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,7 @@ def project(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     shutil.copytree(pristine, tmp_path / "p")
     monkeypatch.chdir(tmp_path / "p")
     monkeypatch.setenv("PATH", "/nowhere")  # no Slurm
+    monkeypatch.setattr(Project, "load", cache(Project.load))  # no spec is edited here: results are
     return tmp_path / "p"
 
 

@@ -134,10 +134,14 @@ def test_whole_packing_wraps_into_its_second_epoch(small: Small) -> None:
 
 
 def test_sources_take_turns_as_the_mixture_says(small: Small) -> None:
+    """And each gives its own samples in its own order, none left out: those that it gives alone."""
     made = phase(small.source("math", weight=3), small.source("reasoning", weight=1))
+    alone = [load(small, phase(source)).samples(0, 20, 0) for source in made.sources]
     mixture = Mixture(made)
     for i, sample in enumerate(load(small, made).samples(0, 20, 0)):
-        assert {span[0] for span in sample.spans} == {made.sources[mixture.pick(i)[0]].corpus}
+        source, ordinal = mixture.pick(i)
+        assert sample.spans == alone[source][ordinal].spans
+        assert {span[0] for span in sample.spans} == {made.sources[source].corpus}
 
 
 def test_the_wrong_corpus_or_range_is_refused(small: Small) -> None:

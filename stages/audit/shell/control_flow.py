@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from tree_sitter import Node
 
 from stages.audit.shell import conditions
+from stages.audit.shell.commands import Commands
 from stages.audit.shell.expansion import source
-from stages.audit.shell.printed import Printed
 from stages.audit.shell.variables import Variables
 from stages.audit.shell.words import Piece, Word, rows, text
 
@@ -25,7 +25,7 @@ _READ = re.compile(r"(?:IFS=\S*\s+)?read(?:\s+-r)?\s+([A-Za-z_]\w*)")
 _TESTS = frozenset({"test_command", "negated_command", "list", "parenthesized_expression"})
 
 
-class ControlFlow(Printed):
+class ControlFlow(Commands):
     """Statements of which a test or a list of words says whether, and how often, they are read."""
 
     def __init__(self, variables: Variables) -> None:

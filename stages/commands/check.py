@@ -116,12 +116,15 @@ def _shown(group: Sequence[Finding]) -> Text:
     scales = ", ".join(dict.fromkeys(one.scale for one in group))
     text = Text()
     text.append(f"{finding.where}: ", style="bold")
-    text.append(f"{finding.id} {title}\n", style="yellow" if finding.waived else "bold red")
+    said = f"{finding.id} {title}{' (waived)' if finding.waived else ''}\n"
+    text.append(said, style="yellow" if finding.waived else "bold red")
     text.append(f"  {finding.edge or finding.stage}, at {scales}\n")
-    text.append(f"  found     {finding.observed}\n  expected  {finding.expected}\n  repair    {finding.repair}\n")
-    if finding.waived is not None:
+    text.append(f"  found     {finding.observed}\n  expected  {finding.expected}\n")
+    if finding.waived is not None:  # nothing is to be repaired
         text.append(f"  waived    {finding.waived}\n", style="yellow")
-    elif finding.at:
+        return text
+    text.append(f"  repair    {finding.repair}\n")
+    if finding.at:
         places = finding.at[0] if len(finding.at) == 1 else f"[{', '.join(finding.at)}]"
         for found in facts.largest(one.found for one in group):
             text.append(f"  to waive  at: {places}; found: {found}\n", style="dim")

@@ -62,6 +62,8 @@ def test_a_waived_finding_is_shown_and_exits_with_zero(folder: Path, capsys: pyt
     assert run_checks("paper", as_json=False, only=["I-19"]) == 0
     out = capsys.readouterr().out
     assert "waived    books only" in out
+    assert "do not see each other (waived)" in out
+    assert "repair" not in out.partition("waived    books only")[0], "nothing is to be done"
     assert "0 findings (1 waived)" in out
 
 

@@ -16,6 +16,7 @@ from stages.spec.nodes import Path
 from stages.spec.schema.stages import RawTrain
 
 CLASS = re.compile(r"(?:For[A-Z]\w*|(?:Vision|Text)?Model)$")
+ONLY_HERE = ("caption_decoder", "projector")  # families of modules that begin at random weights or come from a stage
 CLOSE = 0.82  # difflib's ratio: one letter more, less or another, in names of six letters and more
 
 
@@ -24,7 +25,8 @@ CLOSE = 0.82  # difflib's ratio: one letter more, less or another, in names of s
     title="A release goes by one name",
     rule="A release that is not called as its model is not almost called so, nor almost as another release of the "
     "project that is named more often. Where specs/releases says its architecture, it is that of the modules that "
-    "start from it; at a scale that is given releases, it has a file there.",
+    "start from it; at a scale that is given releases, it has a file there. Caption decoders and projectors are in "
+    "none.",
     why="Scales without releases train a stand-in whatever the name is; where they are given, the folder of a misspelt "
     "one is not there, or is another model's, and the job ends after the queue.",
     threads=(),
@@ -32,6 +34,7 @@ CLOSE = 0.82  # difflib's ratio: one letter more, less or another, in names of s
 def releases_go_by_one_name(context: Context) -> Iterator[Finding]:
     """S-12."""
     yield from _of_other_models(context)
+    yield from _in_no_release(context)
     every = (found for one in (context.loaded, *context.others) for found in one.releases.values())
     named = Counter(release for found in every for _, release, _ in found)
     for name, _ in context.own:
@@ -81,6 +84,21 @@ def _of_other_models(context: Context) -> Iterator[Finding]:
             as_named = release in context.loaded.raw.models or len(modules) > 1
             whole = as_named and len(wrong) == len(modules)
             yield replace(found, where=context.data.release_lines[release]) if whole else found
+
+
+def _in_no_release(context: Context) -> Iterator[Finding]:
+    """Modules of families that no released folder is read for."""
+    for name, stage in context.own:
+        for module, release, _ in context.loaded.releases.get(name, ()):
+            for one in [module] if module in stage.modules else stage.modules:
+                family = stage.modules[one].family
+                if family in ONLY_HERE:
+                    yield context.finding(
+                        "S-12", name, _named_at(context, name, module),
+                        observed=f"{one} of release {release!r}, a {family}",
+                        expected="a language model, or a part of SigLIP: moonvit, text_tower or contrastive",
+                        repair=f"Write `{one}: fresh`, or name the stage that has trained it.",
+                    )  # fmt: skip
 
 
 def _comes_in(context: Context, name: str, release: str) -> bool:

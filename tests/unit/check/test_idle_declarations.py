@@ -141,3 +141,10 @@ def test_a_release_without_a_file_is_one_of_unknown_weights(folder: Path, name: 
 def test_a_release_whose_name_is_almost_its_models(folder: Path, name: str) -> None:
     edit(folder, "llama31_1m/base.yaml", "^release: llama31_8b", f"release: {name}")
     assert {(each.id, line_of(folder, each)) for each in found(folder)} == {("S-12", f"release: {name}")}
+
+
+def test_a_module_that_no_release_has_is_drawn_anew(folder: Path) -> None:
+    edit(folder, "kimi_vl/vit_coca.yaml", "decoder: fresh", "decoder: {release: siglip}")
+    finding = next(one for one in found(folder) if one.id == "S-12")
+    assert finding.observed == "decoder of release 'siglip', a caption_decoder"
+    assert finding.at == ("init.weights.decoder",)

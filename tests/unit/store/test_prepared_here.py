@@ -125,6 +125,11 @@ def test_a_source_that_was_cut_is_a_notice_and_one_that_was_removed_is_not(root:
     assert notices(root) == [], "texts may be removed once they are prepared"
 
 
+def test_specs_that_cannot_be_read_are_findings_of_their_own(root: Path) -> None:
+    (root / "specs/data/mixtures.yaml").unlink()
+    assert told(root) == notices(root) == []
+
+
 def test_neither_numpy_nor_a_corpus_is_loaded() -> None:
     code = "import sys, stages.commands.check; sys.exit(bool({'numpy', 'stages.data.prepared'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -18,7 +18,7 @@ from stages.check.findings import FILES, Finding
 from stages.errors import SpecError, SpecErrors
 from stages.spec.loader_data import load_roots
 from stages.spec.project import Project
-from stages.spec.schema_corpora import RawCorpus
+from stages.spec.schema.corpora import RawCorpus
 from stages.store import json_file
 from stages.store.layout import Layout
 from stages.store.shards import Problem, Shard, compare, problem

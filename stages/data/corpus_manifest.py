@@ -115,7 +115,7 @@ _MANIFEST = TypeAdapter(DataManifest)
 
 
 def read_manifest(folder: Path) -> DataManifest:
-    """Read manifest.json. Raises UserError if the corpus is not there or the file is damaged, and PermissionError."""
+    """Read manifest.json. Raises UserError if the corpus is not there or the file is damaged, and OSError."""
     path = folder / MANIFEST
     try:
         return json_file.read_as(path, _MANIFEST)

@@ -111,7 +111,7 @@ def counts(part: str) -> bool:
 
 def drifted(folder: Path) -> bool:
     """Whether a result's run.json names the code that made it, and it is not today's."""
-    with suppress(JsonFileError, PermissionError):
+    with suppress(JsonFileError, OSError):
         return run_record.read(folder).environment.code not in (None, code())
     return False
 

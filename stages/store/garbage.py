@@ -100,7 +100,7 @@ def _keys_in_place(layout: Layout) -> set[str]:
     for path in layout.results.glob("[!.]*/*/*/manifest.json"):
         try:
             keys.add(manifest.read(path).key)
-        except (ManifestError, PermissionError):
+        except (ManifestError, OSError):
             continue  # a corpus, or unreadable: nothing of it is known to be finished
     return keys
 

@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from stages.errors import UserError
+from stages.errors import REFUSALS, UserError
 from stages.spec import wording
 from stages.store import files
-from stages.store.digest import Written
+from stages.store.digest import LOST, Written
 
 T = TypeVar("T")
 LIMIT = 16 << 20  # bytes: far above everything that a run writes without saying otherwise
@@ -62,16 +62,15 @@ def read_bytes(path: Path, limit: int = LIMIT) -> bytes:
     """The bytes of a regular file.
 
     Raises MissingFileError, JsonFileError for a folder, a pipe, more bytes than `limit`, or, with the system's error as
-    its cause, where the disk refuses, and PermissionError: a file that this user may not read is no damaged one.
+    its cause, where the disk has lost it. Raises OSError for what says nothing of the file: this user may not read it,
+    the server is gone for a moment, there are too many open files. It is no damaged one, and is not to be made again.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would wait for a writer
     except (FileNotFoundError, NotADirectoryError):
         raise MissingFileError(path, "is not there") from None
-    except PermissionError:
-        raise
     except OSError as error:
-        raise JsonFileError(path, f"cannot be read ({error.strerror})") from error
+        raise _lost(path, error) from error
     there = os.fstat(handle)
     if not stat.S_ISREG(there.st_mode):
         os.close(handle)
@@ -80,10 +79,17 @@ def read_bytes(path: Path, limit: int = LIMIT) -> bytes:
         try:
             data = file.read(min(there.st_size, limit) + 1)  # `read` takes memory for all that it is asked for
         except OSError as error:
-            raise JsonFileError(path, f"cannot be read ({error.strerror})") from error
+            raise _lost(path, error) from error
     if len(data) > limit:
         raise JsonFileError(path, f"is longer than {limit:,} bytes")
     return data
+
+
+def _lost(path: Path, error: OSError) -> JsonFileError | OSError:
+    """What is raised where a file cannot be opened or read."""
+    if error.errno in REFUSALS and error.errno not in LOST:
+        return OSError(error.errno, error.strerror, str(path))
+    return JsonFileError(path, f"cannot be read ({error.strerror})")
 
 
 def parse(data: bytes, path: Path) -> Any:
@@ -100,7 +106,7 @@ def parse(data: bytes, path: Path) -> Any:
 
 
 def read(path: Path, limit: int = LIMIT) -> Any:
-    """The value that a JSON file holds. Raises MissingFileError, JsonFileError or PermissionError."""
+    """The value that a JSON file holds. Raises MissingFileError, JsonFileError or OSError."""
     return parse(read_bytes(path, limit), path)
 
 

@@ -163,7 +163,7 @@ def _log(folder: Path, event: str, whose: Holder) -> None:
 
 def last_time(folder: Path) -> float:
     """When a lease on `folder` was last taken, released or lost, in seconds since 1970; 0 if nothing tells."""
-    with suppress(json_file.JsonFileError, PermissionError):
+    with suppress(json_file.JsonFileError, OSError):
         lines = json_file.read_bytes(folder / LOG).splitlines()
         return max((json_file.parse_as(line, folder / LOG, _EVENT).time for line in lines), default=0.0)
     return 0.0

@@ -208,5 +208,5 @@ def renamed(layout: Layout, ref: str, key: str) -> str:
 def _key_of(path: Path) -> str | None:
     try:
         return read(path).key
-    except (ManifestError, PermissionError):
+    except (ManifestError, OSError):
         return None

@@ -64,6 +64,6 @@ def latest(layout: Layout, key: str) -> Progress | None:
 
 def read(attempt: Path) -> Progress | None:
     """What an attempt left word of, or None."""
-    with suppress(json_file.JsonFileError, PermissionError):
+    with suppress(json_file.JsonFileError, OSError):
         return json_file.read_as(attempt / NAME, _PROGRESS)
     return None

@@ -81,7 +81,7 @@ def _results(layout: Layout) -> Iterator[tuple[Path, Manifest]]:
     """Every result in place, of all scales, this one first."""
     paths = sorted(layout.results.glob("[!.]*/*/*/manifest.json"))
     for path in sorted(paths, key=lambda path: path.parts[-4] != layout.scale):
-        with suppress(ManifestError, PermissionError):  # a corpus, damaged, or closed to this user
+        with suppress(ManifestError, OSError):  # a corpus, damaged, or closed to this user
             yield path.parent, manifest.read(path)
 
 

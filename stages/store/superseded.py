@@ -46,7 +46,7 @@ def _folders(runs: Path, unreadable: list[str]) -> Iterator[Path]:
 
 
 def stage_of(folder: Path) -> tuple[str, str]:
-    """The stage ("pipeline/stage") and the scale of a result. Raises ManifestError, JsonFileError, PermissionError."""
+    """The stage ("pipeline/stage") and the scale of a result. Raises ManifestError, JsonFileError, OSError."""
     ref = manifest.read(folder / manifest.NAME).stage
     return ref, json_file.read_as(folder / "stage.json", _SCALE).scale
 
@@ -56,7 +56,7 @@ def finished(folder: Path) -> float:
 
     A result of before runs recorded it: when the last lease on its key was taken or released; 0 if nothing tells.
     """
-    with suppress(JsonFileError, PermissionError):
+    with suppress(JsonFileError, OSError):
         told = run_record.read(folder).finished
         if told is not None:
             return told

@@ -44,7 +44,7 @@ _SENT = TypeAdapter(Sent)
 
 def sent(run: Run, name: str) -> Sent | None:
     """What a tracker has of a run, as far as the process that sent it could say."""
-    with suppress(json_file.JsonFileError, PermissionError):
+    with suppress(json_file.JsonFileError, OSError):
         return json_file.read_as(_state(run, name), _SENT)
     return None
 

@@ -57,7 +57,7 @@ class Run:
         found = self.result()
         if found is None:
             return {}
-        with suppress(JsonFileError, PermissionError):
+        with suppress(JsonFileError, OSError):
             tree = json_file.read(found[0] / "eval.json")
             return dict(_numbers(tree, "")) if isinstance(tree, dict) else {}
         return {}

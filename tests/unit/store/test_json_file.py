@@ -216,13 +216,22 @@ def test_a_disk_that_refuses_to_read_is_told_of_with_its_own_words(
     assert isinstance(caught.value.__cause__, OSError)
 
 
-def test_what_this_user_may_not_read_is_no_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+NO_DAMAGE = [errno.EACCES, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE]
+
+
+@pytest.mark.parametrize("number", NO_DAMAGE)
+def test_what_says_nothing_of_the_file_is_no_damage(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A result of days is not made again because its server was gone for a moment."""
+
     def refuse(path: Path, flags: int) -> int:
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        raise OSError(number, os.strerror(number), str(path))
 
     monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(PermissionError, match="Permission denied"):
+    with pytest.raises(OSError, match=os.strerror(number)) as caught:
         json_file.read(tmp_path / "a.json")
+    assert (caught.value.errno, caught.value.filename) == (number, str(tmp_path / "a.json"))
 
 
 def test_half_a_character_is_said_to_be_one(tmp_path: Path) -> None:

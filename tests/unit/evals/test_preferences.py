@@ -32,12 +32,10 @@ def test_the_margin_is_that_of_each_conversation_read_alone(heldout: Heldout, an
     lm: Any = modules["llm"]
     margins = []
     corpus = heldout.corpus("preferences")
+    assert corpus.supervised is not None
     for document in list(heldout.documents("preferences"))[:5]:
         where = slice(*corpus.offsets[document : document + 2].tolist())
-        tokens, mask = (
-            torch.from_numpy(corpus.tokens[where].astype("int64")),
-            torch.from_numpy(corpus.supervised[where]),
-        )
+        tokens, mask = (torch.tensor(part[where].tolist()) for part in (corpus.tokens, corpus.supervised))
         middle, found = int((mask == BEGINS).nonzero()), []
         for side in (slice(0, middle), slice(middle, len(tokens))):
             ids, learned = tokens[side], mask[side] == 1

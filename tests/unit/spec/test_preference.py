@@ -1,0 +1,105 @@
+"""Preference training in specs: every figure is written, and what makes no sense is refused at its line."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from stages.contract import hardware, memory_engine
+from stages.contract.cost_phase import Assumed, operations
+from stages.contract.parameters import parameters
+from stages.errors import SpecError, SpecErrors
+from stages.spec.project import Project
+from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Preference
+from tests.edits import edit
+from tests.unit.spec.spec_files import ROOT
+
+STAGE = "specs/toy/second.yaml"
+SETTINGS = "preference: {loss: dpo, beta: 0.1, answers: sum, turn_ends: masked, nll: 0.2}"
+ASSUMED = Assumed(Fraction(1, 2), Fraction(1, 4), {})
+
+
+@pytest.fixture
+def preferring(root: Path) -> Path:
+    """The toy project, whose second stage is of preference training."""
+    edit(
+        root / STAGE,
+        "objective: next_token", "objective: preference",
+        "packing: concatenate", "packing: whole",
+        "data: web", f"data: pairs\n    {SETTINGS}",
+        "context: 8Ki", "context: 4Ki",
+    )  # fmt: skip
+    pairs = "  pairs:\n    sources:\n      - {corpus: feedback, share: 100%, group: text}\nsources:\n"
+    edit(root / "specs/data/mixtures.yaml", "sources:\n  - {covers", f"{pairs}  - {{covers")
+    feedback = "corpora:\n  feedback: {kind: preference, citation: somewhere, stand_in: code}\n"
+    edit(root / "specs/data/published.yaml", "corpora:\n", feedback)
+    return root
+
+
+def resolved(root: Path) -> Stage:
+    return Project.load(root).resolve("toy", "paper").stages["second"]
+
+
+def test_what_is_written_is_what_the_stage_has(preferring: Path) -> None:
+    (phase,) = resolved(preferring).phases
+    assert phase.preference == Preference(loss="dpo", beta=0.1, answers="sum", turn_ends="masked", nll=0.2)
+    assert [(source.corpus, source.kind) for source in phase.sources] == [("feedback", "preference")]
+    assert resolved(preferring).read_frozen == ("llm",)
+
+
+@pytest.mark.parametrize("key", ["loss: dpo, ", "beta: 0.1, ", "answers: sum, ", "turn_ends: masked, "])
+def test_no_figure_has_a_default(preferring: Path, key: str) -> None:
+    edit(preferring / STAGE, key, "")
+    with pytest.raises((SpecError, SpecErrors), match=rf"phases.0.preference.{key.partition(':')[0]}"):
+        resolved(preferring)
+
+
+REFUSED = [
+    ("packing: whole", "packing: concatenate", "phases.0.packing", "A pair that is cut is no pair"),
+    ("document_mask: true", "document_mask: false", "phases.0.document_mask", "must not see each other"),
+    ("data: pairs", "data: pairs\n    z_loss: 1e-4", "phases.0.z_loss", "none with objective preference"),
+    ("data: pairs", "data: web", "phases.0.data", "corpora of kind preference for preference"),
+    (f"\n    {SETTINGS}", "", "phases.0.preference", "preference is required for objective preference"),
+    ("objective: preference", "objective: sft", "phases.0.preference", "none without objective preference"),
+    ("weights: inherit", "weights: fresh", "init.weights", "it is the reference of objective preference"),
+    ("weights: inherit", "weights: {release: some}", "init.weights", "found release for llm"),
+    ("beta: 0.1", "beta: 0", "phases.0.preference.beta", "above 0"),
+    ("loss: dpo", "loss: kto", "phases.0.preference.loss", "dpo"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "key", "says"), REFUSED, ids=[f"{old} -> {new}" for old, new, *_ in REFUSED])
+def test_what_makes_no_sense_is_refused_at_its_line(preferring: Path, old: str, new: str, key: str, says: str) -> None:
+    edit(preferring / STAGE, old, new)
+    with pytest.raises((SpecError, SpecErrors)) as error:
+        resolved(preferring)
+    found = str(error.value)
+    assert "toy/second.yaml:" in found
+    assert key in found
+    assert says in found
+
+
+def test_fine_tuning_before_it_is_a_stage_of_its_own(preferring: Path) -> None:
+    """Its reference is what the stage is given, and a phase before it would not be in that."""
+    text = (preferring / STAGE).read_text()
+    begin, end = text.index("  - name: main"), text.index("sources:")
+    first = text[begin:end].replace("name: main", "name: before").replace(f"\n    {SETTINGS}", "")
+    first = first.replace("objective: preference", "objective: next_token").replace("data: pairs", "data: web")
+    (preferring / STAGE).write_text(text[:begin] + first.replace("2B", "1B") + text[begin:].replace("2B", "1B", 1))
+    with pytest.raises((SpecError, SpecErrors), match="preference, in a stage with a phase of next_token"):
+        resolved(preferring)
+
+
+def test_plans_have_the_memory_and_the_pass_of_the_reference(preferring: Path) -> None:
+    stage = resolved(preferring)
+    (phase,) = stage.phases
+    plain = phase.model_copy(update={"preference": None})
+    alone = stage.model_copy(update={"phases": (plain,)})
+    card = hardware.load(Project.load(ROOT).files, "h100")
+    more = memory_engine.of(stage, phase, card).states - memory_engine.of(alone, plain, card).states
+    assert more == 4 * parameters(stage.modules["llm"]).total
+    forward_and_backward = operations(alone, plain, ASSUMED)
+    assert operations(stage, phase, ASSUMED) == pytest.approx(forward_and_backward * 4 / 3)

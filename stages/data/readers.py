@@ -66,14 +66,13 @@ class SourceReader:
         start = self.windows.start(window)
         stretch = slice(start, start + context + 1)
         tokens = np.asarray(self.corpus.tokens[stretch], dtype=np.int64)
-        document = offsets.searchsorted(np.arange(start, start + context + 1), side="right") - 1
-        labels = np.where(
-            self._targets(stretch, tokens)[1:] & (document[1:] == document[:-1]), tokens[1:], UNSUPERVISED
-        )
-        numbers = document[:-1]
-        begins = np.maximum(offsets[numbers], start)  # the row's part of a document starts here
-        within = np.arange(start, start + context) - begins
-        segments, positions = self._masked(numbers - numbers[0], within)
+        first, last = offsets.searchsorted([start, start + context], side="right") - 1
+        borders = np.array(offsets[first : last + 2])  # of the row's part of each document
+        borders[0], borders[-1] = start, start + context + 1
+        numbers = np.repeat(np.arange(len(borders) - 1), np.diff(borders))
+        labels = np.where(self._targets(stretch, tokens)[1:] & (numbers[1:] == numbers[:-1]), tokens[1:], UNSUPERVISED)
+        within = np.arange(start, start + context) - borders[numbers[:-1]]
+        segments, positions = self._masked(numbers[:-1], within)
         spans = self.windows.spans_from(start)
         return Sample(tokens[:-1], labels, segments, positions, (), spans, self._roles.image, self._roles.fill)
 

@@ -42,7 +42,7 @@ def break_base(project: Path) -> None:
     """Have base's learning rate grow after 20 steps until its loss is no number. What alone reads is not changed."""
     pipeline = project / "specs/four/pipeline.yaml"
     grows = "{shape: linear, from: current, to: 1e9, for: 100 steps}\n    - {shape: constant, until: 10M}"
-    edit(pipeline, "{shape: constant, until: 10M}", grows)
+    edit(pipeline, "{shape: constant, until: 10M}\n  own:", f"{grows}\n  own:")
     base = pipeline.with_name("base.yaml")
     waived = "\nwaivers:\n  - {id: I-36, at: schedule.1, found: 1e9, reason: it is to diverge}\nsources:"
     edit(base, "\nsources:", waived)

@@ -195,7 +195,8 @@ held_by_code(
 
 def _idle_decoder(context: Context, name: str, stage: Stage) -> Iterator[Finding]:
     """A caption decoder whose loss counts for nothing."""
-    decoder = next((one for one in stage.trained if stage.modules[one].family == "caption_decoder"), None)
+    families = {one: stage.modules[one].family for one in stage.trained if one in stage.modules}
+    decoder = next((one for one, family in families.items() if family == "caption_decoder"), None)
     for number, phase in enumerate(stage.phases if decoder is not None else ()):
         if phase.coca is not None and extremes(phase.coca.caption_weight)[1] == 0:
             yield context.finding(

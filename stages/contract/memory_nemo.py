@@ -29,6 +29,7 @@ from stages.contract.cost_phase import loops
 from stages.contract.hardware import Hardware
 from stages.contract.memory_layers import FP32, HALF
 from stages.contract.parameters import parameters, routed
+from stages.spec.decoder import Dense, Latent
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import MoonViTModel, ProjectorModel
@@ -118,13 +119,24 @@ def _activations(model: LanguageModel, stage: Stage, phase: Phase, layout: Paral
     count = phase.micro_batch * phase.context / layout.cp
     stream = layout.tp if layout.sequence_parallel else 1
     kept = memory_layers.saved(model, phase.document_mask, count, phase.context)
-    whole = width * (kept.stream / stream + kept.inner / layout.tp)
+    shifted, turned = _of_core(model)
+    whole = width * (kept.stream / stream + (kept.inner + shifted) / layout.tp + turned)
     again = width * model.hidden / stream if layout.layers_again else whole
     times = loops(model, phase)
     in_flight = 1 + (layout.pp - 1) / (layout.pp * layout.vpp) if layout.vpp > 1 else 1.0
     layers = model.layers * times * in_flight  # layers / pp of a rank, for pp micro-batches
     ends = ENDS * width * model.hidden * times / stream
     return count * (again * layers + CHECKED * whole + ends) + _gathered(model, phase, layout, width)
+
+
+def _of_core(model: LanguageModel) -> tuple[int, int]:
+    """Numbers a position that a layer of Core's keeps and ours does not: what the gate multiplies, to which Core adds
+    an offset of 0; and cosines and sines, of queries and of keys, which each tensor parallel rank makes in each layer.
+    """
+    layer = model.parts.layers[-1]
+    feed, attention = layer.feed_forward, layer.attention
+    shifted = feed.ffn if isinstance(feed, Dense) else feed.shared * feed.ffn
+    return shifted, 4 * (attention.rope if isinstance(attention, Latent) else attention.head_dim)
 
 
 def _gathered(model: LanguageModel, phase: Phase, layout: Parallel, width: int) -> float:

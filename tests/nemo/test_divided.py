@@ -94,9 +94,9 @@ def test_logits_of_a_row_are_never_whole(root: Path) -> None:
     assert apart(case.leaves(found), known) <= allowed
 
 
-def left_as_it_was(stage: Stage, root: Path) -> tuple[bool, set[bool]]:
-    """Whether evaluations change no tensor and no mode of Megatron's model, under a parent's positions too; and the
-    modes of its modules meanwhile.
+def left_as_it_was(stage: Stage, root: Path) -> tuple[bool, set[bool], set[bool]]:
+    """Whether evaluations change no tensor and no mode of Megatron's model, under a parent's positions too; the modes
+    of its modules meanwhile; and whether what a layer puts out has a graph behind it, which keeps all layers' tensors.
     """
     from stages.engines import place
     from stages.engines.nemo import causal, groups
@@ -112,7 +112,10 @@ def left_as_it_was(stage: Stage, root: Path) -> tuple[bool, set[bool]]:
             turned = [module.inv_freq for module in inner if hasattr(module, "inv_freq")]
             return [[module.training for module in inner], *tensors, *turned]
 
-        before, passes, modes = now(), Divided._passes, set[bool]()
+        before, passes, modes, graphs = now(), Divided._passes, set[bool](), set[bool]()
+        for module in (one for chunk in trainer._chunks for one in causal.inner(chunk).modules()):
+            if type(module).__name__ == "TransformerLayer":
+                module.register_forward_hook(lambda _, __, given: graphs.add(given[0].requires_grad))
 
         def watched(self: Divided, *given: Any) -> Any:
             modes.update(module.training for chunk in trainer._chunks for module in causal.inner(chunk).modules())
@@ -121,11 +124,13 @@ def left_as_it_was(stage: Stage, root: Path) -> tuple[bool, set[bool]]:
         Divided._passes = watched  # type: ignore[method-assign]
         evals.run(trainer.evaluated(), stage, Heldout(root), case.ELSEWHERE)
         (left, *tensors), (own, *others) = now(), before
-        return left == own and all(one.equal(other) for one, other in zip(tensors, others, strict=True)), modes
+        same = left == own and all(one.equal(other) for one, other in zip(tensors, others, strict=True))
+        return same, modes, graphs
 
 
-def test_an_evaluation_leaves_the_model_as_it_was(root: Path) -> None:
-    assert engines.call(1, left_as_it_was, engines.on_nemo(STAGES["joint"]), root) == [(True, {False})]
+@pytest.mark.parametrize("name", ["joint", "ouro"])
+def test_an_evaluation_leaves_the_model_as_it_was_and_keeps_nothing(name: str, root: Path) -> None:
+    assert engines.call(1, left_as_it_was, engines.on_nemo(STAGES[name]), root) == [(True, {False}, {False})]
 
 
 def in_a_stage(stage: Stage, root: Path, folder: Path, disturb: Callable[[], None] = lambda: None) -> Inputs:

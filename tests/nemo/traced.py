@@ -1,10 +1,11 @@
-"""`python -m tests.nemo.traced LIBRARY PIPELINE/STAGE [PHASE]`: a micro-batch and an update on fake CUDA tensors.
+"""`python -m tests.nemo.traced LIBRARY PIPELINE/STAGE [PHASE [LAYERS]]`: a micro-batch and an update as on GPUs.
 
-Of a stage of scale `paper`, on its first rank, at its number of ranks; JSON on the output. Nothing is computed and
-nothing is sent: tensors have a device, a type and a shape, and collectives return at once. What is executed is Bridge's
-own validation, Core's code and ours as on a GPU, with every layer. `watch` of tests/traced looks for factors of two
-types, operations without a deterministic form and views that FlashAttention cannot read; `Alive` counts bytes. Experts
-take equally many tokens; a row has three documents and, where there are images, half of its positions are theirs.
+Of a stage of scale `paper`, on its first rank, at its number of ranks; JSON on the output. With LAYERS, `shortened`.
+Nothing is computed and nothing is sent: tensors are fake, with a device, a type and a shape, and collectives return at
+once. What is executed is Bridge's own validation, Core's code and ours as on a GPU, with every layer. `watch` of
+tests/traced looks for factors of two types, operations without a deterministic form and views that FlashAttention
+cannot read; `Alive` counts bytes. Experts take equally many tokens; a row has three documents and, where there are
+images, half of its positions are theirs.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS, SIDE = 3, 448
 
 
-def main(library: str, ref: str, phase: str = "0") -> None:
+def main(library: str, ref: str, phase: str = "0", layers: str | None = None) -> None:
     device.load(Path(library))
     from stages.spec.project import Project
 
     pipeline, _, name = ref.partition("/")
-    stage = Project.load(ROOT).resolve(pipeline, "paper").stages[name]
+    stage = shortened(
+        Project.load(ROOT).resolve(pipeline, "paper").stages[name], None if layers is None else int(layers)
+    )
     os.environ.update(RANK="0", LOCAL_RANK="0", LOCAL_WORLD_SIZE="8", WORLD_SIZE=str(stage.execution.ranks))
     warnings.filterwarnings("ignore")
     with contextlib.redirect_stdout(sys.stderr):
@@ -40,6 +43,18 @@ def main(library: str, ref: str, phase: str = "0") -> None:
     print(json.dumps(found))
     sys.stdout.flush()
     os._exit(0)  # a group of ranks that are not there has nothing to take leave of
+
+
+def shortened(stage: Any, layers: int | None) -> Any:
+    """The stage with one sequence in a micro-batch, and no module of more layers than that."""
+    if layers is None:
+        return stage
+    modules = {
+        name: model.model_copy(update={"layers": min(layers, model.layers)}) if hasattr(model, "layers") else model
+        for name, model in stage.modules.items()
+    }
+    phases = tuple(phase.model_copy(update={"micro_batch": 1}) for phase in stage.phases)
+    return stage.model_copy(update={"modules": modules, "phases": phases})
 
 
 def trace(stage: Any, number: int) -> dict[str, Any]:

@@ -44,8 +44,11 @@ class NormedResidual(nn.Module):
         self.norm = Norm(config, config.hidden_size, config.layernorm_epsilon)
 
     def forward(self, training: bool, fused: bool) -> Callable[..., Tensor]:
-        """What Core calls with (x, bias), the residual and the dropout's probability: [S, B, H] -> [S, B, H]."""
-        return self._add
+        """What Core calls with (x, bias), the residual and the dropout's probability: [S, B, H] -> [S, B, H].
+
+        Core calls it with gradients enabled in evaluations too: the norm's gain would keep what every layer puts out.
+        """
+        return self._add if training else torch.no_grad()(self._add)
 
     def _add(self, x: tuple[Tensor, Tensor | None], residual: Tensor, dropout: float) -> Tensor:
         output, bias = x

@@ -91,12 +91,19 @@ def test_positions_channels_and_layers_are_divided(llama: Stage, h100: Hardware)
 
     one = activations()
     assert activations(tp=8) < one / 2, "what is around norms stays whole"
-    assert activations(tp=8, sequence_parallel=True) == pytest.approx(one / 8, rel=1e-6)
+    angles = 2 * 4 * 128 * 2**20 * (32 + memory_nemo.CHECKED)  # cosines and sines, which no tensor rank divides
+    assert activations(tp=8, sequence_parallel=True) == pytest.approx((one - angles) / 8 + angles, rel=1e-6)
     assert activations(pp=4) == one, "a quarter of the layers, of four micro-batches"
     assert activations(pp=4, vpp=2) > one, "an interleaved pipeline has more micro-batches in flight"
     assert activations(recompute="full") < one / 8
     keys = 2 * 8 * 128 * 2 * 2**20  # bytes of a layer's keys and values of a whole row
     assert activations(cp=16) == pytest.approx(one / 16 + memory_nemo.GATHERED * keys, rel=1e-6)
+
+
+def test_a_layer_of_cores_keeps_what_the_gate_multiplies_and_the_angles(llama: Stage, moonlight: Stage) -> None:
+    """What comes up once more, and cosines and sines of queries and keys. Of a mixture, shared experts are Core's."""
+    assert memory_nemo._of_core(llama.modules["llm"]) == (14336, 4 * 128)  # type: ignore[arg-type]
+    assert memory_nemo._of_core(moonlight.modules["llm"]) == (2 * 1408, 4 * 64)  # type: ignore[arg-type]
 
 
 def test_logits_are_divided_by_words_and_positions(llama: Stage, h100: Hardware) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,14 @@ def test_every_link_into_a_page_leads_to_a_heading(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text(encoding="utf-8"))
     places = [(page.parent / file if file else page, anchor) for file, anchor in links]
     assert [(file.name, anchor) for file, anchor in places if anchor not in anchors(file)] == []
+
+
+def test_the_changelog_says_everything_once() -> None:
+    """Two branches that both write on top of a list are easily joined into two lists, one below the other."""
+    lines = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
+    begun = [line for line in lines if line.startswith(("- ", "#"))]
+    assert {line: count for line, count in Counter(begun).items() if count > 1} == {}
+    assert [line for before, line in pairwise(lines) if line.startswith("#") and before] == []
 
 
 def test_the_readme_quotes_the_specs_word_by_word() -> None:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.edits import replaced
+from tests.edits import substituted
 from tests.slurm.spaces import NAMESPACES, PATIENCE, wait_for
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ def configure(stack: ExitStack, root: Path, accounting: bool, kill_wait: int, gr
         storage += f"\nAccountingStoragePass={root}/munge.socket\nAccountingStorageEnforce=associations"
     words = {"ROOT": str(root), "ACCOUNTING": storage, "KILL_WAIT": str(kill_wait), "GRACE": str(grace)} | ports
     for name in ("slurm.conf", "slurmdbd.conf"):
-        text = (HERE / f"{name}.in").read_text()
-        for word, value in words.items():
-            text = replaced(text, f"@{word}@", value)
+        text = substituted((HERE / f"{name}.in").read_text(), "@(.+?)@", lambda found: words[found[1]], everywhere=True)
         (root / "etc" / name).write_text(text)
         (root / "etc" / name).chmod(0o600)
     (root / "etc/gres.conf").write_text("NodeName=n[1-2] Name=gpu File=/dev/null,/dev/zero\n")  # pretend GPUs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from stages.commands import left_out
 from stages.data import measured, prepare, tokenizer_files, unknown, unknown_token
 from stages.data.corpus_manifest import DataManifest
 from stages.data.encode import Encoded
+from stages.data.spec import CorpusSpec
 from stages.data.tokenizer_declared import declared
 from stages.errors import UserError
 from tests.unit.data import adopted_tokens, published
@@ -81,6 +83,19 @@ def test_an_unknown_token_is_of_the_document_that_it_stands_in(tokens: list[int]
     nothing = np.zeros(0, dtype=np.uint8)
     encoded = Encoded(np.array(tokens), np.array([2, 2]), nothing, nothing, np.zeros((0, 5), dtype=np.int64))
     assert unknown.count(encoded, 0, [7, 8]) == unknown.Found(tokens.count(0), documents, line)
+
+
+def test_what_the_pieces_of_a_corpus_have_adds_up_and_the_first_line_is_that_of_the_first() -> None:
+    nothing, first, later = unknown.Found(), unknown.Found(3, 1, 7), unknown.Found(2, 2, 9)
+    assert nothing + first + later == unknown.Found(5, 3, 7)
+
+
+@pytest.mark.parametrize("allowed", [None, unknown.MOST])
+def test_as_much_as_is_allowed_is_not_refused(allowed: Fraction | None) -> None:
+    corpus = CorpusSpec.model_construct(corpus="mine", unknown=allowed)
+    unknown.refuse(corpus, unknown.Unknown(token="[UNK]", tokens=2, of=1000, documents=1))
+    with pytest.raises(unknown.UnknownTokensError, match=r"0\.3% of the tokens"):
+        unknown.refuse(corpus, unknown.Unknown(token="[UNK]", tokens=3, of=1000, documents=1))
 
 
 def test_a_clear_share_is_refused_until_the_spec_says_it_and_nothing_is_encoded_again(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from itertools import product
 
 import numpy as np
 import pytest
@@ -96,9 +97,9 @@ def test_a_row_that_is_too_long_is_refused_unread(project: Small, monkeypatch: p
 
 def test_next_fit_in_blocks_is_next_fit() -> None:
     draw = np.random.default_rng(3)
-    for context in (8, 32, 100):
+    for context, cuts in product((8, 32, 100), (7, 400)):  # blocks of many windows, and many blocks in a window
         lengths = draw.integers(2, 60, size=500)
-        blocks = np.split(lengths, sorted(draw.integers(0, 500, size=7)))
+        blocks = np.split(lengths, sorted(draw.integers(0, 500, size=cuts)))
         plan = packing.plan(lengths, 0, context, None)
         assert packing.next_fit(blocks, context) == (plan.windows, int(lengths[plan.documents].sum()))
 

@@ -14,7 +14,7 @@ from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Preference
-from tests.edits import edit
+from tests.edits import edit, replaced
 from tests.unit.spec.spec_files import ROOT
 
 STAGE = "specs/toy/second.yaml"
@@ -88,7 +88,8 @@ def test_fine_tuning_before_it_is_a_stage_of_its_own(preferring: Path) -> None:
     begin, end = text.index("  - name: main"), text.index("sources:")
     first = text[begin:end].replace("name: main", "name: before").replace(f"\n    {SETTINGS}", "")
     first = first.replace("objective: preference", "objective: next_token").replace("data: pairs", "data: web")
-    (preferring / STAGE).write_text(text[:begin] + first.replace("2B", "1B") + text[begin:].replace("2B", "1B", 1))
+    first, rest = (replaced(one, "budget: 2B", "budget: 1B") for one in (first, text[begin:]))
+    (preferring / STAGE).write_text(text[:begin] + first + rest)
     with pytest.raises((SpecError, SpecErrors), match="preference, in a stage with a phase of next_token"):
         resolved(preferring)
 

@@ -14,6 +14,7 @@ from stages.commands.check import run_checks
 from stages.spec.project import Project
 from stages.store.prepared_here import changed_sources, lost
 from tests import shipped
+from tests.edits import edit, replaced
 
 BLAKE3 = "0" * 64
 SCALES = ("mini", "small")
@@ -27,7 +28,7 @@ def root(tmp_path: Path) -> Path:
     text = "".join(
         line for line in spec.read_text().splitlines(True) if not line.startswith((" ", "packages", "param"))
     )
-    spec.write_text(text.replace("builder: prose", "builder: file\npath: texts/prose.jsonl"))
+    spec.write_text(replaced(text, "builder: prose", "builder: file\npath: texts/prose.jsonl"))
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts/prose.jsonl").write_bytes(b"x" * 1000)
     prepared(tmp_path, shards={"tokens.bin": 400, "tokens.idx": 90}, inputs={"files": 1, "bytes": 1000})
@@ -94,7 +95,7 @@ def test_nothing_is_said_where_nothing_was_prepared(root: Path) -> None:
 def test_what_was_prepared_under_another_declaration_is_read_by_nothing(root: Path) -> None:
     spec = root / "specs/data/prose.yaml"
     digest = Project.load(root).data.corpora["prose"].digest
-    spec.write_text(spec.read_text().replace(digest, "b" * 64))
+    edit(spec, digest, "b" * 64)
     (root / "results/mini/data/prose/tokens.bin").unlink()
     assert told(root) == []
 

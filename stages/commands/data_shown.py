@@ -62,7 +62,10 @@ def _lines(origin: str, of: int, one: Shown) -> Iterator[Text]:
     yield Text(f"--- {printable(origin)}: document {one.number + 1:,} of {of:,}, {part}: {counts}")
     for number, (height, width) in enumerate(one.pictures, 1):
         yield Text(f"    picture {number}: {height} x {width} pixels")
-    yield from lines_of(one.stretches)
+    for side, stretches in groupby(one.stretches, key=lambda stretch: stretch.of):
+        if side:
+            yield Text(f"    {side}:")
+        yield from lines_of(stretches)
     left = one.tokens - document_view.LONGEST
     if left > 0:
         yield Text(f"    ... and {left:,} tokens more")

@@ -7,7 +7,7 @@ for in what was prepared: what is shown is the prepared document, and that it is
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from stages.data.document import Document
 from stages.data.draws import rank
 from stages.data.encode import encode_accepted
 from stages.data.pieces import Piece
+from stages.data.preference import BEGINS, SIDES
 from stages.data.prepared import Corpus
 from stages.data.spec import CorpusSpec
 from stages.data.tokenizer import Tokenizer
@@ -31,12 +32,15 @@ RANKS = 1 << 64
 
 @dataclass(frozen=True)
 class Stretch:
-    """Tokens that belong together: text, or one special token by its word (`times` of it: cells of pictures)."""
+    """Tokens that belong together: text, or one special token by its word (`times` of it: cells of pictures). Of a pair
+    of answers, `of` is which of the two conversations it is in.
+    """
 
     text: str
     learned: bool
     special: bool = False
     times: int = 1
+    of: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,23 @@ def show(corpus: Corpus, tokenizer: Tokenizer, number: int) -> Shown:
     sizes = (
         () if corpus.pictures is None else tuple((one.shape[0], one.shape[1]) for one in corpus.raw_pictures(number))
     )
-    parts = tuple(stretches(tokens[:LONGEST], targets[:LONGEST], tokenizer))
+    parts = tuple(
+        replace(one, of=name)
+        for name, where in conversations(corpus, number, min(len(tokens), LONGEST))
+        for one in stretches(tokens[where], targets[where], tokenizer)
+    )
     heldout = number >= corpus.training_documents
     return Shown(number, heldout, len(tokens), int(targets.sum()), sizes, parts)
+
+
+def conversations(corpus: Corpus, number: int, count: int) -> Iterator[tuple[str, slice]]:
+    """What of a document's first `count` tokens is read by itself: both of a pair by what they are, else all of it."""
+    if corpus.supervised is None or corpus.manifest.kind != "preference":
+        yield "", slice(0, count)
+        return
+    begins = corpus.supervised[slice(*corpus.offsets[number : number + 2].tolist())] == BEGINS
+    middle = min(int(np.argmax(begins)), count)
+    yield from zip(SIDES, (slice(0, middle), slice(middle, count)), strict=True)
 
 
 def _targets(corpus: Corpus, number: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

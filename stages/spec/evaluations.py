@@ -12,7 +12,7 @@ from stages.spec.nodes import Path
 from stages.spec.resolved_models import LANGUAGE_MODELS, LOOPED, Model
 from stages.spec.resolved_phases import Phase
 from stages.spec.schema.corpora import Kind
-from stages.spec.schema.stages import RawImport, RawKeep
+from stages.spec.schema.stages import RawImport, RawKeep, RawTrain
 from stages.spec.validate import hint
 
 TOKEN_KINDS: tuple[Kind, ...] = ("text", "multimodal", "sft")
@@ -79,8 +79,11 @@ def unable(
         if name not in EVALUATIONS:
             yield loaded.document.error(path, repr(name), ", ".join(EVALUATIONS), hint(name, EVALUATIONS))
         elif lacking := EVALUATIONS[name].lacks(families, corpora, data):
-            allowed = f"evaluations that do without {' and without '.join(lacking)}"
-            yield loaded.document.error(path, repr(name), allowed, "Take it out, or add what it needs.")
+            found = f"{name!r}, without {' and without '.join(lacking)}"
+            able = [known for known, one in EVALUATIONS.items() if not one.lacks(families, corpora, data)]
+            own = isinstance(loaded.raw, RawTrain)  # others are evaluated on what is above them
+            repair = "Take it out, or add what it needs." if own else "Take it out, or name another."
+            yield loaded.document.error(path, found, ", ".join(able) or "none here", repair)
 
 
 def _outside(loaded: LoadedStage, families: Collection[str]) -> Iterator[SpecError]:

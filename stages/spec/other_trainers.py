@@ -65,6 +65,11 @@ VALUES = (
         "Write `whole` for documents that stay whole, `concatenate` for text that may be cut.",
     ),
 )
+# (key, word) -> what to write where the word is meant for another key
+BELOW = {
+    **{("kind", said): "Write `preference` for pairs of answers." for said in ("dpo", "apo", "apo_zero")},
+    ("loss", "apo"): "Write `apo_zero`.",
+}
 WORDS = {word: repair for words, repair in VALUES for word in words.split()}
 REPAIRS = {word: repair for words, repair in KEYS for word in words.split()}
 
@@ -74,6 +79,7 @@ def repair(key: str) -> str | None:
     return REPAIRS.get(key.lower())
 
 
-def word(value: object) -> str | None:
-    """What to write in place of a word of another trainer; None where it is none that is known."""
-    return WORDS.get(str(value).lower())
+def word(value: object, key: str = "") -> str | None:
+    """What to write in place of a word of another trainer, below `key`; None where it is none that is known."""
+    said = str(value).lower()
+    return BELOW.get((key, said)) or WORDS.get(said)

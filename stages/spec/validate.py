@@ -128,7 +128,7 @@ def _one(document: Document, model: type[BaseModel], detail: ErrorDetails) -> Sp
         allowed = f"at least {_entries(context['min_length'])}"
         return SpecError(where, key, _entries(len(detail["input"])), allowed, "Add those that are missing.")
     if "expected" in context:
-        repair = other_trainers.word(detail["input"]) or "Choose one of these."
+        repair = other_trainers.word(detail["input"], str(path[-1]) if path else "") or "Choose one of these."
         return SpecError(where, key, found, str(context["expected"]), repair)
     return SpecError(where, key, found, wording.of_value(detail).removeprefix("expected "), "Correct the value.")
 

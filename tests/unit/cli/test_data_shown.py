@@ -89,6 +89,20 @@ def test_of_a_conversation_the_answer_alone_is_marked(project: Path, capsys: pyt
     assert "--- a.jsonl:2: document " in out[first + 2]
 
 
+def test_of_a_pair_each_answer_stands_below_what_it_is(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = [{"instruction": f"{number} + 1?", "chosen": f"{number + 1}", "rejected": "no"} for number in range(20)]
+    rows(project / "a.jsonl", pairs)
+    prepared(project, "a.jsonl", "preference", rows="alpaca")
+    asked = ["| «<bos>»«<|im_start|>»user↵", "| 0 + 1?«<|im_end|>»↵", "| «<|im_start|>»assistant↵"]
+    end = "«<|im_end|>»«<eos>»"
+    lines = said(capsys, 1).splitlines()[4:-1]
+    assert lines == ["    chosen:", *asked, f"+ 1{end}", "    rejected:", *asked, f"+ no{end}"]
+    monkeypatch.setattr(document_view, "LONGEST", 5)
+    assert "rejected" not in said(capsys, 1)
+
+
 def test_numbers_in_the_head_are_those_of_the_mask(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows(project / "a.jsonl", [chat(number) for number in range(20)])
     prepared(project, "a.jsonl", "sft")

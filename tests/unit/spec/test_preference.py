@@ -68,6 +68,7 @@ REFUSED = [
     ("weights: inherit", "weights: {release: some}", "init.weights", "found release for llm"),
     ("beta: 0.1", "beta: 0", "phases.0.preference.beta", "above 0"),
     ("loss: dpo", "loss: kto", "phases.0.preference.loss", "dpo"),
+    ("loss: dpo", "loss: apo", "phases.0.preference.loss", "Write `apo_zero`."),
 ]
 
 
@@ -80,6 +81,20 @@ def test_what_makes_no_sense_is_refused_at_its_line(preferring: Path, old: str, 
     assert "toy/second.yaml:" in found
     assert key in found
     assert says in found
+
+
+def test_a_corpus_of_kind_dpo_is_told_its_kind_not_an_objective(preferring: Path) -> None:
+    edit(preferring / "specs/data/published.yaml", "kind: preference", "kind: dpo")
+    with pytest.raises((SpecError, SpecErrors), match=r"corpora.feedback.kind: found 'dpo'.* Write `preference` for"):
+        resolved(preferring)
+
+
+def test_an_evaluation_that_there_is_no_corpus_for_is_answered_with_those_that_can_be(preferring: Path) -> None:
+    edit(preferring / STAGE, "sources:\n", "evaluate: [preferences, validation_loss]\nsources:\n")
+    with pytest.raises(
+        (SpecError, SpecErrors), match=r"'validation_loss', without a corpus .*; allowed: preferences\."
+    ):
+        resolved(preferring)
 
 
 def test_fine_tuning_before_it_is_a_stage_of_its_own(preferring: Path) -> None:

@@ -65,7 +65,11 @@ def both(
         _refuse_equal(chosen, rejected, columns)
         return Both(chosen, rejected, chosen[0])
     _refuse_equal([turn.without_ids for turn in chosen.turns], [turn.without_ids for turn in rejected.turns], columns)
-    first = chosen.first if shape == "prompt_completion" else _common(chosen.turns, rejected.turns, columns)
+    if shape == "prompt_completion":
+        first = chosen.first
+        _refuse_prompts((chosen, rejected), columns)
+    else:
+        first = _common(chosen.turns, rejected.turns, columns)
     prompt = {"turns": [turn.without_ids for turn in chosen.turns[:first]], "tools": chosen.tools}
     return Both(replace(chosen, first=first), replace(rejected, first=first), prompt)
 
@@ -89,6 +93,16 @@ def _side(row: Mapping[str, Any], columns: Mapping[str, str], name: str, shape: 
 def _refuse_equal(chosen: object, rejected: object, columns: Mapping[str, str]) -> None:
     if chosen == rejected:
         raise RowError(f"{columns['chosen']} and {columns['rejected']} say the same, so neither is preferred")
+
+
+def _refuse_prompts(sides: Sequence[Chat], columns: Mapping[str, str]) -> None:
+    """Raise RowError where an answer that stands beside its prompt begins with a prompt of its own."""
+    for name, chat in zip((columns[side] for side in SIDES), sides, strict=True):
+        if (role := chat.turns[chat.first].role) != ASSISTANT:
+            raise RowError(
+                f"{name} begins with a turn of the {role}, behind what {columns['prompt']} asks",
+                "answers alone beside a prompt, or `rows: messages` for whole conversations",
+            )
 
 
 def _common(chosen: Sequence[Turn], rejected: Sequence[Turn], columns: Mapping[str, str]) -> int:

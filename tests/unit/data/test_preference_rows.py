@@ -134,6 +134,9 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "a list beside a string": (
         "prompt_completion", {"prompt": "a", "chosen": "b", "rejected": [answer("c")]}, "rejected is a list instead",
     ),
+    "the prompt again in the answer": (
+        "prompt_completion", {"prompt": asked(1), **pair(1)}, "chosen begins with a turn of the system, .* `rows: mess",
+    ),
     "a string beside a list": (
         "prompt_completion", {"prompt": asked(1), "chosen": [answer("c")], "rejected": "x"}, "rejected is a str inst",
     ),

@@ -17,6 +17,7 @@ from stages.spec.frozen import Frozen
 from stages.spec.key import identity, stage_key
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import LmEval, Share, Stage
+from stages.spec.resolved_phases import Preference
 from stages.spec.resolved_training import Group, Skip
 from tests import shipped
 from tests.families import test_yarn
@@ -140,8 +141,25 @@ def with_groups() -> Stage:
     return stage.model_copy(update={"optimizer": stage.optimizer.model_copy(update=more)})
 
 
+def with_pairs_of_answers() -> Stage:
+    """A stage that learns from preferences, as no shipped spec does."""
+    stage = PROJECT.resolve("llama31_1m", "mini").stages["sft_32k"]
+    settings = Preference(loss="dpo", beta=0.1, answers="sum", turn_ends="learned", nll=0.2)
+    return stage.model_copy(
+        update={"phases": tuple(one.model_copy(update={"preference": settings}) for one in stage.phases)}
+    )
+
+
 CASES: dict[Field, tuple[Stage, tuple[Step, ...], bool]] = {}
-for _stage in (*stages(), *of_every_family(), with_yarn(), with_the_harness(), with_a_merge(), with_groups()):
+for _stage in (
+    *stages(),
+    *of_every_family(),
+    with_yarn(),
+    with_the_harness(),
+    with_a_merge(),
+    with_groups(),
+    with_pairs_of_answers(),
+):
     for _field, _path, _inside in walk(_stage):
         kept = CASES.get(_field)
         # A field that is null tries less than one that is not.

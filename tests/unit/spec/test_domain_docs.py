@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
+
+from stages.cluster.site import RawSite
+from stages.spec import json_schema
 from stages.spec.families import FAMILIES
 from tests.unit.spec.numeric_leaves import leaves
 from tests.unit.spec.spec_files import ROOT
@@ -14,6 +20,17 @@ def test_the_page_shows_the_bounds_of_a_number_as_they_are() -> None:
     domain = next(leaf.domain for leaf in leaves() if leaf.pattern[-1] == "beta1")
     expected = f"expected  {domain.form.what}, {domain.range}, such as {domain.example}\n"
     assert expected in PAGE.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def schemas() -> dict[str, str]:
+    made = json_schema.json_schemas() | {"site": json_schema.json_schema(RawSite)}
+    return {name: json.dumps(schema, ensure_ascii=False) for name, schema in made.items()}
+
+
+def test_the_bounds_of_every_number_are_to_be_read_in_its_schema(schemas: dict[str, str]) -> None:
+    """In words, units too: the page sends there whoever wants to know them before there is an error."""
+    assert [str(leaf) for leaf in leaves() if leaf.domain.allowed not in schemas[leaf.schema]] == []
 
 
 SHARED = ("family", "layers", "hidden", "ffn", "heads", "vocab", "norm_eps", "tied", "init_std")

@@ -19,7 +19,7 @@ class Finding:
     "parent -> child" where a hand-over is at fault. `at` and `found` are what a waiver has to name: every place of the
     stage that is at fault and what is found there, as stages/check/facts.py writes it; without places, no waiver can.
     `waived` is the reason that the spec gives for living with it. `where` is None at run time: what is run is a
-    resolved stage, which has no lines. `invariant` is what a refusal of specs that cannot be read or resolved holds.
+    resolved stage, which has no lines. `invariant` is what a refusal of specs that cannot be read or resolved enforces.
     """
 
     id: str

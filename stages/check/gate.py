@@ -32,7 +32,7 @@ class FindingsError(UserError):
 
 
 class Gate:
-    """The findings at one scale. A pipeline is checked when one of its stages is first asked for, and only then."""
+    """The findings at one scale. A pipeline is checked when one of its stages is first needed, and only then."""
 
     def __init__(self, project: Project, scale: str, stages: Mapping[str, Stage]) -> None:
         self._project, self._scale, self._stages = project, scale, stages

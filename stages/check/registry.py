@@ -1,4 +1,4 @@
-"""The catalogue of invariants: what each says, why, who lost runs to it, and what holds it."""
+"""The catalogue of invariants: what each says, why, who lost runs to it, and what enforces it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Invariant:
     """One rule.
 
     `kind` says where it can be decided: "static" from specs alone; "guard" on the built object, by the code that builds
-    and runs a stage; "test" is a property of the code, held by tests. `held_by` names the files that hold what the
+    and runs a stage; "test" is a property of the code, checked by tests. `held_by` names the files that enforce what
     specs cannot show. `threads` are public reports of runs lost to it, as project#number.
     """
 
@@ -57,7 +57,7 @@ def held_by_code(
     threads: tuple[str, ...],
     held_by: tuple[str, ...],
 ) -> None:
-    """Registers an invariant that specs cannot decide, with the files that hold it."""
+    """Registers an invariant that specs cannot decide, with the files that enforce it."""
     _add(Invariant(id, title, rule, why, threads, kind, held_by, None))
 
 

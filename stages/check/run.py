@@ -135,7 +135,7 @@ def run_pipeline(project: Project, pipeline: str, scale: str) -> list[Finding]:
     """Findings of one pipeline at a scale; those of its waivers too (S-07).
 
     For a waiver that this scale does not need, every other scale is checked: one finding there is enough.
-    What is wrong at another scale is no finding of this one; a waiver may then be for that one, and nothing is said of
+    What is wrong at another scale is no finding of this one; a waiver may then be for that one, and none is reported of
     it. Raises SpecError(s) where specs cannot be resolved.
     """
     context = make_context(project, pipeline, scale)

@@ -52,22 +52,22 @@ def excuses(waiver: Waiver, finding: Finding) -> bool:
 def idle_waivers(pipeline: ResolvedPipeline, scale: str, found: Collection[Finding]) -> Iterator[Finding]:
     """S-07: waivers that excuse none of the findings at all scales, or far more than any of them.
 
-    A finding says what is found instead; `scale` is the one that it is said to be of. What is written once for several
-    stages, the variants of a sweep, is asked once, and excuses something where one of them needs it. What a pipeline
-    takes from the one that it extends is asked there.
+    A finding says what is found instead; `scale` is the one that it names. What is written once for several
+    stages, the variants of a sweep, is checked once, and excuses something where one of them needs it. What a pipeline
+    takes from the one that it extends is checked there.
     """
     written: dict[Where, list[Holder]] = {}
     for holder in holders(pipeline):
         for where in holder.lines:
             written.setdefault(where, []).append(holder)
-    asked: set[Where] = set()
+    checked: set[Where] = set()
     for holder in holders(pipeline):
         for number, (waiver, where) in enumerate(zip(holder.waivers, holder.lines, strict=True)):
             if waiver.id not in REGISTRY:
                 continue  # which is a finding already
-            if where in asked or not where.file.startswith(f"specs/{pipeline.name}/"):
+            if where in checked or not where.file.startswith(f"specs/{pipeline.name}/"):
                 continue
-            asked.add(where)
+            checked.add(where)
             mine = [one for one in found if any(_of(sharing, one) for sharing in written[where])]
             if any(_again(waiver, other) for other in holder.waivers[:number]):
                 what = f"a waiver of {waiver.id} that excuses {waiver.found} a second time"
@@ -105,8 +105,8 @@ def _found_instead(waiver: Waiver, findings: Collection[Finding]) -> str:
     same = [one for one in findings if one.id == waiver.id and one.at]
     near = [one for one in same if set(one.at) <= set(waiver.at)] or same
     places = list(dict.fromkeys(one.at for one in near))
-    told = []
+    entries = []
     for at in places:
         found = facts.largest(one.found for one in near if one.at == at)
-        told += [f"{one} at {', '.join(at)}" for one in found]
-    return "; ".join(told)
+        entries += [f"{one} at {', '.join(at)}" for one in found]
+    return "; ".join(entries)

@@ -77,7 +77,7 @@ def _untrained(made: DataManifest, folder: Path, contexts: dict[int, list[str]])
 
 def _documents(made: DataManifest) -> Iterator[str]:
     if (lost := made.unknown) is not None:
-        yield f"{unknown.said(lost)}: the tokenizer has no token for what stands there, and a model learns this one"
+        yield f"{unknown.shown(lost)}: the tokenizer has no token for what stands there, and a model learns this one"
     inputs = made.inputs
     if inputs is None:
         return

@@ -143,8 +143,8 @@ def _counted(sorter: _Sorter, adoption: Adoption) -> Order:
     lowest = None if 0 < heldout < sorter.documents else sorter.low
     held_out = size = longest = 0
     for rows in sorter.buckets.sorted():
-        held = _held_out(rows["origin"], lowest)
-        held_out += int(held.sum())
-        size += int(rows["length"][~held].sum())
+        chosen = _held_out(rows["origin"], lowest)
+        held_out += int(chosen.sum())
+        size += int(rows["length"][~chosen].sum())
         longest = max(longest, int(rows["length"].max(initial=0)))
     return Order(sorter.buckets, lowest, adoption, sorter.documents - held_out, size, held_out, longest)

@@ -24,8 +24,8 @@ def reasoning(spec: CorpusSpec) -> Iterator[Document]:
     for number in range(spec.number("count")):
         identity = f"reasoning {number}"
         question, steps, answer = problem(Draws(identity))
-        said = (Part(THINK, True), Part(steps, True), Part(END_THINK, True), Part(answer, True))
-        yield chat(identity, (("user", text_part(question)), ("assistant", said)), held_out(question))
+        parts = (Part(THINK, True), Part(steps, True), Part(END_THINK, True), Part(answer, True))
+        yield chat(identity, (("user", text_part(question)), ("assistant", parts)), held_out(question))
 
 
 def problem(draws: Draws) -> tuple[str, str, str]:

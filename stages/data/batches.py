@@ -20,7 +20,7 @@ from stages.data.template import TemplateError
 from stages.data.tokenizer import Tokenizer
 from stages.data.turns import RowError
 
-Said = str | Document
+Row = str | Document
 
 
 @dataclass(frozen=True)
@@ -28,27 +28,27 @@ class Batch:
     """Rows, each with its line in the piece: all of them texts, or all of them documents."""
 
     lines: list[int]
-    said: list[Said]
+    rows: list[Row]
 
     def identities(self) -> list[str]:
         """What each row is known by."""
-        return [records.identity_of_text(one) if isinstance(one, str) else one.identity for one in self.said]
+        return [records.identity_of_text(one) if isinstance(one, str) else one.identity for one in self.rows]
 
     def hashes(self, corpus: str) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         """The rank of each row in a corpus, and the hash by which it is held out."""
         names = self.identities()
-        if all(isinstance(one, str) or one.part_of is None for one in self.said):
+        if all(isinstance(one, str) or one.part_of is None for one in self.rows):
             order, heldout = ranks((corpus, "held out"), names)
             return order, heldout
         return ranks((corpus,), names)[0], ranks(("held out",), [one.origin for one in self.documents()])[0]
 
     def documents(self) -> list[Document]:
         """The rows as documents."""
-        return [records.document_of_text(one) if isinstance(one, str) else one for one in self.said]
+        return [records.document_of_text(one) if isinstance(one, str) else one for one in self.rows]
 
     def only(self, kept: Sequence[bool]) -> Batch:
         """The rows that are kept."""
-        return Batch(list(compress(self.lines, kept)), list(compress(self.said, kept)))
+        return Batch(list(compress(self.lines, kept)), list(compress(self.rows, kept)))
 
 
 def refuse_unwritten(document: Document, tokenizer: Tokenizer) -> None:
@@ -64,13 +64,13 @@ def encode_batch(batch: Batch, tokenizer: Tokenizer) -> tuple[Batch, Encoded, di
 
     A row of several documents that cannot be written in full is left out as a whole.
     """
-    texts = [one for one in batch.said if isinstance(one, str)]
-    if len(texts) == len(batch.said):
+    texts = [one for one in batch.rows if isinstance(one, str)]
+    if len(texts) == len(batch.rows):
         return batch, encode_texts(texts, tokenizer), {}
     encoded, refused = encode_accepted(batch.documents(), tokenizer, None)
     if not refused:
         return batch, encoded, {}
     bad = {batch.lines[number]: refused[number] for number in sorted(refused, reverse=True)}  # the first of each row
-    written = batch.only([number not in refused for number in range(len(batch.said))])
+    written = batch.only([number not in refused for number in range(len(batch.rows))])
     kept = [line not in bad for line in written.lines]
     return written.only(kept), encoded.only(np.array(kept, dtype=np.bool_)), bad

@@ -3,7 +3,7 @@
 Which stretches are answers is found exactly, never by looking for words. A template with `{% generation %}` blocks
 says it itself, one block for each answer. Of any other, the conversation is rendered up to each answer and behind it:
 what lies between the two is the answer, if both are beginnings of the whole text. Where they are not (a template that
-rewrites earlier turns), the conversation is refused: it cannot be told which tokens are the answer's. Answers of a
+rewrites earlier turns), the conversation is refused: it is not known which tokens are the answer's. Answers of a
 prompt are not learned, and may be rewritten: `first` is where those that are learned begin.
 Whether what the messages say is in the text, `template_omissions` checks; that no answer is there twice, a rendering
 with marks for answers.
@@ -19,7 +19,7 @@ from stages.data.template import Message, Template, TemplateError
 
 ASSISTANT = "assistant"
 FORMS = 4096  # sequences of turns that are remembered
-SHOWN = 30  # characters of what a template writes where an answer is asked for
+SHOWN = 30  # characters of what a template writes where an answer is requested
 Span = tuple[int, int]
 
 
@@ -27,7 +27,7 @@ Span = tuple[int, int]
 class Rendered:
     """The text of a conversation, and [start, end) of each stretch of it that the model is to learn.
 
-    So many characters before the last stretch are `opened` by the text that asks for it, and said by the answer too.
+    So many characters before the last stretch are `opened` by the text that asks for it, and repeated by the answer.
     """
 
     text: str
@@ -49,7 +49,7 @@ class ChatTemplate(Template):
         """A conversation with its answers from message `first` on, each with the `turn_end` that closes it, and
         without what follows that.
 
-        Raises TemplateError where the template refuses it, or its answers cannot be told.
+        Raises TemplateError where the template refuses it, or its answers cannot be found.
         """
         self._refuse_twice(messages, tools, first)
         if self.marked:
@@ -59,7 +59,7 @@ class ChatTemplate(Template):
         for place in _answers(messages, first):
             before = self.text(messages[:place], tools, prompt=True)
             behind = self.text(messages[: place + 1], tools, prompt=False)
-            if not text.startswith(behind):  # some write eos where nothing follows and nothing is asked for
+            if not text.startswith(behind):  # some write eos where nothing follows and nothing is requested
                 behind = behind.removesuffix(eos)
             _refuse_rewritten(text, before, behind, place)
             spans.append((len(before), _closed(text, len(before), len(behind), (turn_end, eos), place)))
@@ -106,14 +106,14 @@ class ChatTemplate(Template):
                 "each answer, and nothing else, into one such block"
             )
         spans = []
-        for place, (start, said) in zip(whose, found, strict=True):
-            if not text.startswith(said, start):
+        for place, (start, block) in zip(whose, found, strict=True):
+            if not text.startswith(block, start):
                 raise TemplateError(
                     f"messages[{place}]: what the chat template has in {{% generation %}} does not stand in its text "
                     "as it was marked; take the block out of macros, filters and {% set %}"
                 )
             if place >= first:
-                spans.append((start, _closed(text, start, start + len(said), (turn_end, ""), place)))
+                spans.append((start, _closed(text, start, start + len(block), (turn_end, ""), place)))
         return Rendered(text, tuple(spans))
 
 

@@ -32,8 +32,8 @@ class Chat:
 
 def messages(row: Mapping[str, Any], columns: Mapping[str, str], pictures: list[str] | None = None) -> Chat:
     """OpenAI's messages; the names of their pictures are added to `pictures`, which is None where none is allowed."""
-    said = _messages(row[columns["messages"]], columns["messages"], pictures)
-    return Chat(_answered(said), _tools(row, columns))
+    found = _messages(row[columns["messages"]], columns["messages"], pictures)
+    return Chat(_answered(found), _tools(row, columns))
 
 
 def interleaved(row: Mapping[str, Any], columns: Mapping[str, str], pictures: list[str]) -> list[Part]:
@@ -48,23 +48,23 @@ def interleaved(row: Mapping[str, Any], columns: Mapping[str, str], pictures: li
 def sharegpt(row: Mapping[str, Any], columns: Mapping[str, str]) -> Chat:
     """ShareGPT's conversations."""
     name = columns["conversations"]
-    said = [turns.of_sharegpt(turn, f"{name}[{place}]") for place, turn in enumerate(_list(row[name], name))]
-    return Chat(_answered(_system(row, columns) + said), _tools(row, columns))
+    found = [turns.of_sharegpt(turn, f"{name}[{place}]") for place, turn in enumerate(_list(row[name], name))]
+    return Chat(_answered(_system(row, columns) + found), _tools(row, columns))
 
 
 def alpaca(row: Mapping[str, Any], columns: Mapping[str, str]) -> Chat:
     """An instruction with its input below it, and its output."""
-    said = _system(row, columns)
+    before = _system(row, columns)
     for place, pair in enumerate(turns.optional_list(row.get(columns["history"]), columns["history"])):
         name = f"{columns['history']}[{place}]"
         if not isinstance(pair, list) or len(pair) != 2:
             raise RowError(f"{name} is not a question and its answer")
-        said += (Turn("user", string(pair[0], f"{name}[0]")), Turn("assistant", string(pair[1], f"{name}[1]")))
+        before += (Turn("user", string(pair[0], f"{name}[0]")), Turn("assistant", string(pair[1], f"{name}[1]")))
     ask = string(row[columns["instruction"]], columns["instruction"])
     if (more := row.get(columns["input"])) not in (None, ""):
         ask = f"{ask}\n{string(more, columns['input'])}"
     answer = Turn("assistant", string(row[columns["output"]], columns["output"]))
-    return Chat([*said, Turn("user", ask), answer])
+    return Chat([*before, Turn("user", ask), answer])
 
 
 def prompt_completion(row: Mapping[str, Any], columns: Mapping[str, str]) -> tuple[str, str] | Chat:
@@ -77,9 +77,9 @@ def prompt_completion(row: Mapping[str, Any], columns: Mapping[str, str]) -> tup
 
 
 def _messages(value: Any, name: str, pictures: list[str] | None = None) -> list[Turn]:
-    said = [turns.of_messages(turn, f"{name}[{place}]", pictures) for place, turn in enumerate(_list(value, name))]
-    _refuse_unasked(said, name)
-    return said
+    found = [turns.of_messages(turn, f"{name}[{place}]", pictures) for place, turn in enumerate(_list(value, name))]
+    _refuse_unasked(found, name)
+    return found
 
 
 def _refuse_unasked(turns: Sequence[Turn], name: str) -> None:
@@ -107,8 +107,8 @@ def _list(value: Any, name: str) -> Sequence[Any]:
 
 def _system(row: Mapping[str, Any], columns: Mapping[str, str]) -> list[Turn]:
     """The system's turn that some files have in a column of its own; often empty."""
-    said = row.get(columns["system"])
-    return [] if said in (None, "") else [Turn("system", string(said, columns["system"]))]
+    text = row.get(columns["system"])
+    return [] if text in (None, "") else [Turn("system", string(text, columns["system"]))]
 
 
 def _tools(row: Mapping[str, Any], columns: Mapping[str, str]) -> list[Any] | None:

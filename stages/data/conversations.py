@@ -33,7 +33,7 @@ def encode_conversations(documents: Sequence[Document], tokenizer: Tokenizer) ->
     """Tokens [n] and mask uint8 [n] of each document's conversation; a picture is one image token.
 
     In place of a conversation that cannot be used the reason, with its beginning: the template refuses it or leaves
-    something of it out, its answers cannot be told, it has no answer, or it writes a special token as text.
+    something of it out, its answers cannot be found, it has no answer, or it writes a special token as text.
     """
     for start in range(0, len(documents), CHUNK):
         some = documents[start : start + CHUNK]
@@ -67,17 +67,17 @@ def spread(piece: Piece, image: int | None, cells: Sequence[int]) -> Piece:
 
 
 def _render(document: Document, tokenizer: Tokenizer) -> Rendered:
-    said = document.conversation
-    assert said is not None
+    chat = document.conversation
+    assert chat is not None
     assert tokenizer.template is not None
-    _refuse_special(document, said, tokenizer)
+    _refuse_special(document, chat, tokenizer)
     try:
         try:
-            rendered = _whole(said, tokenizer, tokenizer.template.render)
+            rendered = _whole(chat, tokenizer, tokenizer.template.render)
         except TemplateError as error:
             if document.part_of is None:
-                raise TemplateError(f"{error}{_advice(said, tokenizer, str(error))}") from None
-            rendered = _whole(said, tokenizer, partial(_asked, tokenizer.template, error))
+                raise TemplateError(f"{error}{_advice(chat, tokenizer, str(error))}") from None
+            rendered = _whole(chat, tokenizer, partial(_asked, tokenizer.template, error))
     except TemplateError as error:
         raise _bad(document, str(error)) from None
     if not rendered.answers:
@@ -85,11 +85,11 @@ def _render(document: Document, tokenizer: Tokenizer) -> Rendered:
     return rendered
 
 
-def _whole(said: Conversation, tokenizer: Tokenizer, render: Callable[..., Rendered]) -> Rendered:
+def _whole(chat: Conversation, tokenizer: Tokenizer, render: Callable[..., Rendered]) -> Rendered:
     """A conversation as `render` writes it. Raises TemplateError where that leaves something out."""
     end = tokenizer.roles.turn_end
-    rendered = render(said.messages, said.tools, None if end is None else tokenizer.word(end), said.first)
-    refuse_left_out(said.messages, said.tools, rendered, said.first, _end_of_reasoning(tokenizer))
+    rendered = render(chat.messages, chat.tools, None if end is None else tokenizer.word(end), chat.first)
+    refuse_left_out(chat.messages, chat.tools, rendered, chat.first, _end_of_reasoning(tokenizer))
     return rendered
 
 
@@ -103,12 +103,12 @@ def _asked(
     return found
 
 
-def _advice(said: Conversation, tokenizer: Tokenizer, why: str) -> str:
+def _advice(chat: Conversation, tokenizer: Tokenizer, why: str) -> str:
     """What to write where the first answer could be learned as a document of its own."""
-    answers = (place for place, one in enumerate(said.messages) if place >= said.first and one["role"] == ASSISTANT)
+    answers = (place for place, one in enumerate(chat.messages) if place >= chat.first and one["role"] == ASSISTANT)
     if (place := next(answers, None)) is None or "answers: separate" in why:
         return ""
-    first = replace(said, messages=said.messages[: place + 1], first=place)
+    first = replace(chat, messages=chat.messages[: place + 1], first=place)
     try:
         assert tokenizer.template is not None
         _whole(first, tokenizer, partial(_asked, tokenizer.template, TemplateError()))
@@ -163,8 +163,8 @@ def _check_special(document: Document, ids: list[int], tokenizer: Tokenizer) -> 
     """A BOS at the beginning alone, or where each question and its answer is a stretch of its own, as in Llama 2's; as
     many image tokens as pictures.
     """
-    roles, said = tokenizer.roles, document.conversation
-    assert said is not None
+    roles, chat = tokenizer.roles, document.conversation
+    assert chat is not None
     ends = (roles.eos, roles.turn_end)
     twice = ids[:2] == [roles.bos, roles.bos]  # also where it is what ends a document
     stray = any(one == roles.bos and before not in ends for before, one in pairwise(ids))
@@ -175,16 +175,16 @@ def _check_special(document: Document, ids: list[int], tokenizer: Tokenizer) -> 
             "one at its beginning, and another only behind the token that ends a turn: correct the template",
         )
     images = 0 if roles.image is None else ids.count(roles.image)
-    if images != len(said.pictures):
-        raise _bad(document, f"the chat template wrote {images} image tokens for {len(said.pictures)} pictures")
+    if images != len(chat.pictures):
+        raise _bad(document, f"the chat template wrote {images} image tokens for {len(chat.pictures)} pictures")
 
 
-def _refuse_special(document: Document, said: Conversation, tokenizer: Tokenizer) -> None:
+def _refuse_special(document: Document, chat: Conversation, tokenizer: Tokenizer) -> None:
     """A special token written in a message would be read as one: a user's text could end its own turn."""
     roles = tokenizer.roles
     allowed = {roles.think, roles.end_think}
     words = [word for word, number in tokenizer.special_words.items() if number not in allowed]
-    for text in _texts([said.messages, said.tools]):
+    for text in _texts([chat.messages, chat.tools]):
         found = next((word for word in words if tokenizer.reads(word, text)), None)
         if found is not None:
             raise _bad(document, f"a message has {found!r}, which is a special token of the tokenizer; take it out")

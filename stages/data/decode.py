@@ -74,7 +74,7 @@ def pixels(data: bytes, size: Size) -> NDArray[np.uint8]:
 
 
 def _refuse(opened: Any) -> None:
-    """What can be told before pixels are decoded."""
+    """What is known before pixels are decoded."""
     width, height = opened.size
     if min(width, height) < 1:
         raise RowError(f"a picture of {height} x {width} pixels", "one pixel a side at least")

@@ -56,7 +56,7 @@ class Document:
     Parts leave out BOS and EOS: every document gets exactly one of each, as far as the tokenizer has them. A
     `conversation` is rendered by the chat template of a published tokenizer; for the local one its parts count, which
     are empty where ChatML has no words for it. One answer of a conversation that is a document of its own is `part_of`
-    that: the conversation's identity. A pair of answers is one document, the one with the chosen answer, that holds the
+    that: the conversation's identity. A pair of answers is one document, the one with the chosen answer, that has the
     one with the `rejected` answer; both are `part_of` their prompt.
     """
 
@@ -89,10 +89,10 @@ def chat(identity: str, turns: Iterable[tuple[str, tuple[Part, ...]]], heldout: 
     Turns before `first` are a prompt's, and none of them is.
     """
     parts: list[Part] = []
-    for place, (role, said) in enumerate(turns):
+    for place, (role, content) in enumerate(turns):
         answer = role == "assistant" and place >= first
         parts += (Part(IM_START, False), Part(f"{role}\n", False))
-        parts += (Part(part.content, answer) for part in said)
+        parts += (Part(part.content, answer) for part in content)
         parts += (Part(IM_END, answer), Part("\n", False))
     return Document(identity, tuple(parts[:-1]), heldout)
 
@@ -129,8 +129,8 @@ def _turns(given: Conversation) -> Iterable[tuple[str, tuple[Part, ...]]]:
         if isinstance(content, str):
             yield message["role"], text_part(content)
         else:
-            said = (next(pictures) if part["type"] == "image" else part["text"] for part in content)
-            yield message["role"], tuple(Part(one, not isinstance(one, Picture)) for one in said)
+            parts = (next(pictures) if part["type"] == "image" else part["text"] for part in content)
+            yield message["role"], tuple(Part(one, not isinstance(one, Picture)) for one in parts)
 
 
 def text_part(text: str) -> tuple[Part, ...]:

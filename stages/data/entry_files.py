@@ -82,9 +82,9 @@ def _folder(folder: Path, where: str, known: tuple[str, ...]) -> list[Path]:
         there = f" There is {every[0].relative_to(folder).as_posix()}. {conversion(every[0].name)}" if every else ""
         raise UserError(f"{where}: no file in it ends in {', '.join(known)}.{there}")
     if len(kinds) > 1:
-        said = ", ".join(f"{count} of {kind}" for kind, count in sorted(kinds.items()))
+        listed = ", ".join(f"{count} of {kind}" for kind, count in sorted(kinds.items()))
         most = f"{folder.name}/**/*{kinds.most_common(1)[0][0]}"
-        raise UserError(f"{where}: files of several kinds ({said}); name one kind by a pattern, such as {most}.")
+        raise UserError(f"{where}: files of several kinds ({listed}); name one kind by a pattern, such as {most}.")
     if ".arrow" in kinds:
         _refuse_datasets(folder, every, where)
     if not kinds.keys() & FREE:
@@ -144,10 +144,10 @@ def _refuse_splits(folder: Path, found: Sequence[Path], where: str) -> None:
     """Raise UserError for files of several splits, by their names: what is held out by its maker is not trained on."""
     named = {one.lower(): path for path in found if (one := _split(path.relative_to(folder)))}
     if len(named) > 1:
-        said = ", ".join(sorted(named))
+        listed = ", ".join(sorted(named))
         first = min(named.values()).relative_to(folder)
         raise UserError(
-            f"{where}: files of several splits ({said}), such as {first.as_posix()}; name those of one by a pattern. "
+            f"{where}: files of several splits ({listed}), such as {first.as_posix()}; name those of one by a pattern. "
             "If all of them are meant, list a pattern for each."
         )
 
@@ -176,9 +176,9 @@ def _refuse_gaps(folder: Path, found: Sequence[Path], where: str) -> None:
 def _saved(folder: Path, where: str) -> list[Path]:
     """A folder as datasets' save_to_disk writes it: the files that it lists, and not what was cached beside them."""
     try:
-        said = json_file.read(folder / SAVED)
-        names = [one["filename"] for one in said["_data_files"]]
-        indices = said.get("_indices_data_files")
+        state = json_file.read(folder / SAVED)
+        names = [one["filename"] for one in state["_data_files"]]
+        indices = state.get("_indices_data_files")
     except (json_file.JsonFileError, AttributeError, KeyError, TypeError):
         raise UserError(f"{where}: {SAVED} in it does not list the data files, as datasets writes it.") from None
     if not names or any(not isinstance(name, str) or len(PurePosixPath(name).parts) != 1 for name in names):

@@ -71,7 +71,7 @@ def whole(piece: Piece) -> Rows:
 def paragraphs(piece: Piece) -> Rows:
     """Stretches of lines that are not blank.
 
-    Only LF, CRLF and CR end a line, and a blank line holds spaces and tabs at most: form feeds, U+2028 and the like are
+    Only LF, CRLF and CR end a line, and a blank line has spaces and tabs at most: form feeds, U+2028 and the like are
     part of the text. A stretch in which nothing can be seen is no document.
     """
     with piece.file.path.open("rb") as file:

@@ -33,7 +33,7 @@ class Supply:
 class PhaseData:
     """Samples (language models) or rows of pairs (CoCa) of one phase, memory-mapped, in the contract's order.
 
-    `scope` names the stage and phase, so that no two phases share an order; `data_root` holds the prepared corpora.
+    `scope` names the stage and phase, so that no two phases share an order; `data_root` contains the prepared corpora.
     """
 
     def __init__(self, phase: Phase, seed: int, scope: str, data_root: Path) -> None:
@@ -48,7 +48,7 @@ class PhaseData:
     def samples(self, first: int, count: int, tail: int) -> list[Sample]:
         """Samples [first, first + count); if tail > 0 the last one has only its first `tail` positions.
 
-        Of conversations the cut row holds those that fit whole, since a conversation that is cut loses its answer.
+        Of conversations the cut row contains those that fit whole, since a conversation that is cut loses its answer.
         Raises UserError when a source has no more windows and no more epochs.
         """
         out = []
@@ -63,23 +63,23 @@ class PhaseData:
         return out
 
     def pairs(self, first: int, count: int, tail: int) -> list[PairRow]:
-        """CoCa rows [first, first + count); if tail > 0 the last one has room for only `tail` patches."""
+        """CoCa rows [first, first + count); if tail > 0 the last one has at most `tail` patches."""
         rows = [self._pairs.row(i, self.phase.context) for i in range(first, first + count)]
         if tail and rows:
             rows[-1] = self._pairs.row(first + count - 1, tail)
         return rows
 
-    def _short_row(self, i: int, room: int) -> Sample:
+    def _short_row(self, i: int, length: int) -> Sample:
         """A short row of the source of sample i or, where it has nothing so short, of one that comes after it.
 
-        Where no conversation is so short, the row is padding. A step that would hold nothing else is an error of the
+        Where no conversation is so short, the row is padding. A step that would contain nothing else is an error of the
         objective's.
         """
         for source, ordinal in self._mixture.ahead(i):
-            row = self._readers[source].short_row(ordinal, room)
+            row = self._readers[source].short_row(ordinal, length)
             if row is not None:
                 return row
-        return blank(room, self._readers[0].corpus.roles)
+        return blank(length, self._readers[0].corpus.roles)
 
     def supplies(self) -> tuple[Supply, ...]:
         """For each source how much the whole phase needs of it, and how much is there; nothing is read for it."""
@@ -122,9 +122,9 @@ class _PairReader:
         self._phase, self.corpus = phase, open_source(self._source, data_root)
         self.pairs = Pairs(phase, self._source, seed, scope, self.corpus.manifest)
 
-    def row(self, number: int, room: int) -> PairRow:
-        """Row `number`, cut to `room` patches (at least one image)."""
-        items, cap = self.pairs.items(number, room), self.pairs.cap(number)
+    def row(self, number: int, patches: int) -> PairRow:
+        """Row `number`, cut to `patches` patches (at least one image)."""
+        items, cap = self.pairs.items(number, patches), self.pairs.cap(number)
         captions = [self.corpus.tokens[slice(*self.corpus.offsets[item : item + 2].tolist())] for item in items]
         table = np.full((len(items), self.corpus.manifest.longest), self.corpus.roles.fill, dtype=np.int64)
         for place, caption in enumerate(captions):

@@ -13,13 +13,13 @@ from stages.data.prepared import Corpus
 from stages.data.spec import Built, CorpusSpec, Packed
 from stages.errors import UserError
 
-SHORTEST = 5  # contexts below 2^5 tokens hold no document worth packing
+SHORTEST = 5  # contexts below 2^5 tokens contain no document worth packing
 Lengths = Callable[[], Iterator[NDArray[np.int64]]]  # of documents, in blocks, each time it is called
 
 
 def declaration(manifest: DataManifest, packed: Mapping[int, Packed] | None = None) -> str:
     """The lines to put into the spec, after a reviewed change of builder, packages or tokenizer."""
-    lines = [] if manifest.unknown is None else [f"# {unknown.said(manifest.unknown)}"]
+    lines = [] if manifest.unknown is None else [f"# {unknown.shown(manifest.unknown)}"]
     lines += [f'digest: "{manifest.digest}"']
     if manifest.kind != "tokenizer":
         lines += (f"{field}: {getattr(manifest, field)}" for field in ("size", "documents", "longest", "heldout"))
@@ -56,13 +56,13 @@ def compare(corpus: CorpusSpec, built: Built, lengths: Lengths) -> None:
     fields = ("digest", "size", "documents", "longest", "heldout")
     pairs = {field: (getattr(corpus, field), getattr(built, field)) for field in fields}
     for context, declared in corpus.packed.items():
-        pairs[f"packed.{context}"] = (_said(declared), _said(_packed(lengths, context)))
+        pairs[f"packed.{context}"] = (_written(declared), _written(_packed(lengths, context)))
     different = {field: (declared, found) for field, (declared, found) in pairs.items() if declared != found}
     if different:
         raise UserError(difference(corpus.corpus, different))
 
 
-def _said(packed: Packed) -> str:
+def _written(packed: Packed) -> str:
     return f"{packed.rows} rows, {packed.tokens} tokens"
 
 

@@ -90,7 +90,7 @@ class Hashed:
 
 
 def opened(prefix: str, data: Input, index: Input) -> Dataset:
-    """A dataset whose index says what its two files hold. Raises UserError."""
+    """A dataset whose index says what its two files contain. Raises UserError."""
     with index.path.open("rb") as file:
         header = mmidx.header(file.read(mmidx.HEADER.size), index.size, index.name)
     found = Dataset(prefix, data, index, header)
@@ -124,19 +124,19 @@ def _check_sequences(found: Dataset) -> None:
 
 
 def _check_documents(found: Dataset) -> None:
-    said = f"{found.index.name}: the borders of documents"
+    what = f"{found.index.name}: the borders of documents"
     if not found.header.indices:
-        raise UserError(f"{said} are missing; allowed: at least the number of sequences")
+        raise UserError(f"{what} are missing; allowed: at least the number of sequences")
     first, last = int(found.first_sequences[0]), int(found.first_sequences[-1])
     if (first, last) != (0, found.header.sequences):
         raise UserError(
-            f"{said} reach from sequence {first} to {last}; allowed: from 0 to {found.header.sequences}, all that "
+            f"{what} reach from sequence {first} to {last}; allowed: from 0 to {found.header.sequences}, all that "
             "there are"
         )
     for at in range(0, found.header.indices, ENTRIES):
         steps = np.diff(found.first_sequences[at : at + ENTRIES + 1])
         if (back := np.flatnonzero(steps < 0)).size:
-            raise UserError(f"{said} go back after document {at + int(back[0])}; the index is damaged")
+            raise UserError(f"{what} go back after document {at + int(back[0])}; the index is damaged")
 
 
 class Scan:

@@ -42,7 +42,7 @@ class Merge:
     longest: int
 
     def contents(self, supervised: bool) -> dict[str, Data]:
-        """The files of the prepared corpus, as blocks that are made when they are asked for."""
+        """The files of the prepared corpus, as blocks that are made when they are read."""
         dtype = np.dtype(self.runs[0].meta.dtype)
         blocks: dict[str, Data] = {
             "tokens.bin": _blocks(self.runs, "tokens", self.once),

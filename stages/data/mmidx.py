@@ -1,4 +1,4 @@
-"""Megatron-Core's indexed dataset: `<prefix>.bin` holds tokens, `<prefix>.idx` says where documents lie.
+"""Megatron-Core's indexed dataset: `<prefix>.bin` contains tokens, `<prefix>.idx` says where documents lie.
 
 Layout of the index, little-endian (megatron/core/datasets/indexed_dataset.py, `_IndexWriter`): the nine bytes
 b"MMIDIDX\\x00\\x00", uint64 version 1, uint8 data-type code, uint64 number of sequences, uint64 number of document

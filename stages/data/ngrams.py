@@ -86,10 +86,10 @@ class NGrams:
 def texts(document: Document) -> Iterator[str]:
     """What a document says, without the names of roles."""
     for side in document.sides:
-        yield from _said(side)
+        yield from _texts(side)
 
 
-def _said(document: Document) -> Iterator[str]:
+def _texts(document: Document) -> Iterator[str]:
     if document.conversation is None:
         yield from (part.content for part in document.parts if isinstance(part.content, str))
         return

@@ -1,4 +1,4 @@
-"""Where documents begin, in tokens: an array where they are few, else worked out when it is asked for.
+"""Where documents begin, in tokens: an array where they are few, else worked out on request.
 
 A corpus of a billion documents would take 8 GB for its offsets, in each process that reads it. Their lengths are on the
 disk, mapped; in memory is where every `BLOCK`-th document begins.

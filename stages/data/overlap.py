@@ -1,7 +1,7 @@
 """What a corpus leaves out because others have it: documents that say the same, and documents with evaluations' text.
 
 The others' files are read once, before anything is encoded; what is kept of them are hashes, on the disk. An exact copy
-is told by the hash of what it says in full, as `duplicates` tells it, in whatever format it came; text of an evaluation
+is identified by the hash of its full text, as for `duplicates`, in whatever format it came; text of an evaluation
 by n-grams of words.
 """
 
@@ -73,7 +73,7 @@ _SETS = TypeAdapter(dict[str, WrittenSet])
 
 @dataclass(frozen=True)
 class Others:
-    """The sets of hashes that a preparation compares with, in the stated order. `folder` holds them."""
+    """The sets of hashes that a preparation compares with, in the stated order. `folder` contains them."""
 
     folder: Path
     without: tuple[str, ...]

@@ -14,7 +14,7 @@ from stages.contract.order import Permutation
 
 @dataclass(frozen=True)
 class Plan:
-    """Whole-document packing: window w holds `documents[starts[w] : starts[w + 1]]`, in that order.
+    """Whole-document packing: window w contains `documents[starts[w] : starts[w + 1]]`, in that order.
 
     `digest` (blake3) names the plan: it covers the order and the cuts. `left_out` documents do not fit into a window.
     """
@@ -37,7 +37,7 @@ def plan(lengths: NDArray[np.int64], first: int, context: int, key: bytes | None
     follows from the corpus alone.
 
     `lengths` (tokens) are those of documents first, first + 1, ...; a document longer than `context` is left out
-    whole, since a conversation that is cut loses its answer. Every window holds at least one document and at most
+    whole, since a conversation that is cut loses its answer. Every window has at least one document and at most
     `context` tokens.
     """
     order = np.arange(len(lengths))
@@ -56,17 +56,17 @@ def plan(lengths: NDArray[np.int64], first: int, context: int, key: bytes | None
 
 def next_fit(blocks: Iterable[NDArray[np.int64]], context: int) -> tuple[int, int]:
     """Windows, and tokens in them, that `plan` with None as its key makes of lengths that come in blocks."""
-    windows = tokens = room = 0
+    windows = tokens = left = 0
     for lengths in blocks:
         fitting = lengths[lengths <= context]
         ends = np.cumsum(fitting)
         tokens += int(fitting.sum())
-        at = int(np.searchsorted(ends, room, side="right"))
-        room -= int(ends[at - 1]) if at else 0
+        at = int(np.searchsorted(ends, left, side="right"))
+        left -= int(ends[at - 1]) if at else 0
         while at < len(fitting):
             filled = int(ends[at - 1]) if at else 0
             at = int(np.searchsorted(ends, filled + context, side="right"))
-            windows, room = windows + 1, context - (int(ends[at - 1]) - filled)
+            windows, left = windows + 1, context - (int(ends[at - 1]) - filled)
     return windows, tokens
 
 

@@ -1,7 +1,7 @@
 """Which pairs each row of a CoCa phase is made of: order and resolution, without reading a picture; and the inverse.
 
 Row r is patches [r x context, (r + 1) x context) of the phase. A row in which a larger cap begins has that cap, so no
-row holds more than its share of images. A row holds context // (cap / patch)^2 images, however small they are, so that
+row has more than its share of images. A row has context // (cap / patch)^2 images, however small they are, so that
 its items follow from its number.
 """
 
@@ -48,15 +48,15 @@ class Pairs:
         """Pixels of the longer side to which the pictures of a row are shrunk."""
         return self._at(row)[0].cap
 
-    def items(self, row: int, room: int) -> list[int]:
-        """The items of a row with room for so many patches: at least one. Raises UserError when epochs are used up."""
-        first, count = self.ordinals(row, room)
+    def items(self, row: int, patches: int) -> list[int]:
+        """The items of a row of at most so many patches: at least one. Raises UserError when epochs are used up."""
+        first, count = self.ordinals(row, patches)
         return [self._item(ordinal) for ordinal in range(first, first + count)]
 
-    def ordinals(self, row: int, room: int) -> tuple[int, int]:
+    def ordinals(self, row: int, patches: int) -> tuple[int, int]:
         """(how many items come before the row, how many it has)."""
         regime, first = self._at(row)
-        return first, max(1, min(regime.each, room // self._patches(regime.cap)))
+        return first, max(1, min(regime.each, patches // self._patches(regime.cap)))
 
     def epoch(self, row: int) -> int:
         """The epoch of a row's first item, from 0."""

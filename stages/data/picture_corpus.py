@@ -44,7 +44,7 @@ class _Kept:
 
     heldout: bool
     rank: int
-    origin: int  # of its pictures alone: all that is said of a picture is held out, or none
+    origin: int  # of its pictures alone: everything about a picture is held out, or none
     offset: int
     sides: tuple[tuple[int, int], ...]
     tokens: NDArray[Any]
@@ -125,7 +125,7 @@ def _rows(reader: picture_rows.Reader, found: Sequence[Input], rows: _Rows) -> t
     """The rows in the order of the input, and what they were read from; their pixels go to a file."""
     size = sum(one.size for one in found)
     progress = Progress(rows.corpus.corpus, size)
-    said, before = "", 0
+    listed, before = "", 0
     try:
         for one in found:
             for row in reader.rows(one):
@@ -133,11 +133,11 @@ def _rows(reader: picture_rows.Reader, found: Sequence[Input], rows: _Rows) -> t
                 rows.add(one.name, row)
             before += one.size
             measured = measure(one.path)
-            said += f"{one.name} {measured.size} {measured.blake3}\n"
+            listed += f"{one.name} {measured.size} {measured.blake3}\n"
     finally:
         progress.close()
         rows.close()
-    digest = digest_bytes(said.encode())
+    digest = digest_bytes(listed.encode())
     made = Inputs(files=len(found), bytes=size, digest=digest, skipped=rows.skipped, duplicates=rows.dropped)
     made = made.model_copy(update={"unknown": rows.lost()})
     unknown.refuse(rows.corpus, made.unknown)
@@ -190,15 +190,15 @@ class _Rows:
             self._file.close()
 
     def _kept(self, found: Found) -> tuple[_Kept, bytes, unknown.Found]:
-        """A row, a hash of its identity (pixels as they are kept, and what is said, in whatever file they came), and
+        """A row, a hash of its identity (pixels as they are kept, and their text, in whatever file they came), and
         what of it is unknown to the tokenizer.
         """
         each = origins(found)
         known = identity(found, each)
-        held = rank("held out", origin(each, known))
+        hashed = rank("held out", origin(each, known))
         encoded, mask = self._encoded(document(found, known, self._cell))
         made = _Kept(
-            held % 1000 < HELD_OUT_PER_MILLE, rank(self.corpus.corpus, known), held, self._at,
+            hashed % 1000 < HELD_OUT_PER_MILLE, rank(self.corpus.corpus, known), hashed, self._at,
             tuple((one.shape[0], one.shape[1]) for one in found.pictures), encoded.tokens, mask,
         )  # fmt: skip
         lost = unknown.count(encoded, self._tokenizer.unknown, [1])

@@ -23,21 +23,21 @@ def origins(found: Found) -> list[str]:
 
 
 def identity(found: Found, pictures: Sequence[str]) -> str:
-    """What the row is known by: what is said, with each picture in its place."""
-    if isinstance(found.said, str):
-        return f"{pictures[0]} {found.said}"
+    """What the row is known by: its content, with each picture in its place."""
+    if isinstance(found.content, str):
+        return f"{pictures[0]} {found.content}"
     left = iter(pictures)
-    if not isinstance(found.said, Chat):
-        return json.dumps(_placed(found.said, left), sort_keys=True)
-    said = [{**turn.without_ids, "content": _placed(turn.content, left)} for turn in found.said.turns]
-    tools = {"tools": found.said.tools} if found.said.tools else {}
-    return json.dumps({"messages": said, **tools}, sort_keys=True)
+    if not isinstance(found.content, Chat):
+        return json.dumps(_placed(found.content, left), sort_keys=True)
+    messages = [{**turn.without_ids, "content": _placed(turn.content, left)} for turn in found.content.turns]
+    tools = {"tools": found.content.tools} if found.content.tools else {}
+    return json.dumps({"messages": messages, **tools}, sort_keys=True)
 
 
 def origin(pictures: Sequence[str], known: str) -> str:
     """What holds a row out: its pictures, in whatever order; of a row without any, what it is known by.
 
-    So all that is said of the same pictures is held out, or nothing of it.
+    So everything about the same pictures is held out, or nothing of it.
     """
     return "\n".join(sorted(set(pictures))) or known
 
@@ -45,10 +45,10 @@ def origin(pictures: Sequence[str], known: str) -> str:
 def document(found: Found, known: str, cell: int) -> Document:
     """Tokens are cut from this. Pictures have sides and no pixels; of pairs (`cell` 0) only the caption is there."""
     cells = [(one.shape[0] // cell) * (one.shape[1] // cell) if cell else 0 for one in found.pictures]
-    if isinstance(found.said, Chat):
-        said = [turn.message for turn in found.said.turns]
-        return conversation(known, said, False, found.said.tools, [_sides(one.shape) for one in found.pictures])
-    texts = [{"type": "image"}, {"text": found.said}] if isinstance(found.said, str) else found.said
+    if isinstance(found.content, Chat):
+        messages = [turn.message for turn in found.content.turns]
+        return conversation(known, messages, False, found.content.tools, [_sides(one.shape) for one in found.pictures])
+    texts = [{"type": "image"}, {"text": found.content}] if isinstance(found.content, str) else found.content
     left = iter(cells)
     parts = ([Part(part["text"], True)] if "text" in part else [Part(IMAGE, False)] * next(left) for part in texts)
     return Document(known, tuple(one for some in parts for one in some), False)

@@ -19,7 +19,7 @@ ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|data:", re.IGNORECASE)
 
 
 def within(name: str) -> bytes | None:
-    """The bytes that a data URL holds itself; None for the name of a file. Raises RowError for any other address."""
+    """The bytes that a data URL contains itself; None for the name of a file. Raises RowError for any other address."""
     if (begun := DATA.match(name)) is not None:
         try:
             return base64.b64decode(name[begun.end() :], validate=True)

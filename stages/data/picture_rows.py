@@ -1,6 +1,6 @@
 """Rows with pictures, from WebDataset tars and from JSONL that names files of pictures.
 
-A row is a picture and its caption, texts and pictures in any order, or a chat whose messages hold pictures.
+A row is a picture and its caption, texts and pictures in any order, or a chat whose messages contain pictures.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ Open = Callable[[str], bytes]
 
 @dataclass(frozen=True)
 class Found:
-    """What a row holds: pictures in order, uint8 [H, W] or [H, W, 3], and a caption, parts, or a chat about them."""
+    """What a row contains: pictures in order, uint8 [H, W] or [H, W, 3], and a caption, parts, or a chat about them."""
 
     pictures: tuple[NDArray[np.uint8], ...]
-    said: str | list[Part] | Chat
+    content: str | list[Part] | Chat
 
 
 class PictureRow(NamedTuple):
-    """A row: its line, or its number in the tar, from 1; bytes of the file read up to its end; what it holds."""
+    """A row: its line, or its number in the tar, from 1; bytes of the file read up to its end; what it contains."""
 
     line: int
     read: int
@@ -89,8 +89,8 @@ class Reader:
                 _one(sample, self.extensions.image, "picture"),
                 _one(sample, [self.extensions.text], "caption"),
             )
-            said = _caption(text) if self.extensions.text != "json" else self._text(records.parsed(text))
-            return Found((decode.pixels(image, self.size),), said)
+            caption = _caption(text) if self.extensions.text != "json" else self._text(records.parsed(text))
+            return Found((decode.pixels(image, self.size),), caption)
         row = records.parsed(_one(sample, [self.extensions.text], "row"))
         left = {name for name in sample.members if name != self.extensions.text}
         found = self._of_parts(row, lambda name: picture_files.member(sample, name, left))
@@ -124,8 +124,8 @@ class Reader:
         needed = next(iter(COLUMNS[self.shape]))
         _there(row, self.columns[needed])
         chat = self.shape == "messages"
-        said = (chats.messages if chat else chats.interleaved)(row, self.columns, names)
-        return Found(tuple(self._decoded(name, opened) for name in names), said)
+        content = (chats.messages if chat else chats.interleaved)(row, self.columns, names)
+        return Found(tuple(self._decoded(name, opened) for name in names), content)
 
     def _decoded(self, name: str, opened: Open) -> NDArray[np.uint8]:
         try:

@@ -30,20 +30,20 @@ ONE = {"messages": "messages", "alpaca": "output", "prompt_completion": "complet
 SIDES = ("chosen", "rejected")
 BEGINS = 2  # in a mask, at the first token of the rejected conversation, which nothing predicts
 SHOWN = 80  # characters of a pair in a message
-Said = Chat | tuple[str, str]
-Read = Callable[[dict[str, Any], Mapping[str, str], str], Said]
+Written = Chat | tuple[str, str]
+Read = Callable[[dict[str, Any], Mapping[str, str], str], Written]
 
 
 @dataclass(frozen=True)
 class Both:
     """The two conversations of a row, whose answers alone are learned; `prompt` is what they have in common."""
 
-    chosen: Said
-    rejected: Said
+    chosen: Written
+    rejected: Written
     prompt: Any
 
     @property
-    def each(self) -> tuple[Said, Said]:
+    def each(self) -> tuple[Written, Written]:
         """The chosen one first."""
         return self.chosen, self.rejected
 
@@ -79,15 +79,15 @@ def answers(chat: Chat) -> int:
     return sum(turn.role == ASSISTANT for turn in chat.turns[chat.first :])
 
 
-def _side(row: Mapping[str, Any], columns: Mapping[str, str], name: str, shape: str, read: Read) -> Said:
+def _side(row: Mapping[str, Any], columns: Mapping[str, str], name: str, shape: str, read: Read) -> Written:
     """The conversation whose answer is in the column `name`. Raises RowError, which names that column."""
     try:
-        said = read(dict(row), columns, shape)
+        found = read(dict(row), columns, shape)
     except RowError as error:
         raise RowError(error.why if name in error.why else f"{name}: {error.why}", error.allowed) from None
-    if isinstance(said, Chat) and said.turns[-1].role != ASSISTANT:
-        raise RowError(f"{name} ends with a turn of the {said.turns[-1].role}, not with an answer")
-    return said
+    if isinstance(found, Chat) and found.turns[-1].role != ASSISTANT:
+        raise RowError(f"{name} ends with a turn of the {found.turns[-1].role}, not with an answer")
+    return found
 
 
 def _refuse_equal(chosen: object, rejected: object, columns: Mapping[str, str]) -> None:
@@ -152,11 +152,11 @@ def joined(
 
 def _unlike(encoded: Encoded, start: int, middle: int, end: int) -> str | None:
     """Why two encoded conversations are no pair, None where they are."""
-    prompts, said = list[NDArray[Any]](), list[NDArray[Any]]()
+    prompts, answers = list[NDArray[Any]](), list[NDArray[Any]]()
     for stretch in (slice(start, middle), slice(middle, end)):
         tokens, first = encoded.tokens[stretch], int(np.argmax(encoded.supervised[stretch] == 1))
         prompts.append(tokens[:first])
-        said.append(tokens[first:])
+        answers.append(tokens[first:])
     if not np.array_equal(prompts[0], prompts[1]):
         return (
             "the prompt becomes other tokens before the chosen answer than before the rejected one: the chat template "
@@ -164,4 +164,5 @@ def _unlike(encoded: Encoded, start: int, middle: int, end: int) -> str | None:
         )
     if not len(prompts[0]):
         return "nothing stands before the answers, so nothing predicts their first token"
-    return "both answers become the same tokens, so neither is preferred" if np.array_equal(said[0], said[1]) else None
+    same = np.array_equal(answers[0], answers[1])
+    return "both answers become the same tokens, so neither is preferred" if same else None

@@ -110,7 +110,7 @@ def prepare(root: Path, name: str, out: Path, accept: bool = False, processes: i
 
 
 def opened(root: Path, corpus: CorpusSpec, data: Path, accept: bool = False) -> tokenizer.Source:
-    """The tokenizer that a corpus is cut with; `data` holds what is prepared, the local tokenizer included.
+    """The tokenizer that a corpus is cut with; `data` contains what is prepared, the local tokenizer included.
 
     Raises UserError where it is not there, or not the one that its spec declares (of the local one, unless `accept`).
     """
@@ -218,9 +218,9 @@ def _training_texts(root: Path, declared: TokenizerSpec) -> Iterator[str]:
                 break
             if not document.heldout:
                 parts = (part.content for side in document.sides for part in side.parts)
-                said = "".join(part for part in parts if isinstance(part, str))[:left]
-                left -= len(said)
-                yield said
+                text = "".join(part for part in parts if isinstance(part, str))[:left]
+                left -= len(text)
+                yield text
 
 
 def _manifest(

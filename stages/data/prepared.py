@@ -1,7 +1,7 @@
 """Prepared corpora on disk: `tokens.bin/.idx`, `mask.bin`, `images.bin/.idx`, a manifest with every digest, a seal.
 
-`mask.bin` (SFT, pairs of answers, chats with pictures) holds one byte per token: 1 where the token may be a target. A
-pair of answers is one document, the chosen conversation and then the rejected one, which begins where it holds 2.
+`mask.bin` (SFT, pairs of answers, chats with pictures) has one byte per token: 1 where the token may be a target. A
+pair of answers is one document, the chosen conversation and then the rejected one, which begins where the byte is 2.
 `images.idx` is a .npy table (int64 [pictures, 5]: document, height, width, offset, digit or -1), `images.bin` the
 pixels: a byte each where they are grey, three where they are RGB.
 A corpus that was cut with a published tokenizer keeps that too: `tokenizer.json`, and `tokenizer_use.json` with the

@@ -20,7 +20,7 @@ class Progress:
     def __init__(self, name: str, total: int, stream: TextIO | None = None, did: str = "read") -> None:
         self.name, self.total, self.did = name, total, did
         self._stream = sys.stderr if stream is None else stream
-        self._begun = self._said = self._worked = time.monotonic()
+        self._begun = self._shown_at = self._worked = time.monotonic()
         self._terminal = self._stream.isatty()
         self._shown, self._read = False, 0
 
@@ -34,9 +34,9 @@ class Progress:
         now = time.monotonic()
         if read <= kept:
             self._worked = now  # what was kept is being looked through: the rate begins behind it
-        if now - self._said < PAUSE[self._terminal] or now - self._begun < LEAST:
+        if now - self._shown_at < PAUSE[self._terminal] or now - self._begun < LEAST:
             return
-        self._said = now
+        self._shown_at = now
         self._print(self._line(read, kept, now - self._worked))
 
     def close(self) -> None:
@@ -46,13 +46,13 @@ class Progress:
 
     def _line(self, read: int, kept: int, seconds: float) -> str:
         share = 100 * read / max(1, self.total)
-        said = f"{self.name}: {share:.0f}% of {self.total / 1e6:,.1f} MB {self.did}"
+        line = f"{self.name}: {share:.0f}% of {self.total / 1e6:,.1f} MB {self.did}"
         if kept:
-            said += f" ({kept / 1e6:,.1f} MB before)"
+            line += f" ({kept / 1e6:,.1f} MB before)"
         if read <= kept:
-            return said
+            return line
         rate = (read - kept) / seconds
-        return f"{said}, {rate / 1e6:,.1f} MB/s, {timedelta(seconds=round((self.total - read) / rate))} left"
+        return f"{line}, {rate / 1e6:,.1f} MB/s, {timedelta(seconds=round((self.total - read) / rate))} left"
 
     def _print(self, line: str) -> None:
         end = "\033[K\r" if self._terminal else "\n"

@@ -48,17 +48,17 @@ class SourceReader:
             return self._pack(self.windows.documents(epoch, window), self.phase.context)
         return self._window(window)
 
-    def short_row(self, ordinal: int, room: int) -> Sample | None:
-        """A row of `room` tokens in place of a whole window: of the documents from there on, the first that fit.
+    def short_row(self, ordinal: int, length: int) -> Sample | None:
+        """A row of `length` tokens in place of a whole window: of the documents from there on, the first that fit.
 
         None where no document left in the epoch, or no window, is so short. A window of plain text is cut.
         """
         if ordinal >= self.windows.available:
             return None
         if self.windows.text:
-            return self.sample(ordinal).cut(room, 1)
-        documents = self.windows.short(ordinal, room)
-        return self._pack(documents, room) if len(documents) else None
+            return self.sample(ordinal).cut(length, 1)
+        documents = self.windows.short(ordinal, length)
+        return self._pack(documents, length) if len(documents) else None
 
     def _window(self, window: int) -> Sample:
         """`context` positions of the concatenated documents, and the token after them as the last target."""

@@ -82,16 +82,16 @@ def document(raw: Raw, shape: Shape) -> Document:
         return document_of_text(text(raw, shape))
     if shape.paired:
         return _pair(_both(raw, shape))
-    said = _said(raw, shape)
-    return _chat(said) if isinstance(said, Chat) else _continued(*said)
+    found = _content(raw, shape)
+    return _chat(found) if isinstance(found, Chat) else _continued(*found)
 
 
 def documents(raw: Raw, shape: Shape) -> list[Document]:
     """All documents of a row, in order. Raises RowError."""
     if not shape.separate:
         return [document(raw, shape)]
-    said = _said(raw, shape)
-    return _separate(said) if isinstance(said, Chat) else [_continued(*said)]
+    found = _content(raw, shape)
+    return _separate(found) if isinstance(found, Chat) else [_continued(*found)]
 
 
 def text(raw: Raw, shape: Shape) -> str:
@@ -128,7 +128,7 @@ def _row(raw: Raw, shape: Shape) -> dict[str, Any]:
     return row
 
 
-def _said(raw: Raw, shape: Shape) -> Chat | tuple[str, str]:
+def _content(raw: Raw, shape: Shape) -> Chat | tuple[str, str]:
     """The conversation of a row, or a prompt and what follows it. Raises RowError."""
     try:
         row = _row(raw, shape)
@@ -174,8 +174,8 @@ def _of_row(row: dict[str, Any], columns: Mapping[str, str], shape: str) -> Chat
 
 def _missing(row: Mapping[str, Any], name: str) -> str:
     other, kind = OTHER.get(name, ("", ""))
-    said = f", as kind {kind} has it" if other and other in row else ""
-    return f"the key {name!r} is missing (found: {', '.join(map(repr, row)) or 'none'}{said})"
+    elsewhere = f", as kind {kind} has it" if other and other in row else ""
+    return f"the key {name!r} is missing (found: {', '.join(map(repr, row)) or 'none'}{elsewhere})"
 
 
 def _continued(prompt: str, completion: str) -> Document:
@@ -185,16 +185,16 @@ def _continued(prompt: str, completion: str) -> Document:
 
 def _chat(made: Chat, part_of: str | None = None) -> Document:
     tools = {"tools": made.tools} if made.tools else {}
-    said = [turn.without_ids for turn in made.turns]
+    identified = [turn.without_ids for turn in made.turns]
     first = {"first": made.first} if made.first else {}
-    identity = json.dumps({"messages": said, **tools, **first} if tools or first else said, sort_keys=True)
+    identity = json.dumps({"messages": identified, **tools, **first} if tools or first else identified, sort_keys=True)
     messages = [turn.message for turn in made.turns]
     heldout = held_out(identity if part_of is None else part_of)
     return replace(conversation(identity, messages, heldout, made.tools, first=made.first), part_of=part_of)
 
 
 def _separate(made: Chat) -> list[Document]:
-    """Each learned answer with what stands before it, as the model is asked for it. Raises RowError for too much text:
+    """Each learned answer with what stands before it, as it prompts the model. Raises RowError for too much text:
     what stands before is there once more for each answer.
     """
     ends = [place + 1 for place, turn in enumerate(made.turns) if turn.role == ASSISTANT and place >= made.first]

@@ -38,7 +38,7 @@ class Roles:
 
     @property
     def outside_replies(self) -> frozenset[int]:
-        """Ids that no answer holds before its end."""
+        """Ids that no answer contains before its end."""
         return frozenset(one for one in (self.pad, self.bos, self.eos, self.image, self.turn_begin) if one is not None)
 
 

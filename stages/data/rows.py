@@ -19,7 +19,7 @@ def refuse_short(stage: Stage, root: Path, data_root: Path) -> None:
     """Raise UserError, with both counts for each source that ends too early, unless every phase can be read to its end.
 
     Packing plans are made as training makes them, so the counts are exact. `root` is the project's folder, `data_root`
-    holds the prepared corpora.
+    contains the prepared corpora.
     """
     found = [line for phase in stage.phases for line in _found(stage, phase, root, data_root)]
     if found:
@@ -53,16 +53,16 @@ def _last_step(where: str, phase: Phase, data: PhaseData) -> Iterator[str]:
 
 def _counts(phase: Phase, supply: Supply) -> str:
     source, epochs = supply.source, f"{phase.epochs} epoch{'' if phase.epochs == 1 else 's'}"
-    said = (
+    text = (
         f"{supply.needed:,} {supply.unit} of {source.corpus} are needed, {supply.available:,} are there in {epochs} of "
         f"[{source.start:,}, {source.end:,})"
     )
     if supply.left_out:
-        said += (
+        text += (
             f"; {supply.left_out:,} of its {supply.documents:,} documents are longer than the context of "
             f"{phase.context:,} and left out"
         )
-    return said
+    return text
 
 
 def _repair(supply: Supply, root: Path) -> str:

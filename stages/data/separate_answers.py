@@ -27,9 +27,9 @@ def behind_what_asks(
     Raises TemplateError where the template opens the answer, as with `<think>`, and the message does not begin so.
     """
     place = len(messages) - 1
-    said = messages[place].get("content")
+    content = messages[place].get("content")
     more = any(messages[place].get(key) for key in ("tool_calls", *REASONING))  # each template writes them its own way
-    if template.marked or turn_end is None or not isinstance(said, str) or not said or more:
+    if template.marked or turn_end is None or not isinstance(content, str) or not content or more:
         return None
     asks = template.text(messages[:place], tools, prompt=True)
     written = template.text([*messages[:place], {**messages[place], "content": MARK}], tools, prompt=False)
@@ -41,11 +41,11 @@ def behind_what_asks(
     if not (mark and closed and asks.startswith(before)):
         return None
     opened = asks[len(before) :]
-    if not said.startswith(opened):
+    if not content.startswith(opened):
         raise TemplateError(
             f"messages[{place}]: the chat template asks for this answer with a text that ends with {opened!r}, and the "
             "answer does not begin so; begin it with that, its reasoning and the mark that ends this, or leave the row "
             "out"
         )
-    text = f"{asks}{said[len(opened) :]}{turn_end}"
+    text = f"{asks}{content[len(opened) :]}{turn_end}"
     return Rendered(text, ((len(asks), len(text)),), len(opened))

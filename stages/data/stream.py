@@ -32,7 +32,7 @@ from stages.store.digest import digest_bytes, measure
 
 KEY = "made_of.json"
 VERSION = 3  # of how runs are cut and kept
-LONGEST = 1 << 30  # bytes of what is said of the files that runs are made of
+LONGEST = 1 << 30  # bytes of the list of files that runs are made of
 
 
 class _Before(BaseModel):
@@ -83,7 +83,7 @@ def merged(
         lost = _unknown(runs, cut, tokenizer)
         unknown.refuse(corpus, lost, " What was encoded is kept, so the same command goes on.")
         merging = merge(_enough(corpus, runs, folder), folder, corpus.duplicates == "drop")
-        digest = digest_bytes("".join(f"{name} {said}\n" for name, said in measured.items()).encode())
+        digest = digest_bytes("".join(f"{name} {found}\n" for name, found in measured.items()).encode())
         made = Inputs(files=len(found), bytes=read, digest=digest, skipped=skipped, duplicates=merging.dropped)
         separate = _separate(runs) if corpus.answers == "separate" else None
         yield merging, made.model_copy(update={**_left(runs, sets), "separate": separate, "unknown": lost})
@@ -115,9 +115,9 @@ def _measured(corpus: str, found: Sequence[Input]) -> dict[str, str]:
 def _theirs(compared: Mapping[str, Other]) -> dict[str, str]:
     """The same of the files of other corpora."""
     return {
-        f"{name}: {file}": said
+        f"{name}: {file}": found
         for name, other in compared.items()
-        for file, said in _measured(other.corpus.corpus, other.files).items()
+        for file, found in _measured(other.corpus.corpus, other.files).items()
     }
 
 

@@ -30,7 +30,7 @@ Message = Mapping[str, Any]
 
 
 class TemplateError(UserError):
-    """A conversation that the template cannot render, or whose answers cannot be told in what it renders."""
+    """A conversation that the template cannot render, or whose answers cannot be found in what it renders."""
 
 
 class _Generation(jinja2.ext.Extension):
@@ -49,10 +49,10 @@ class _Generation(jinja2.ext.Extension):
         return jinja2.nodes.CallBlock(self.call_method("_noted"), [], [], body).set_lineno(line)
 
     def _noted(self, caller: Any) -> str:
-        said = str(caller())
+        text = str(caller())
         if self.blocks is not None:
-            self.found.append((sum(map(len, self.blocks)), said))
-        return said
+            self.found.append((sum(map(len, self.blocks)), text))
+        return text
 
     @contextmanager
     def noting(self, blocks: list[str]) -> Iterator[list[tuple[int, str]]]:

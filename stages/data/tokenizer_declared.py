@@ -77,7 +77,7 @@ def _refuse_not_added(made: Tokenizer, files: TokenizerFiles, words: Mapping[str
     for name, word in words.items():
         number = None if word is None or word in added else made.inner.token_to_id(word)
         if word is None or number is None or name in special_tokens.OF_TEXT or number in made.encode(word):
-            continue  # found, not there at all, or an ordinary word: said elsewhere
+            continue  # found, not there at all, or an ordinary word: reported elsewhere
         raise UserError(
             f"{at}: roles.{name}: {word!r}, which is in the vocabulary and no added token, so transformers would cut a "
             "template's as text; allowed: one of `added_tokens` of tokenizer.json, or none."

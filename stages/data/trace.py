@@ -62,13 +62,13 @@ class Trace:
                 places = (self.mixture.place(number, ordinal, samples) for ordinal in windows.holding(document))
                 yield from (place for place in places if place is not None)
 
-    def _short(self, i: int, room: int) -> Row:
+    def _short(self, i: int, length: int) -> Row:
         """The cut row of conversations: of the first source from sample i on that has something so short."""
         for source, ordinal in self.mixture.ahead(i):
             windows = self.windows[source]
             if windows is None:
                 return Row(i, source, ordinal, None, None)
-            spans = windows.short_spans(ordinal, room)
+            spans = windows.short_spans(ordinal, length)
             if spans:
                 return Row(i, source, ordinal, windows.at(ordinal)[0], spans)
         return Row(i, None, None, None, ())
@@ -81,12 +81,12 @@ class PairTrace:
         self.phase, self._pairs = phase, pairs
 
     def row(self, i: int, tail: int) -> Row:
-        """Row i, in which there is room for only `tail` patches if tail > 0. A span is a whole item: [0, 1)."""
+        """Row i, of at most `tail` patches if tail > 0. A span is a whole item: [0, 1)."""
         if self._pairs is None:
             return Row(i, 0, None, None, None)
-        room, corpus = tail or self.phase.context, self._pairs.source.corpus
-        spans = tuple((corpus, item, 0, 1) for item in self._pairs.items(i, room))
-        return Row(i, 0, self._pairs.ordinals(i, room)[0], self._pairs.epoch(i), spans)
+        patches, corpus = tail or self.phase.context, self._pairs.source.corpus
+        spans = tuple((corpus, item, 0, 1) for item in self._pairs.items(i, patches))
+        return Row(i, 0, self._pairs.ordinals(i, patches)[0], self._pairs.epoch(i), spans)
 
     def orders(self, corpus: str) -> list[Pairs]:
         """The phase's stretch of a corpus, if it is open."""

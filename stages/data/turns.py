@@ -1,4 +1,4 @@
-"""One turn of a conversation as users have it: who said what, with its parts, its reasoning and its tool calls."""
+"""One turn of a conversation as users have it: role and content, with its parts, its reasoning and its tool calls."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class RowError(Exception):
 
 @dataclass(frozen=True)
 class Turn:
-    """Who said what. `calls` are the tool calls of an assistant: {"name": ..., "arguments": {...}} each.
+    """Role and content. `calls` are the tool calls of an assistant: {"name": ..., "arguments": {...}} each.
 
-    `ids` are those of the calls, None where a call has none: drawn by whoever answered, and no part of what is said.
+    `ids` are those of the calls, None where a call has none: drawn by whoever answered, and no part of the content.
     """
 
     role: str
@@ -71,8 +71,8 @@ class Turn:
 
 def of_messages(found: Any, name: str, pictures: list[str] | None) -> Turn:
     """A turn as OpenAI's messages have it; names of pictures as of `parts`. Raises RowError."""
-    said = found.items() if isinstance(found, dict) else ()
-    given = {key: one for key, one in said if one is not None and not (key in REASONING and one == "")}
+    items = found.items() if isinstance(found, dict) else ()
+    given = {key: one for key, one in items if one is not None and not (key in REASONING and one == "")}
     _refuse_keys(given, name)
     role = given["role"]
     if role not in ROLES:
@@ -122,11 +122,11 @@ def of_sharegpt(turn: Any, name: str) -> Turn:
     if role is None:
         raise RowError(f"{name}.from: found {turn['from']!r}, known are {', '.join(SHAREGPT)}")
     _refuse_unlearned(turn, role, name)
-    said = "" if role in SILENT and turn["value"] == "" else string(turn["value"], f"{name}.value")
+    content = "" if role in SILENT and turn["value"] == "" else string(turn["value"], f"{name}.value")
     if turn["from"] != "function_call":
-        return Turn(role, said)
+        return Turn(role, content)
     try:
-        return Turn(role, "", (_call(json_text.parsed(said), f"{name}.value"),))
+        return Turn(role, "", (_call(json_text.parsed(content), f"{name}.value"),))
     except (ValueError, RecursionError):
         raise RowError(f"{name}.value is not JSON") from None
 

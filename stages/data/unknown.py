@@ -86,13 +86,13 @@ def refuse(corpus: CorpusSpec, found: Unknown | None, kept: str = "") -> None:
         return
     limit = f"{float(100 * most):g}%" + ("" if corpus.unknown is not None else " by default")
     raise UnknownTokensError(
-        f"{FOLDER / corpus.corpus}.yaml: unknown: found {said(found)}; allowed: {limit}, since a "
+        f"{FOLDER / corpus.corpus}.yaml: unknown: found {shown(found)}; allowed: {limit}, since a "
         "model learns this token in place of the text. Take a tokenizer that has tokens for these texts, or leave them "
         f"out; if it is meant, write `unknown: {min(100, 100 * found.tokens // found.of + 1)}%` into the spec.{kept}"
     )
 
 
-def said(found: Unknown) -> str:
+def shown(found: Unknown) -> str:
     """How much is unknown, in words."""
     share = f"{100 * found.tokens / found.of:.2g}%"
     first = f", first in {found.first}" if found.first else ""

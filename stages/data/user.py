@@ -95,8 +95,8 @@ def too_few(corpus: CorpusSpec, count: int) -> UserError:
     """The error for fewer than two different documents."""
     what = {"txt": "blank lines between documents", "md": "files of their own"}
     kinds = {name.rpartition(".")[2] for name in corpus.paths}
-    told = what.get(kinds.pop() if len(kinds) == 1 else "", f"one row like {shape(corpus).hint}")
+    hint = what.get(kinds.pop() if len(kinds) == 1 else "", f"one row like {shape(corpus).hint}")
     return UserError(
         f"{', '.join(corpus.paths)}: {count} different documents; allowed: at least two, since one is held out for "
-        f"evaluations. Documents are told apart by {told}.{_LEFT if corpus.without or corpus.decontaminate else ''}"
+        f"evaluations. Documents are told apart by {hint}.{_LEFT if corpus.without or corpus.decontaminate else ''}"
     )

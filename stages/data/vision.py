@@ -47,8 +47,8 @@ def digit_qa(spec: CorpusSpec) -> Iterator[Document]:
     """One or two pictures, a question about them, and its answer, in chat form."""
     for identity, draws, digits, heldout in _items(spec, "digit_qa"):
         pictures, question, answer = ask(draws, digits)
-        asked = (*(Part(picture, False) for picture in pictures), Part(question, True))
-        document = chat(identity, (("user", asked), ("assistant", text_part(answer))), heldout)
+        prompt = (*(Part(picture, False) for picture in pictures), Part(question, True))
+        document = chat(identity, (("user", prompt), ("assistant", text_part(answer))), heldout)
         # In a pre-training stream all text is learned from; only pictures are not.
         yield Document(identity, tuple(Part(p.content, True) for p in document.parts), heldout)
 
@@ -153,18 +153,18 @@ def _single(draws: Draws, digits: Digits, digit: int, look: str, level: int) -> 
     canvas = _canvas(height, width)
     paste(canvas, digits.draw(draws, digit), (height - side) * row // 2, (width - side) * column // 2, size + 1, level)
     place = " ".join(
-        word for word, room in ((ROWS[row], height > side), (COLUMNS[column], width > side)) if room
+        word for word, several in ((ROWS[row], height > side), (COLUMNS[column], width > side)) if several
     )  # a digit that fills a direction has no place along it
     where = f" at the {place}" if place else ""
     return Scene(Picture(canvas, (digit,)), f"a {look} {SIZES[size]} {WORDS[digit]}{where}")
 
 
 def _items(spec: CorpusSpec, word: str) -> Iterator[tuple[str, Draws, Digits, bool]]:
-    training, held = digits_file.load(spec)
+    training, others = digits_file.load(spec)
     for number in range(spec.number("count")):
         identity = f"{word} {number}"
         heldout = held_out(identity)
-        yield identity, Draws(identity), held if heldout else training, heldout
+        yield identity, Draws(identity), others if heldout else training, heldout
 
 
 def _canvas(height: int, width: int) -> NDArray[np.uint8]:

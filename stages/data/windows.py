@@ -46,7 +46,7 @@ class Windows:
 
     @property
     def left_out(self) -> int:
-        """Documents of the stretch that no window can hold."""
+        """Documents of the stretch that are longer than any window."""
         return self._plans[0].left_out if self.whole else 0
 
     @cached_property
@@ -64,7 +64,7 @@ class Windows:
         return self._planned(ordinal)
 
     def documents(self, epoch: int, window: int) -> NDArray[np.int64]:
-        """The documents of a window that holds whole ones, in their order."""
+        """The documents of a window of whole ones, in their order."""
         plan = self._plans[epoch]
         return plan.documents[plan.starts[window] : plan.starts[window + 1]]
 
@@ -93,8 +93,8 @@ class Windows:
             for number, begin, after in zip(range(first, last + 1), borders[:-1], borders[1:], strict=True)
         )
 
-    def short(self, ordinal: int, room: int) -> NDArray[np.int64]:
-        """Of the documents from a sample's window on, the first that fit into `room` tokens; those of the epoch.
+    def short(self, ordinal: int, length: int) -> NDArray[np.int64]:
+        """Of the documents from a sample's window on, the first that fit into `length` tokens; those of the epoch.
 
         Empty where none is so short. Of plain text a window is cut instead.
         """
@@ -104,16 +104,16 @@ class Windows:
         plan = self._plans[epoch]
         documents = plan.documents[plan.starts[window] :]
         lengths = self.offsets[documents + 1] - self.offsets[documents]
-        documents, lengths = documents[lengths <= room], lengths[lengths <= room]
-        return documents[: int(np.searchsorted(np.cumsum(lengths), room, side="right"))]
+        documents, lengths = documents[lengths <= length], lengths[lengths <= length]
+        return documents[: int(np.searchsorted(np.cumsum(lengths), length, side="right"))]
 
-    def short_spans(self, ordinal: int, room: int) -> tuple[Span, ...]:
-        """Spans of a row of `room` tokens in place of a sample's; none where nothing of the source is so short."""
+    def short_spans(self, ordinal: int, length: int) -> tuple[Span, ...]:
+        """Spans of a row of `length` tokens in place of a sample's; none where nothing of the source is so short."""
         if ordinal >= self.available:
             return ()
         if self.text:
-            return cut_spans(self.spans(ordinal), room)
-        return self.spans_of(self.short(ordinal, room))
+            return cut_spans(self.spans(ordinal), length)
+        return self.spans_of(self.short(ordinal, length))
 
     def holding(self, document: int) -> Iterator[int]:
         """The ordinals, over all epochs, of the samples that read some of a document: the inverse of `spans`."""

@@ -8,7 +8,7 @@ from itertools import count, islice, repeat
 from pathlib import Path
 
 from stages.data import records, sorted_runs, unknown, user
-from stages.data.batches import Batch, Said, encode_batch, refuse_unwritten
+from stages.data.batches import Batch, Row, encode_batch, refuse_unwritten
 from stages.data.overlap import Left, Others
 from stages.data.pieces import Piece, Raw
 from stages.data.records import Shape
@@ -91,7 +91,7 @@ class _PieceEncoder:
 
     def _batch(self, bad: list[Bad]) -> tuple[Batch, bool]:
         """Rows for one call of the tokenizer, and whether the piece ends with them."""
-        lines, said = list[int](), list[Said]()
+        lines, rows = list[int](), list[Row]()
         read, characters = self._read, 0
         for line, raw, at in self._rows:
             self.read += 1
@@ -105,20 +105,20 @@ class _PieceEncoder:
                 self.bad += 1
             else:
                 lines.extend(repeat(line, len(found)))
-                said.extend(found)
+                rows.extend(found)
                 characters += size
-            if characters >= CHARACTERS or len(said) >= ROWS or self.bad > self.job.allowed:
+            if characters >= CHARACTERS or len(rows) >= ROWS or self.bad > self.job.allowed:
                 self.report(at - self._bytes, 0)
                 self._bytes = at
-                return Batch(lines, said), False
+                return Batch(lines, rows), False
         self.report(self.piece.size - self._bytes, 0)
-        return Batch(lines, said), True
+        return Batch(lines, rows), True
 
-    def _text(self, raw: Raw) -> tuple[Sequence[Said], int]:
+    def _text(self, raw: Raw) -> tuple[Sequence[Row], int]:
         text = records.text(raw, self.job.shape)
         return (text,), len(text)
 
-    def _documents(self, raw: Raw) -> tuple[Sequence[Said], int]:
+    def _documents(self, raw: Raw) -> tuple[Sequence[Row], int]:
         made = records.documents(raw, self.job.shape)
         for side in (side for one in made for side in one.sides):
             refuse_unwritten(side, self.tokenizer)

@@ -1,6 +1,6 @@
 """Causal attention inside documents.
 
-A row may hold several documents (`Documents`). Rows of one document each attend causally as they are. Otherwise, on a
+A row may have several documents (`Documents`). Rows of one document each attend causally as they are. Otherwise, on a
 GPU in bf16, FlashAttention takes the documents' borders. Elsewhere the documents are laid out as rows of their own, in
 a few batches of similar length, filled up at the end with copies of their last position: causality hides the filling
 from every real query, so no mask is needed and no document can see another. On one CPU thread, forward and backward,

@@ -1,7 +1,7 @@
 """A language model of any family, made of what its declaration says (stages/spec/families).
 
 Parameter names are those of transformers' class of the family, but routed experts are stacked: `mlp.experts`'s
-{gate,up,down}_proj hold all experts of a layer, [E, out, in]; `models.hf` splits them into one tensor per expert.
+{gate,up,down}_proj contain all experts of a layer, [E, out, in]; `models.hf` splits them into one tensor per expert.
 
 Shapes: B rows, T positions (n of all B * T are no padding), D the model's width, E experts.
 """

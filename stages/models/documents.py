@@ -1,6 +1,6 @@
 """Where the documents of a batch are. The host knows it from the samples: no forward pass reads a device to learn it.
 
-What attention needs is made when it is first asked for, once a batch, and shared by all layers and loops: the borders
+What attention needs is computed at its first use, once a batch, and shared by all layers and loops: the borders
 of the documents (`spans`) for kernels that take them, a layout as rows of their own (`layout`) for those that do not.
 """
 

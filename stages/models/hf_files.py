@@ -1,4 +1,4 @@
-"""Which files of a model folder hold its weights, and which tensor is in which: what is not listed is not read."""
+"""Which files of a model folder contain its weights, and which tensor is in which: what is not listed is not read."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def listed(folder: Path) -> list[Path]:
 
 
 def tensors(paths: Iterable[Path]) -> dict[str, Path]:
-    """Tensor -> the file that holds it. Raises UserError for what is no safetensors file, and a tensor in two files."""
+    """Tensor -> the file that has it. Raises UserError for what is no safetensors file, and a tensor in two files."""
     where: dict[str, Path] = {}
     for path in paths:
         if not path.is_file():  # a pipe would be waited for

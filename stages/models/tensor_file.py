@@ -27,7 +27,7 @@ DTYPES = {
 
 
 def order(like: Mapping[str, Tensor]) -> list[str]:
-    """Names in the order in which a file holds them: the same on every rank that has tensors of these shapes."""
+    """Names in the order in which a file contains them: the same on every rank that has tensors of these shapes."""
     return tensor_layout.order(_entries(like))
 
 
@@ -39,7 +39,7 @@ def blocks(
     """The bytes of the file of these tensors, for `files.write` and `files.write_atomic`.
 
     `tensors` gives them one by one in the order of `order`, where they are not all here at once: of `like` only the
-    types and shapes count then, so that it may be on the device "meta". A tensor is asked for when the one before it
+    types and shapes count then, so that it may be on the device "meta". A tensor is read when the one before it
     has been written. Raises ValueError for a type that is not in DTYPES, and for other tensors than those of `like`.
     """
     entries = _entries(like)
@@ -54,14 +54,14 @@ def raw(tensor: Tensor) -> Tensor:
 
 
 class Stored(Mapping[str, Tensor]):
-    """The tensors of files by name, each read from the disk when its numbers are asked for.
+    """The tensors of files by name, each read from the disk when its numbers are needed.
 
     A file is mapped into memory, and what has been read of a mapping counts as the process's: so each is mapped anew
     after MAPPED bytes. A tensor that is kept keeps its mapping. Raises OSError and SafetensorError.
     """
 
     def __init__(self, where: Mapping[str, Path]) -> None:
-        """`where`: the file that holds each tensor."""
+        """`where`: the file that contains each tensor."""
         self._where = dict(sorted(where.items(), key=lambda one: (one[1], one[0])))
         self._path, self._read = Path(), 0
         self._file: Any = None
@@ -122,7 +122,7 @@ def _pieces(
         data = raw(tensor)
         for start in range(0, len(data), BLOCK):
             yield memoryview(data[start : start + BLOCK].cpu().numpy())
-        del tensor, data  # before the next one is asked for
+        del tensor, data  # before the next one is read
 
 
 def _joined(pieces: Iterable[memoryview]) -> Iterator[memoryview]:

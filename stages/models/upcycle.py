@@ -31,7 +31,7 @@ class Upcycled:
 def source_names(children: Iterable[str], layer_map: tuple[int, ...]) -> dict[str, str]:
     """For each child parameter name the parent's: layer i becomes layer_map[i], names outside layers stay.
 
-    It holds for whatever is kept by parameter name, optimizer moments (`<parameter>.<moment>`) included.
+    It applies to whatever is kept by parameter name, optimizer moments (`<parameter>.<moment>`) included.
     Raises UserError for a layer that the map does not cover.
     """
     sources = {}

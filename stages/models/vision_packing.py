@@ -1,6 +1,6 @@
 """Images as rows of patches: cutting, packing several sizes into one row, and grouping images of equal length.
 
-A packed row holds the patches of all images one after another, row-major within each image (NaViT, arXiv 2307.06304).
+A packed row has the patches of all images one after another, row-major within each image (NaViT, arXiv 2307.06304).
 Attention stays inside an image, so images with the same number of patches can be computed as one batch.
 
 Shapes: N patches of all images, D the width of a row, I images, L patches of the longest image.

@@ -1,4 +1,4 @@
-"""The builders of corpora: what each makes, what it needs, and what may be said of a user's own files."""
+"""The builders of corpora: what each makes, what it needs, and what may be declared of a user's own files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COLUMNS |= {  # with `chosen` and `rejected` in place of the column that has one
     for name, answer in (("messages", "messages"), ("alpaca", "output"), ("prompt_completion", "completion"))
 }
 PICTURE_ROWS = ("interleaved", "messages")  # rows of builder pictures that are more than a picture and its caption
-FILES_ONLY = {  # what may be said about a user's own files, and the builders of which it may be said
+FILES_ONLY = {  # what may be declared about a user's own files, and the builders of which it may be declared
     "root": ("file", "pictures", "megatron"),
     "rows": ("file", "pictures"),
     "pixels": ("pictures",),

@@ -16,8 +16,8 @@ LIMITS = (("least_characters", "most_characters"), ("least_frames", "most_frames
 
 def tokenizer(document: Document, declared: bool = True) -> RawTokenizer:
     """The local tokenizer's file; without `declared`, its digest may be missing. Raises SpecError or SpecErrors."""
-    said, command = "what the tokenizer came out with", "stages data tokenizer --accept"
-    blank = dict.fromkeys(unmeasured(document, ("digest",), declared, said, command), UNDECLARED)
+    measured, command = "what the tokenizer came out with", "stages data tokenizer --accept"
+    blank = dict.fromkeys(unmeasured(document, ("digest",), declared, measured, command), UNDECLARED)
     return validate(Document({**document.value, **blank}, document.places), RawTokenizer)
 
 
@@ -92,7 +92,7 @@ def _packed(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
 
 
 def _against_files(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
-    """What a user's own files need said about them, and what others must not say."""
+    """What a spec of a user's own files must declare, and what others must not."""
     for key, builders in FILES_ONLY.items():
         if getattr(raw, key) is not None and raw.builder not in builders:
             yield document.error((key,), "an entry", f"none; builder {raw.builder} has no {key}", f"Remove `{key}`.")
@@ -129,7 +129,7 @@ def _against_files(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
 
 
 def _preference(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
-    """What rows of two answers cannot be, or have said of them."""
+    """What rows of two answers cannot be, or have declared."""
     if raw.kind != "preference":
         return
     if raw.shape not in COLUMNS:

@@ -41,16 +41,16 @@ def _cut_phase(phase: Phase, budget: int) -> Phase:
     return cut_numbers(phase.model_copy(update=changes), phase.clock_start + budget)
 
 
-def cut_numbers(held: F, end: int) -> F:
+def cut_numbers(model: F, end: int) -> F:
     """An optimizer or a phase with the schedules of its numbers up to a clock."""
     changes: dict[str, object] = {}
-    for name in type(held).model_fields:
-        match value := getattr(held, name):
+    for name in type(model).model_fields:
+        match value := getattr(model, name):
             case Schedule():
                 changes[name] = cut_schedule(value, end)
             case Frozen():
                 changes[name] = cut_numbers(value, end)
-    return held.model_copy(update=changes)
+    return model.model_copy(update=changes)
 
 
 def cut_schedule(schedule: Schedule, end: int) -> Schedule:

@@ -100,8 +100,8 @@ class Domain(GroupedMetadata):
     @property
     def allowed(self) -> str:
         """What an error message says is allowed."""
-        said = ", ".join(filter(None, [self.form.what, self.range, f"such as {self.example}"]))
-        return f"{said}; or {self.word}" if self.word is not None else said
+        text = ", ".join(filter(None, [self.form.what, self.range, f"such as {self.example}"]))
+        return f"{text}; or {self.word}" if self.word is not None else text
 
     def __iter__(self) -> Iterator[BaseMetadata]:
         """The bounds of a resolved value, for pydantic."""

@@ -30,7 +30,7 @@ BUDGET = Domain(TOKEN, "0.6T", least="1", most="1_000T")
 PHASE_BUDGET = Domain(PASSES, "0.6T or 2 epochs", least="1", most="1_000T")
 OFFSET = Domain(TOKEN, "200B", least="0", most="1_000T")
 CONTEXT = Domain(LENGTH_OF_ROW, "8Ki", least="1", most="1Gi")
-EVALUATED = Domain(LENGTH_OF_ROW, "128Ki", least="256", most="1Gi")  # a quarter of a row has room for a needle's fact
+EVALUATED = Domain(LENGTH_OF_ROW, "128Ki", least="256", most="1Gi")  # a quarter of a row fits a needle's fact
 BATCH = Domain(SEQUENCE, "4096 seq", least="1 seq", most="10M seq")
 EPOCHS = Domain(WHOLE, "1", least="1", most="10_000")
 SHARE = Domain(PERCENT, "40%", least="0%", most="100%")

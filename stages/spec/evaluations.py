@@ -25,7 +25,7 @@ class Evaluation:
     section: str
     families: tuple[tuple[str, ...], ...]
     kinds: tuple[Kind, ...]
-    builders: tuple[str, ...] = ()  # of local corpora; published ones may hold anything of their kind
+    builders: tuple[str, ...] = ()  # of local corpora; published ones may contain anything of their kind
 
     def lacks(self, families: Collection[str], corpora: Collection[str], data: LoadedData) -> list[str]:
         """What a stage does not have of what is needed, in words."""
@@ -60,21 +60,21 @@ def unable(
 
     `read` are the phases on whose corpora it is evaluated.
     """
-    asked = loaded.raw.evaluate
-    if isinstance(loaded.raw, RawKeep) and (asked.heldout or asked.lm_eval):
+    evaluate = loaded.raw.evaluate
+    if isinstance(loaded.raw, RawKeep) and (evaluate.heldout or evaluate.lm_eval):
         allowed, repair = "none in a stage of kind keep, which is its parent", "Name them in the parent's `evaluate`."
-        yield loaded.document.error(("evaluate",), ", ".join([*asked.heldout, *asked.lm_eval]), allowed, repair)
+        yield loaded.document.error(("evaluate",), ", ".join([*evaluate.heldout, *evaluate.lm_eval]), allowed, repair)
         return
     families = {model.family for model in modules.values()}
     yield from _outside(loaded, families)
-    if isinstance(loaded.raw, RawImport) and asked.heldout and not read:
+    if isinstance(loaded.raw, RawImport) and evaluate.heldout and not read:
         repair = "Add `evaluate_on: {data: ..., context: ..., document_mask: ...}`, or take `evaluate` out."
         allowed = "`evaluate_on` where a release comes in: it has no data of its own"
-        yield loaded.document.error(("evaluate",), ", ".join(asked.heldout), allowed, repair)
+        yield loaded.document.error(("evaluate",), ", ".join(evaluate.heldout), allowed, repair)
         return
     corpora = {source.corpus for phase in read for source in phase.sources}
     above: Path = ("evaluate", "heldout") if ("evaluate", "heldout") in loaded.document.places else ("evaluate",)
-    for index, name in enumerate(asked.heldout):
+    for index, name in enumerate(evaluate.heldout):
         path: Path = (*above, index)
         if name not in EVALUATIONS:
             yield loaded.document.error(path, repr(name), ", ".join(EVALUATIONS), hint(name, EVALUATIONS))
@@ -87,19 +87,19 @@ def unable(
 
 
 def _outside(loaded: LoadedStage, families: Collection[str]) -> Iterator[SpecError]:
-    """What is asked of lm-evaluation-harness and cannot be. Which tasks it has is known where it is installed."""
-    asked, error = loaded.raw.evaluate, loaded.document.error
-    for key, value in (("limit", asked.limit), ("lm_eval_tasks", asked.lm_eval_tasks)):
-        if value is not None and not asked.lm_eval:
+    """Requests of lm-evaluation-harness that cannot be. Which tasks it has is known where it is installed."""
+    evaluate, error = loaded.raw.evaluate, loaded.document.error
+    for key, value in (("limit", evaluate.limit), ("lm_eval_tasks", evaluate.lm_eval_tasks)):
+        if value is not None and not evaluate.lm_eval:
             yield error(
                 ("evaluate", key), str(value), "with `lm_eval` only", f"Remove `{key}`, or name `lm_eval: [...]`."
             )
-    for index, name in enumerate(asked.lm_eval):
+    for index, name in enumerate(evaluate.lm_eval):
         if name in EVALUATIONS:
             repair = "Write it under `heldout`."
             yield error(("evaluate", "lm_eval", index), f"{name!r}, an evaluation of this project", "tasks", repair)
     others = set(families) - set(LANGUAGE_MODELS) - {"moonvit", "projector"}
-    if asked.lm_eval and (others or not set(families) & set(LANGUAGE_MODELS)):
+    if evaluate.lm_eval and (others or not set(families) & set(LANGUAGE_MODELS)):
         found, allowed = (
             f"modules of family {', '.join(families)}",
             "a language model, alone or with a tower and a projector",

@@ -62,11 +62,11 @@ def _over(loaded: LoadedStage, scale: Scale) -> RawExecution:
     own, below = scale.shrink.executions.get(loaded.raw.stage), scale.shrink.execution
     if own is None:
         return below
-    divided = below.parallel.model_copy(update=_said(own.parallel))
-    return below.model_copy(update={**_said(own), "parallel": divided})
+    divided = below.parallel.model_copy(update=_declared(own.parallel))
+    return below.model_copy(update={**_declared(own), "parallel": divided})
 
 
-def _said(raw: RawExecution | RawParallel) -> dict[str, object]:
+def _declared(raw: RawExecution | RawParallel) -> dict[str, object]:
     """The fields that are written, by name."""
     return {name: getattr(raw, name) for name in raw.model_fields_set if getattr(raw, name) is not None}
 
@@ -75,7 +75,7 @@ def _parallel(over: RawParallel, raw: RawScale) -> Parallel | None:
     """The scale's layout, with what the stage says of its own in its place."""
     if raw.execution.parallel is None:
         return None
-    return Parallel(**{**raw.execution.parallel.model_dump(), **_said(over)})
+    return Parallel(**{**raw.execution.parallel.model_dump(), **_declared(over)})
 
 
 def _activations(parallel: Parallel | None) -> Activations | None:

@@ -1,4 +1,4 @@
-"""The files below specs/, each read once; what holds for every one of them: its name, and sources for its figures."""
+"""The files below specs/, each read once; what is true of every one of them: its name, and sources for its figures."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Files:
         return sorted(path.stem for path in (self.specs / folder).glob("*.yaml"))
 
     def pipelines(self) -> list[str]:
-        """Folders of specs/ that hold a pipeline.yaml, as they were at the first call."""
+        """Folders of specs/ that contain a pipeline.yaml, as they were at the first call."""
         if self._pipelines is None:
             found = sorted(path.parent.name for path in self.specs.glob("*/pipeline.yaml"))
             self._pipelines = [name for name in found if name not in NOT_PIPELINES]

@@ -24,7 +24,7 @@ def reached(start: Iterable[T], onward: Callable[[T], Iterable[T]]) -> list[T]:
 
 
 def parent_of(stage: LoadedStage, module: str) -> str | None:
-    """The stage that a module comes from, None where nothing is said."""
+    """The stage that a module comes from, None where nothing is declared."""
     raw = stage.raw
     if isinstance(raw, (RawKeep, RawExport)):
         return stage_name(raw.init.from_)

@@ -1,4 +1,4 @@
-"""The invariant that a refusal holds where the key alone says so: what a spec has to say, and what it cannot say.
+"""The invariant that a refusal enforces where the key alone decides it: what a spec has to say, and what it cannot say.
 
 Other refusals name theirs where they are made. The rules themselves: stages/check, docs/invariants.md.
 """

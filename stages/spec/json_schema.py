@@ -50,7 +50,7 @@ def json_schemas() -> dict[str, Schema]:
 
 
 def json_schema(model: type[Raw]) -> Schema:
-    """The schema of one kind of file, by the keys and short forms that the file may hold."""
+    """The schema of one kind of file, by the keys and short forms that the file may contain."""
     schema: Schema = _plain(model.model_json_schema(by_alias=True, mode="validation"))
     bases = [one.__name__ for one in model.__mro__ if issubclass(one, Raw)]
     for name, definition in schema.get(DEFS, {}).items():
@@ -111,8 +111,8 @@ def _part(node: Any, defs: Schema) -> Any:
 
 
 def _or_null(node: Schema) -> Schema:
-    said = {"description": node["description"]} if "description" in node else {}
-    return {**said, "anyOf": [node, {"type": "null"}]}
+    description = {"description": node["description"]} if "description" in node else {}
+    return {**description, "anyOf": [node, {"type": "null"}]}
 
 
 def _any_of(schemas: Iterable[Schema]) -> Schema:

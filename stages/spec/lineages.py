@@ -14,7 +14,7 @@ class Lineages:
 
     def __init__(self, files: Files) -> None:
         self._files = files
-        self._above: dict[str, str | None] = {}  # asked for hundreds of times in one check
+        self._above: dict[str, str | None] = {}  # read hundreds of times in one check
 
     def extends(self, name: str) -> str | None:
         """What a pipeline extends; of a file that cannot be read nothing is known."""

@@ -1,6 +1,6 @@
 """YAML, the plain part of it: mappings, lists and scalars, with the line of everything.
 
-libyaml's events are put together here instead of by PyYAML's composer, because this is where what specs may not hold
+libyaml's events are put together here instead of by PyYAML's composer, because this is where what specs may not contain
 is refused: aliases and anchors (a number must stand where it is read), tags, duplicate keys, second documents, deep
 nesting and huge files. Scalars stay text, so `2e-5` and `0.1` keep their exact value; only plain `true`, `false` and
 `null` (YAML 1.2's core schema) are converted.
@@ -38,14 +38,14 @@ class Document:
     places: dict[Path, Where] = field(repr=False)
 
     def where(self, path: Path) -> Where:
-        """The place of a path, or of the nearest thing around it that the file holds."""
+        """The place of a path, or of the nearest thing around it that the file contains."""
         for end in range(len(path), -1, -1):
             if path[:end] in self.places:
                 return self.places[path[:end]]
         return Where("", 1)
 
     def error(self, path: Path, found: str, allowed: str, repair: str, invariant: str = "") -> SpecError:
-        """An error about a path of this file, and the invariant that it holds."""
+        """An error about a path of this file, and the invariant that it enforces."""
         return SpecError(self.where(path), dotted(path), found, allowed, repair, invariant)
 
 
@@ -124,7 +124,7 @@ class _Composer:
         return self.mapping(path, depth)
 
     def scalar(self, event: Any, path: Path) -> str | bool | None:
-        """The value of a scalar: quoted ones are text, plain ones may be null, true or false; none holds controls."""
+        """The value of a scalar: quoted ones are text, plain ones may be null, true or false; none has controls."""
         text: str = event.value.rstrip("\n") if event.style in _BLOCKS else event.value
         if found := CONTROL.search(text):
             line = event.start_mark.line + 1

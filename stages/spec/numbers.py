@@ -1,6 +1,6 @@
 """Numbers beside the learning rate that a schedule gives, laid on the clock that the learning rate is read at.
 
-The same rules hold for them: one schedule along a lineage, from its clock 0, cut at the borders of phases. They are
+The same rules apply to them: one schedule along a lineage, from its clock 0, cut at the borders of phases. They are
 what is written at every scale: a scale's factor is the learning rate's alone.
 """
 
@@ -50,21 +50,21 @@ def named(block: str, key: str) -> str:
 def of_phase(phase: Any) -> Iterator[tuple[str, Any]]:
     """The numbers that a phase has, raw or resolved, by name."""
     for block, key in OF_PHASE:
-        held = getattr(phase, block) if block else phase
-        if held is not None and getattr(held, key) is not None:
-            yield named(block, key), getattr(held, key)
+        values = getattr(phase, block) if block else phase
+        if values is not None and getattr(values, key) is not None:
+            yield named(block, key), getattr(values, key)
 
 
 def schedules_of(pipeline: LoadedPipeline, training: RawTrain | RawStandIn) -> Iterator[str]:
     """The schedules that give numbers of a stage's optimizer and phases."""
-    held: list[Any] = [*pipeline.raw.optimizers.get(training.optimizer, {}).values()]
+    values: list[Any] = [*pipeline.raw.optimizers.get(training.optimizer, {}).values()]
     for phase in training.phases:
-        held += [number for _, number in of_phase(phase)]
-    yield from dict.fromkeys(one.schedule for one in held if isinstance(one, Named))
+        values += [number for _, number in of_phase(phase)]
+    yield from dict.fromkeys(one.schedule for one in values if isinstance(one, Named))
 
 
 def last_numbers(stage: Stage) -> Iterator[tuple[str, float | Schedule]]:
-    """Every such number of a resolved stage by name, as the last phase that has it holds it."""
+    """Every such number of a resolved stage by name, with the value of the last phase that has it."""
     found = dict(of_optimizer(stage.optimizer))
     for phase in stage.phases:
         found |= dict(of_phase(phase))
@@ -75,7 +75,7 @@ def last_numbers(stage: Stage) -> Iterator[tuple[str, float | Schedule]]:
 class Numbers:
     """Of one stage: `before` is the clock at which it begins, `spans` lead to its end, `met` is what was reached above.
 
-    `reached` and `extents` are filled while numbers are asked for.
+    `reached` and `extents` are filled as numbers are read.
     """
 
     pipeline: LoadedPipeline

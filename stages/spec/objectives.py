@@ -163,12 +163,12 @@ def _blocks(placed: Placed, index: int, phase: RawPhase) -> Iterator[SpecError]:
         mixture = model.parts.mixture if isinstance(model, LanguageModel) else None
         if mixture is not None and mixture.scoring == "softmax":
             path = (*placed.path, index, "router", "bias_update")
-            found = f"{_said(phase.router.bias_update)} for {name} ({model.family})" if phase.router else ""
+            found = f"{_written(phase.router.bias_update)} for {name} ({model.family})" if phase.router else ""
             repair = "Its router has no bias: balance it by `aux_loss`."
             yield placed.document.error(path, found, "0", repair)
     if phase.loops is not None and phase.loops.count == 1 and phase.loops.beta:
         path = (*placed.path, index, "loops")
-        found = f"count: 1 with beta: {_said(phase.loops.beta)}"
+        found = f"count: 1 with beta: {_written(phase.loops.beta)}"
         yield placed.document.error(
             path, found, "2 loops or more, or beta: 0", "The exits of a single loop have no entropy to be weighed."
         )
@@ -180,7 +180,7 @@ def _blocks(placed: Placed, index: int, phase: RawPhase) -> Iterator[SpecError]:
         yield placed.document.error(path, f"caps from {found} on", "rising `after`, the first 0%", "Sort them.")
 
 
-def _said(number: Fraction | Named) -> str:
+def _written(number: Fraction | Named) -> str:
     return f"schedule {number.schedule}" if isinstance(number, Named) else f"{float(number):g}"
 
 

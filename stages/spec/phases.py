@@ -156,8 +156,8 @@ class PhaseMaker:
                 return allot(bare, [replace(part, figures=None) for part in parts], reach, patch)
         except RangeError as error:
             repair = error.repair + (self._floor(phase, bare) if isinstance(error, TooSmallError) else "")
-            held = "I-18" if isinstance(error, TooSmallError) else ""
-            raise self.stage.document.error((*path, "data"), error.found, error.allowed, repair, held) from None
+            invariant = "I-18" if isinstance(error, TooSmallError) else ""
+            raise self.stage.document.error((*path, "data"), error.found, error.allowed, repair, invariant) from None
 
     def _floor(self, phase: RawPhase, bare: Phase) -> str:
         """Where a budget is the least that a scale allows: what that least follows from."""

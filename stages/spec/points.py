@@ -34,7 +34,7 @@ class Point:
 
 
 class RawPoint(RawTrain):
-    """A trunk as it is written, its phases cut at full size. No file holds one."""
+    """A trunk as it is written, its phases cut at full size. No file contains one."""
 
     trunk: str
     at: int
@@ -115,7 +115,7 @@ def ramp(phase: RawPhase) -> list[tuple[int, int]]:
 def borders(ramp: Sequence[tuple[int, int]], budget: int, at: int) -> tuple[int, int]:
     """The last step border of a phase at or before `at`, and the first at or after it; 0 and the budget are borders.
 
-    `ramp` is as of `ramp()`: a size holds from the first border at or past its threshold on.
+    `ramp` is as of `ramp()`: a size applies from the first border at or past its threshold on.
     """
     start = 0
     for (_, size), end in zip(ramp, [*(after for after, _ in ramp[1:]), budget], strict=True):

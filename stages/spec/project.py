@@ -55,7 +55,7 @@ class Project:
     def has(self, pipeline: str, scale: str) -> bool:
         """Whether a pipeline is at a scale: whether the scale says how it, or what it extends, shrinks.
 
-        One whose file cannot be read counts as there, so that it is asked for and its mistake named.
+        One whose file cannot be read counts as there, so that it is read and its mistake named.
         """
         entries = self.scale(scale).pipelines
         return (

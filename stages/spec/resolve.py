@@ -112,8 +112,8 @@ class Resolver:
 
     def seed(self, loaded: LoadedStage) -> int:
         """The stage's own seed, or its stand-in's where that is what trains; without one the scale's."""
-        said = trains(loaded, self.raw_scale)
-        own = None if said is None else said[1].seed
+        training = trains(loaded, self.raw_scale)
+        own = None if training is None else training[1].seed
         return self.raw_scale.seed if own is None else own
 
     def rope(self, loaded: LoadedStage, modules: Mapping[str, Model], above: Mapping[str, Node]) -> Rope | None:

@@ -1,7 +1,7 @@
 """What a stage is once its spec, its parents and its scale are put together: plain, frozen, complete.
 
 This is the one interface between the specs and everything that runs. An engine is given a `Stage`; the keys are
-hashes of its identity fields; plans, checks and snapshots read it. It holds no paths and no defaults: every field
+hashes of its identity fields; plans, checks and snapshots read it. It contains no paths and no defaults: every field
 that changes numerics is spelled out. Token counts are integers; shares are integer weights.
 
 The values that it is made of are in `resolved_models`, `resolved_training`, `resolved_phases` and `resolved_parallel`.
@@ -21,7 +21,7 @@ from stages.spec.resolved_training import Optimizer, Schedule
 
 Activations = Literal["kept", "recomputed"]
 Determinism = Literal["exact", "fast"]
-# What runs did before execution said it.
+# What runs did before execution declared it.
 EARLIER: dict[str, str | None] = {"activations": "kept", "determinism": "exact", "parallel": None}
 
 

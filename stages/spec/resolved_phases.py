@@ -92,7 +92,7 @@ class Preference(Frozen):
 
 
 ObjectiveName = Literal["next_token", "looped", "coca", "align", "joint", "sft", "preference"]
-ANSWERS_ALONE: tuple[ObjectiveName, ...] = ("sft", "preference")  # of conversations, whose rows hold whole documents
+ANSWERS_ALONE: tuple[ObjectiveName, ...] = ("sft", "preference")  # of conversations, whose rows contain whole documents
 
 
 Packing = Literal["concatenate", "whole", "fixed"]

@@ -1,4 +1,4 @@
-"""What scales name, and scales themselves: a name that is misspelt says nothing, a scale said twice trains twice."""
+"""What scales name, and scales themselves: a name that is misspelt says nothing, a scale named twice trains twice."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Scale:
         return value
 
     def sequences(self, count: int, context: int) -> int:
-        """Sequences per step: the factor holds for ledger units, at least one sequence is left."""
+        """Sequences per step: the factor applies to ledger units, at least one sequence is left."""
         if self.shrink is None:
             return count
         factor = self.shrink.batch
@@ -55,7 +55,7 @@ class Scale:
     def budget(self, phase: RawPhase) -> int:
         """The phase's budget: here * (budget / paper)^exponent, rounded, at least `floor` steps.
 
-        With `whole_rows` a budget of conversations is rounded up to whole rows: what is left of a row may have room for
+        With `whole_rows` a budget of conversations is rounded up to whole rows: what is left of a row may fit
         none, and a step of nothing else has nothing to learn from.
         """
         if self.shrink is None:

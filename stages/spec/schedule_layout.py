@@ -21,7 +21,7 @@ class ScheduleError(ValueError):
 
     `key` is what of the piece, where that is one value: a sweep may have it in a line of its own.
     `of_reader`: the piece is wrong for the stage that reads it, and may be right for another one. `invariant` is the
-    one that the refusal holds.
+    one that the refusal enforces.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What an author typed where a file is no YAML, or a value none of those allowed: the cause, where it can be told.
+"""What an author typed where a file is no YAML, or a value none of those allowed: the cause, where it is known.
 
 A character that looks like another one, the marks of a merge in git, a line that is further in than its neighbours.
 """
@@ -89,7 +89,7 @@ def _content(line: str) -> bool:
 
 
 def _bare(line: str) -> str:
-    """Without its comment and what stands in quotes, which may hold any character."""
+    """Without its comment and what stands in quotes, which may contain any character."""
     return re.sub(r"\"[^\"]*\"|'[^']*'|(^|\s)#.*", "", line).rstrip(" ")
 
 

@@ -86,7 +86,7 @@ def _bare(document: Document, figures: Sequence[tuple[Path, Path, str]]) -> Spec
 
 
 def _twice(document: Document, entries: Sequence[RawSource]) -> Iterator[SpecError]:
-    """Paths that two entries cover, or one entry twice: which mark holds, nobody could say."""
+    """Paths that two entries cover, or one entry twice: which mark applies, nobody could say."""
     known: dict[str, int] = {}
     for number, entry in enumerate(entries):
         for cover in entry.covers:

@@ -109,7 +109,7 @@ def stretch(need: Need, figures: RawCorpus, start: int) -> int | None:
 
 
 def _whole_corpus(known: Fit, context: int) -> int:
-    """Rows that all documents fill in any order: no row holds more than the context, and few orders pack much worse."""
+    """Rows that all documents fill in any order: no row has more than the context, and few orders pack much worse."""
     return max(known.tokens // context, known.rows - known.rows // CHANCE - SLACK)
 
 

@@ -55,7 +55,7 @@ def _empty(tree: Tree) -> Path | None:
 
 
 def unmeasured(
-    document: Document, keys: Sequence[str], declared: bool, said: str, command: str, otherwise: str = ""
+    document: Document, keys: Sequence[str], declared: bool, expected: str, command: str, otherwise: str = ""
 ) -> list[str]:
     """Those of `keys` that a file does not have yet. Raises SpecError if it has to: `command` prints their lines.
 
@@ -65,7 +65,7 @@ def unmeasured(
     if missing and declared:
         lines = "lines that it prints" if len(keys) > 1 else "line that it prints"
         raise SpecError(
-            document.where(()), missing[0], "nothing", f"{said} ({', '.join(keys)})",
+            document.where(()), missing[0], "nothing", f"{expected} ({', '.join(keys)})",
             f"Run `{command}` and put the {lines} into this file.{otherwise}",
         )  # fmt: skip
     return missing
@@ -109,8 +109,8 @@ def _one(document: Document, model: type[BaseModel], detail: ErrorDetails) -> Sp
     if kind in ("missing", "union_tag_not_found"):
         name = str(loc[-1]) if kind == "missing" else context["discriminator"].strip("'")
         repair = added(name, _needed(model, loc)) if kind == "missing" else added(name)
-        held = invariants.of_missing((*path, name))
-        return SpecError(where, dotted((*path, name)), "nothing", f"{name} is required", repair, held)
+        invariant = invariants.of_missing((*path, name))
+        return SpecError(where, dotted((*path, name)), "nothing", f"{name} is required", repair, invariant)
     if kind == "union_tag_invalid":
         allowed = context["expected_tags"]
         repair = other_trainers.word(context["tag"]) or hint(
@@ -138,7 +138,7 @@ def _entries(count: int) -> str:
 
 
 def _real(document: Document, loc: Path) -> Path:
-    """What the file holds of pydantic's location, which names types in between."""
+    """What the file contains of pydantic's location, which names types in between."""
     path: Path = ()
     for part in loc:
         path = (*path, part) if (*path, part) in document.places else path
@@ -152,8 +152,8 @@ def unknown(document: Document, path: Path, names: Iterable[str]) -> SpecError:
     cut = " " in key
     quotes = "Put quotes around the text: in {...} a comma ends a value."
     repair = quotes if cut else other_trainers.repair(key) or hint(key, choice)
-    held = invariants.of_unknown(document.value, path)
-    return document.error(path, f"the unknown key {quantities.describe(key)}", ", ".join(choice), repair, held)
+    invariant = invariants.of_unknown(document.value, path)
+    return document.error(path, f"the unknown key {quantities.describe(key)}", ", ".join(choice), repair, invariant)
 
 
 def unknown_name(document: Document, path: Path, what: str, name: str, known: Iterable[str]) -> SpecError:

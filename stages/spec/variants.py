@@ -39,7 +39,7 @@ FIXED = frozenset(
 
 
 class RawVariant(RawTrain):
-    """One of a stage's variants. No file holds one."""
+    """One of a stage's variants. No file contains one."""
 
     written: str  # the stage whose file it is from
     label: str

@@ -92,14 +92,14 @@ def of_yaml(error: yaml.MarkedYAMLError) -> tuple[str, str]:
 
 
 def of_json(error: ValueError) -> str:
-    """Where a text is not JSON, or what it holds that JSON does not have."""
+    """Where a text is not JSON, or what in it JSON does not have."""
     if isinstance(error, UnicodeDecodeError):
         return f"byte {error.start} is not UTF-8"
     if not isinstance(error, json.JSONDecodeError):
         return "a number of too many digits" if "digits) for integer" in str(error) else str(error)
     if not error.doc.strip():
         return "it is empty"
-    what = next((said for start, said in JSON.items() if error.msg.startswith(start)), "wrong")
+    what = next((text for start, text in JSON.items() if error.msg.startswith(start)), "wrong")
     what = "cut off" if error.pos >= len(error.doc.rstrip()) else what
     line = f"line {error.lineno}, " if "\n" in error.doc.strip() else ""
     return f"{what} at {line}column {error.colno}"

@@ -10,7 +10,7 @@ from types import TracebackType
 
 
 class Background:
-    """Runs jobs in a thread, one at a time; an error of a job is raised where the next thing is asked of this object.
+    """Runs jobs in a thread, one at a time; an error of a job is raised at the next call of this object.
 
     As a context: whatever leaves the block, the job in flight is waited for, and its error raised unless another one
     leaves. Only a second Ctrl-C does not wait: the thread ends with the process.

@@ -43,7 +43,7 @@ _COUNTERS = TypeAdapter(Counters)
 
 @dataclass(frozen=True)
 class Held:
-    """What a checkpoint holds: a state at one moment, live or copied."""
+    """What a checkpoint contains: a state at one moment, live or copied."""
 
     weights: Mapping[str, Tensor]  # router biases and other buffers among them
     optimizer: Mapping[str, Tensor]  # its state, or the types and shapes of what `gathered` gives one by one
@@ -52,12 +52,12 @@ class Held:
     tables: Mapping[str, int]  # bytes of metrics.csv, timing.csv and checksums.csv then, which grow later on
 
 
-def save(folder: Path, held: Held, tables: Path) -> None:
+def save(folder: Path, state: Held, tables: Path) -> None:
     """Fill a (temporary) folder with a checkpoint; the tables are copied from the folder `tables`."""
-    files.write(folder / WEIGHTS, tensor_file.blocks(held.weights))
-    save_state(folder / OPTIMIZER, held.optimizer, held.gathered)
-    save_counters(folder / COUNTERS, held.counters)
-    for name, size in held.tables.items():
+    files.write(folder / WEIGHTS, tensor_file.blocks(state.weights))
+    save_state(folder / OPTIMIZER, state.optimizer, state.gathered)
+    save_counters(folder / COUNTERS, state.counters)
+    for name, size in state.tables.items():
         files.write(folder / name, files.beginning(tables / name, size))
 
 

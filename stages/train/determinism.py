@@ -51,11 +51,11 @@ def deterministic(execution: Execution) -> Iterator[None]:
 
 def settings(execution: Execution) -> Mapping[str, object]:
     """What is set, for run.json."""
-    told: dict[str, object] = {"determinism": execution.determinism, "threads": execution.threads}
+    found: dict[str, object] = {"determinism": execution.determinism, "threads": execution.threads}
     if execution.device == "cuda":
-        told |= {"tf32": False, "bf16_reduced_precision_reduction": not execution.exact}
-        told |= {"cudnn_benchmark": not execution.exact, fingerprint.CUBLAS[0]: os.environ.get(fingerprint.CUBLAS[0])}
-    return told
+        found |= {"tf32": False, "bf16_reduced_precision_reduction": not execution.exact}
+        found |= {"cudnn_benchmark": not execution.exact, fingerprint.CUBLAS[0]: os.environ.get(fingerprint.CUBLAS[0])}
+    return found
 
 
 def _fix_workspace(execution: Execution) -> None:

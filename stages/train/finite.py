@@ -20,7 +20,7 @@ SHOWN = 4  # names in an error message
 
 @torch.no_grad()
 def broken_tensors(tensors: Mapping[str, Tensor], ranks: Ranks = ALONE) -> list[str]:
-    """Names of tensors that hold an infinity or something that is no number, on any rank. Waits for a device once.
+    """Names of tensors that contain an infinity or something that is no number, on any rank. Waits for a device once.
 
     All ranks name the same tensors in one order, each with what it has of them.
     """

@@ -36,12 +36,12 @@ class Run:
     stop: StopRequest
     checkpoint: Callable[[Counters, bool], Path | None]  # all ranks call it; the first writes; whether to wait for it
     last_checkpoint: Callable[[], Path | None]
-    broken: Callable[[], list[str]]  # names of what is not finite of what a checkpoint holds; all ranks call it
+    broken: Callable[[], list[str]]  # names of what is not finite of what a checkpoint contains; all ranks call it
     ranks: Ranks = ALONE  # only the first writes metrics, checkpoints and progress
     note: Note | None = None
     taken: Callable[[], None] = lambda: None  # called once a step is trained on: what it read counts from now on
     check: Callable[[], None] = lambda: None  # raises what a checkpoint that is written meanwhile has raised
-    before_update: Callable[[], None] = lambda: None  # what a checkpoint holds is about to change
+    before_update: Callable[[], None] = lambda: None  # what a checkpoint contains is about to change
     keep: Mapping[int, Callable[[Counters], None]] = field(default_factory=dict)  # by steps: a branch starts there
 
     @property
@@ -92,18 +92,18 @@ def run_phase(run: Run, phase: Phase, stepper: Stepper, counters: Counters) -> C
                 if run.note is not None:
                     run.note.step(phase.name, counters.steps, seconds)
             run.check()
-            asked = run.ranks.any(run.stop.asked)
+            requested = run.ranks.any(run.stop.requested)
             at_end = counters.phase_consumed == phase.budget
             due = not at_end and counters.steps % run.stage.execution.checkpoint_every == 0
             keep = run.keep.get(counters.steps)
-            if (asked or due or at_end or keep) and (broken := run.broken()):
+            if (requested or due or at_end or keep) and (broken := run.broken()):
                 raise _overflowed(run, phase, counters, lr, broken)
             if keep is not None:
                 keep(counters)
-            if asked or due:
-                place = run.checkpoint(counters, asked)
+            if requested or due:
+                place = run.checkpoint(counters, requested)
                 kept = "the first rank says where" if place is None else f"resumable from {place}"
-                if asked:
+                if requested:
                     run.ranks.barrier()  # nobody leaves before the checkpoint is whole
                     raise StoppedError(f"{run.ref}: stopped after step {counters.steps}, {kept}.")
     return replace(counters, phase=counters.phase + 1, phase_steps=0, phase_consumed=0)

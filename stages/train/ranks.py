@@ -1,7 +1,7 @@
 """Several processes that train one stage, each with its share of every step, and get the bits that one process gets.
 
 A rank owns an aligned block of the tree of `stages.train.reduce` and sums it alone; the upper levels are added here.
-Every rank then holds the same gradients and makes the same update. Counts are integers, so their sum has no order.
+Every rank then has the same gradients and makes the same update. Counts are integers, so their sum has no order.
 A number of ranks that is no power of two cuts the leaves elsewhere: the sums then agree up to rounding only.
 """
 
@@ -49,9 +49,9 @@ def together(call: Callable[P, T]) -> Callable[P, T]:
             ours = isinstance(error, (dist.DistBackendError, dist.DistNetworkError))
             if not ours and "gloo" not in str(error):  # gloo says where in its own sources a connection broke
                 raise
-            said = f" ({str(error).strip().partition(chr(10))[0]})" if ours else ""
+            reason = f" ({str(error).strip().partition(chr(10))[0]})" if ours else ""
             raise LostRankError(
-                f"another rank has ended or is out of reach{said}; the log's last line says which."
+                f"another rank has ended or is out of reach{reason}; the log's last line says which."
             ) from error
 
     return tried
@@ -61,7 +61,7 @@ class Ranks:
     """This process among those that train the stage. Every method but `share` must be called by all of them.
 
     `device` is where this rank computes. Tensors are exchanged from there under NCCL, from the host's memory under
-    gloo. What is said in numbers and texts always goes over the host, so a rank that is gone is noticed there.
+    gloo. What is sent in numbers and texts always goes over the host, so a rank that is gone is noticed there.
     """
 
     def __init__(self, rank: int, size: int, device: torch.device = CPU, backend: Backend = GLOO) -> None:
@@ -172,7 +172,7 @@ class Ranks:
         return [bytes(row[:length]).decode() for row, length in zip(rows, lengths, strict=True)]
 
     def values(self, value: Any) -> list[Any]:
-        """What every rank says, as JSON can hold it, in the order of the ranks; on each of them."""
+        """What every rank says, as JSON can represent it, in the order of the ranks; on each of them."""
         return [json.loads(text) for text in self.texts(json.dumps(value, allow_nan=False))]
 
     def broadcast(self, text: str) -> str:

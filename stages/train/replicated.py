@@ -72,7 +72,7 @@ def gather(
         tree.add([*leaf, loss.detach().float(), *(extra.float() for extra in extras)])
     zero = torch.zeros((), device=parameters[0].device)
     total = ranks.all_reduce(tree.result(), [*parameters, zero, *(zero for _ in objective.extras)])
-    if total is None:  # a last step too short to hold a single pair
+    if total is None:  # a last step too short to contain a single pair
         total = [None] * (len(parameters) + 1 + len(objective.extras))
     gradients, values = total[: len(parameters)], total[len(parameters) :]
     whole = objective.whole_batch()

@@ -2,7 +2,7 @@
 
 Tensors of a GPU go to pinned memory on a stream of their own, beside the next step's forward and backward pass; the
 next update waits for them on the GPU (`before_update`), who reads them waits on the host (`wait`). What a checkpoint
-holds changes in updates only.
+contains changes in updates only.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def columns(modules: nn.ModuleDict, optimizer: Optimizer, ranks: Ranks = ALONE) 
 
 
 class Others:
-    """Weights that are not trained, and buffers that checkpoints hold: whole on every rank, each sums up a part."""
+    """Weights that are not trained, and buffers that checkpoints contain: whole on every rank, each sums up a part."""
 
     def __init__(self, modules: nn.ModuleDict, optimizer: Optimizer, ranks: Ranks) -> None:
         trained = {slot.name for slot in optimizer.slots}

@@ -54,14 +54,14 @@ def listened_to() -> list[signal.Signals]:
 
 
 class StopRequest:
-    """Becomes true when a stop is asked for, or the lease is lost; the loop looks at it between two steps."""
+    """Becomes true when a stop is requested, or the lease is lost; the loop looks at it between two steps."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
 
     def ask(self) -> None:
         """Stop at the next border of two steps."""
-        self.asked = True
+        self.requested = True
 
 
 @contextmanager

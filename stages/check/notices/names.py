@@ -40,12 +40,12 @@ def _of_box(stage: LoadedStage) -> Iterator[str]:
     """A box with a number of tokens that is not the stage's to within the last digit: 1.4T is within 0.05T."""
     budgets = [phase.budget for phase in stage.raw.phases] if isinstance(stage.raw, RawTrain) else []
     counted = [budget for budget in budgets if isinstance(budget, int)]
-    said = [
+    claimed = [
         units.claimed(number + (trillions or billions)) for number, trillions, billions in BUDGET.findall(stage.raw.box)
     ]
-    if said and budgets and len(counted) == len(budgets):
+    if claimed and budgets and len(counted) == len(budgets):
         read = sum(counted)
-        if not any(abs(read - tokens) <= within for tokens, within in said):
+        if not any(abs(read - tokens) <= within for tokens, within in claimed):
             where = stage.document.where(("phases", 0, "budget"))
             yield f"{where}: the box is {stage.raw.box!r}, and the stage reads {units.format_tokens(read)}."
 

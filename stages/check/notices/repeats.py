@@ -11,7 +11,7 @@ from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_pipeline import ResolvedPipeline
 
 LOST = 1 / 4  # of a corpus's tokens: recipes filter a few of a hundred by their length
-MANY = 10  # times what is needed: a digit more. Fewer may leave room for what later stages of a lineage read
+MANY = 10  # times what is needed: a digit more. Fewer may leave tokens for what later stages of a lineage read
 
 
 def needless(project: Project, scale: str) -> Iterator[str]:
@@ -20,11 +20,11 @@ def needless(project: Project, scale: str) -> Iterator[str]:
     A scale may state one number for all stages of a pipeline: it is right where one of them asks for it.
     """
     for resolved in _resolved(project, scale):
-        asked: dict[int, list[tuple[int, str, int]]] = {}  # by epochs: how many would do, and of which phase
+        declared: dict[int, list[tuple[int, str, int]]] = {}  # by epochs: how many would do, and of which phase
         for own, number, phase in _phases(resolved):
             if (enough := _enough(project, phase)) is not None:
-                asked.setdefault(phase.epochs, []).append((enough, own, number))
-        for epochs, phases in asked.items():
+                declared.setdefault(phase.epochs, []).append((enough, own, number))
+        for epochs, phases in declared.items():
             enough, own, number = max(phases)
             if epochs >= MANY * enough:
                 yield (

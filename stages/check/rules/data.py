@@ -132,12 +132,12 @@ def _too_small(context: Context, stage: Stage, number: int, source: Source) -> I
 def _rows_held(context: Context, phase: Phase, source: Source) -> Fraction:
     """Rows that a stretch has in all epochs: its tokens' or, where padding makes more of them, those measured."""
     length = (source.end - source.start) * phase.epochs
-    held = Fraction(length, phase.context)
+    rows = Fraction(length, phase.context)
     figures = context.data.corpora.get(source.corpus)
     known = packed(figures, phase.context) if figures is not None and phase.whole(source.kind) else None
     if figures is not None and known is not None:
-        held = max(held, rows_in(figures, known, length))
-    return held
+        rows = max(rows, rows_in(figures, known, length))
+    return rows
 
 
 @static(

@@ -78,7 +78,7 @@ def _disk(context: Context, hardware: Hardware) -> Iterator[Finding]:
 
 
 def _host(stage: Stage, hardware: Hardware, worst: int) -> int:
-    """Bytes that a node holds at least: on a CPU its ranks; beside GPUs the weights while they are read, then the copy
+    """Bytes that a node needs at least: on a CPU its ranks; beside GPUs the weights while they are read, then the copy
     that checkpoints are written from.
     """
     if hardware.device == "cpu":

@@ -217,7 +217,7 @@ def _order(values: list[int]) -> list[int]:
 
 
 def _orders(context: Context, full: ResolvedPipeline) -> Iterator[Finding]:
-    """Contexts keep their order strictly; budgets may become equal where a floor holds, never turn round."""
+    """Contexts keep their order strictly; budgets may become equal where a floor applies, never turn round."""
     both = [
         (name, number, phase, full.stages[name].phases[number])
         for name, _, number, phase in context.phases()

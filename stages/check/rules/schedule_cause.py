@@ -82,7 +82,7 @@ def _end(lengths: Sequence[Length]) -> int | None:
 
 
 def budgets_are_published(context: Context, name: str) -> bool:
-    """Whether published totals count the stage, and hold: then it is the schedule that does not fit."""
+    """Whether published totals count the stage, and are right: then it is the schedule that does not fit."""
     pipeline = context.full or context.pipeline
     if context.full is None and context.shrink.shrink is not None:
         return False

@@ -13,7 +13,7 @@ from stages.spec.numbers import schedules_of
 from stages.spec.schema.stages import RawImport, RawStandIn, RawTrain, RawUpcycle
 from stages.spec.variants import sweeps, written_as
 
-KEYS = {"schedules": "schedule", "optimizers": "optimizer", "models": "model"}  # of pipeline.yaml, and what each holds
+KEYS = {"schedules": "schedule", "optimizers": "optimizer", "models": "model"}  # of pipeline.yaml, and what each has
 
 
 @static(
@@ -28,7 +28,7 @@ KEYS = {"schedules": "schedule", "optimizers": "optimizer", "models": "model"}  
 def declared_is_read(context: Context) -> Iterator[Finding]:
     """S-11, of files and not of stages: what nothing reads keeps no stage from being run.
 
-    Where a pipeline cannot be loaded, what it reads is not known, and nothing is said.
+    Where a pipeline cannot be loaded, what it reads is not known, and nothing is reported.
     """
     if not context.all_read:
         return

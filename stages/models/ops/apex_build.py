@@ -25,7 +25,7 @@ from stages.models.ops import backend
 TESTED = "6424da3b4faa6c8f062da4a48c424fff3f02d42d"  # 2026-07-08
 USED = ("amp_C", "fused_layer_norm_cuda", "xentropy_cuda")
 FLAGS = {"APEX_CUDA_EXT": "1", "APEX_XENTROPY": "1"}  # the switches of Apex's setup.py that build USED
-# Files that tell NVIDIA's Apex from anything else of that name, and that hold what is called.
+# Files that tell NVIDIA's Apex from anything else of that name, and that contain what is called.
 OWN = (
     "setup.py", "csrc/multi_tensor_adam.cu", "csrc/multi_tensor_l2norm_kernel.cu", "csrc/layer_norm_cuda_kernel.cu",
     "apex/contrib/csrc/xentropy/xentropy_kernel.cu", "apex/normalization/fused_layer_norm.py",
@@ -59,7 +59,7 @@ def build(source: Path, arch: str | None, into: Path | None) -> None:
 
 
 def check_source(source: Path) -> None:
-    """Raise UserError unless the folder holds NVIDIA's Apex."""
+    """Raise UserError unless the folder contains NVIDIA's Apex."""
     if not source.is_dir():
         raise UserError(f"APEX_SRC: {source} is no folder. Name a checkout of github.com/NVIDIA/apex.")
     missing = [name for name in OWN if not (source / name).is_file()]
@@ -80,8 +80,8 @@ def toolkit() -> Path:
     wanted = f"CUDA toolkit {torch.version.cuda}, the release that torch {torch.__version__} was built with"
     if CUDA_HOME is None or not (Path(CUDA_HOME) / "bin/nvcc").is_file():
         raise UserError(f"found no nvcc; needed: {wanted}. Install it, or set CUDA_HOME to its folder.")
-    said = subprocess.run([f"{CUDA_HOME}/bin/nvcc", "-V"], capture_output=True, text=True, check=True).stdout
-    release = re.search(r"release ([\d.]+)", said)
+    version = subprocess.run([f"{CUDA_HOME}/bin/nvcc", "-V"], capture_output=True, text=True, check=True).stdout
+    release = re.search(r"release ([\d.]+)", version)
     if release is None or release[1] != torch.version.cuda:
         raise UserError(f"{CUDA_HOME} is release {release[1] if release else 'unknown'}; needed: {wanted}.")
     return Path(CUDA_HOME)
@@ -109,9 +109,9 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("source", type=Path, help="a checkout of github.com/NVIDIA/apex")
     parser.add_argument("--arch", help="compute capability, such as 9.0; this machine's GPU's if not named")
     parser.add_argument("--into", type=Path, help="a folder to install into, instead of this interpreter")
-    asked = parser.parse_args(words)
+    options = parser.parse_args(words)
     try:
-        build(asked.source.resolve(), asked.arch, asked.into.resolve() if asked.into else None)
+        build(options.source.resolve(), options.arch, options.into.resolve() if options.into else None)
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -1,4 +1,4 @@
-"""What specs/data/<corpus>.yaml and specs/data/tokenizer.yaml may hold; `corpora` reads them."""
+"""What specs/data/<corpus>.yaml and specs/data/tokenizer.yaml may contain; `corpora` reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What mixtures.yaml and published.yaml of specs/data, and specs/scales, may hold."""
+"""What mixtures.yaml and published.yaml of specs/data, and specs/scales, may contain."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class RawAnchor(Raw):
 
 
 class RawTokenMap(Raw):
-    """here * (budget / paper) ^ exponent, at least `floor` steps; of conversations whole rows, where that is said."""
+    """here * (budget / paper) ^ exponent, at least `floor` steps; of conversations whole rows, where declared."""
 
     exponent: BudgetExponent
     anchor: RawAnchor

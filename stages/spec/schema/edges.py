@@ -1,4 +1,4 @@
-"""What `init` of a stage's spec may hold: where weights, optimizer state, clock and data come from."""
+"""What `init` of a stage's spec may contain: where weights, optimizer state, clock and data come from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What specs/hardware may hold: the machines that a plan is priced on."""
+"""What specs/hardware may contain: the machines that a plan is priced on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a phase of a stage's spec may hold."""
+"""What a phase of a stage's spec may contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pipeline.yaml may hold."""
+"""What pipeline.yaml may contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What specs/releases/<name>.yaml may hold: a model that somebody has released, and the digest of its folder."""
+"""What specs/releases/<name>.yaml may contain: a model that somebody has released, and the digest of its folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _digest(value: object) -> object:
 
 
 class RawReleaseFiles(Raw):
-    """specs/releases/<name>.yaml: where a release is from, and what its folder holds.
+    """specs/releases/<name>.yaml: where a release is from, and what its folder contains.
 
     `digest` covers config.json, the index and every file of weights; none: no folder has been accepted yet, so nothing
     that starts from the release runs.

@@ -1,4 +1,4 @@
-"""What a stage's spec file may hold, one class per kind."""
+"""What a stage's spec file may contain, one class per kind."""
 
 from __future__ import annotations
 

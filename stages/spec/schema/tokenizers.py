@@ -1,4 +1,4 @@
-"""What specs/tokenizers/<name>.yaml may hold: a tokenizer that somebody has published, and the roles of its tokens."""
+"""What specs/tokenizers/<name>.yaml may have: a tokenizer that somebody has published, and the roles of its tokens."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class RawRoles(Raw):
 
 
 class RawTokenizerFiles(Raw):
-    """specs/tokenizers/<name>.yaml: the folder `path` holds tokenizer.json, and a chat template if there is one.
+    """specs/tokenizers/<name>.yaml: the folder `path` contains tokenizer.json, and a chat template if there is one.
 
     `vocab` is one more than the largest id. `digest` covers tokenizer.json, the template and the ids of the roles.
     """

@@ -1,4 +1,4 @@
-"""What `waivers:` of a stage's spec, or of pipeline.yaml, may hold."""
+"""What `waivers:` of a stage's spec, or of pipeline.yaml, may contain."""
 
 from __future__ import annotations
 

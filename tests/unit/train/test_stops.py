@@ -111,7 +111,7 @@ def test_a_second_ctrl_c_ends_at_once_and_afterwards_all_is_as_before() -> None:
     before = [signal.getsignal(number) for number in (*ASKING, signal.SIGINT)]
     with stop_when_asked() as stop:
         signal.raise_signal(signal.SIGINT)
-        assert stop.asked
+        assert stop.requested
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert [signal.getsignal(number) for number in (*ASKING, signal.SIGINT)] == before
@@ -122,7 +122,7 @@ def test_ctrl_c_that_means_nothing_here_goes_on_meaning_nothing() -> None:
     try:
         with stop_when_asked() as stop:
             signal.raise_signal(signal.SIGINT)
-            assert not stop.asked
+            assert not stop.requested
     finally:
         signal.signal(signal.SIGINT, ours)
 
@@ -133,6 +133,6 @@ def test_a_signal_that_is_ignored_here_stays_ignored() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with stop_when_asked() as stop:
         signal.raise_signal(signal.SIGHUP)
-        assert not stop.asked
+        assert not stop.requested
         signal.raise_signal(signal.SIGUSR1)
-        assert stop.asked
+        assert stop.requested

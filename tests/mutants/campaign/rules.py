@@ -137,6 +137,10 @@ LEGITIMATE = _rules(
         "a published total or size less that is compared",
     ),
     ("scale:pipelines.*", ("removed",), "a pipeline that is not at this scale"),
+    (
+        "scale:pipelines scale:execution.memory", ("removed",),
+        "what the scale says that it extends; without one to extend, a finding",
+    ),
     ("hardware:rates", ("removed",), "a machine of which no rates are measured"),
     ("hardware:per_node", ("removed",), "a machine of which nothing is said of nodes"),
     ("pipeline:stages", ("removed",), "a variant's stages in the order of the pipeline that it extends"),

@@ -11,7 +11,7 @@ from typing import Literal
 from stages.store import attempts, damage, lease, manifest, partials, progress, seal, unlisted
 from stages.store.holder import Holder
 from stages.store.layout import Layout
-from stages.store.manifest import Manifest, ManifestError
+from stages.store.manifest import Manifest, ManifestError, Parent
 from stages.store.shards import Problem
 
 State = Literal[
@@ -58,7 +58,7 @@ def is_done(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str], 
         return _running(layout, ref, key, held)
     tried = attempts.folders(layout, key)
     if tried and (tried[0] / "result").exists():
-        return _ended(layout, ref, key, tried[0], deep)
+        return _ended(layout, ref, key, tried[0], _there(layout, parent_keys, tried[0]), deep)
     return found
 
 
@@ -78,11 +78,22 @@ def _command(layout: Layout, ref: str) -> str:
     return f"stages run {ref} --scale {layout.scale}"
 
 
-def _ended(layout: Layout, ref: str, key: str, attempt: Path, deep: bool) -> Verdict:
+def _there(layout: Layout, parent_keys: Mapping[str, str], attempt: Path) -> Mapping[str, Parent]:
+    """What a rerun would be built on, whose checkpoints alone it goes on from: the parents that are there, or, where
+    one has to be made first, those of the attempt.
+    """
+    try:
+        return manifest.parents(layout, parent_keys)
+    except ManifestError:
+        return attempts.built_on(attempt) or {}
+
+
+def _ended(layout: Layout, ref: str, key: str, attempt: Path, parents: Mapping[str, Parent], deep: bool) -> Verdict:
     found, command = attempts.finding(attempt), _command(layout, ref)
-    parents = attempts.built_on(attempt) or {}
     partial = partials.latest(layout, key, parents)
     why = found.message if found else "interrupted before it finished"
+    if partial is None and partials.latest(layout, key, attempts.built_on(attempt) or {}) is not None:
+        why += "; its checkpoints were built on another result of a parent, so a rerun begins at the start"
     broken = []
     if deep:
         broken = [p for folder in partials.built_on(layout, key, parents) for p in partials.problems(folder)]

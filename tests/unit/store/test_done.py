@@ -98,6 +98,22 @@ def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(layout: Layout) 
     assert verdict(layout) == deep(layout) == told
 
 
+def test_a_run_whose_parent_came_out_otherwise_since_goes_on_from_nothing(layout: Layout, run: Run) -> None:
+    keys = {"toy/one": A}
+    run("toy/one", A)
+    with attempts.start(layout, "toy/two", B, manifest.parents(layout, keys)) as attempt:
+        partials.save(partials.path(attempt, 7), lambda folder: files.write(folder / "w", b"1") and None)
+    assert verdict(layout, "toy/two", B, keys).partial == partials.path(attempt, 7)
+    run("toy/one", A, content=b"other bits")
+    found = verdict(layout, "toy/two", B, keys)
+    assert (found.state, found.partial, found.step) == ("failed", None, None)
+    assert found.why.endswith(
+        "; its checkpoints were built on another result of a parent, so a rerun begins at the start"
+    )
+    layout.stage("toy/one").rename(layout.root / "aside")
+    assert verdict(layout, "toy/two", B, keys).partial == partials.path(attempt, 7), "it may come back as it was"
+
+
 def test_a_deep_look_names_damaged_checkpoints_and_where_the_run_goes_on(layout: Layout) -> None:
     with attempts.start(layout, "toy/one", A, {}) as attempt:
         for step in (7, 9):

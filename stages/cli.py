@@ -36,18 +36,18 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        if (said := for_user(error)) is None:
+        if (reported := for_user(error)) is None:
             raise
-        if said.resumable:
+        if reported.resumable:
             _ignore_requests()
-        print(f"stages: {said}", file=sys.stderr)
-        sys.exit(said.exit_code)
+        print(f"stages: {reported}", file=sys.stderr)
+        sys.exit(reported.exit_code)
     finally:
         gc.freeze()  # else Python searches everything for reference cycles once more before the process ends
 
 
 def _ignore_requests() -> None:
-    """What asked for this end may ask again while the process ends: that must not change its exit code."""
+    """What requested this end may do so again while the process ends: that must not change its exit code."""
     from stages.train.stopping import ASKING
 
     for number in ASKING:
@@ -66,7 +66,7 @@ def _options(
         bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """What may be said before any command."""
+    """What may be given before any command."""
 
 
 @app.command("list", rich_help_panel=SPECS)

@@ -13,7 +13,7 @@ class UserError(Exception):
     """Something in a spec, a data file or a result is wrong; the command prints it and exits with 1."""
 
     exit_code = 1
-    resumable = False  # True where nothing is wrong: what was asked to stop goes on where it stopped
+    resumable = False  # True where nothing is wrong: what was stopped on request goes on where it stopped
     repeats = False  # True where a rerun of the same spec meets the same end
     step: int | None = None  # of the stage, where the error is one of training
 
@@ -41,7 +41,7 @@ class Where:
 class SpecError(UserError):
     """One mistake in a spec file: where it is, what was found, what is allowed, what to do.
 
-    `invariant` is the one of docs/invariants.md that the refusal holds, if any.
+    `invariant` is the one of docs/invariants.md that the refusal enforces, if any.
     """
 
     def __init__(self, where: Where, key: str, found: str, allowed: str, repair: str, invariant: str = "") -> None:
@@ -81,9 +81,9 @@ def for_user(error: BaseException) -> UserError | None:
 
 def in_words(error: UserError | OSError) -> str:
     """The same as text, for one of several files that is left out; raises the error where it may be a defect."""
-    if (said := for_user(error)) is None:
+    if (reported := for_user(error)) is None:
         raise error
-    return str(said)
+    return str(reported)
 
 
 def of_machine(error: BaseException) -> UserError | None:
@@ -94,8 +94,8 @@ def of_machine(error: BaseException) -> UserError | None:
         return UserError(f"{where}: refused ({error.strerror}). {REFUSALS[error.errno]}")
     out_of_memory = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
     if out_of_memory or _is_torchs(error) or _is_loaders(error):
-        said = f" ({str(error).strip().splitlines()[0][:300]})" if str(error).strip() else ""
-        return UserError(f"memory ran out{said}. {_MEMORY}")
+        detail = f" ({str(error).strip().splitlines()[0][:300]})" if str(error).strip() else ""
+        return UserError(f"memory ran out{detail}. {_MEMORY}")
     return None
 
 

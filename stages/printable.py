@@ -1,6 +1,6 @@
 """Text that may go to a terminal, a log, a picture or a batch script: nothing in it acts, whoever wrote it.
 
-A control character can move the cursor, hide what stands beside it, or begin a new line in a batch script. Specs hold
+A control character can move the cursor, hide what stands beside it, or begin a new line in a batch script. Specs have
 none (`spec/nodes.py`); what is read from results, logs and releases is shown with them spelled out.
 """
 

@@ -1,6 +1,6 @@
 """The end of a job's time, foreseen from within the job.
 
-The controller is asked at the start, and again when the moment seems to have come: limits get extended.
+The controller is queried at the start, and again when the moment seems to have come: limits get extended.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 from stages.cluster import slurm
 
-UNLIMITED = 3600.0  # seconds until a job without a limit is asked about again: it may be given one
-LATER = 60.0  # seconds until a controller that does not answer is asked again
+UNLIMITED = 3600.0  # seconds until a job without a limit is queried again: it may be given one
+LATER = 60.0  # seconds until a controller that does not answer is queried again
 
 
 @contextmanager

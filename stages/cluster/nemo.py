@@ -92,7 +92,7 @@ class Nemo:
 
 
 class RawContainer(Raw):
-    """What `nemo: {container: ...}` may hold."""
+    """What `nemo: {container: ...}` may contain."""
 
     image: str = Field(json_schema_extra={"pattern": f"^({IMAGE.pattern})$"})
     mounts: list[str] = Field(default_factory=list)
@@ -100,7 +100,7 @@ class RawContainer(Raw):
 
 
 class RawNemo(Raw):
-    """What `nemo` of slurm/site.yaml may hold."""
+    """What `nemo` of slurm/site.yaml may contain."""
 
     python: str | None = None
     container: RawContainer | None = None

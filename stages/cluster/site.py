@@ -78,7 +78,7 @@ class Site:
 
 
 class RawSite(Raw):
-    """What slurm/site.yaml may hold."""
+    """What slurm/site.yaml may contain."""
 
     account: Text | None = None
     partition: Text | None = None

@@ -13,14 +13,14 @@ from pathlib import Path
 from stages.errors import UserError
 
 TIMEOUT = 30.0  # seconds for an answer
-TRIES, PAUSE = 13, 10.0  # the controller may be restarting: how often it is asked, and seconds in between
-FORMAT = "%A|%T|%k|%L|%N|%r|%Z"  # %A, not %i: SLURM_JOB_ID, in arrays too. The folder last: it may hold any character
+TRIES, PAUSE = 13, 10.0  # the controller may be restarting: how often it is queried, and seconds in between
+FORMAT = "%A|%T|%k|%L|%N|%r|%Z"  # %A, not %i: SLURM_JOB_ID, in arrays too. The folder last: it may have any character
 GONE = "Invalid job id"  # what Slurm says of a job that is long over: the controller has forgotten it
 RULE = "rule_"  # Snakemake's executor writes `rule_<name>` into a job's comment
 
 
 class SlurmError(UserError):
-    """Slurm cannot be asked, or refuses a request."""
+    """Slurm gives no answer, or refuses a request."""
 
 
 class SilentNodeError(UserError):
@@ -125,7 +125,7 @@ def turn(number: str) -> int:
 def goes_on(number: str, turn: int) -> bool:
     """Whether a job still runs in this turn, and is not ending. Raises SlurmError.
 
-    To be asked before a job is sent anything: what was left behind on a frozen node must leave the next turn alone.
+    To be called before a job is sent anything: what was left behind on a frozen node must leave the next turn alone.
     """
     found = _described(number)
     return found.get("JobState") == "RUNNING" and _turn(found) == turn
@@ -145,7 +145,7 @@ def terminate_steps(number: str, turn: int) -> None:
 
 
 def preempted(number: str) -> bool:
-    """Whether a running job has been asked to end and has some time left for that. Raises SlurmError."""
+    """Whether a running job has been signalled to end and has some time left for that. Raises SlurmError."""
     return _described(number).get("PreemptTime", "None") not in ("None", "Unknown")
 
 
@@ -156,8 +156,8 @@ def address(node: str) -> str:
 
 def node_timeout() -> float:
     """Seconds after which Slurm takes a silent node for down and requeues its jobs; 0 if never. Raises SlurmError."""
-    told = re.search(r"^SlurmdTimeout\s*=\s*(\d+)", _ask(["scontrol", "show", "config"]), re.MULTILINE)
-    return float(told[1]) if told else 0.0
+    match = re.search(r"^SlurmdTimeout\s*=\s*(\d+)", _ask(["scontrol", "show", "config"]), re.MULTILINE)
+    return float(match[1]) if match else 0.0
 
 
 def _one(number: str) -> Job:
@@ -181,9 +181,9 @@ def _described(number: str) -> dict[str, str]:
         raise
 
 
-def _fields(told: str) -> dict[str, str]:
+def _fields(output: str) -> dict[str, str]:
     """What `scontrol show` says, each value up to its first space; the first of each: what users wrote comes later."""
-    return dict(reversed(re.findall(r"\b(\w+)=(\S+)", told)))
+    return dict(reversed(re.findall(r"\b(\w+)=(\S+)", output)))
 
 
 def _turn(described: Mapping[str, str]) -> int:
@@ -226,20 +226,20 @@ def _ask(command: Sequence[str]) -> str:
             if attempt == TRIES or "contact" not in str(error).lower():
                 raise
             time.sleep(PAUSE)
-    raise AssertionError("asked at least once")
+    raise AssertionError("queried at least once")
 
 
 def _once(command: Sequence[str], timeout: float = TIMEOUT) -> str:
-    said = " ".join(command)
+    shown = " ".join(command)
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, errors="replace")
     except FileNotFoundError:
         raise SlurmError(
-            f"`{said}`: there is no {command[0]} on PATH. Slurm's commands belong there on a cluster."
+            f"`{shown}`: there is no {command[0]} on PATH. Slurm's commands belong there on a cluster."
         ) from None
     except subprocess.TimeoutExpired:
-        raise SlurmError(f"`{said}` gave no answer in {timeout:.0f} s: cannot contact Slurm's controller.") from None
+        raise SlurmError(f"`{shown}` gave no answer in {timeout:.0f} s: cannot contact Slurm's controller.") from None
     if done.returncode:
         words = done.stderr.strip() or "; ".join([*done.stdout.splitlines()[-1:], f"exit code {done.returncode}"])
-        raise SlurmError(f"`{said}` failed: {words}")
+        raise SlurmError(f"`{shown}` failed: {words}")
     return done.stdout

@@ -96,7 +96,7 @@ def _written(folder: Path, made: Specs, others: Mapping[str, str]) -> None:
 
 
 def _taken_back(error: SpecError, texts: Mapping[str, str]) -> str:
-    """Why specs do not load that are not there any more: what they would have said at the place."""
+    """Why specs do not load that are not there any more: the message at the place."""
     lines = texts.get(error.where.file.removeprefix("specs/"), "").splitlines()
     line = f", `{lines[error.where.line - 1].strip()}`" if 0 < error.where.line <= len(lines) else ""
     return (

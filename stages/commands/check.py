@@ -42,9 +42,9 @@ def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = (), named
     found = run_all(project, wanted) if scale is None else run(project, scale, wanted)
     found += [] if wanted else prepared_here.lost(project, project.files.root, scales)
     found = [one for one in found if not places or _is_about(one, places)]
-    said = [*notices(project, scales), *prepared_here.changed_sources(project, project.files.root, scales)]
+    printed = [*notices(project, scales), *prepared_here.changed_sources(project, project.files.root, scales)]
     if as_json:
-        for notice in said:
+        for notice in printed:
             print(f"notice: {notice}", file=sys.stderr)
         print(json.dumps([finding.as_dict() for finding in found], indent=2, allow_nan=False))
     else:
@@ -52,7 +52,7 @@ def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = (), named
         groups = _grouped(found)
         for group in groups:
             console.print(_shown(group))
-        for notice in said:
+        for notice in printed:
             console.print(f"notice: {notice}")
         heads = [group[0] for group in groups]
         for line in _absent(project, scales):
@@ -116,8 +116,8 @@ def _shown(group: Sequence[Finding]) -> Text:
     scales = ", ".join(dict.fromkeys(one.scale for one in group))
     text = Text()
     text.append(f"{finding.where}: ", style="bold")
-    said = f"{finding.id} {title}{' (waived)' if finding.waived else ''}\n"
-    text.append(said, style="yellow" if finding.waived else "bold red")
+    head = f"{finding.id} {title}{' (waived)' if finding.waived else ''}\n"
+    text.append(head, style="yellow" if finding.waived else "bold red")
     text.append(f"  {finding.edge or finding.stage}, at {scales}\n")
     text.append(f"  found     {finding.observed}\n  expected  {finding.expected}\n")
     if finding.waived is not None:  # nothing is to be repaired

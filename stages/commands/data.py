@@ -38,15 +38,15 @@ def prepare(name: str, scale: str, awaited: Path | None = None, processes: int |
     marker = corpus_marker(root, layout, name)
     markers.expect(awaited, marker, name)
     own_file = name != spec.TOKENIZER and spec.load(root, name).own
-    held = layout.preparation(name)
-    read_anew = not waited(name, held) and own_file  # one whose driver was killed may still be at it
+    folder = layout.preparation(name)
+    read_anew = not waited(name, folder) and own_file  # one whose driver was killed may still be at it
     while read_anew or not corpus_done(root, layout, name):  # in full: it may be run to mend damage
         _tokenizer_first(root, layout, name)
         try:
-            with lease.hold(held, name):
+            with lease.hold(folder, name):
                 made = prepare_corpus(root, name, layout.corpus(name), processes=processes or _cpus())
         except HeldError:  # another run was faster by a moment
-            read_anew = not waited(name, held) and own_file
+            read_anew = not waited(name, folder) and own_file
             continue
         vocabulary = name == spec.TOKENIZER
         size = f"a vocabulary of {made.size:,}" if vocabulary else f"{made.size:,} {spec.load(root, name).unit}"

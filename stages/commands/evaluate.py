@@ -46,7 +46,7 @@ def evaluate_outside(
     `own`: a folder with tasks of one's own; `limit`: documents of each task at most; `python`: the interpreter that
     has the harness. Raises UserError where it is not there, for a `keep` stage, and where the harness fails.
     """
-    asked = Asked(tuple(split(tasks)), None if own is None else own.resolve(), limit)
+    requested = Asked(tuple(split(tasks)), None if own is None else own.resolve(), limit)
     if own is not None and not own.is_dir():
         raise UserError(f"--lm-eval-tasks: {own} is not a folder; it should hold the tasks' YAML files.")
     interpreter = harness.interpreter(python, Path.cwd())
@@ -54,7 +54,7 @@ def evaluate_outside(
     result, _ = finished(ref, scale)
     if result.record.points_to is not None:
         raise UserError(f"{ref}: points to {result.record.points_to}; allowed: a stage with a result of its own.")
-    found = lm_eval.run(result, interpreter, asked)
+    found = lm_eval.run(result, interpreter, requested)
     with lease.hold(result.layout.run(result.record.key), ref):
         lm_eval.note(result, found, {})
     show(found, as_json)
@@ -78,7 +78,7 @@ def evaluate_as_specified(ref: str, scale: str, python: Path | None, as_json: bo
 
 
 def split(tasks: Sequence[str]) -> list[str]:
-    """Names, each once, of words that may hold several with commas between them. Raises UsageError for none."""
+    """Names, each once, of words that may contain several with commas between them. Raises UsageError for none."""
     named = [name.strip() for task in tasks for name in task.split(",")]
     if not named or not all(named):
         raise UsageError(f"--tasks, --lm-eval: found no name; allowed: {', '.join(EVALUATIONS)}, or a task of lm-eval.")

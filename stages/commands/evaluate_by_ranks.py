@@ -27,8 +27,8 @@ def computed(result: Result, stages: Mapping[str, Stage], read: Sequence[Phase],
     if trained.execution.engine != "nemo" or trained.modules != result.stage.modules:
         return None
     pipeline, _, name = ref.partition("/")
-    asked = result.stage.evaluation.model_copy(update={"names": tuple(tasks)})
-    given = {"phases": tuple(read), "evaluation": asked, "rope": result.stage.rope}
+    evaluation = result.stage.evaluation.model_copy(update={"names": tuple(tasks)})
+    given = {"phases": tuple(read), "evaluation": evaluation, "rope": result.stage.rope}
     return trained.model_copy(update={"pipeline": pipeline, "name": name, **given})
 
 

@@ -43,7 +43,7 @@ def export(
 
 
 def _dtype(found: str | None) -> Dtype:
-    """The type of the weights: said, never chosen for the user."""
+    """The type of the weights: stated, never chosen for the user."""
     if found not in get_args(Dtype):
         raise UsageError(
             f"--dtype: found {'nothing' if found is None else repr(found)}; allowed: {' or '.join(get_args(Dtype))}. "

@@ -15,12 +15,12 @@ from stages.spec.validate import near
 from stages.sync.graph import Graph
 
 DEFAULT_SCALE = "mini"
-_PATH = re.compile(r"^(?:.*/)?(?:specs|results/[^/]+)/|(?:/pipeline)?\.yaml$")  # of a file, where a name is asked for
+_PATH = re.compile(r"^(?:.*/)?(?:specs|results/[^/]+)/|(?:/pipeline)?\.yaml$")  # of a file, where a name is expected
 PUBLISHED = "paper"  # what plan and diff look at, unless another scale is named
 
 
 def find_root() -> Path:
-    """The nearest folder from here upwards that holds specs/scales; raises UsageError when there is none."""
+    """The nearest folder from here upwards that contains specs/scales; raises UsageError when there is none."""
     here = Path.cwd()
     try:
         str(here).encode()

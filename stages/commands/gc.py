@@ -1,4 +1,4 @@
-"""`stages gc`: say what may go under results/.runs, and remove it when asked to."""
+"""`stages gc`: list what may go under results/.runs, and remove it on request."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Turn:
     def ended(self, error: UserError) -> None:
         """After an error: go back into the queue and wait for the job's end, unless the error is the stage's own.
 
-        What asked for a stop was the time limit, or Slurm, which needs the nodes. A job that is cancelled, or that
+        What requested a stop was the time limit, or Slurm, which needs the nodes. A job that is cancelled, or that
         Slurm is requeueing by itself, is left alone. So is a later turn of the job: then this one was left behind on a
         node that froze. Raises StoppedError where Slurm refuses.
         """
@@ -145,7 +145,7 @@ def _vanish() -> None:
 def looked_after(ref: str, job: str, folder: Path, ahead: float) -> Iterator[None]:
     """Do the block within a job's time: `ahead` seconds before its limit it is stopped, and the job requeued.
 
-    Raises StoppedError when a stop is asked for before there are ranks to pass it on to.
+    Raises StoppedError when a stop is requested before there are ranks to pass it on to.
     """
     turn = Turn(ref, job, folder)
 

@@ -12,10 +12,10 @@ def say_interrupts() -> None:
     """From here on, say an interrupt that nothing handles in one line; the exit code stays that of SIGINT."""
     before = sys.excepthook
 
-    def said(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
             print(f"\n{SAID}", file=sys.stderr)
         else:
             before(kind, error, trace)
 
-    sys.excepthook = said
+    sys.excepthook = show

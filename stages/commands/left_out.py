@@ -1,4 +1,4 @@
-"""What a prepared corpus does not hold of its files, and why, a line for each: as its manifest has it."""
+"""What a prepared corpus leaves out of its files, and why, a line for each: as its manifest has it."""
 
 from __future__ import annotations
 

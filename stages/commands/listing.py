@@ -39,7 +39,7 @@ def print_list(scale: str, named: Sequence[str], as_json: bool) -> None:
 
 
 def _of(one: ResolvedPipeline, wanted: Collection[str]) -> ResolvedPipeline:
-    """The pipeline without the stages that were not asked for."""
+    """The pipeline without the stages that were not named."""
     stages = {name: stage for name, stage in one.stages.items() if one.refs[name] in wanted}
     return replace(one, stages=stages, own=tuple(name for name in one.own if name in stages))
 

@@ -23,17 +23,17 @@ SHARD = 5 * 10**9  # bytes
 
 
 def refuse_unknown(root: Path, layout: Layout, stage: Stage) -> None:
-    """Raise UserError, before anything is trained, for tasks that there are not: as far as can be told here."""
-    ref, asked = f"{stage.pipeline}/{stage.name}", stage.evaluation.lm_eval
-    if asked is None:
+    """Raise UserError, before anything is trained, for tasks that there are not: as far as is known here."""
+    ref, requested = f"{stage.pipeline}/{stage.name}", stage.evaluation.lm_eval
+    if requested is None:
         return
-    own, python = lm_eval_tasks.folder(layout, asked), lm_eval_tasks.installed(root)
+    own, python = lm_eval_tasks.folder(layout, requested), lm_eval_tasks.installed(root)
     if own is not None and not own.is_dir():
         raise UserError(
             f"{ref}: evaluate.lm_eval_tasks: {own} is not a folder; it should hold the tasks' YAML files. Make it, or "
             "correct the path in the spec."
         )
-    unknown = [] if python is None else harness.unknown(python, Asked(asked.tasks, own, asked.limit))
+    unknown = [] if python is None else harness.unknown(python, Asked(requested.tasks, own, requested.limit))
     if unknown:
         raise UserError(
             f"{ref}: evaluate.lm_eval: found {', '.join(unknown)}; allowed: tasks of lm-evaluation-harness"
@@ -59,23 +59,23 @@ def complete(root: Path, layout: Layout, stage: Stage, data: LoadedData) -> None
 
 
 def add_missing(result: Result, stage: Stage, python: Path) -> None:
-    """Run the tasks of a stage's spec that its result lacks, and add what was found, with the record of what was asked.
+    """Run the tasks of a stage's spec that its result lacks, and add what was found, with the record of the request.
 
     Raises HeldError while another run has the stage's lease, and UserError where the harness fails.
     """
-    layout, ref, key, asked = result.layout, result.ref, result.record.key, stage.evaluation.lm_eval
-    if asked is None:
+    layout, ref, key, requested = result.layout, result.ref, result.record.key, stage.evaluation.lm_eval
+    if requested is None:
         raise ValueError(f"{ref}: its spec asks nothing of the harness")
     with lease.hold(layout.run(key), ref), reevaluation.noted(layout, key, stage):
         refuse_unknown(result.root, layout, stage)
         tasks = lm_eval_tasks.missing(layout, ref, stage)
-        found = run(result, python, Asked(tasks, lm_eval_tasks.folder(layout, asked), asked.limit))
+        found = run(result, python, Asked(tasks, lm_eval_tasks.folder(layout, requested), requested.limit))
         ran = stage_record.read(layout.stage(ref)).model_copy(update={"evaluation": stage.evaluation})
         records = {evaluated.NAME: evaluated.encode(stage), stage_record.NAME: stage_record.encode(ran)}
         note(result, found, records)
 
 
-def run(result: Result, python: Path, asked: Asked) -> dict[str, Any]:
+def run(result: Result, python: Path, requested: Asked) -> dict[str, Any]:
     """What the harness finds on an export that is there for the time of its run. Raises UserError where it fails."""
     from stages.export import folder, names, tokenizer  # loads torch
 
@@ -84,7 +84,7 @@ def run(result: Result, python: Path, asked: Asked) -> dict[str, Any]:
         export = Path(scratch, "export")
         folder.write(result, published, tokenizer.of(result), "fp32", SHARD, {}, export)
         longest, out = result.stage.max_context, Path(scratch, "out")
-        found = harness.run(python, export, asked, bool(published.code), longest, out)
+        found = harness.run(python, export, requested, bool(published.code), longest, out)
     return {"harness": version, **found}
 
 

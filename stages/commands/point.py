@@ -17,7 +17,7 @@ AGAIN = "--train-again"
 def refuse_to_repeat(stage: Stage, inputs: Inputs) -> None:
     """Raise UserError for a point that has to be trained again, with what that costs.
 
-    A checkpoint of its end is there, or one of an earlier run that was told to train it again: then it goes on.
+    A checkpoint of its end is there, or one of an earlier run that trained it again on request: then it goes on.
     """
     if stage.trunk is None or partials.valid(inputs.layout.phase_end(inputs.phase_keys[-1])):
         return

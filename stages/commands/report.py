@@ -39,7 +39,7 @@ from stages.sync.verdicts import judge
 def write_report(names: Sequence[str], scale: str, out: Path) -> None:
     """Write the report of the pipelines named, or of all published ones and of the variants that have a result.
 
-    Raises UsageError for unknown names and for a folder that holds something else, and, after the others, what is
+    Raises UsageError for unknown names and for a folder that contains something else, and, after the others, what is
     wrong with specs that cannot be read.
     """
     root, project = open_project(scale)

@@ -51,17 +51,17 @@ def logged(path: Path, alone: bool = True) -> Iterator[None]:
     with files.failing(path):
         log = open(path, "a", encoding="utf-8", opener=without_waiting)  # noqa: SIM115 (closed below)
     sys.stdout, sys.stderr = _Tee(out, log, alone), _Tee(err, log, alone)
-    said = ""
+    text = ""
     try:
         yield
     except UserError as error:
-        said = f"{error}\n"
+        text = f"{error}\n"
         raise
     except Exception:
-        said = traceback.format_exc()  # a defect of ours: the log must tell where
+        text = traceback.format_exc()  # a defect of ours: the log must tell where
         raise
     finally:
         sys.stdout, sys.stderr = out, err
-        told = (files.WriteError,) if said else ()  # the error that ended the run is shown, not this
-        with suppress(*told), files.failing(path), log:
-            log.write(said)
+        ignored = (files.WriteError,) if text else ()  # the error that ended the run is shown, not this
+        with suppress(*ignored), files.failing(path), log:
+            log.write(text)

@@ -97,9 +97,9 @@ def _work(stage: Stage, data: LoadedData) -> Iterator[tuple[str, str]]:
         yield "in all", budget(stage)
     if stage.evaluation.names:
         yield "evaluated by", ", ".join(stage.evaluation.names)
-    if (asked := stage.evaluation.lm_eval) is not None:
-        limit = "" if asked.limit is None else f", {asked.limit:,} documents of each at most"
-        yield "lm_eval", f"{', '.join(asked.tasks)}{limit}"
+    if (requested := stage.evaluation.lm_eval) is not None:
+        limit = "" if requested.limit is None else f", {requested.limit:,} documents of each at most"
+        yield "lm_eval", f"{', '.join(requested.tasks)}{limit}"
     if (on := stage.evaluation.on) is not None:
         yield "  on", f"{', '.join(source.corpus for source in on.sources)}, in rows of {length(on.context)}"
 
@@ -111,7 +111,7 @@ def _waived(project: Project, stage: Stage) -> Iterator[tuple[str, str]]:
 
 
 def _padding(stage: Stage, phase: Phase, data: LoadedData) -> str:
-    """What of the budget holds no token, where whole documents are packed."""
+    """What of the budget is no token, where whole documents are packed."""
     share = padding(stage, phase, data)
     if share is None:
         return "" if phase.packing == "concatenate" else ", padding not measured"

@@ -53,9 +53,9 @@ def print_status(scale: str, named: Sequence[str], deep: bool, failed: bool, as_
     drift = [ref for ref, one in shown.items() if one.done and fingerprint.drifted(layout.results / scale / one.ref)]
     unreadable = {} if named else loaded.unreadable
     if as_json:
-        told = [{**_fields(one, root), "drift": ref in drift} for ref, one in shown.items()]
-        told += [{"stage": name, "state": "unreadable", "why": str(error)} for name, error in unreadable.items()]
-        print(json.dumps(told, indent=2, allow_nan=False))
+        entries = [{**_fields(one, root), "drift": ref in drift} for ref, one in shown.items()]
+        entries += [{"stage": name, "state": "unreadable", "why": str(error)} for name, error in unreadable.items()]
+        print(json.dumps(entries, indent=2, allow_nan=False))
     else:
         note += [f"{name}: its specs cannot be read: {error}" for name, error in unreadable.items()]
         if drift:
@@ -95,7 +95,7 @@ def _asked(loaded: graph.Graph, named: Sequence[str]) -> tuple[tuple[str, ...], 
 
 
 def _jobs(root: Path) -> tuple[list[Job] | None, list[str]]:
-    """The jobs that Slurm knows, if there is Slurm. Where it does not answer, a note, and what lies on disk holds."""
+    """The jobs that Slurm knows, if there is Slurm. Where it does not answer, a note, and what lies on disk counts."""
     try:
         return jobs.jobs(root), []
     except SlurmError as error:  # Slurm's commands may lie around where nobody uses them
@@ -156,7 +156,7 @@ def _print(scale: str, verdicts: Mapping[str, Verdict], root: Path, failed: bool
 
 
 def _rows(verdicts: Mapping[str, Verdict]) -> Iterator[tuple[str, str, str]]:
-    """(what, state, words): by pipeline, the stages of which the same is to be said in one row; so are corpora."""
+    """(what, state, words): by pipeline, the stages with the same row together; so are corpora."""
     rows: dict[tuple[str, ...], list[Verdict]] = {}
     sizes: dict[str, int] = {}
     for one in verdicts.values():
@@ -192,10 +192,10 @@ def _words(verdict: Verdict) -> str:
 
 def _finding(verdict: Verdict, root: Path) -> Iterator[str]:
     at = f" at step {verdict.step:,}" if verdict.step is not None else ""
-    said = verdict.why.removeprefix(f"{verdict.ref}: ").replace(f"{root}/", "")
+    why = verdict.why.removeprefix(f"{verdict.ref}: ").replace(f"{root}/", "")
     if verdict.partial:  # the next line says it
-        said = said.replace(f", resumable from {_short(verdict.partial, root)}", "")
-    yield f"{at}: {said}"
+        why = why.replace(f", resumable from {_short(verdict.partial, root)}", "")
+    yield f"{at}: {why}"
     if verdict.partial:
         yield f"  goes on from {_short(verdict.partial, root)}"
     if verdict.log:

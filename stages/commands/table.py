@@ -46,7 +46,7 @@ def print_table(scale: str, names: Sequence[str] = (), as_json: bool = False) ->
 
 
 def _marks(layout: Layout, loaded: graph.Graph) -> dict[str, Mark]:
-    """What is to be said of a result in place that is not the wanted one."""
+    """The note on a result in place that is not the wanted one."""
     verdicts = judge(layout, loaded.stages, loaded.keys, tell_refused=True)
     return {ref: _mark(one) for ref, one in verdicts.items()}
 

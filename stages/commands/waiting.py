@@ -14,13 +14,13 @@ SAID = 60.0  # seconds between two lines about it
 
 def waited(ref: str, folder: Path) -> bool:
     """Wait while another run has the stage's lease; whether there was one, so that the stage may be done now."""
-    said = float("-inf")
+    printed = float("-inf")
     while (other := lease.holder(folder)) is not None:
-        if time.monotonic() - said >= SAID:
-            said = time.monotonic()
+        if time.monotonic() - printed >= SAID:
+            printed = time.monotonic()
             beaten = holder.age(folder, time.time())
             print(
                 f"{ref}: waiting for {other}, whose heartbeat is {beaten or 0:.0f} s old", file=sys.stderr, flush=True
             )
         time.sleep(POLL)
-    return said > float("-inf")
+    return printed > float("-inf")

@@ -59,8 +59,8 @@ def _lines(corpus: Corpus, number: int, found: list[Read | Unread], pipeline: st
         )
     if not reads:
         yield f"  read by no step of {pipeline or 'any pipeline'}"
-    asked = not heldout and (pipeline is not None or not reads)
-    for other in found if asked else ():
+    unread = not heldout and (pipeline is not None or not reads)
+    for other in found if unread else ():
         if isinstance(other, Unread):
             yield f"  not by {other.stage}, phase {other.phase}: {other.why}"
 

@@ -1,4 +1,4 @@
-"""Which stages the torch engine can be asked to train: those whose corpora are on this machine."""
+"""Which stages the torch engine can train: those whose corpora are on this machine."""
 
 from __future__ import annotations
 

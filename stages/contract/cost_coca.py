@@ -39,7 +39,7 @@ def pair(stage: Stage, patches: int, pairs: int) -> float:
 
 
 def forward(stage: Stage, patches: int, captioned: bool) -> float:
-    """Operations of embedding a pair, and of its caption's loss where that is asked for."""
+    """Operations of embedding a pair, and of its caption's loss where that is trained."""
     total = Work(0)
     for model in stage.modules.values():
         match model:

@@ -13,7 +13,7 @@ from stages.spec.resolved import Stage
 def refusal(stage: Stage, hardware: Hardware | None) -> str | None:
     """Why a stage's engine does not train it, in words; None where it does.
 
-    `hardware` is the device that the stage is planned for; None: whether it fits is not asked.
+    `hardware` is the device that the stage is planned for; None: whether it fits is not checked.
     """
     for misfit in chain(layouts.undivided(stage), layouts.contradictions(stage), layouts.unsupported(stage)):
         return f"{misfit.part} {misfit.observed}; allowed: {misfit.expected}"

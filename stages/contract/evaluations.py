@@ -81,13 +81,13 @@ def _kind(source: Source, data: LoadedData) -> str:
     return source.kind or data.kinds.get(source.corpus, "")
 
 
-def _replies(source: Source, room: int, lengths: Mapping[str, float]) -> Iterator[Rows]:
+def _replies(source: Source, context: int, lengths: Mapping[str, float]) -> Iterator[Rows]:
     """The shortest prompts, with as much of a reply as there is; all of them once more for each token. A corpus of long
     conversations has none so short.
     """
-    whole = lengths.get(source.corpus, room)
-    if whole <= room:
-        yield Rows(REPLIES, min(room, math.ceil((1 + SLACK) / 2 * whole)), source, math.ceil(SLACK / 2 * whole))
+    whole = lengths.get(source.corpus, context)
+    if whole <= context:
+        yield Rows(REPLIES, min(context, math.ceil((1 + SLACK) / 2 * whole)), source, math.ceil(SLACK / 2 * whole))
 
 
 def _questions(stage: Stage, sources: Iterable[Source], data: LoadedData, assumed: Assumed) -> Iterator[Rows]:

@@ -1,6 +1,6 @@
 """The ledger: how a phase's budget is cut into steps, sequences and positions, to the last unit.
 
-Units are the ledger's (LLM tokens, or image patches); a sequence holds `phase.context` of them. A batch ramp
+Units are the ledger's (LLM tokens, or image patches); a sequence has `phase.context` of them. A batch ramp
 switches at the first step border at or past its threshold; the last step takes what is left, its last sequence cut
 to `tail` positions, so that budgets are met exactly. Epochs change which documents are read, never the budget.
 """

@@ -7,7 +7,7 @@ AdamW keeps two fp32 moments, Muon one for matrices. Frozen modules have their w
 Stages of the NeMo engine have the layout that they state (`memory_nemo`); what follows is for others.
 
 Two layouts: "zero1" keeps weights and gradients whole on every rank and divides master copy and moments among all
-ranks; "fsdp" divides everything, and holds two layers' weights gathered. The first that fits is taken.
+ranks; "fsdp" divides everything, and keeps two layers' weights gathered. The first that fits is taken.
 
 Activations, per position on a device: 34 x hidden bytes in bf16 for a layer without attention scores, which fused
 attention does not keep (arXiv 2205.05198, section 4.1), twice that in fp32. With recomputation one layer at a time
@@ -51,7 +51,7 @@ class Memory:
     runtime: int
     gradients: int = 0  # of the torch engine, where other layouts count them among the states
     loss: int = 0
-    spare: int = 0  # what the allocator holds beyond what is alive
+    spare: int = 0  # what the allocator reserves beyond what is alive
 
     @property
     def total(self) -> int:

@@ -35,7 +35,7 @@ from stages.spec.resolved_training import Optimizer
 
 MEGA = 10**6
 HEAP = 150 * MEGA  # what the C library's heap keeps of freed memory, at most; larger pieces go back to the system
-CACHED = 0.10  # of what is alive: what a GPU's caching allocator holds beyond it, the middle of four measured
+CACHED = 0.10  # of what is alive: what a GPU's caching allocator reserves beyond it, the middle of four measured
 WHOLE, ON_CPU, ON_GPU = 1 << 22, 1 << 17, 1 << 27  # logits: stages/models/ops/head.py, which a test compares
 FEWEST = 64
 EVALUATED = 8192  # tokens of a batch of an evaluation (stages/evals/whole.py, which a test compares)
@@ -65,7 +65,7 @@ def of(stage: Stage, phase: Phase, hardware: Hardware) -> Parts:
 
 
 def spare(stage: Stage, alive: int) -> int:
-    """What the allocator holds beyond what is alive."""
+    """What the allocator reserves beyond what is alive."""
     match stage.execution.device:
         case "cpu":
             return min(alive, HEAP)

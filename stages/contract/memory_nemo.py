@@ -12,12 +12,12 @@ the safe side.
 
 Activations are the numbers that our layers keep (`memory_layers`), with what is around norms divided over tensor
 parallel ranks only under sequence parallelism (arXiv 2205.05198, section 4.2.2). Recomputed in full, a layer keeps its
-input. Context parallel ranks hold one layer's keys and values of whole rows, and their gradients, at a time.
+input. Context parallel ranks keep one layer's keys and values of whole rows, and their gradients, at a time.
 
 An evaluation takes less than a step: it has as many positions at most, keeps nothing for a backward pass, and makes
 logits of a few positions at a time (stages/engines/nemo/divided.py; tests/nemo/test_traced.py compares both).
 
-Never measured on a GPU; that its allocator holds a tenth more than what is alive is assumed.
+Never measured on a GPU; that its allocator reserves a tenth more than what is alive is assumed.
 """
 
 from __future__ import annotations

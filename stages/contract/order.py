@@ -1,6 +1,6 @@
 """Sample order as a pure function of (seed, index): a keyed permutation of [0, n), O(1) in time and memory.
 
-A Feistel network over the smallest power of two that holds n, with cycle-walking back into [0, n) (Black & Rogaway
+A Feistel network over the smallest power of two that contains n, with cycle-walking back into [0, n) (Black & Rogaway
 2002, "Ciphers with arbitrary finite domains"). Any world size, worker count or cut reads the same order.
 """
 

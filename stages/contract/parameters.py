@@ -37,7 +37,7 @@ class Parameters:
         return self.total - self.embedding - self.head - self.idle
 
 
-@lru_cache(256)  # asked for by every check of memory, for each phase of each stage
+@lru_cache(256)  # called by every check of memory, for each phase of each stage
 def parameters(model: Model) -> Parameters:
     """The counts of a model; buffers (the router's bias) are no parameters."""
     if isinstance(model, LanguageModel):

@@ -25,7 +25,7 @@ _COS_TERMS = tuple((-1) ** k / math.factorial(2 * k) for k in range(10))
 def lr(schedule: Schedule, clock: int) -> float:
     """Learning rate of a step that ends at `clock` consumed ledger units.
 
-    A piece governs (start, end]; at clock 0 the first piece's start value holds. Raises ValueError outside
+    A piece governs (start, end]; at clock 0 the first piece's start value applies. Raises ValueError outside
     [0, end of the last piece].
     """
     return _value(_piece_at(schedule, clock), clock)

@@ -73,8 +73,8 @@ class Checkpoints:
             if not self._copies:
                 self._copies = Snapshot(weights, self._device), Snapshot(shapes, self._device)
             copied = self._copies[0].take(weights.items()), self._copies[1].take(state)
-            held = Held(copied[0], copied[1], None, counters, sizes)
-            self._flight.start(lambda: self._write(folder, held, beside, then))
+            copy = Held(copied[0], copied[1], None, counters, sizes)
+            self._flight.start(lambda: self._write(folder, copy, beside, then))
         self.seconds[WAITED] += time.perf_counter() - began
 
     def check(self) -> None:
@@ -90,13 +90,13 @@ class Checkpoints:
         for copy in self._copies:
             copy.before_update()
 
-    def _write(self, folder: Path, held: Held, beside: Callable[[Path], None], then: Callable[[], None]) -> None:
+    def _write(self, folder: Path, state: Held, beside: Callable[[Path], None], then: Callable[[], None]) -> None:
         began = time.perf_counter()
         for copy in self._copies:
             copy.wait()
 
         def fill(temporary: Path) -> None:
-            checkpoint.save(temporary, held, self._attempt.result)
+            checkpoint.save(temporary, state, self._attempt.result)
             beside(temporary)
 
         partials.save(folder, fill)

@@ -51,7 +51,7 @@ def again(stage: Stage, inputs: Inputs, of: Both | None = None, ranks: Ranks = A
 
 
 def write(folder: Path, stage: Stage, numbers: Numbers) -> None:
-    """Write what was found and what was asked into a result that is being made. Raises WriteError."""
+    """Write what was found and what was requested into a result that is being made. Raises WriteError."""
     json_file.write(folder / evaluated.RESULT, numbers)
     json_file.write(folder / evaluated.NAME, evaluated.asked(stage).plain())
 
@@ -90,7 +90,7 @@ def _handed_on(stage: Stage, inputs: Inputs) -> Numbers:
 
 
 def _completed(stage: Stage, inputs: Inputs, names: Sequence[str], trained: Both) -> Numbers:
-    """The numbers of a result with those of `names` computed; the others that are still asked for are kept."""
+    """The numbers of a result with those of `names` computed; the others that are still requested are kept."""
     only = stage.model_copy(update={"evaluation": stage.evaluation.model_copy(update={"names": tuple(names)})})
     found = (trained if stage.phases else _not_trained_again)(only, inputs) if names else {"before": {}, "after": {}}
     kept = {EVALUATIONS[name].section for name in stage.evaluation.names if name not in names} | {evaluated.OUTSIDE}

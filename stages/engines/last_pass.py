@@ -52,7 +52,7 @@ def loss(stage: Stage, modules: nn.ModuleDict, rows: Rows, frozen: nn.ModuleDict
             loss = float(objective.part(index)[0])
             if loss != 0:  # rows without a target add exactly nothing
                 return loss
-    return 0.0  # a last step too short to hold anything
+    return 0.0  # a last step too short to contain anything
 
 
 def _repair(stage: Stage) -> str:

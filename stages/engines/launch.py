@@ -25,7 +25,7 @@ from stages.store.lease import HeldError
 from stages.store.manifest import Parent
 from stages.train.stopping import ASKING, PortTakenError, StoppedError
 
-ASKED = {-number for number in ASKING}  # exit codes of ranks that were asked to stop before they could hear it
+ASKED = {-number for number in ASKING}  # exit codes of ranks that got the signal before they could handle it
 STARTS = 3  # of ranks whose port another program took
 HELD = 69  # EX_UNAVAILABLE: another run has the stage's lease
 AGAIN = "--again"  # a rank's second argument: the finished result is to be evaluated, and its files revised
@@ -81,16 +81,16 @@ def _start(stage: Stage, inputs: Inputs, words: Sequence[str]) -> None:
 def launch(command: Sequence[str], ranks: int, title: str, environment: Mapping[str, str] | None = None) -> None:
     """Run `command` once per rank on this machine and wait for all.
 
-    Raises StoppedError where they stopped because they were asked to, HeldError where another run has the lease, and
+    Raises StoppedError where they stopped on request, HeldError where another run has the lease, and
     UserError where a rank failed: it names the rank that failed first by itself, not those that only lost it.
     """
     for left in reversed(range(STARTS)):
         with local.free_port() as port:
             met = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}
-            ended, asked = local.run(command, range(ranks), {**(environment or {}), **met})
-        if asked or not _start_again(ended, title, left):
+            ended, stopped = local.run(command, range(ranks), {**(environment or {}), **met})
+        if stopped or not _start_again(ended, title, left):
             break
-    judge(ended, ranks, title, asked)
+    judge(ended, ranks, title, stopped)
 
 
 def launch_on(
@@ -110,11 +110,11 @@ def launch_on(
         )
     for left in reversed(range(STARTS)):
         ended = nodes.run(command, ranks, used, threads, job, slurm.turn(job.job), step or Step())
-        if ended.asked or not _start_again(ended.exits, title, left):
+        if ended.stopped or not _start_again(ended.exits, title, left):
             break
-    if not ended.asked and len(ended.exits) < ranks and {end.code for end in ended.exits} <= {0, CRASHED, *ASKED}:
+    if not ended.stopped and len(ended.exits) < ranks and {end.code for end in ended.exits} <= {0, CRASHED, *ASKED}:
         raise _lost(ended, used, ranks, title)
-    judge(ended.exits, ranks, title, ended.asked)
+    judge(ended.exits, ranks, title, ended.stopped)
 
 
 def _start_again(ended: Sequence[Exit], title: str, left: int) -> bool:
@@ -125,7 +125,7 @@ def _start_again(ended: Sequence[Exit], title: str, left: int) -> bool:
     return bool(words and left)
 
 
-def judge(ended: Sequence[Exit], ranks: int, title: str, asked: bool) -> None:
+def judge(ended: Sequence[Exit], ranks: int, title: str, stopped: bool) -> None:
     """Raise what the exits come to, given in the order in which they were noticed; nothing if all are 0."""
     failed = [end for end in ended if end.code]
     by_code = {end.code: end for end in sorted(failed, key=lambda end: -end.rank)}  # the lowest rank of each
@@ -133,7 +133,7 @@ def judge(ended: Sequence[Exit], ranks: int, title: str, asked: bool) -> None:
         raise StoppedError(by_code[StoppedError.exit_code].words)
     if HELD in by_code:
         raise HeldError(by_code[HELD].words)
-    terminated = not ASKED.isdisjoint(by_code) or (asked and (failed or len(ended) < ranks))
+    terminated = not ASKED.isdisjoint(by_code) or (stopped and (failed or len(ended) < ranks))
     if terminated and set(by_code) <= {CRASHED, *ASKED}:
         raise StoppedError(f"{title}: stopped before its ranks had met; run it again.")
     if failed:
@@ -154,7 +154,9 @@ def _lost(step: Ended, used: Sequence[str], ranks: int, title: str) -> UserError
     """Ranks whose end nobody reported: their node is gone, or Slurm did not start them."""
     known, each = {end.rank for end in step.exits}, ranks // len(used)
     silent = [node for i, node in enumerate(used) if not known.issuperset(range(i * each, (i + 1) * each))]
-    reason = next((line for line in step.said if "error" in line), (step.said or ["srun ended without a word"])[-1])
+    reason = next(
+        (line for line in step.printed if "error" in line), (step.printed or ["srun ended without a word"])[-1]
+    )
     how = "no answer" if step.silent else reason
     words = f"{title}: lost the ranks on {', '.join(silent)} ({how}); run again to resume from the last checkpoint."
     return slurm.SilentNodeError(words, silent) if step.silent else UserError(words)

@@ -46,7 +46,7 @@ def inside() -> bool:
 def end_with_launcher() -> None:
     """In a rank: end this process at once when its launcher is gone, also if that was killed and could tell nobody.
 
-    The launcher holds the other end of the rank's standard input and writes nothing: the end of that file is its end.
+    The launcher has the other end of the rank's standard input and writes nothing: the end of that file is its end.
     Linux's PR_SET_PDEATHSIG would do the same on Linux alone, and follow the thread that started the rank instead.
     """
     if os.environ.pop(LAUNCHED, None) is None:
@@ -72,12 +72,12 @@ def run(
 
     `tell` hears of every exit at once. A None put into `exits` ends what still runs. Returns the exits in the order in
     which they were noticed, without those of ranks that had to be killed because another had failed, and whether
-    a stop was asked for.
+    a stop was requested.
     """
     processes: list[subprocess.Popen[str]] = []
     listeners: list[threading.Thread] = []
     exits = queue.Queue() if exits is None else exits
-    with passing_on(lambda: _terminate(processes)) as asked:
+    with passing_on(lambda: _terminate(processes)) as stops:
         try:
             for place, rank in enumerate(ranks):
                 own = {"RANK": str(rank), "LOCAL_RANK": str(place), "LOCAL_WORLD_SIZE": str(len(ranks))}
@@ -92,7 +92,7 @@ def run(
                     process.kill()
             for listener in listeners:
                 listener.join()
-    return ended, bool(asked)
+    return ended, bool(stops)
 
 
 def wait(
@@ -128,15 +128,15 @@ def wait(
 
 @contextmanager
 def passing_on(stop: Callable[[], None]) -> Iterator[list[bool]]:
-    """Call `stop` when a stop is asked for within the block (`on_request`); the list fills then."""
-    asked: list[bool] = []
+    """Call `stop` when a stop is requested within the block (`on_request`); the list fills then."""
+    stops: list[bool] = []
 
     def forward() -> None:
-        asked.append(True)
+        stops.append(True)
         stop()
 
     with on_request(forward):
-        yield asked
+        yield stops
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from stages.train.stopping import LostRankError
 
 EXIT = "@exit "  # how a node's line with a rank's exit begins; what ranks print begins with their name
 CRASHED = LostRankError.exit_code  # also of a rank that left with a traceback, which may only echo another rank's end
-ANSWER = 10.0  # seconds in which a node that is there has ended its ranks and said so
+ANSWER = 10.0  # seconds in which a node that is there has ended its ranks and reported it
 PATIENCE = 60.0  # seconds that a step which we end has for ending
 # What a step inherits of the job; the rest describes the batch script, and would be taken for wishes of the step.
 KEPT = ("SLURM_CONF", "SLURM_JOB_ID", "SLURM_CLUSTER_NAME")
@@ -32,15 +32,15 @@ KEPT = ("SLURM_CONF", "SLURM_JOB_ID", "SLURM_CLUSTER_NAME")
 
 @dataclass(frozen=True)
 class Ended:
-    """How a step ended: the ranks' exits in the order in which they were noticed, and what srun itself said.
+    """How a step ended: the ranks' exits in the order in which they were noticed, and what srun itself printed.
 
-    `asked` is whether a stop was asked for; `silent` whether some nodes gave no answer when others' ranks had failed,
+    `stopped` is whether a stop was requested; `silent` whether some nodes gave no answer when others' ranks had failed,
     and Slurm had not noticed them yet.
     """
 
     exits: list[Exit]
-    said: list[str]
-    asked: bool
+    printed: list[str]
+    stopped: bool
     silent: bool
 
 
@@ -81,7 +81,7 @@ def run(
     local_ranks = ranks // len(nodes)
     agent = [*step.options, *step.agent, "-m", "stages.engines.node", str(local_ranks), *command]
     pipe = subprocess.PIPE
-    with local.free_port() as port, local.passing_on(lambda: _ask_to_stop(job.job, turn)) as asked:
+    with local.free_port() as port, local.passing_on(lambda: _ask_to_stop(job.job, turn)) as stops:
         environment["MASTER_PORT"] = str(port)
         if turn % 2:
             _use_up_a_number(nodes, environment)
@@ -90,11 +90,11 @@ def run(
             env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace",
         )  # fmt: skip
         exits: queue.Queue[Exit | None] = queue.Queue()
-        said: list[str] = []
+        printed: list[str] = []
         over = threading.Event()
         listeners = [
             threading.Thread(target=_hear_ranks, args=(srun, exits, over), daemon=True),
-            threading.Thread(target=_hear_srun, args=(srun, said), daemon=True),
+            threading.Thread(target=_hear_srun, args=(srun, printed), daemon=True),
         ]
         for listener in listeners:
             listener.start()
@@ -109,7 +109,7 @@ def run(
             _end(srun, at_once=len(ended) < ranks)
             for listener in listeners:
                 listener.join()
-    return Ended(ended, said, bool(asked), silent or any("node failure" in line.lower() for line in said))
+    return Ended(ended, printed, bool(stops), silent or any("node failure" in line.lower() for line in printed))
 
 
 def srun_command(nodes: Sequence[str], cpus: int) -> list[str]:
@@ -205,12 +205,12 @@ def _exit(line: str) -> Exit | None:
         return None
 
 
-def _hear_srun(srun: subprocess.Popen[str], said: list[str]) -> None:
+def _hear_srun(srun: subprocess.Popen[str], printed: list[str]) -> None:
     assert srun.stderr is not None
     with srun.stderr as lines:
         for line in lines:
             local.say(line, sys.stderr)
-            said.append(line.strip())
+            printed.append(line.strip())
 
 
 def _end(srun: subprocess.Popen[str], at_once: bool) -> None:

@@ -110,5 +110,5 @@ def machine(ranks: Ranks, engine: Engine = "torch") -> Machine:
     own = {"node": socket.gethostname(), "device": str(ranks.device), "name": name}
     devices: list[Mapping[str, str]] = ranks.values(own)
     crowd = Counter((one["node"], one["device"]) for one in devices if one["device"] != "cpu")
-    told = {"devices": devices, "ranks_per_gpu": max(crowd.values(), default=0), "backend": ranks.backend}
-    return Machine(fields(ranks.device, engine), told)
+    found = {"devices": devices, "ranks_per_gpu": max(crowd.values(), default=0), "backend": ranks.backend}
+    return Machine(fields(ranks.device, engine), found)

@@ -25,11 +25,11 @@ def main(job: str, *words: str) -> int:
     try:
         _do(job, words)
     except Exception as error:
-        if (said := for_user(error)) is None:
+        if (reported := for_user(error)) is None:
             traceback.print_exc()  # a defect, or the echo of another rank's end: the launcher tells them apart
             return CRASHED
-        print(said, file=sys.stderr)
-        return HELD if isinstance(said, HeldError) else said.exit_code
+        print(reported, file=sys.stderr)
+        return HELD if isinstance(reported, HeldError) else reported.exit_code
     return 0
 
 

@@ -84,15 +84,15 @@ def _check_digests(stage: Stage, released: Mapping[str, Path], ranks: Ranks) -> 
 
     Another machine may have other files under the same path.
     """
-    said = ""
+    problem = ""
     if place.first_here():
         folders = {(stage.init[name].release, folder): stage.init[name] for name, folder in released.items()}
         try:
             for (_, folder), init in folders.items():  # three modules may be of one release
                 release.check_digest(init, folder, f"{stage.pipeline}/{stage.name}")
         except UserError as error:
-            said = str(error)
-    if wrong := next(filter(None, ranks.texts(said)), ""):
+            problem = str(error)
+    if wrong := next(filter(None, ranks.texts(problem)), ""):
         raise UserError(wrong)
 
 

@@ -30,7 +30,7 @@ from stages.train.stopping import NonFiniteError
 
 Tier = Literal["bit-exact", "same-order", "statistical"]
 TIERS: tuple[Tier, ...] = ("bit-exact", "same-order", "statistical")
-# What the manifest digests. stage.json holds titles and execution fields too, and run.json the time: both may differ.
+# What the manifest digests. stage.json has titles and execution fields too, and run.json the time: both may differ.
 PARTS = ("model", "state", "metrics.csv", "eval.json", "README.md")
 
 

@@ -25,7 +25,7 @@ _TIER: TypeAdapter[results.Tier] = TypeAdapter(results.Tier)
 
 
 class _Evaluated(BaseModel):
-    """before.json: what was asked, what was found, and the digest of both."""
+    """before.json: what was requested, what was found, and the digest of both."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -74,7 +74,7 @@ def tier_of(folder: Path) -> results.Tier:
         return "bit-exact"
 
 
-def evaluated(inputs: Inputs, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+def evaluated(inputs: Inputs, requested: Mapping[str, Any]) -> dict[str, Any] | None:
     """What an earlier attempt found when it evaluated the same thing; None if none did."""
     for folder in attempts.folders(inputs.layout, inputs.key):
         path = folder / BEFORE
@@ -88,28 +88,28 @@ def evaluated(inputs: Inputs, asked: Mapping[str, Any]) -> dict[str, Any] | None
         found = _digest(record.asked, record.result)
         if record.blake3 != found:
             print(printable(f"{path}: expected {record.blake3}, found {found}; the model is evaluated again"))
-        elif _as_called_now(record.asked) == asked:
+        elif _as_called_now(record.asked) == requested:
             return record.result
     return None
 
 
-def _as_called_now(asked: dict[str, Any]) -> dict[str, Any]:
-    """What an earlier version asked, the code of its evaluations by the digest that stands for it now."""
-    match asked:
+def _as_called_now(requested: dict[str, Any]) -> dict[str, Any]:
+    """What an earlier version requested, the code of its evaluations by the digest that stands for it now."""
+    match requested:
         case {"evaluation": {"code": str(code), **evaluation}}:
-            return {**asked, "evaluation": {**evaluation, "code": evaluated_by.called(code)}}
+            return {**requested, "evaluation": {**evaluation, "code": evaluated_by.called(code)}}
         case _:
-            return asked
+            return requested
 
 
-def keep_evaluated(attempt: attempts.Attempt, asked: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+def keep_evaluated(attempt: attempts.Attempt, requested: Mapping[str, Any], result: Mapping[str, Any]) -> None:
     """Keep an evaluation for the attempts to come."""
-    record = {"asked": asked, "result": result, "blake3": _digest(asked, result)}
+    record = {"asked": requested, "result": result, "blake3": _digest(requested, result)}
     json_file.write(attempt.folder / BEFORE, record)
 
 
-def _digest(asked: Any, result: Any) -> str:
-    return digest_bytes(json.dumps([asked, result], sort_keys=True, allow_nan=False).encode())
+def _digest(requested: Any, result: Any) -> str:
+    return digest_bytes(json.dumps([requested, result], sort_keys=True, allow_nan=False).encode())
 
 
 def _candidates(stage: Stage, inputs: Inputs) -> list[tuple[int, Path]]:

@@ -46,7 +46,7 @@ def _met(stage: Stage) -> Iterator[Ranks]:
 
 
 def _write(stage: Stage, inputs: Inputs, stop: StopRequest, ranks: Ranks) -> None:
-    """What the first rank does: it holds the attempt, and alone writes."""
+    """What the first rank does: it has the attempt, and alone writes."""
     ref = f"{stage.pipeline}/{stage.name}"
     with attempts.start(inputs.layout, ref, inputs.key, inputs.parents, on_lost=stop.ask) as attempt:
         match stage.kind:

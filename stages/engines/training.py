@@ -136,8 +136,8 @@ class Training:
     def _take_over(self, start: Path) -> None:
         """No more is promised than what the checkpoint promises, nor than what made its steps and these together."""
         earlier = made_by.of(start)
-        if self.ranks.first and (said := made_by.difference(earlier, self.made_by)):
-            print(f"{self.stage.pipeline}/{self.stage.name}: {said}")
+        if self.ranks.first and (difference := made_by.difference(earlier, self.made_by)):
+            print(f"{self.stage.pipeline}/{self.stage.name}: {difference}")
         self.made_by |= earlier
         self.promised = self.promised.at_most(resume.tier_of(start), made_by.tier(self.made_by))
 
@@ -215,27 +215,27 @@ class Training:
     def _agreed_start(self) -> Path | None:
         """Where the first rank resumes: the others must not look for themselves, since it writes."""
         own = resume.checkpoint(self.stage, self.inputs) if self.ranks.first else None
-        told = self.ranks.broadcast("" if own is None else str(own))
-        return Path(told) if told else None
+        agreed = self.ranks.broadcast("" if own is None else str(own))
+        return Path(agreed) if agreed else None
 
     def _evaluate_before(self, trainer: Trainer) -> dict[str, Any]:
         """Evaluate the model as received, under its parent's RoPE: once, whatever number of attempts it takes.
 
         The first rank knows what an earlier attempt found; the others have no use for it.
         """
-        asked = {
+        requested = {
             "evaluation": evaluated.asked(self.stage).plain(),
             "parents": resume.parents(self.inputs),
             "key": self.inputs.key,
         }
-        known = resume.evaluated(self.inputs, asked) if self.ranks.first else None
+        known = resume.evaluated(self.inputs, requested) if self.ranks.first else None
         model = trainer.evaluated()
         if self.ranks.any(known is not None) or model is None:
             return known or {}
         seconds = self.seconds["evaluated_before"]
         result = evaluation.before(self.stage, self.inputs, model, self.heldout, seconds)
         if self.ranks.first:
-            resume.keep_evaluated(self.attempt, asked, result)
+            resume.keep_evaluated(self.attempt, requested, result)
         return result
 
     def _evaluate_after(self, trainer: Trainer, modules: nn.ModuleDict | None, counters: Counters) -> dict[str, Any]:

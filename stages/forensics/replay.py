@@ -109,7 +109,7 @@ class _Compared(Unwritten):
 
     @property
     def at_last(self) -> bool:
-        """Whether the last step that was asked for has been computed."""
+        """Whether the last step that was requested has been computed."""
         return self.reached >= self._last
 
     def add(self, row: Mapping[str, Value]) -> None:

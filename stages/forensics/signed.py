@@ -1,7 +1,7 @@
 """Signed statements about finished stages: in-toto statements in DSSE envelopes, checked against what is on the disk.
 
 The subject of a statement is the root of a Merkle tree over the files of a result (RFC 6962, 2.1, with BLAKE3): leaves
-are the digests that its manifest and its seal hold already, so nothing is hashed in a second way. The predicate has the
+are the digests that its manifest and its seal have already, so nothing is hashed in a second way. The predicate has the
 key, the roots of the parents, counters, budgets, environment and code, and the digest of every file, so that a changed
 file is named. Envelope: https://github.com/secure-systems-lab/dsse; statement: https://in-toto.io/Statement/v1.
 """
@@ -156,17 +156,17 @@ def _problems(folder: Path, key: Key, wanted: ParentRoot | None, seen: set[Path]
     if folder in seen:
         return
     seen.add(folder)
-    said = _read(folder, key)
-    if isinstance(said, str):
-        yield said
+    found = _read(folder, key)
+    if isinstance(found, str):
+        yield found
         return
-    name, signed = said.subject[0].name, said.subject[0].digest["blake3"]
+    name, signed = found.subject[0].name, found.subject[0].digest["blake3"]
     if folder.parts[-2:] != tuple(name.split("/")):
         yield f"{folder}: its statement is about {name}"
-    if wanted is not None and (wanted.key, wanted.root) != (said.predicate.key, signed):
-        yield f"{folder}: is signed as key {said.predicate.key}, root {signed}; its child was made from {wanted.root}"
-    yield from _changed(folder, said.predicate.files)
-    for parent, built_on in said.predicate.parents.items():
+    if wanted is not None and (wanted.key, wanted.root) != (found.predicate.key, signed):
+        yield f"{folder}: is signed as key {found.predicate.key}, root {signed}; its child was made from {wanted.root}"
+    yield from _changed(folder, found.predicate.files)
+    for parent, built_on in found.predicate.parents.items():
         yield from _problems(folder.parents[1] / parent, key, built_on, seen)
 
 

@@ -189,7 +189,7 @@ def exits(stage: Stage, report: EndReport) -> Iterator[Finding]:
 
 
 def overlap(left: list[tuple[int, int]], right: list[tuple[int, int]]) -> int:
-    """Units that both sets of intervals hold; each set's own intervals may touch but not overlap one another."""
+    """Units that are in both sets of intervals; each set's own intervals may touch but not overlap one another."""
     total, j, first, second = 0, 0, sorted(left), sorted(right)
     for start, end in first:
         while j < len(second) and second[j][1] <= start:

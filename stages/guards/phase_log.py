@@ -122,7 +122,7 @@ class PhaseLog:
         )
 
     def restore(self, kept: PhaseReads) -> None:
-        """Go on from the report that a checkpoint holds."""
+        """Go on from the report that a checkpoint contains."""
         self._total = _Tally(
             {}, list(kept.picked), kept.supervised_expected, kept.bos, kept.begun, kept.outside, kept.foreign
         )

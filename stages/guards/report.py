@@ -1,4 +1,4 @@
-"""What an engine must report so that the guards can hold a stage to its spec: plain values, no tensors.
+"""What an engine must report so that the guards can compare a stage with its spec: plain values, no tensors.
 
 Digests are blake3 over a tensor's bytes, under the names that its file has (Hugging Face names for weights).
 """
@@ -36,7 +36,7 @@ class ModuleReport:
 
 @dataclass(frozen=True)
 class BuiltReport:
-    """Before step 1. `rates`: parameter group -> LR at the first step, which ends at `clock`; `again`: asked twice;
+    """Before step 1. `rates`: parameter group -> LR at the first step, which ends at `clock`; `again`: called twice;
     `numbers`: what else the optimizer takes there (weight decay, betas, momentum), by name.
     """
 

@@ -1,4 +1,4 @@
-"""All guards by the moment at which they hold, and which invariant each is for."""
+"""All guards by the moment at which they run, and which invariant each is for."""
 
 from __future__ import annotations
 

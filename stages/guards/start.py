@@ -24,7 +24,7 @@ _LAYER = re.compile(r"(?P<head>(?:.*\.)?layers)\.(?P<layer>\d+)\.(?P<tail>.*)")
 
 
 def learning_rates(stage: Stage, report: BuiltReport) -> Iterator[Finding]:
-    """I-01, I-02: every parameter group takes the schedule's rate at the first step, however often it is asked."""
+    """I-01, I-02: every parameter group takes the schedule's rate at the first step, however often it is called."""
     if stage.schedule is None or not stage.phases:
         return
     expected = schedule.lr(stage.schedule, report.clock)

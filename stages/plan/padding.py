@@ -12,7 +12,7 @@ from stages.spec.resolved_phases import Phase, Source
 
 
 def padding(stage: Stage, phase: Phase, data: LoadedData) -> Fraction | None:
-    """The share of the phase's positions that hold no token: 0 where no corpus is packed whole.
+    """The share of the phase's positions without a token: 0 where no corpus is packed whole.
 
     None where nobody measured it: corpora without `packed` for the context, or counted with another tokenizer.
     """

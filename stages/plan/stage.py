@@ -33,7 +33,7 @@ class PhasePlan:
     steps: int
     batch: tuple[int, int]  # sequences of the first and of the last full step
     context: int
-    padding: float | None  # share of the budget that holds no token; None: not measured
+    padding: float | None  # share of the budget that is no token; None: not measured
     lr_first: float
     lr_last: float
     lr_peak: float
@@ -101,7 +101,7 @@ def plan_stage(
     """Plan a stage on a device; `state` says of which modules its result has optimizer state, and what made it, and
     `lengths` are mean tokens of a document, by corpus, where known.
 
-    Without `data`, nothing is said of padding and of evaluations.
+    Without `data`, nothing is reported of padding and of evaluations.
     """
     counts = [parameters(model) for model in stage.modules.values()]
     return StagePlan(

@@ -146,7 +146,7 @@ def _evaluations(plan: PipelinePlan) -> list[str]:
 
 
 def _padding(plan: PipelinePlan) -> list[str]:
-    """What of the budgets holds no token: rows of whole documents are filled up."""
+    """What of the budgets is no token: rows of whole documents are filled up."""
     found = [
         f"{stage.ref.partition('/')[2]}{f' {phase.name}' if len(stage.phases) > 1 else ''} {phase.padding:.0%}"
         for stage in plan.stages
@@ -168,8 +168,8 @@ def _numbers(plan: PipelinePlan) -> Iterator[str]:
         for phase in stage.phases
     ]
     for number in dict.fromkeys(name for _, found in phases for name in found):
-        told = [f"{name} {found[number][0]:g}→{found[number][1]:g}" for name, found in phases if number in found]
-        yield from textwrap.wrap(f"{number}: {', '.join(told)}", WIDTH, subsequent_indent="  ")
+        entries = [f"{name} {found[number][0]:g}→{found[number][1]:g}" for name, found in phases if number in found]
+        yield from textwrap.wrap(f"{number}: {', '.join(entries)}", WIDTH, subsequent_indent="  ")
 
 
 def assumptions(hardware: Hardware) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a new project holds: the base, which newer versions may change, and an example, the user's from then on."""
+"""What a new project contains: the base, which newer versions may change, and an example, the user's from then on."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ Dropped = Callable[[Path], bool]
 def cut(text: str, path: Path, dropped: Dropped) -> str:
     """The text without the dropped entries of the mapping or list at `path`, and without the comments right above them.
 
-    Where none is left, what holds them goes too. A path that is not there has none. Of a mapping in one line the others
+    Where none is left, what has them goes too. A path that is not there has none. Of a mapping in one line the others
     are written anew. Raises SpecError where entries share lines otherwise.
     """
     document = nodes.parse(text.encode(), "text")

@@ -42,7 +42,7 @@ def create(target: Path, example: str) -> Path:
 
 
 def inside(folder: Path, name: str) -> Path | None:
-    """The nearest directory above that holds `name`."""
+    """The nearest directory above that contains `name`."""
     return next((above for above in folder.parents if (above / name).exists()), None)
 
 
@@ -74,7 +74,7 @@ def _refuse_unless_empty(place: Path, target: Path) -> None:
 
 
 def _fill(root: Path, example: str) -> None:
-    """Write everything that a project holds into a new directory."""
+    """Write everything that a project contains into a new directory."""
     base = contents.base()
     for path, content in {**contents.example(example), **base}.items():
         files.make_dirs((root / path).parent)

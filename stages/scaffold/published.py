@@ -29,7 +29,7 @@ class Read:
 
 
 def specs(root: Path, pipeline: str) -> dict[str, bytes]:
-    """Path in a project -> content of every spec that a published pipeline needs. `root` holds the shipped specs."""
+    """Path in a project -> content of every spec that a published pipeline needs. `root` contains the shipped specs."""
     read = _read(Project.load(root), pipeline)
     verbatim = [path.relative_to(root).as_posix() for path in sorted((root / "specs" / pipeline).glob("*.yaml"))]
     verbatim += [f"specs/data/{name}.yaml" for name in sorted(read.local)]

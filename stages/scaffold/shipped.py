@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def root() -> Path:
-    """The directory that holds Snakefile, rules, profiles, slurm, specs and examples. Raises UserError."""
+    """The directory that contains Snakefile, rules, profiles, slurm, specs and examples. Raises UserError."""
     for folder in (PACKAGE / "shipped", PACKAGE.parent):
         if (folder / "Snakefile").is_file() and (folder / "examples").is_dir():
             return folder

@@ -99,7 +99,7 @@ def _write(path: Path, one: Change) -> None:
 
 
 def _here(root: Path, path: str) -> bytes | None:
-    """What a file of the project holds; None where there is none. Raises UserError for what is no file."""
+    """What a file of the project contains; None where there is none. Raises UserError for what is no file."""
     place = root / path
     if not place.exists() and not place.is_symlink():
         return None

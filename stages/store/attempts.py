@@ -3,7 +3,7 @@
 attempt-0001/attempt.json   what it was built on (a resume must be built on the same)
              result/        what will be put in place
              partial-.../   checkpoints to resume from
-             finding.json   why it failed, or that it was asked to stop
+             finding.json   why it failed, or that it was stopped
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from stages.store.manifest import Parent
 class Finding:
     """Why an attempt ended, and at which step if it failed in one.
 
-    `stopped` is whether it was asked to end, `repeats` whether a rerun of the same spec meets the same end.
+    `stopped` is whether it was stopped on request, `repeats` whether a rerun of the same spec meets the same end.
     """
 
     message: str
@@ -75,12 +75,12 @@ class Attempt:
         """
         if not self.folder.is_dir():
             return
-        said = for_user(error) or UserError(f"{type(error).__name__}: {error}")
+        reported = for_user(error) or UserError(f"{type(error).__name__}: {error}")
         fields = {
-            "message": str(said),
-            "step": said.step,
-            "stopped": said.resumable,
-            "repeats": said.repeats,
+            "message": str(reported),
+            "step": reported.step,
+            "stopped": reported.resumable,
+            "repeats": reported.repeats,
         }
         json_file.write(self.folder / FINDING, fields)
 

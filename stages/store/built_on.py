@@ -22,7 +22,7 @@ def same(layout: Layout, then: Mapping[str, Parent], now: Mapping[str, Parent]) 
 
 
 def digests(layout: Layout, ref: str, parent: Parent) -> set[str]:
-    """What records may hold of a parent: what its manifest comes to, and, from before, the digest of its bytes."""
+    """What records may contain of a parent: what its manifest comes to, and, from before, the digest of its bytes."""
     try:
         record, of_bytes = manifest.read_with_digest(layout.manifest(ref))
     except ManifestError:

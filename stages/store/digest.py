@@ -1,4 +1,4 @@
-"""What a file holds, as its size and a digest of its bytes."""
+"""What a file contains, as its size and a digest of its bytes."""
 
 from __future__ import annotations
 

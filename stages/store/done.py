@@ -53,24 +53,28 @@ def is_done(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str], 
     found = _look(layout, ref, key, parent_keys, deep)
     if found.state == "done":
         return found
-    held = lease.holder(layout.run(key))
-    if held is not None:
-        return _running(layout, ref, key, held)
+    holder = lease.holder(layout.run(key))
+    if holder is not None:
+        return _running(layout, ref, key, holder)
     tried = attempts.folders(layout, key)
     if tried and (tried[0] / "result").exists():
         return _ended(layout, ref, key, tried[0], _there(layout, parent_keys, tried[0]), deep)
     return found
 
 
-def _running(layout: Layout, ref: str, key: str, held: Holder) -> Verdict:
-    where = f"job {held.job} on {', '.join(held.nodes)}" if held.job else f"process {held.pid} on host {held.host}"
+def _running(layout: Layout, ref: str, key: str, holder: Holder) -> Verdict:
+    where = (
+        f"job {holder.job} on {', '.join(holder.nodes)}"
+        if holder.job
+        else f"process {holder.pid} on host {holder.host}"
+    )
     far, log = progress.latest(layout, key), layout.log(key)
     if far is None:
-        return Verdict(ref, key, "running", where, log=log, job=held.job)
+        return Verdict(ref, key, "running", where, log=log, job=holder.job)
     left = far.seconds_left - (time.time() - far.time)
     return Verdict(
         ref, key, "running", where, far.step, log=log, steps=far.steps,
-        seconds_left=left if left > 0 else None, job=held.job,
+        seconds_left=left if left > 0 else None, job=holder.job,
     )  # fmt: skip
 
 
@@ -111,7 +115,7 @@ def _ended(layout: Layout, ref: str, key: str, attempt: Path, parents: Mapping[s
 
 
 def _look(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str], deep: bool) -> Verdict:
-    """What is to be said of the result in place, whatever runs or ran elsewhere."""
+    """The verdict on the result in place, whatever runs or ran elsewhere."""
     folder, command = layout.stage(ref), _command(layout, ref)
     if not folder.exists():
         return Verdict(ref, key, "missing", "not run yet", command=command)

@@ -34,7 +34,7 @@ class Asked(BaseModel):
     """The evaluations by name, the lengths and number of held-out rows, and a digest of the code; "" where unknown.
 
     `on`: what an import is evaluated on, and what hands it on without training. Of other stages that is in the key,
-    theirs or their parents'. `lm_eval`: what is asked of lm-evaluation-harness, which is compared with what it has
+    theirs or their parents'. `lm_eval`: what is requested of lm-evaluation-harness, which is compared with what it has
     found (store.lm_eval_tasks).
     """
 
@@ -58,11 +58,11 @@ _ASKED = TypeAdapter(Asked)
 
 def asked(stage: Stage) -> Asked:
     """What the spec asks for now."""
-    asked = stage.evaluation
-    on = asked.on or asked.on_above
+    spec = stage.evaluation
+    on = spec.on or spec.on_above
     return Asked(
-        names=tuple(sorted(asked.names)), context=asked.context, old_context=asked.old_context, samples=asked.samples,
-        code=evaluated_by.code(), on=None if on is None else _on(on), lm_eval=asked.lm_eval,
+        names=tuple(sorted(spec.names)), context=spec.context, old_context=spec.old_context, samples=spec.samples,
+        code=evaluated_by.code(), on=None if on is None else _on(on), lm_eval=spec.lm_eval,
     )  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def outdated(folder: Path, stage: Stage) -> str:
 
 
 def lacking(folder: Path, stage: Stage) -> tuple[str, ...]:
-    """The evaluations that a finished result has no numbers of as they are asked for now: what was added, or all."""
+    """The evaluations that a finished result has no numbers of as they are requested now: what was added, or all."""
     now = asked(stage)
     try:
         then = _then(folder, stage)
@@ -121,11 +121,11 @@ def _then(folder: Path, stage: Stage) -> Asked | None:
 
 def _difference(then: Asked, now: Asked) -> str:
     added, dropped = sorted({*now.names} - {*then.names}), sorted({*then.names} - {*now.names})
-    said = [f"{', '.join(added)} added"] if added else []
-    said += [f"{', '.join(dropped)} dropped"] if dropped else []
+    changes = [f"{', '.join(added)} added"] if added else []
+    changes += [f"{', '.join(dropped)} dropped"] if dropped else []
     for field in ("samples", "context", "old_context"):
         old, new = getattr(then, field), getattr(now, field)
-        said += [f"{field} {old}, now {new}"] if old != new else []
-    said += ["what it is evaluated on"] if then.on != now.on else []
-    said += ["the code of evaluations changed"] if then.code != now.code else []
-    return f"evaluate: {'; '.join(said)}" if said else ""
+        changes += [f"{field} {old}, now {new}"] if old != new else []
+    changes += ["what it is evaluated on"] if then.on != now.on else []
+    changes += ["the code of evaluations changed"] if then.code != now.code else []
+    return f"evaluate: {'; '.join(changes)}" if changes else ""

@@ -36,7 +36,7 @@ PLACES = {
 }  # fmt: skip
 SMALL = 64 << 10  # bytes that are hashed sooner than another thread has begun to
 Data = bytes | Iterable[memoryview]
-"""What a file is to hold: its bytes, or blocks of them, each of which is used before the next one is asked for."""
+"""What a file is to contain: its bytes, or blocks of them, each of which is used before the next one is made."""
 
 
 class WriteError(UserError):

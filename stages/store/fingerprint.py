@@ -125,7 +125,7 @@ def version(package: str) -> str:
 
 
 def torch_build() -> str:
-    """PyTorch's version and the tag of the wheel it came in; two wheels of one version may hold other kernels."""
+    """PyTorch's version and the tag of the wheel it came in; two wheels of one version may contain other kernels."""
     try:
         wheel = metadata.distribution("torch").read_text("WHEEL") or ""
     except metadata.PackageNotFoundError:

@@ -64,7 +64,7 @@ def restore(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) -
 
 
 def candidates(layout: Layout, key: str) -> list[Path]:
-    """Folders that may hold a whole result of `key` that is not in place, the latest first."""
+    """Folders that may contain a whole result of `key` that is not in place, the latest first."""
     left = [attempt / "result" for attempt in attempts.folders(layout, key)]
     found = [*sorted(layout.run(key).glob("final*"), reverse=True), *left]
     return [folder for folder in found if folder.is_dir() and not folder.is_symlink()]

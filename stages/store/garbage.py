@@ -18,7 +18,7 @@ UNWANTED = "of no stage as the specs are now: an edit since, or another branch"
 
 @dataclass(frozen=True)
 class Garbage:
-    """A folder that may go, how many bytes it holds, and why it is not needed."""
+    """A folder that may go, how many bytes it contains, and why it is not needed."""
 
     folder: Path
     bytes: int

@@ -43,7 +43,7 @@ _HOLDER = TypeAdapter(Holder)
 
 
 def this_process(token: int) -> Holder:
-    """This process as the holder of a token. Raises SlurmError in a job that Slurm cannot be asked about."""
+    """This process as the holder of a token. Raises SlurmError in a job about which Slurm gives no answer."""
     job = slurm.allocation()
     here = socket.gethostname(), os.getpid(), began(os.getpid()), token
     return Holder(*here) if job is None else Holder(*here, job.job, job.nodes)

@@ -1,6 +1,6 @@
 """The one reader and writer of JSON files under results/, where anything may have been changed since it was written.
 
-A file is read only if it is a regular file of bearable size; what it holds is finite, not deeply nested, and text. So
+A file is read only if it is a regular file of bearable size; what it has is finite, not deeply nested, and text. So
 nobody who reads a result needs a second guard against a file that is not what a run writes.
 """
 
@@ -32,7 +32,7 @@ _HALF = re.compile("[\ud800-\udfff]")  # of a character beyond 16 bits: such tex
 
 
 class JsonFileError(UserError):
-    """A file that cannot be read as what it should hold: which file, and why. `reason` is without the file's name."""
+    """A file that cannot be read as what it should have: which file, and why. `reason` is without the file's name."""
 
     def __init__(self, path: Path, reason: str) -> None:
         self.path, self.reason = path, reason
@@ -77,7 +77,7 @@ def read_bytes(path: Path, limit: int = LIMIT) -> bytes:
         raise JsonFileError(path, "is not a regular file")
     with open(handle, "rb") as file:
         try:
-            data = file.read(min(there.st_size, limit) + 1)  # `read` takes memory for all that it is asked for
+            data = file.read(min(there.st_size, limit) + 1)  # `read` takes memory for all that it may read
         except OSError as error:
             raise _lost(path, error) from error
     if len(data) > limit:
@@ -93,7 +93,7 @@ def _lost(path: Path, error: OSError) -> JsonFileError | OSError:
 
 
 def parse(data: bytes, path: Path) -> Any:
-    """The value of JSON text that `path` holds. Raises JsonFileError."""
+    """The value of JSON text that `path` contains. Raises JsonFileError."""
     if _too_deep(data):
         raise JsonFileError(path, f"is nested more than {DEPTH} deep")
     try:
@@ -106,17 +106,17 @@ def parse(data: bytes, path: Path) -> Any:
 
 
 def read(path: Path, limit: int = LIMIT) -> Any:
-    """The value that a JSON file holds. Raises MissingFileError, JsonFileError or OSError."""
+    """The value that a JSON file contains. Raises MissingFileError, JsonFileError or OSError."""
     return parse(read_bytes(path, limit), path)
 
 
 def read_as(path: Path, kind: TypeAdapter[T], limit: int = LIMIT) -> T:
-    """What a JSON file holds, if it is of this kind. Raises MissingFileError or JsonFileError with the field."""
+    """What a JSON file contains, if it is of this kind. Raises MissingFileError or JsonFileError with the field."""
     return parse_as(read_bytes(path, limit), path, kind)
 
 
 def parse_as(data: bytes, path: Path, kind: TypeAdapter[T]) -> T:
-    """JSON text that `path` holds, if it is of this kind. Raises JsonFileError with the field."""
+    """JSON text that `path` contains, if it is of this kind. Raises JsonFileError with the field."""
     parse(data, path)
     return validate(data, path, kind)
 

@@ -84,7 +84,7 @@ def hold(folder: Path, what: str, on_lost: Callable[[], None] = lambda: None) ->
 
 
 def check(folder: Path, mine: Holder) -> None:
-    """Raise LeaseError unless the lease on `folder` is still `mine`: to be asked before anything is put in place."""
+    """Raise LeaseError unless the lease on `folder` is still `mine`: to be called before anything is put in place."""
     with files.failing(folder / holders.NAME):
         now = holders.read(folder)
     if now is None and not folder.is_dir():

@@ -1,4 +1,4 @@
-"""What lm-evaluation-harness is asked for by a spec and has not found yet, and whether it is installed here.
+"""What a spec requests of lm-evaluation-harness and has not found yet, and whether it is installed here.
 
 The harness is a program of its own, which a machine may lack. A result without its figures is whole and done, and says
 so; where the harness is installed, the result is to be evaluated.
@@ -26,13 +26,13 @@ CODE = Path(stages.__file__).parent.parent
 
 
 def missing(layout: Layout, ref: str, stage: Stage) -> tuple[str, ...]:
-    """The tasks that a stage's spec names and its result has no figures of, as they are asked for now."""
-    asked = stage.evaluation.lm_eval
-    if asked is None:
+    """The tasks that a stage's spec names and its result has no figures of, as they are requested now."""
+    requested = stage.evaluation.lm_eval
+    if requested is None:
         return ()
     found = _found(layout.stage(ref) / evaluated.RESULT)
-    wanted = {"limit": asked.limit, **definitions(folder(layout, asked))}
-    return tuple(task for task in asked.tasks if not _has(found.get(task), wanted))
+    wanted = {"limit": requested.limit, **definitions(folder(layout, requested))}
+    return tuple(task for task in requested.tasks if not _has(found.get(task), wanted))
 
 
 def _found(path: Path) -> Mapping[str, Any]:
@@ -48,9 +48,9 @@ def _has(entry: object, wanted: Mapping[str, Any]) -> bool:
     return {name: entry.get(name) for name in ("limit", "definitions")} == {"definitions": None, **wanted}
 
 
-def folder(layout: Layout, asked: LmEval) -> Path | None:
+def folder(layout: Layout, requested: LmEval) -> Path | None:
     """Where a spec's own tasks lie."""
-    return None if asked.folder is None else layout.root / asked.folder
+    return None if requested.folder is None else layout.root / requested.folder
 
 
 def definitions(own: Path | None) -> dict[str, str]:

@@ -169,7 +169,7 @@ def parents(layout: Layout, parent_keys: Mapping[str, str]) -> dict[str, Parent]
 
 
 def payload(layout: Layout, ref: str) -> Path:
-    """The folder that holds a stage's weights: its own, or for `keep` the one it points to."""
+    """The folder that contains a stage's weights: its own, or for `keep` the one it points to."""
     return layout.stage([ref, *pointed_to(layout, ref)][-1])
 
 

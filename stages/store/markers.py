@@ -23,7 +23,7 @@ def place(marker: Path) -> None:
 def expect(awaited: Path | None, marker: Path, what: str) -> None:
     """Raise UserError where Snakemake awaits another marker: `what` was edited after the graph was built.
 
-    It would be made all the same, but not what was asked for, and Snakemake would call it a failure.
+    It would be made all the same, but not what was requested, and Snakemake would call it a failure.
     """
     if awaited is not None and awaited.name != marker.name:
         raise UserError(

@@ -17,7 +17,7 @@ def refuse_elsewhere(layout: Layout, ref: str, key: str) -> None:
     """Raise UserError where a run's folder or the place of its result is a link, where they are on two file systems,
     and where something that is no folder lies in the way of either.
 
-    To be asked before step 1: otherwise a stage would be trained to its end and could not be put in place.
+    To be checked before step 1: otherwise a stage would be trained to its end and could not be put in place.
     """
     run, place = layout.run(key), layout.stage(ref)
     for path in (layout.results, run.parent, run, place.parent.parent, place.parent, place):

@@ -1,7 +1,7 @@
 """Prepared corpora of this machine that are not as they were left: files that were cut or removed since.
 
 What was prepared here is known by the manifest in its folder, and by its marker where the folder itself is gone. A
-clone, a CI and a login node without the disk of results have neither, and nothing is said of them; nor where all of a
+clone, a CI and a login node without the disk of results have neither, and none is reported; nor where all of a
 scale's corpora were removed. Only that files are there is looked at, and their sizes: digests are for `stages status
 --deep`. Neither numpy nor a corpus is loaded.
 """

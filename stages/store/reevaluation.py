@@ -1,7 +1,7 @@
 """What became of the last try to evaluate a finished result again, where it failed: for `stages status`.
 
 The result stays in place and stays whole, so that no attempt at it has a finding. The note counts while the same is
-asked for by the same code.
+requested by the same code.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NAME = "reevaluation.json"  # in results/.runs/<key>
 
 
 class Failure(BaseModel):
-    """What was asked, why it failed, and whether a rerun of the same spec meets the same end."""
+    """What was requested, why it failed, and whether a rerun of the same spec meets the same end."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,9 +41,9 @@ def noted(layout: Layout, key: str, stage: Stage) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        told = error if isinstance(error, UserError) else UserError(f"{type(error).__name__}: {error}")
-        if not told.resumable:
-            found = Failure(asked=evaluated.asked(stage), message=str(told), repeats=told.repeats)
+        reported = error if isinstance(error, UserError) else UserError(f"{type(error).__name__}: {error}")
+        if not reported.resumable:
+            found = Failure(asked=evaluated.asked(stage), message=str(reported), repeats=reported.repeats)
             with suppress(files.WriteError):  # what ended it is raised, not this
                 json_file.write(path, found.model_dump(mode="json"))
         raise
@@ -53,7 +53,7 @@ def noted(layout: Layout, key: str, stage: Stage) -> Iterator[None]:
 
 
 def failure(layout: Layout, key: str, stage: Stage) -> Failure | None:
-    """Why the last evaluation of what is asked for now failed; None where it did not, or nobody tried."""
+    """Why the last evaluation of what is requested now failed; None where it did not, or nobody tried."""
     with suppress(JsonFileError):
         found = json_file.read_as(layout.run(key) / NAME, _FAILURE)
         if found.asked == evaluated.asked(stage):

@@ -49,7 +49,7 @@ def compare(folder: Path, shards: Iterable[Shard], deep: bool) -> list[Problem]:
 
 
 class Content(Protocol):
-    """What a file holds: its size in bytes and its blake3."""
+    """What a file contains: its size in bytes and its blake3."""
 
     @property
     def size(self) -> int:

@@ -57,7 +57,7 @@ def finished(folder: Path) -> float:
     A result of before runs recorded it: when the last lease on its key was taken or released; 0 if nothing tells.
     """
     with suppress(JsonFileError, OSError):
-        told = run_record.read(folder).finished
-        if told is not None:
-            return told
+        recorded = run_record.read(folder).finished
+        if recorded is not None:
+            return recorded
     return lease.last_time(folder.parent)

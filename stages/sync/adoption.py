@@ -1,7 +1,7 @@
 """Jobs of an earlier driver that are still alive: a stage is submitted behind its own, never beside it.
 
 A driver that was killed leaves its jobs running. The next driver knows nothing of them; a stage's second job would wait
-for the first one's lease in an allocation of its own. As a dependency, it waits in the queue and holds nothing.
+for the first one's lease in an allocation of its own. As a dependency, it waits in the queue and occupies nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EXECUTOR = "slurm"  # Snakemake's name for the executor whose jobs can be adopte
 
 
 class Adoption:
-    """What Slurm has of this project, asked once, when the first job is about to be submitted."""
+    """What Slurm has of this project, queried once, when the first job is about to be submitted."""
 
     def __init__(
         self,
@@ -36,13 +36,13 @@ class Adoption:
     ) -> None:
         self._layout, self._keys, self._script = layout, keys, script
         self._ask = ask or (lambda: slurm.jobs(layout.root))
-        self._said: set[str] = set()
+        self._reported: set[str] = set()
 
     def option(self, name: str) -> str:
         """sbatch's option by which a new job of a stage or corpus waits for those there are; empty if there is none.
 
-        A rule has one name at every scale, and before and after an edit: a job that holds another key is another's. One
-        that waits, or has just begun, holds none yet and is waited for, unless its script shows that it is another
+        A rule has one name at every scale, and before and after an edit: a job that has another key is another's. One
+        that waits, or has just begun, has none yet and is waited for, unless its script shows that it is another
         scale's. Prints a line for each. Raises SlurmError.
         """
         there = [job for job in self._jobs if job.rule == rule_name(name)]
@@ -61,9 +61,9 @@ class Adoption:
         return held(self._layout) if self._jobs else {}
 
     def _say(self, name: str, job: Job, waits: bool) -> None:
-        if job.id in self._said:
+        if job.id in self._reported:
             return
-        self._said.add(job.id)
+        self._reported.add(job.id)
         where = f" on {job.nodes}" if job.nodes else ""
         then = "the new job waits for its end" if waits else "with another key (another spec or scale): not waited for"
         line = f"{name}: job {job.id} of an earlier start is {job.state.lower()}{where}; {then}."
@@ -74,15 +74,15 @@ def concerns(
     job: Job,
     scale: str,
     key: str | None,
-    holds: Mapping[str, str],
+    keys: Mapping[str, str],
     script: Callable[[str], str] = slurm.script,
 ) -> bool:
-    """Whether a job with a stage's name does, or may come to do, what is under `key` at `scale`; `holds` as of `held`.
+    """Whether a job with a stage's name does, or may come to do, what is under `key` at `scale`; `keys` as of `held`.
 
-    A rule has one name at every scale, and before and after an edit. A job that holds no key yet tells by its script.
+    A rule has one name at every scale, and before and after an edit. Of a job without a key yet, its script decides.
     """
-    if job.id in holds:
-        return holds[job.id] == key
+    if job.id in keys:
+        return keys[job.id] == key
     try:
         found = SCALE.search(script(job.id))
     except slurm.SlurmError:  # it has just ended, or is not a batch job
@@ -91,6 +91,6 @@ def concerns(
 
 
 def held(layout: Layout) -> dict[str, str]:
-    """Job id -> the key that a run in it holds, whatever its scale."""
+    """Job id -> the key that a run in it has, whatever its scale."""
     holders = ((folder.name, lease.holder(folder)) for folder in (layout.results / ".runs").glob("*"))
     return {holder.job: key for key, holder in holders if holder is not None and holder.job is not None}

@@ -14,7 +14,7 @@ OWN_WORK = re.compile(
     r"Select jobs to execute\.\.\.|Execute \d+ jobs\.\.\.|Building DAG of jobs\.\.\.|Using shell: .*"
     r"|Assuming unrestricted shared filesystem usage\."
 )
-# A stage or a corpus that failed has said why itself; this is Snakemake's word for that a process returned 1.
+# A stage or a corpus that failed has printed why itself; this is Snakemake's word for that a process returned 1.
 RETURNED = re.compile(r"RuleException:\s+CalledProcessError .* -m stages (?:run|data) .* returned non-zero", re.DOTALL)
 # What Snakemake's executor says of a job that failed: Slurm refused it, or how Slurm ended it.
 FAILED = re.compile(

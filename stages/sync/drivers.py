@@ -106,12 +106,12 @@ def in_the_way(folder: Path, output: str, inputs: Collection[str]) -> Driver | N
 
 
 def wait(folder: Path, name: str, output: str, inputs: Collection[str]) -> None:
-    """Wait until nobody is in the way, and say for whom; `name` is what the file to be made holds."""
-    said = False
+    """Wait until nobody is in the way, and say for whom; `name` is what the file to be made contains."""
+    printed = False
     while (other := in_the_way(folder, output, inputs)) is not None:
-        if not said:
+        if not printed:
             print(f"{name}: waiting for {other}, which has a lock on it", file=sys.stderr, flush=True)
-        said = True
+        printed = True
         time.sleep(POLL)
 
 
@@ -119,17 +119,17 @@ def _sort_out(folder: Path, others: list[Driver]) -> list[str]:
     """Remove the locks that only processes that are gone may own, then the records of those."""
     gone = [driver for driver in others if driver.gone]
     rest = [driver for driver in others if driver not in gone]
-    said: dict[str, None] = {}
+    lines: dict[str, None] = {}
     for lock in _locks(folder):
         owners = [driver for driver in rest if _may_own(folder, driver, lock)]
         dead = [driver for driver in gone if _may_own(folder, driver, lock)]
         if owners:
-            said |= dict.fromkeys(_in_force(driver) for driver in owners)
+            lines |= dict.fromkeys(_in_force(driver) for driver in owners)
         elif dead:
             lock.unlink(missing_ok=True)
-            said |= dict.fromkeys(f"{driver}, is gone: its lock was removed" for driver in dead)
+            lines |= dict.fromkeys(f"{driver}, is gone: its lock was removed" for driver in dead)
     _remove(folder / FOLDER, gone)
-    return list(said)
+    return list(lines)
 
 
 def _in_force(driver: Driver) -> str:

@@ -60,8 +60,8 @@ def _ended_early(layout: Layout, verdict: Verdict, rule: str) -> Verdict:
     text = logs[-1].read_text(encoding="utf-8", errors="replace") if logs else ""
     if verdict.key not in text:  # of another spec
         return verdict
-    said = [line.removeprefix(SAID) for line in text.splitlines() if line.startswith(SAID)]
-    why = said[-1] if said else f"job {logs[-1].stem} ended before the stage began"
+    messages = [line.removeprefix(SAID) for line in text.splitlines() if line.startswith(SAID)]
+    why = messages[-1] if messages else f"job {logs[-1].stem} ended before the stage began"
     return replace(verdict, state="failed", why=why, log=logs[-1], command=_command(layout, rule))
 
 

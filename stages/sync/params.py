@@ -127,7 +127,7 @@ def _mixtures(raw: RawStage, training: RawTrain | RawStandIn | None) -> Iterator
 
 
 def _scale_files(project: Project, scale: str) -> list[str]:
-    """The scale's file and those it extends, which hold what the first one leaves out."""
+    """The scale's file and those it extends, which contain what the first one leaves out."""
     files: list[str] = []
     name: str | None = scale
     while name is not None:
@@ -149,7 +149,7 @@ def _add(project: Project, found: Watched, file: str, keys: Keys) -> None:
     watching = found.setdefault(file, [])
     if watching is None:
         return
-    named = ".".join(keys)  # names hold neither dots nor what DVC takes for a pattern (spec.names)
+    named = ".".join(keys)  # names contain neither dots nor what DVC takes for a pattern (spec.names)
     if not _holds(_tree(project, file), keys):
         found[file] = None
     elif named not in watching:

@@ -35,7 +35,7 @@ def pipeline_rules(graph: Graph, pipeline: str) -> str:
 
 
 def pointed_at(graph: Graph, stage: Stage) -> tuple[str, ...]:
-    """What holds the weights behind those parents that are but pointers: no edge of the figure, yet to be in place."""
+    """What has the weights behind those parents that are but pointers: no edge of the figure, yet to be in place."""
     found = list(stage.parents)
     for ref in found:  # grows on the way
         parent = graph.stages[ref]

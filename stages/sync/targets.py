@@ -1,4 +1,4 @@
-"""Names that Snakemake is asked for and does not have: a line before its own message, which names no other."""
+"""Names passed to Snakemake that it does not have: a line before its own message, which names no other."""
 
 from __future__ import annotations
 

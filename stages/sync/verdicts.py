@@ -77,7 +77,7 @@ class _Look:
 
     @cached_property
     def elsewhere(self) -> Elsewhere:
-        """Results that may be shared; only asked for where one is of use."""
+        """Results that may be shared; only read where one is of use."""
         return same_key.in_place(self.layout)
 
     def at(self, ref: str) -> Verdict:
@@ -111,14 +111,14 @@ def _without(layout: Layout, stage: Stage, verdict: Verdict, why: str) -> Verdic
 
 
 def _unevaluated(layout: Layout, stage: Stage, verdict: Verdict, why: str) -> Verdict:
-    """A whole result that is to be evaluated again, or whose evaluation failed as it is asked for now."""
+    """A whole result that is to be evaluated again, or whose evaluation failed as it is requested now."""
     command = f"stages run {verdict.ref} --scale {layout.scale}"
     failed = reevaluation.failure(layout, verdict.key, stage)
     if failed is None:
         return replace(verdict, state="unevaluated", why=why, command=command)
-    said = f"its result is whole, and could not be evaluated again ({why}): {failed.message}"
+    reason = f"its result is whole, and could not be evaluated again ({why}): {failed.message}"
     log = layout.log(verdict.key)
-    return replace(verdict, state="failed", why=said, log=log, command=command, repeats=failed.repeats)
+    return replace(verdict, state="failed", why=reason, log=log, command=command, repeats=failed.repeats)
 
 
 def _equal(layout: Layout, ref: str, key: str, parents: Mapping[str, str], elsewhere: Elsewhere) -> str | None:

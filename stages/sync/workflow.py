@@ -56,7 +56,7 @@ class Workflow(Kept):
             or_exit(lambda: gate.refuse(ref))
 
     def elsewhere(self, pipeline: str) -> Callable[[object], NoReturn]:
-        """The input of a pipeline without rules here: asked for it, Snakemake ends and says why.
+        """The input of a pipeline without rules here: for it, Snakemake ends and says why.
 
         It is not at this scale, and at which others; or what is wrong with its specs.
         """
@@ -132,8 +132,8 @@ def unfinished(flow: Workflow, rules: Collection[str]) -> list[str]:
         return []
     names = {graph.rule_name(name): name for name in (*flow.graph.stages, *flow.graph.corpora)}
     judged = verdicts.look(flow.root, flow.layout, flow.graph)
-    asked = [judged[name] for rule, name in names.items() if rule in rules]
-    undone = [f"{one.ref} is {one.state}: {one.why}" for one in asked if not one.done]
+    listed = [judged[name] for rule, name in names.items() if rule in rules]
+    undone = [f"{one.ref} is {one.state}: {one.why}" for one in listed if not one.done]
     wanted = {name: VARIANTS if name in flow.graph.variants else EVERYTHING for name in flow.graph.unreadable}
     return undone + [f"{name}: {flow.graph.unreadable[name]}" for name, rule in wanted.items() if rule in rules]
 
@@ -149,9 +149,9 @@ def or_exit(call: Callable[[], T]) -> T:
     try:
         return call()
     except Exception as error:
-        if (said := for_user(error)) is None:
+        if (reported := for_user(error)) is None:
             raise
-        _leave(said)
+        _leave(reported)
 
 
 def _build(

@@ -146,7 +146,7 @@ def _step_back() -> None:
 
 
 def main(words: Sequence[str]) -> int:
-    """Follow one run for one tracker. What goes wrong is said, and tried again while the run goes on."""
+    """Follow one run for one tracker. What goes wrong is printed, and tried again while the run goes on."""
     root, scale, ref, key, name, parent = words
     _step_back()
     run = Run(Layout(Path(root), scale), ref, key)

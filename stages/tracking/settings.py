@@ -1,4 +1,4 @@
-"""tracking.yaml at the project's root: where the metrics of runs are sent. No part of any key; it holds no secret."""
+"""tracking.yaml at the project's root: where the metrics of runs are sent. No part of any key; it has no secret."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class RawMlflow(Raw):
 
 
 class RawTracking(Raw):
-    """What tracking.yaml may hold: any of the three."""
+    """What tracking.yaml may contain: any of the three."""
 
     tensorboard: RawTensorBoard | None = None
     wandb: RawWandb | None = None
     mlflow: RawMlflow | None = None
 
     def named(self) -> tuple[str, ...]:
-        """The trackers that are asked for."""
+        """The trackers that are configured."""
         return tuple(name for name in type(self).model_fields if getattr(self, name) is not None)
 
 

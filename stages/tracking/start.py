@@ -12,7 +12,7 @@ from stages.tracking import settings
 
 
 def start(layout: Layout, ref: str, key: str) -> list[int]:
-    """Start a process for each tracker of tracking.yaml; their ids. What keeps one from starting is said, and no error.
+    """Start a process for each tracker of tracking.yaml; their ids. What keeps one from starting is printed, no error.
 
     A process has a session of its own, so that what ends the run's processes does not cut off its last rows, and none
     of the run's files: what it says goes to tracking-<tracker>.txt beside the run's log.
@@ -37,11 +37,11 @@ def start(layout: Layout, ref: str, key: str) -> list[int]:
 
 def _spawn(layout: Layout, ref: str, key: str, name: str) -> int:
     files.make_dirs(layout.run(key))
-    said = layout.run(key) / f"tracking-{name}.txt"
+    output = layout.run(key) / f"tracking-{name}.txt"
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK
     actions: list[tuple[int, ...]] = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),  # type: ignore[list-item]
-        (os.POSIX_SPAWN_OPEN, 1, str(said), flags, 0o666),  # type: ignore[list-item]
+        (os.POSIX_SPAWN_OPEN, 1, str(output), flags, 0o666),  # type: ignore[list-item]
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}

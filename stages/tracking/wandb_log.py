@@ -1,4 +1,4 @@
-"""What a run's offline files of W&B hold: `run-<id>.wandb`, LevelDB's log of protobuf records, behind seven bytes.
+"""What a run's offline files of W&B contain: `run-<id>.wandb`, LevelDB's log of protobuf records, behind seven bytes.
 
 Its process writes them on its own and tells nobody of a disk that refuses; `wandb sync` sends what is whole in them.
 """

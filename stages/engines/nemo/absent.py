@@ -91,13 +91,13 @@ class _Finder(MetaPathFinder, Loader):
 
 def refusal(error: ImportError | OSError) -> str:
     """What an import that failed says to a user: which package it is, and what to do."""
-    said = printable(" ".join(str(error).split()))
+    reason = printable(" ".join(str(error).split()))
     files = [frame.filename for frame in reversed(traceback.extract_tb(error.__traceback__))]
     broken = next((name for file in files for name in BESIDE if f"/{name.replace('.', '/')}/" in file), None)
     if broken is None:
-        return f"{said}. `make nemo` makes an environment that has it."
+        return f"{reason}. `make nemo` makes an environment that has it."
     return (
-        f"{broken} is installed and cannot be loaded ({said}); allowed: a build for this torch and CUDA, or none, "
+        f"{broken} is installed and cannot be loaded ({reason}); allowed: a build for this torch and CUDA, or none, "
         "without which Megatron computes too. Install it anew, or uninstall it."
     )
 

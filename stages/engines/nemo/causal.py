@@ -51,7 +51,7 @@ class Work(Protocol):
 
 
 class Causal:
-    """Next-token cross entropy, on text or on answers: which positions count is said by the data."""
+    """Next-token cross entropy, on text or on answers: which positions count is in the data."""
 
     def __init__(self, phase: Phase) -> None:
         self._phase = phase

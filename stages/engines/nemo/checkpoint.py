@@ -136,7 +136,7 @@ def _unreadable(folder: Path, found: str) -> UserError:
 
 
 def _refused(folder: Path, error: CheckpointException) -> UserError:
-    """What the disk said to a rank, on the first one, which hears of all; on the others that it was another."""
+    """A rank's error of the disk, on the first one, which hears of all; on the others that it was another."""
     if not error.failures:
         return LostRankError("a rank could not write its part of a checkpoint; the first rank says which.")
     rank, (reason, _) = next(iter(sorted(error.failures.items(), key=lambda one: one[0])))

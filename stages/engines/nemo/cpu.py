@@ -65,7 +65,7 @@ class _OnHost(TorchFunctionMode):
 
 
 def _host(device: object) -> object:
-    """The CPU for a GPU by name or number; what else was asked for unchanged."""
+    """The CPU for a GPU by name or number; any other device unchanged."""
     if device is None or isinstance(device, bool):
         return device
     return CPU if isinstance(device, int) or str(device).startswith("cuda") else device

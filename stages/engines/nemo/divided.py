@@ -175,8 +175,8 @@ class Divided:
     def _logits(self, here: Sequence[tuple[int, int, int]]) -> Head:
         def logits(states: Tensor, matrix: Tensor) -> Tensor:
             """Shape [s, B, H] -> [n, V / tp]."""
-            asked = torch.tensor([(place, row) for _, row, place in here], dtype=torch.int64, device=states.device)
-            places, rows = asked.view(-1, 2).unbind(1)
+            pairs = torch.tensor([(place, row) for _, row, place in here], dtype=torch.int64, device=states.device)
+            places, rows = pairs.view(-1, 2).unbind(1)
             return F.linear(self._gathered(states)[places, rows], matrix).float()
 
         return logits
@@ -201,9 +201,9 @@ class Divided:
     def _agree(self, samples: Sequence[Sample]) -> None:
         """Ranks that read other rows would wait for each other, or mix them. Raises UserError on all."""
         own = digest_bytes(b"".join(part.tobytes() for one in samples for part in (one.tokens, one.labels)))
-        said = self._ranks.texts(own)
-        if len(set(said)) > 1:
-            other = next(rank for rank, one in enumerate(said) if one != said[0])
+        texts = self._ranks.texts(own)
+        if len(set(texts)) > 1:
+            other = next(rank for rank, one in enumerate(texts) if one != texts[0])
             raise UserError(
                 f"{self._stage.pipeline}/{self._stage.name}: evaluations: rank {other} reads other held-out rows than "
                 "the first rank; allowed: one folder of corpora for all nodes. Is it the same file system?"

@@ -51,12 +51,12 @@ def evaluate(stage: Stage, inputs: Inputs) -> None:
 
     with deterministic(stage.execution), denormals_flushed(), groups.met(stage, place.of(stage)) as ranks:
 
-        def both(asked: Stage, inputs: Inputs) -> evaluation.Numbers:
-            trainer, heldout = NemoTrainer(asked, inputs, ranks), Heldout(inputs.data_root)
-            before = evaluation.before(asked, inputs, trainer.evaluated(), heldout)
+        def both(stage: Stage, inputs: Inputs) -> evaluation.Numbers:
+            trainer, heldout = NemoTrainer(stage, inputs, ranks), Heldout(inputs.data_root)
+            before = evaluation.before(stage, inputs, trainer.evaluated(), heldout)
             trainer.take_result()
-            after = evals.run(trainer.evaluated(), asked, heldout)
-            results.check_evaluations(asked, after, "after training", None)
+            after = evals.run(trainer.evaluated(), stage, heldout)
+            results.check_evaluations(stage, after, "after training", None)
             return {"before": before, "after": after}
 
         evaluation.again(stage, inputs, both, ranks)

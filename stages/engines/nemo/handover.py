@@ -1,7 +1,7 @@
 """Weights and moments between Megatron's ranks and files under our names, bit for bit, one tensor at a time.
 
 In: every rank reads its own parts from the file; nothing is exchanged. Out: the first rank puts each tensor together
-from the ranks that have parts of it, and yields it to whoever writes it. Which tensors there are is said by the torch
+from the ranks that have parts of it, and yields it to whoever writes it. Which tensors there are is set by the torch
 engine's own modules on the device "meta": so a vocabulary that was padded, a layer that is missing or a name that no
 rule knows is an error here, and not a file of another shape.
 """
@@ -131,8 +131,8 @@ class _Source:
 def updates(parameters: Sequence[Owned], ranks: Ranks) -> dict[str, int]:
     """Updates made so far by module, on every rank. Raises AssertionError where they are not the same everywhere."""
     found: dict[str, int] = {}
-    for said in ranks.values(steps(parameters)):
-        for module, count in said.items():
+    for counts in ranks.values(steps(parameters)):
+        for module, count in counts.items():
             if found.setdefault(module, count) != count:
                 raise AssertionError(f"{module} has made {found[module]} updates on one rank, {count} on another")
     return found
@@ -146,8 +146,8 @@ class Gathering:
         self._own = {(one.placed.key, one.part): one for one in parameters}
         self._sources: dict[str, list[tuple[_Source, int]]] = {}
         found: dict[tuple[str, int], _Source] = {}
-        said = [[o.placed.key, list(o.tensor.shape), o.part, o.parts, o.start, o.stop] for o in self._own.values()]
-        for rank, theirs in enumerate(ranks.values(said)):
+        own = [[o.placed.key, list(o.tensor.shape), o.part, o.parts, o.start, o.stop] for o in self._own.values()]
+        for rank, theirs in enumerate(ranks.values(own)):
             for key, shape, part, parts, start, stop in theirs:
                 placed = rules.place(key)
                 if placed is None:

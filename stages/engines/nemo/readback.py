@@ -1,4 +1,4 @@
-"""What Megatron's built objects say of themselves, for the guards before step 1: not what they were asked to be.
+"""What Megatron's built objects say of themselves, for the guards before step 1: not what they were configured to be.
 
 Megatron fills in, corrects and overrides between a configuration and a model: recipes, bridges from Hugging Face,
 `finalize`, `validate`, loaded checkpoints. So each field is read from the object that computes with it, rotary
@@ -35,12 +35,12 @@ class BuiltOtherwiseError(UserError):
 def check_fields(stage: Stage, stated: Config, chunks: Sequence[nn.Module], core: Any, ranks: Ranks) -> None:
     """Raise BuiltOtherwiseError on all ranks where an object of one of them has another value than configured."""
     own = [f"{name} is {found!r}, configured {wanted!r}" for name, found, wanted in _fields(stated, chunks, core)]
-    said = sorted({one for theirs in ranks.values(own) for one in theirs})
-    if said:
-        rest = f", and {len(said) - SHOWN} more" if len(said) > SHOWN else ""
+    differences = sorted({one for theirs in ranks.values(own) for one in theirs})
+    if differences:
+        rest = f", and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
         raise BuiltOtherwiseError(
             f"{stage.pipeline}/{stage.name}: Megatron built something else than was configured: "
-            f"{'; '.join(said[:SHOWN])}{rest}. Run with the versions that `make nemo` installs, without plugins."
+            f"{'; '.join(differences[:SHOWN])}{rest}. Run with the versions that `make nemo` installs, without plugins."
         )
 
 
@@ -75,12 +75,12 @@ def completed(
             if isinstance(one.tensor, nn.Parameter)
         ],
     }
-    said = ranks.values(own)
+    reports = ranks.values(own)
     if report is None:
         return None
-    turned = _one_of([tuple(map(float.fromhex, row)) for one in said for row in one["frequencies"]])
+    turned = _one_of([tuple(map(float.fromhex, row)) for one in reports for row in one["frequencies"]])
     takes: dict[str, dict[str, bool]] = {}
-    for one in said:
+    for one in reports:
         for module, key, trained in one["parameters"]:
             takes.setdefault(module, {}).setdefault(key, trained)
     modules = {

@@ -43,7 +43,7 @@ class Routed(Causal):
             one.begin(self._aux, len(samples), supervised)
 
     def call(self, chunk: Any, micro: Micro, **more: Any) -> Tensor:
-        """As `Causal`; padding is said to the routers, which do not count it."""
+        """As `Causal`; padding is passed to the routers, which do not count it."""
         return super().call(chunk, micro, padding_mask=padding(micro), **more)
 
     def values(self, loss: float, sums: Sequence[float]) -> list[float]:
@@ -54,9 +54,9 @@ class Routed(Causal):
         fullest = (counts.amax(1) / counts.mean(1)).sum() if len(counts) else counts.sum()
         balance = sum((one.aux_loss for one in self._routers), torch.zeros((), device=counts.device)).double()
         dist.all_reduce(balance, group=whole)
-        told = torch.stack([balance, fullest, torch.full_like(fullest, len(counts))])
-        dist.all_reduce(told, group=parallel_state.get_pipeline_model_parallel_group())
-        aux, overload, layers = told.tolist()
+        figures = torch.stack([balance, fullest, torch.full_like(fullest, len(counts))])
+        dist.all_reduce(figures, group=parallel_state.get_pipeline_model_parallel_group())
+        aux, overload, layers = figures.tolist()
         _, *counted = super().values(loss, sums)
         return [loss + self._aux * aux, aux, overload / layers, *counted]
 

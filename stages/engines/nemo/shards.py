@@ -1,4 +1,4 @@
-"""What a checkpoint holds, in Core's words for who has which part: weights, and what moves them.
+"""What a checkpoint contains, in Core's words for who has which part: weights, and what moves them.
 
 The model's description is Core's own. The optimizer's is made from it: a main copy or a moment lies as its parameter
 does. So it is the same for AdamW by torch, Apex or TransformerEngine and for Muon, and modules that have made different

@@ -86,7 +86,7 @@ class NemoTrainer:
         handover.load_weights(self._moved.owned, self._weights, source)
 
     def built(self) -> BuiltReport | None:
-        """What Megatron's objects hold, under our names, and the frequencies that they turn by."""
+        """What Megatron's objects contain, under our names, and the frequencies that they turn by."""
         own.check_fields(
             self._stage, config(self._stage, self._stage.phases[0]), self._chunks, self._moved.core, self._ranks
         )

@@ -2,7 +2,7 @@
 
 Every number is ours: a field is written here or follows from the stage, and none is left to a default of Bridge's
 (tests/nemo/test_config.py compares). Data types are their names ("bfloat16"), enumerations and functions too. Section
-`stages` holds what Bridge has no field for. Paths, ranks and processes of a machine are in no section.
+`stages` contains what Bridge has no field for. Paths, ranks and processes of a machine are in no section.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from rich.text import Text
 from stages.cluster.slurm import Job, SlurmError
 from stages.commands.find_project import named_refs, open_project
 from stages.commands.status import STYLES, WIDTH
-from stages.report.number_format import count, rate, seconds
+from stages.report.number_format import count, loss, rate, seconds
 from stages.spec.resolved import Stage
 from stages.store import attempts, lease, live, partials, progress
 from stages.store.done import Verdict, is_done
@@ -163,6 +163,6 @@ def _measured(attempt: Path) -> dict[str, Text | str]:
     except (IndexError, KeyError, ValueError):
         return {}
     return {
-        "tokens": count(last["tokens"]), "loss": f"{last['loss']:.3f}", "LR": rate(last["lr"]),
+        "tokens": count(last["tokens"]), "loss": loss(last["loss"]), "LR": rate(last["lr"]),
         "per s": count(read / spent) if spent > 0 else "",
     }  # fmt: skip

@@ -37,3 +37,8 @@ def rate(value: float) -> str:
         return "0"
     mantissa, exponent = f"{value:.2e}".split("e")
     return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def loss(value: float) -> str:
+    """A loss with three decimals, and with two digits where these would all be 0: that of APO-zero begins at 0."""
+    return rate(float(f"{value:.1e}")) if 0 < abs(value) < 0.0005 else f"{value + 0.0:.3f}"

@@ -13,7 +13,7 @@ from rich.text import Text
 from stages.report.columns import ref
 from stages.report.headlines import VALIDATION, arrow, headline, loops
 from stages.report.metrics import StageResult
-from stages.report.number_format import count, length, seconds
+from stages.report.number_format import count, length, loss, seconds
 from stages.spec.resolved import Stage
 
 COLUMNS = ("stage", "tokens", "steps", "context", "train loss", "validation loss", "evaluation", "time", "per s", "key")
@@ -63,7 +63,7 @@ def row(result: StageResult, mark: Mark = "current") -> Row:
         f"{count(stage.budget)}{' patches' if stage.phases[0].unit == 'patches' else ''}{_padded(result)}",
         f"{len(result.metrics):,}",
         _contexts(stage),
-        f"{first:.3f} → {last:.3f}",
+        f"{loss(first)} → {loss(last)}",
         validation(result),
         evaluation(result),
         seconds(spent),
@@ -119,8 +119,8 @@ def first_and_last_loss(result: StageResult) -> tuple[float, float]:
     if result.metrics is None:
         raise ValueError(f"{ref(result.stage)} does not train")
     part = max(1, len(result.metrics) // 10)
-    loss = result.metrics["loss"]
-    return float(loss.iloc[:part].mean()), float(loss.iloc[-part:].mean())
+    losses = result.metrics["loss"]
+    return float(losses.iloc[:part].mean()), float(losses.iloc[-part:].mean())
 
 
 def wall(result: StageResult) -> float:

@@ -11,7 +11,7 @@ from stages.contract.schedule import lr, lr_before
 from stages.plan.stage import StagePlan
 from stages.report.headlines import MEASURES, VALIDATION, Measure
 from stages.report.html.views import View
-from stages.report.number_format import count, length, rate, seconds
+from stages.report.number_format import count, length, loss, rate, seconds
 from stages.spec.resolved import Stage
 
 Figures = Mapping[str, Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]]]  # scale -> ref -> before, after
@@ -41,7 +41,7 @@ def stages(views: Sequence[View]) -> Table:
             first, last = metrics["loss"].iloc[:part].mean(), metrics["loss"].iloc[-part:].mean()
             consumed = int(metrics["consumed"].iloc[-1])
             trained = [
-                f"{len(metrics):,}", f"{first:.3f} → {last:.3f}", seconds(spent) if spent else DASH,
+                f"{len(metrics):,}", f"{loss(first)} → {loss(last)}", seconds(spent) if spent else DASH,
                 count(consumed / spent) if spent else DASH,
             ]  # fmt: skip
         unit = f"{count(stage.budget)} {stage.phases[0].unit}" if stage.phases else stage.kind

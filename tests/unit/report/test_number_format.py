@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.report.number_format import count, length, rate, seconds
+from stages.report.number_format import count, length, loss, rate, seconds
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,12 @@ def test_learning_rates(value: float, text: str) -> None:
 )
 def test_durations(duration: float, text: str) -> None:
     assert seconds(duration) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(4.7214, "4.721"), (-0.1284, "-0.128"), (0.0005, "0.001"), (-2.06e-5, "-2.1e-5"), (0.0, "0.000"), (-0.0, "0.000"),
+     (float("nan"), "nan")],
+)  # fmt: skip
+def test_losses_that_three_decimals_would_show_as_none_have_two_digits(value: float, text: str) -> None:
+    assert loss(value) == text

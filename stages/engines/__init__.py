@@ -38,8 +38,7 @@ def run(stage: Stage, inputs: Inputs) -> None:
     StoppedError (exit code 75, resumable), SlurmError, or what is wrong with its inputs.
     """
     execution = stage.execution
-    if (why := refusal(stage, None)) is not None:
-        raise UserError(f"{stage.pipeline}/{stage.name}: found {why}. Change the stage's spec or its scale.")
+    _refuse(stage)
     apart = execution.ranks > 1 or execution.engine == "nemo" or slurm.this_job() is not None
     if stage.phases and not local.inside() and apart:
         from stages.engines import launch
@@ -59,12 +58,19 @@ def run(stage: Stage, inputs: Inputs) -> None:
             assert_never(execution.engine)
 
 
+def _refuse(stage: Stage) -> None:
+    """Raise UserError for what the stage's engine does not run, before a rank is started."""
+    if (why := refusal(stage, None)) is not None:
+        raise UserError(f"{stage.pipeline}/{stage.name}: found {why}. Change the stage's spec or its scale.")
+
+
 def evaluate(stage: Stage, inputs: Inputs) -> None:
     """Evaluate a finished result anew; nothing is trained. In this process, but for what the NeMo engine trained: that
     is computed by as many ranks as a run has. Raises as `engines.evaluation.again`, and as `run`.
     """
     folder = inputs.layout.stage(f"{stage.pipeline}/{stage.name}")
     if stage.phases and stage.execution.engine == "nemo" and evaluated.lacking(folder, stage):
+        _refuse(stage)
         if local.inside():
             from stages.engines.nemo import engine
 
@@ -83,6 +89,7 @@ def found(stage: Stage, inputs: Inputs) -> Mapping[str, Any]:
     """What the stage's evaluation names, of the finished result of what the NeMo engine trained, by as many ranks as a
     run has; nothing is changed. Raises as `run`.
     """
+    _refuse(stage)
     if local.inside():
         from stages.engines.nemo import engine
 

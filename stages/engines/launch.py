@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,24 @@ from stages.store.lease import HeldError
 from stages.store.manifest import Parent
 from stages.train.stopping import ASKING, PortTakenError, StoppedError
 
-ASKED = {-number for number in ASKING}  # exit codes of ranks that got the signal before they could handle it
+# Exit codes of ranks that got the signal before they could handle it.
+ASKED = {-number for number in (*ASKING, signal.SIGINT)}
 STARTS = 3  # of ranks whose port another program took
 HELD = 69  # EX_UNAVAILABLE: another run has the stage's lease
 AGAIN = "--again"  # a rank's second argument: the finished result is to be evaluated, and its files revised
 FOUND = "--found"  # or it is to be evaluated as the job says, and nothing of it changed; the third is a file for that
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to say of ranks that were ended from outside: where a stop met them, and how the work goes on."""
+
+    stopped: str
+    again: str
+
+
+TRAINING = Advice("stopped before its ranks had met", "run again to resume from the last checkpoint")
+EVALUATION = Advice("stopped before its evaluation had ended", "run it again, and the evaluation begins anew")
 
 
 def start(stage: Stage, inputs: Inputs, again: bool = False) -> None:
@@ -63,22 +77,29 @@ def _start(stage: Stage, inputs: Inputs, words: Sequence[str]) -> None:
     under = site.load(inputs.layout.root).nemo if execution.engine == "nemo" else Nemo()
     python = interpreter.command(stage, under, job is not None)
     command = [*python, "-m", "stages.engines.rank", str(described.resolve()), *words]
+    advice = EVALUATION if words else TRAINING
     files.write_atomic(described, write_job(stage, inputs).encode())
     try:
         if job is None:
             if execution.nodes > 1:
                 print(f"{ref}: not in a Slurm job, so all {execution.ranks} ranks run on this machine")
-            launch(command, execution.ranks, ref, under.environment)
+            launch(command, execution.ranks, ref, under.environment, advice)
         else:
             used = job.nodes[: execution.nodes]
             print(f"{ref}: job {job.job}, {execution.ranks} ranks on {', '.join(used)}")
             step = Step(under.options(interpreter.CODE, inputs.layout.root.resolve()), python, under.environment)
-            launch_on(used, command, execution.ranks, execution.threads, ref, job, step)
+            launch_on(used, command, execution.ranks, execution.threads, ref, job, step, advice)
     finally:
         described.unlink(missing_ok=True)
 
 
-def launch(command: Sequence[str], ranks: int, title: str, environment: Mapping[str, str] | None = None) -> None:
+def launch(
+    command: Sequence[str],
+    ranks: int,
+    title: str,
+    environment: Mapping[str, str] | None = None,
+    advice: Advice = TRAINING,
+) -> None:
     """Run `command` once per rank on this machine and wait for all.
 
     Raises StoppedError where they stopped on request, HeldError where another run has the lease, and
@@ -90,7 +111,7 @@ def launch(command: Sequence[str], ranks: int, title: str, environment: Mapping[
             ended, stopped = local.run(command, range(ranks), {**(environment or {}), **met})
         if stopped or not _start_again(ended, title, left):
             break
-    judge(ended, ranks, title, stopped)
+    judge(ended, ranks, title, stopped, advice)
 
 
 def launch_on(
@@ -101,6 +122,7 @@ def launch_on(
     title: str,
     job: slurm.Allocation,
     step: Step | None = None,
+    advice: Advice = TRAINING,
 ) -> None:
     """The same on the nodes `used` of a Slurm job; a node that was lost is named."""
     if ranks % len(used):
@@ -113,8 +135,8 @@ def launch_on(
         if ended.stopped or not _start_again(ended.exits, title, left):
             break
     if not ended.stopped and len(ended.exits) < ranks and {end.code for end in ended.exits} <= {0, CRASHED, *ASKED}:
-        raise _lost(ended, used, ranks, title)
-    judge(ended.exits, ranks, title, ended.stopped)
+        raise _lost(ended, used, ranks, title, advice)
+    judge(ended.exits, ranks, title, ended.stopped, advice)
 
 
 def _start_again(ended: Sequence[Exit], title: str, left: int) -> bool:
@@ -125,7 +147,7 @@ def _start_again(ended: Sequence[Exit], title: str, left: int) -> bool:
     return bool(words and left)
 
 
-def judge(ended: Sequence[Exit], ranks: int, title: str, stopped: bool) -> None:
+def judge(ended: Sequence[Exit], ranks: int, title: str, stopped: bool, advice: Advice) -> None:
     """Raise what the exits come to, given in the order in which they were noticed; nothing if all are 0."""
     failed = [end for end in ended if end.code]
     by_code = {end.code: end for end in sorted(failed, key=lambda end: -end.rank)}  # the lowest rank of each
@@ -135,22 +157,22 @@ def judge(ended: Sequence[Exit], ranks: int, title: str, stopped: bool) -> None:
         raise HeldError(by_code[HELD].words)
     terminated = not ASKED.isdisjoint(by_code) or (stopped and (failed or len(ended) < ranks))
     if terminated and set(by_code) <= {CRASHED, *ASKED}:
-        raise StoppedError(f"{title}: stopped before its ranks had met; run it again.")
+        raise StoppedError(f"{title}: {advice.stopped}; run it again.")
     if failed:
-        raise _failed(failed, ranks, title)
+        raise _failed(failed, ranks, title, advice)
 
 
-def _failed(failed: Sequence[Exit], ranks: int, title: str) -> UserError:
+def _failed(failed: Sequence[Exit], ranks: int, title: str, advice: Advice) -> UserError:
     killed = [end for end in failed if end.code < 0]
     first = [*killed, *(end for end in failed if end.code != CRASHED), *failed][0]
     who = f"{title}: rank {first.rank} of {ranks}" + (f" on {first.node}" if first.node else "")
     if first.code < 0:
-        how = f"was killed by {signal.Signals(-first.code).name}; run again to resume from the last checkpoint"
+        how = f"was killed by {signal.Signals(-first.code).name}; {advice.again}"
         return UserError(f"{who} {how}. It printed last: {first.words or 'nothing'}")
     return UserError(f"{who} failed (exit code {first.code}): {first.words}")
 
 
-def _lost(step: Ended, used: Sequence[str], ranks: int, title: str) -> UserError:
+def _lost(step: Ended, used: Sequence[str], ranks: int, title: str, advice: Advice) -> UserError:
     """Ranks whose end nobody reported: their node is gone, or Slurm did not start them."""
     known, each = {end.rank for end in step.exits}, ranks // len(used)
     silent = [node for i, node in enumerate(used) if not known.issuperset(range(i * each, (i + 1) * each))]
@@ -158,7 +180,7 @@ def _lost(step: Ended, used: Sequence[str], ranks: int, title: str) -> UserError
         (line for line in step.printed if "error" in line), (step.printed or ["srun ended without a word"])[-1]
     )
     how = "no answer" if step.silent else reason
-    words = f"{title}: lost the ranks on {', '.join(silent)} ({how}); run again to resume from the last checkpoint."
+    words = f"{title}: lost the ranks on {', '.join(silent)} ({how}); {advice.again}."
     return slurm.SilentNodeError(words, silent) if step.silent else UserError(words)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import queue
+import signal
 import socket
 import subprocess
 import sys
@@ -45,12 +46,14 @@ def inside() -> bool:
 
 def end_with_launcher() -> None:
     """In a rank: end this process at once when its launcher is gone, also if that was killed and could tell nobody.
+    A terminal's Ctrl-C is the launcher's, which passes it on as SIGTERM.
 
     The launcher has the other end of the rank's standard input and writes nothing: the end of that file is its end.
     Linux's PR_SET_PDEATHSIG would do the same on Linux alone, and follow the thread that started the rank instead.
     """
     if os.environ.pop(LAUNCHED, None) is None:
         return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         while os.read(0, 1):
@@ -82,6 +85,8 @@ def run(
             for place, rank in enumerate(ranks):
                 own = {"RANK": str(rank), "LOCAL_RANK": str(place), "LOCAL_WORLD_SIZE": str(len(ranks))}
                 processes.append(_spawn(command, {**environment, **own}))
+                if stops:  # while it was being started
+                    _terminate(processes[-1:])
                 listener = threading.Thread(target=_listen, args=(rank, node, processes[-1], exits), daemon=True)
                 listeners.append(listener)
                 listener.start()

@@ -84,7 +84,8 @@ def on_request(ask: Callable[[], None]) -> Iterator[None]:
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             if "RANK" not in os.environ:  # ranks hear it too, and would say it again
-                print("stopping at a checkpoint after this step; Ctrl-C again stops at once", file=sys.stderr)
+                where = "at a checkpoint after this step, or at once where nothing is trained"
+                print(f"stopping {where}; Ctrl-C again stops at once", file=sys.stderr)
         ask()
 
     numbers = listened_to()

@@ -13,6 +13,7 @@ import pytest
 from stages import engines
 from stages.cluster import site
 from stages.cluster.nemo import Nemo
+from stages.cluster.slurm import Allocation
 from stages.commands import evaluate_by_ranks
 from stages.engines import evaluation, interpreter, launch, local, nodes, rank
 from stages.engines.local import Exit
@@ -99,15 +100,23 @@ def ranks(words: list[str], code: int) -> Exit:
     return Exit(0, "", code, "no such corpus")
 
 
-@pytest.mark.parametrize("code", [0, 1])
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (0, None),
+        (1, "rank 0 of 1 failed .* no such corpus"),
+        (-9, "killed by SIGKILL; run it again, and the evaluation begins anew. It printed last: no such corpus"),
+        (-15, "tiny/box: stopped before its evaluation had ended; run it again"),
+    ],
+)
 def test_what_the_ranks_found_is_read_and_no_file_is_left(
-    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    code: int, said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, inputs = stage("nemo", "validation_loss"), tiny.inputs(tmp_path)
     monkeypatch.setattr(interpreter, "command", lambda *_: ["python"])
     monkeypatch.setattr(local, "run", lambda command, *_: ([ranks(command, code)], False))
     monkeypatch.setattr(site, "load", lambda _: SimpleNamespace(nemo=Nemo()))
-    with pytest.raises(UserError, match=r"rank 0 of 1 failed .* no such corpus") if code else nullcontext():
+    with pytest.raises(UserError, match=said) if said else nullcontext():
         assert engines.found(one, inputs) == {"validation": {"loss": 1.5}}
     assert not list(inputs.layout.run(inputs.key).glob("ranks-*"))
 
@@ -141,3 +150,30 @@ def test_by_whose_ranks_and_in_which_layout(
     assert f"{found.pipeline}/{found.name}" == folder
     asked = specs[folder].evaluation.model_copy(update={"names": ("position_loss",)})
     assert (found.evaluation, found.rope) == (asked, specs[folder].rope)
+
+
+@pytest.mark.parametrize(
+    ("advice", "said"),
+    [
+        (launch.TRAINING, "run again to resume from the last checkpoint"),
+        (launch.EVALUATION, "run it again, and the evaluation begins anew"),
+    ],
+)
+def test_a_lost_node_is_answered_by_what_it_did(
+    advice: launch.Advice, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodes, "run", lambda *_: nodes.Ended([], [], False, True))
+    monkeypatch.setattr(launch.slurm, "turn", lambda job: 0)
+    with pytest.raises(UserError, match=rf"p/s: lost the ranks on n1 \(no answer\); {said}\."):
+        launch.launch_on(["n1"], ["rank"], 2, 1, "p/s", Allocation("1", ("n1",), "n1"), advice=advice)
+
+
+def test_a_layout_that_the_model_cannot_have_starts_no_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `run` refuses it, not Bridge's own error from a rank."""
+    one = stage("nemo", "validation_loss")
+    parallel = HOW.model_copy(update={"tp": 3})
+    three = one.model_copy(update={"execution": one.execution.model_copy(update={"ranks": 3, "parallel": parallel})})
+    monkeypatch.setattr(launch, "_start", lambda *_: pytest.fail("started"))
+    for asked in (engines.found, engines.evaluate):
+        with pytest.raises(UserError, match=r"found .*tp 3.*; allowed: .*Change the stage's spec or its scale"):
+            asked(three, tiny.inputs(tmp_path))

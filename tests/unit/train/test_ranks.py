@@ -10,14 +10,15 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
 
-from stages.engines import run, training
-from stages.engines.launch import HELD, launch, read_job, write_job
+from stages.engines import local, run, training
+from stages.engines.launch import EVALUATION, HELD, launch, read_job, write_job
 from stages.engines.nodes import CRASHED
 from stages.errors import UserError
 from stages.store import manifest
@@ -114,8 +115,10 @@ def test_the_rank_that_failed_is_named_and_not_its_echo(capfd: pytest.CaptureFix
 
 def test_a_killed_rank_is_named_with_its_signal() -> None:
     script = "import os, sys; os.environ['RANK'] == '0' and os.kill(os.getpid(), 9); sys.exit(70)"
-    with pytest.raises(UserError, match=r"p/s: rank 0 of 2 was killed by SIGKILL"):
+    with pytest.raises(UserError, match=r"p/s: rank 0 of 2 was killed by SIGKILL; run again to resume from the last c"):
         launch([sys.executable, "-c", script], 2, "p/s")
+    with pytest.raises(UserError, match=r"rank 0 of 2 was killed by SIGKILL; run it again, and the evaluation begins"):
+        launch([sys.executable, "-c", script], 2, "p/s", advice=EVALUATION)
 
 
 def test_a_rank_that_outlives_another_says_so_in_words(capfd: pytest.CaptureFixture[str]) -> None:
@@ -160,7 +163,7 @@ def test_an_error_of_nccl_or_of_the_network_is_another_ranks_end(error: type[Run
         broken(RuntimeError("shapes differ"))
 
 
-@pytest.mark.parametrize("number", ASKING, ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [*ASKING, signal.SIGINT], ids=lambda number: number.name)
 def test_ranks_stopped_before_they_could_listen_can_be_run_again(number: signal.Signals) -> None:
     script = (
         f"import os, signal, sys; signal.signal({int(number)}, signal.SIG_DFL)\n"
@@ -168,6 +171,16 @@ def test_ranks_stopped_before_they_could_listen_can_be_run_again(number: signal.
     )
     with pytest.raises(StoppedError, match="p/s: stopped before its ranks had met; run it again"):
         launch([sys.executable, "-c", script], 2, "p/s")
+
+
+def test_a_rank_leaves_ctrl_c_to_its_launcher() -> None:
+    """A terminal sends it to both; a rank that took it by itself would end in a traceback."""
+    script = (
+        "import os, signal; from stages.engines import local; local.end_with_launcher()\n"
+        "os.kill(os.getpid(), signal.SIGINT); os.kill(os.getpid(), signal.SIGTERM)"
+    )
+    with pytest.raises(StoppedError, match="p/s: stopped before its evaluation had ended; run it again"):
+        launch([sys.executable, "-c", script], 1, "p/s", advice=EVALUATION)
 
 
 def test_a_lease_held_by_another_run_is_told_as_that() -> None:
@@ -199,6 +212,20 @@ def test_what_asks_for_a_stop_is_passed_on_to_the_ranks(tmp_path: Path, number: 
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(StoppedError, match=r"^stopped after step 3$"):
         launch([sys.executable, "-c", script, str(tmp_path)], 1, "p/s")
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_stop_that_is_asked_for_while_a_rank_is_started_reaches_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    spawn = local._spawn
+
+    def interrupted(*given: Any) -> Any:
+        started = spawn(*given)
+        signal.raise_signal(signal.SIGUSR1)
+        return started
+
+    monkeypatch.setattr(local, "_spawn", interrupted)
+    with pytest.raises(StoppedError, match="p/s: stopped before its ranks had met"):
+        launch([sys.executable, "-c", "import time; time.sleep(10)"], 1, "p/s")
 
 
 def test_ranks_that_are_not_those_asked_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

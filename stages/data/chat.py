@@ -127,13 +127,13 @@ def _refuse_rewritten(text: str, before: str, behind: str, place: int) -> None:
     if not text.startswith(behind):
         raise TemplateError(
             f"messages[{place}]: the chat template writes this answer in another way where the conversation goes on, "
-            "so it cannot be told which tokens are its; write `answers: separate` into the corpus's spec, which makes "
-            "each answer a document of its own, or mark answers in the template with {% generation %}"
+            "so which tokens are its is unknown; write `answers: separate` into the corpus's spec (kind sft), which "
+            "makes each answer a document of its own, or mark answers in the template with {% generation %}"
         )
     if not text.startswith(before) or len(before) >= len(behind):
         raise TemplateError(
             f"messages[{place}]: the chat template asks for this answer with a text that ends with "
-            f"{before[-SHOWN:]!r}, and with the answer it does not go on from there, so it cannot be told which tokens "
+            f"{before[-SHOWN:]!r}, and with the answer it does not go on from there, so it is unknown which tokens "
             "are the answer's; leave the row out, correct the template, or mark answers in it with {% generation %}"
         )
 

@@ -115,8 +115,8 @@ def _advice(chat: Conversation, tokenizer: Tokenizer, why: str) -> str:
     except TemplateError:
         return ""
     return (
-        ". Write `answers: separate` into the corpus's spec: each answer is then learned behind the text that asks "
-        "for it"
+        ". Write `answers: separate` into the corpus's spec (kind sft): each answer is then learned behind the text "
+        "that asks for it"
     )
 
 
@@ -148,7 +148,7 @@ def _masked(
             raise _bad(
                 document,
                 f"the tokenizer's normalizer leaves out what stands before the edge of an answer, at "
-                f"{rendered.text[max(0, at - 10) : at]!r}, where a text ends there: it cannot be told which tokens are "
+                f"{rendered.text[max(0, at - 10) : at]!r}, where a text ends there: it is unknown which tokens are "
                 "the answer's; let the template end there with something that is kept",
             )
         edges.append(edge)

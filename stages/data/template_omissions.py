@@ -16,7 +16,7 @@ from stages.data.template import TemplateError
 from stages.data.turns import REASONING
 
 Message = Mapping[str, Any]
-SEPARATE = ". Where only earlier answers lose their reasoning, write `answers: separate` into the corpus's spec"
+SEPARATE = ". Where only earlier answers lose their reasoning, write `answers: separate` (kind sft) into its spec"
 
 
 def refuse_left_out(

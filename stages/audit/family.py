@@ -91,13 +91,13 @@ def family(stage: Stage) -> Family:
 
 def _called(text: str) -> str | None:
     """The family of a model's name, by the longest name that is in it; of a routed one, that of its routed kin."""
-    said = re.sub(r"[^a-z0-9]", "", text)
+    plain = re.sub(r"[^a-z0-9]", "", text)
     names: dict[str, str] = {}
     for name in traits():
         published = FAMILIES[name].PUBLISHED
         for one in (name, published.model_type, published.architecture.removesuffix("ForCausalLM")):
             names.setdefault(re.sub(r"[^a-z0-9]", "", one.lower()), name)
-    found = max((one for one in names if one in said), key=len, default=None)
+    found = max((one for one in names if one in plain), key=len, default=None)
     if found is None:
         return None
     kin = [name for one, name in names.items() if one.startswith(found) and traits()[name].routed]
@@ -118,15 +118,15 @@ def _built(stage: Stage) -> Family | None:
     wanted = Traits(stage.on("latent"), "experts" in stage.values, qk_norm="head" if stage.on("qk_norm") else None,
                     qkv_bias=stage.on("qkv_bias"), window=bool(stage.count("window")))  # fmt: skip
     name = _nearest(stage, wanted)
-    asked = [one for one in ("latent", "routed", "qk_norm", "qkv_bias", "window") if getattr(wanted, one)]
-    where = stage.at(*("experts" if one == "routed" else one for one in asked), "layers")
+    switches = [one for one in ("latent", "routed", "qk_norm", "qkv_bias", "window") if getattr(wanted, one)]
+    where = stage.at(*("experts" if one == "routed" else one for one in switches), "layers")
     other = [one for one in vars(wanted) if getattr(wanted, one) != getattr(traits()[name], one)]
     if not stage.on("gated") and not wanted.routed:
         other.append("feed-forward parts without a gate")
-    said = f"{where} {', '.join(asked) or 'a gated decoder'}"
+    because = f"{where} {', '.join(switches) or 'a gated decoder'}"
     if other:
-        return Family(name, f"the nearest to {said}: no family here agrees in {', '.join(other)}", open=True)
-    return _fitting(stage, name, said)
+        return Family(name, f"the nearest to {because}: no family here agrees in {', '.join(other)}", open=True)
+    return _fitting(stage, name, because)
 
 
 def _nearest(stage: Stage, wanted: Traits) -> str:
@@ -143,8 +143,8 @@ def _fitting(stage: Stage, name: str, because: str) -> Family:
     """The family, unless its heads divide the hidden size and the recipe's do not."""
     hidden, heads, dim = stage.count("hidden"), stage.count("heads"), stage.count("head_dim")
     if "head_dim" not in FAMILIES[name].model_fields and hidden and heads and dim and heads * dim != hidden:
-        said = f"{because} says {name}, but its heads do not make up the hidden size"
-        return Family(_nearest(stage, Traits(routed=traits()[name].routed)), said, open=True)
+        differs = f"{because} says {name}, but its heads do not make up the hidden size"
+        return Family(_nearest(stage, Traits(routed=traits()[name].routed)), differs, open=True)
     return Family(name, because)
 
 

@@ -90,7 +90,7 @@ def completed(stages: Iterable[Stage], order: Order | None) -> list[Stage]:
         if name not in names:
             raise UserError(f"{where}: no recipe {name} was read; there are {', '.join(sorted(names))}.")
     figures = {} if order is None else order.figures
-    parents = {} if order is None else {name: {"from": Value(*said, "from")} for name, said in order.parents.items()}
+    parents = {} if order is None else {name: {"from": Value(*edge, "from")} for name, edge in order.parents.items()}
     return [
         replace(one, values={**one.values, **figures.get(one.name, {}), **parents.get(one.name, {})}) for one in stages
     ]
@@ -102,11 +102,11 @@ def edges(stages: Iterable[Stage], order: Order | None) -> tuple[Edge, ...]:
     named = {stage.name: stage for stage in stages}
     found = []
     for child in stages:
-        said = None if order is None else order.parents.get(child.name)
-        if said is not None:
+        declared = None if order is None else order.parents.get(child.name)
+        if declared is not None:
             own = (child.values[one] for one in ("load_step", "load", "pretrained") if one in child.values)
-            where = next((one.where for one in own if one.value is not None), said[1])
-            found.append(Edge(named[said[0]], child, where, child.count("load_step")))
+            where = next((one.where for one in own if one.value is not None), declared[1])
+            found.append(Edge(named[declared[0]], child, where, child.count("load_step")))
         elif (parent := _by_path(child, stages)) is not None:
             found.append(Edge(parent, child, _loaded_at(child), child.count("load_step")))
     return tuple(found)
@@ -123,7 +123,7 @@ def without_circles(edges: tuple[Edge, ...], order: Order | None) -> tuple[tuple
 
     What the user says stays: a circle of it is an error (sorted_by).
     """
-    left, said = list(edges), list[str]()
+    left, circles = list(edges), list[str]()
     for edge in edges:
         lineage = [edge.child.name]
         while (above := next((one for one in left if one.child.name == lineage[-1]), None)) is not None:
@@ -134,8 +134,10 @@ def without_circles(edges: tuple[Edge, ...], order: Order | None) -> tuple[tuple
         if lineage[-1] == edge.child.name and len(lineage) > 1 and by_path:
             left = [one for one in left if one not in by_path]
             names = ", ".join(sorted(set(lineage)))
-            said.append(f"{by_path[0].where}: by their paths, {names} go on from one another; say in {FILE} which do")
-    return tuple(left), said
+            circles.append(
+                f"{by_path[0].where}: by their paths, {names} go on from one another; say in {FILE} which do"
+            )
+    return tuple(left), circles
 
 
 def _by_path(child: Stage, stages: list[Stage]) -> Stage | None:

@@ -24,10 +24,10 @@ def models() -> MappingProxyType[str, MappingProxyType[str, Scalar]]:
 def begins_from(stage: Stage) -> str | None:
     """The model of that list that a run's first checkpoint is called after; None where no other or several are."""
     path = stage.text("converted_from") or stage.text("pretrained") or stage.text("load") or ""
-    said = "/".join(path.rstrip("/").split("/")[-2:]).lower()
-    if _NEVER.search(said):
+    named = "/".join(path.rstrip("/").split("/")[-2:]).lower()
+    if _NEVER.search(named):
         return None
-    plain = re.sub(r"[^a-z0-9.]", "", said)
+    plain = re.sub(r"[^a-z0-9.]", "", named)
     found = [name for name in models() if _named(re.sub(r"[^a-z0-9.]", "", name), plain)]
     sizes = {tuple(models()[name].values()) for name in found}
     return found[0] if len(sizes) == 1 else None

@@ -1,4 +1,4 @@
-"""From paths to findings: files are read, hand-overs found, every rule asked; the same files give the same findings."""
+"""From paths to findings: files are read, hand-overs found, every rule run; the same files give the same findings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read(paths: list[Path]) -> Pipeline:
     sources = _sources(paths)
     files = [one.name for one in sources]
     found: dict[str, formats.Found] = {}
-    said: list[str] = []
+    lines: list[str] = []
     chosen: order.Order | None = None
     for source in sorted(sources, key=lambda one: not formats.is_script(one)):
         try:
@@ -43,21 +43,21 @@ def read(paths: list[Path]) -> Pipeline:
                 launches = [launch for one in found.values() for launch in one.launches]
                 found[source.name] = formats.read(source, launches)
         except text.Unreadable as error:
-            said.append(str(error))
-    said += [line for one in found.values() for line in one.notes]
+            lines.append(str(error))
+    lines += [line for one in found.values() for line in one.notes]
     launched = {one.where for each in found.values() for one in each.launches if _read(found, one.config)}
     stages = [one for name in files if name in found for one in found[name].stages if one.where not in launched]
     stages = conversions.loaded(stages, [made for one in found.values() for made in one.conversions])
     try:
         stages = deepspeed.named(stages, sources)
     except text.Unreadable as error:
-        said.append(str(error))
+        lines.append(str(error))
     if not stages:
         looked = [f"{name}: {one.idle}" for name, one in found.items()]
         more = [f"and {len(looked) - SHOWN} more files"] if len(looked) > SHOWN else []
-        raise UserError("\n".join([*said, f"No recipe was found in {many(len(files), 'file')}.", *looked[:SHOWN], *more,
-                                   *READ]))  # fmt: skip
-    return pipeline(stages, chosen, said)
+        none = f"No recipe was found in {many(len(files), 'file')}."
+        raise UserError("\n".join([*lines, none, *looked[:SHOWN], *more, *READ]))
+    return pipeline(stages, chosen, lines)
 
 
 def _read(found: dict[str, formats.Found], config: str) -> bool:
@@ -70,12 +70,12 @@ def many(number: int, word: str) -> str:
     return f"{number:,} {word}" + ("" if number == 1 else "s")
 
 
-def pipeline(found: list[Stage], chosen: order.Order | None, said: list[str]) -> Pipeline:
+def pipeline(found: list[Stage], chosen: order.Order | None, notes: list[str]) -> Pipeline:
     """Runs with what follows from their figures, and their hand-overs. Raises UserError for a wrong order."""
     done = [settled(stage) for stage in order.completed(found, chosen)]
     joined, circles = order.without_circles(order.edges(done, chosen), chosen)
     done, edges = order.arrived(done, joined)
-    return Pipeline(order.sorted_by(done, edges), edges, (*said, *circles))
+    return Pipeline(order.sorted_by(done, edges), edges, (*notes, *circles))
 
 
 def _sources(paths: list[Path]) -> list[Source]:

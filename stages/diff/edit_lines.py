@@ -28,14 +28,14 @@ def lines(found: Difference, share: float = 1.0) -> list[str]:
         ("sources", [mark(one) for one in found.marks], MARKS),
         ("edited under the source that they had", [source(one) for one in found.kept], KEPT),
     )
-    told: list[str] = []
+    shown: list[str] = []
     for title, entries, allowed in sections:
         most = max(1, int(allowed * share))
         if entries:
-            told += ["", f"{title}:", *(f"  {line}" for line in entries[:most])]
+            shown += ["", f"{title}:", *(f"  {line}" for line in entries[:most])]
         if len(entries) > most:
-            told[-1] = f"  and {len(entries) - most + 1} more (--json has them)"
-    return told
+            shown[-1] = f"  and {len(entries) - most + 1} more (--json has them)"
+    return shown
 
 
 def scalars(edits: Sequence[Edit]) -> Iterator[str]:

@@ -21,7 +21,7 @@ DIGITS = 12  # of a digest that is shown
 
 @dataclass(frozen=True)
 class Group:
-    """Stages that change alike: the same lines hold for each, the device-hours are those of all together."""
+    """Stages that change alike: the same lines are for each, the device-hours are those of all together."""
 
     changes: tuple[StageChange, ...]
     effects: tuple[str, ...]
@@ -52,9 +52,9 @@ def effects(change: StageChange) -> list[str]:
     if change.rope:
         found.append(f"RoPE {_positions(*change.rope)}")
     found += _amounts(change)
-    told = [_pair(one) for one in change.fields if _is_told(change, one)]
-    more = len(told) - SHOWN_FIELDS
-    found += told[:SHOWN_FIELDS] + ([f"and {more} more field{'s' * (more > 1)}"] if more > 0 else [])
+    fields = [_pair(one) for one in change.fields if _is_shown(change, one)]
+    more = len(fields) - SHOWN_FIELDS
+    found += fields[:SHOWN_FIELDS] + ([f"and {more} more field{'s' * (more > 1)}"] if more > 0 else [])
     if any(one.is_range for one in change.fields):
         found.append("data: other ranges of its corpora")
     return found or ["other pieces of its schedule before its own"]
@@ -89,7 +89,7 @@ def _amounts(change: StageChange) -> list[str]:
     return [", ".join(found)] if found else []
 
 
-def _is_told(change: StageChange, field: Field) -> bool:
+def _is_shown(change: StageChange, field: Field) -> bool:
     """Whether a field is worth a line: not what follows from budgets, nor a single budget, which has one already."""
     budgets = sum(one.path.endswith(".budget") for one in change.fields)
     one_budget = budgets == 1 and field.path.endswith(".budget")

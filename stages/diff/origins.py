@@ -94,7 +94,7 @@ def mark_changes(old: Files, new: Files) -> Iterator[MarkChange]:
         name = path.relative_to(new.specs).as_posix()
         if not (old.specs / name).is_file():
             continue
-        before, after = _said(old.document(old.specs / name)), _said(new.document(path))
+        before, after = _citations(old.document(old.specs / name)), _citations(new.document(path))
         moved: dict[tuple[str, str], list[str]] = {}
         for figure in before.keys() & after.keys():
             (was, cited), (now, cites) = before[figure], after[figure]
@@ -113,17 +113,17 @@ def kept(old: Files, new: Files, edits: Iterable[Edit]) -> Iterator[KeptSource]:
         if edit.old is not None and edit.new is not None and edit.key:
             edited.setdefault(edit.where.file, set()).add(edit.key)
     for file, keys in edited.items():
-        before, after = (_said(files.document(files.specs.parent / file)) for files in (old, new))
+        before, after = (_citations(files.document(files.specs.parent / file)) for files in (old, new))
         same: dict[tuple[str, str], list[str]] = {}
         for key in sorted(keys & before.keys() & after.keys()):
-            mark, said = after[key]
-            if said and before[key] == after[key]:
-                same.setdefault((mark, said), []).append(key)
-        for (mark, said), figures in same.items():
-            yield KeptSource(file, mark, said, tuple(figures))
+            mark, text = after[key]
+            if text and before[key] == after[key]:
+                same.setdefault((mark, text), []).append(key)
+        for (mark, text), figures in same.items():
+            yield KeptSource(file, mark, text, tuple(figures))
 
 
-def _said(document: Document) -> dict[str, tuple[str, str]]:
+def _citations(document: Document) -> dict[str, tuple[str, str]]:
     """The mark of each figure, and the citation or reason that the mark asks for."""
     return {
         dotted(path): (str(entry["mark"]), str(entry.get(NEEDS.get(str(entry["mark"]), ""), "")))

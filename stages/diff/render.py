@@ -18,9 +18,9 @@ def markdown(found: Difference) -> str:
     parts = [f"### `stages diff` {found.old} {ARROW} {found.new}, at `{found.scale}`\n"]
     if not found.semantic:
         parts.append("No semantic change: every stage has the key it had.\n")
-    told = [*edit_lines.scalars(found.edits)]
-    parts += [f"- {_code(line)}" for line in told[:SHOWN_EDITS]]
-    parts += [f"- and {len(told) - SHOWN_EDITS} more edits"] * (len(told) > SHOWN_EDITS)
+    edits = [*edit_lines.scalars(found.edits)]
+    parts += [f"- {_code(line)}" for line in edits[:SHOWN_EDITS]]
+    parts += [f"- and {len(edits) - SHOWN_EDITS} more edits"] * (len(edits) > SHOWN_EDITS)
     parts += [f"- waiver {edit_lines.waiver(one)}" for one in found.waivers]
     parts += [f"- source {edit_lines.mark(one)}" for one in found.marks]
     parts += [f"- edited under the source that they had: {edit_lines.source(one)}" for one in found.kept]

@@ -13,21 +13,21 @@ from stages.plan import figures
 LINES, WIDTH = 40, 120
 LISTED = 3  # lines of names of stages that are stale, added or removed
 NAMED = 2  # lines of names of stages that change alike
-ROOM = 12  # lines that changes need at least
-SHARES = (1.0, 0.6, 0.3, 0.0)  # how much of its lines each other section keeps, the largest that leaves that room
+LEAST = 12  # lines that changes need at least
+SHARES = (1.0, 0.6, 0.3, 0.0)  # how much of its lines each other section keeps, the largest that leaves those lines
 UNCHANGED = "no semantic change: every stage has the key it had."
 
 
 def text(found: Difference) -> str:
-    """The whole difference; what has no room is counted, and `--json` has all of it."""
+    """The whole difference; what does not fit is counted, and `--json` has all of it."""
     for share in SHARES:
         head = [f"{found.old} {ARROW} {found.new}, at {found.scale}", *edit_lines.lines(found, share)]
         tail = _tail(found, share) if found.semantic else ["", UNCHANGED]
         tail += ["", *found.elsewhere] if found.elsewhere else []
-        room = LINES - len(head) - len(tail)
-        if room >= (ROOM if found.changed else 0):
+        most = LINES - len(head) - len(tail)
+        if most >= (LEAST if found.changed else 0):
             break
-    body = _changes(found, room) if found.changed else []
+    body = _changes(found, most) if found.changed else []
     return "\n".join(edit_lines.shortened(line, WIDTH) for line in [*head, *body, *tail])
 
 
@@ -46,15 +46,15 @@ def _tail(found: Difference, share: float) -> list[str]:
     return [*lines, "", *totals.lines(found)]
 
 
-def _changes(found: Difference, room: int) -> list[str]:
-    """Stages that change alike, each kind with its effects, as many kinds as there is room for."""
+def _changes(found: Difference, most: int) -> list[str]:
+    """Stages that change alike, each kind with its effects, as many kinds as fit."""
     groups = grouped(found.changed)
     kinds = f", in {len(groups)} ways" if len(groups) > 1 else ""
     lines = ["", f"changes ({len(found.changed)}{kinds}):"]
     for number, group in enumerate(groups):
         block = list(_block(group, found.hours))
         last = number == len(groups) - 1
-        if len(lines) + len(block) + (not last) > room:
+        if len(lines) + len(block) + (not last) > most:
             rest = sum(len(one.changes) for one in groups[number:])
             return [*lines, f"  and {rest} more stages, in {len(groups) - number} more ways (--json has them)"]
         lines += block
@@ -72,12 +72,12 @@ def _block(group: Group, unit: str) -> Iterator[str]:
 
 def renamed(found: Difference) -> list[str]:
     """New names of known work: `old → new` where the old name is gone, `new = old` where both are there."""
-    told = []
+    lines = []
     for one in found.shared:
         pipeline, _, stage = one.new.partition("/")
         short = stage if one.old.startswith(f"{pipeline}/") else one.new
-        told.append(f"{one.old} {ARROW} {short}" if one.renamed else f"{one.new} = {one.old}")
-    return told
+        lines.append(f"{one.old} {ARROW} {short}" if one.renamed else f"{one.new} = {one.old}")
+    return lines
 
 
 def by_pipeline(refs: Sequence[str]) -> list[str]:
@@ -90,22 +90,22 @@ def by_pipeline(refs: Sequence[str]) -> list[str]:
 
 
 def _wrapped(names: Sequence[str], indent: str) -> list[tuple[str, int]]:
-    """Lines of names, each with how many it holds."""
+    """Lines of names, each with how many it contains."""
     lines: list[tuple[str, int]] = []
-    line, held = indent, 0
+    line, count = indent, 0
     for number, name in enumerate(names):
         word = name + ("," if number < len(names) - 1 else "")
-        if held and len(line) + len(word) > WIDTH - 10:
-            lines.append((line.rstrip(), held))
-            line, held = indent, 0
-        line, held = f"{line}{word} ", held + 1
-    return [*lines, (line.rstrip(), held)]
+        if count and len(line) + len(word) > WIDTH - 10:
+            lines.append((line.rstrip(), count))
+            line, count = indent, 0
+        line, count = f"{line}{word} ", count + 1
+    return [*lines, (line.rstrip(), count)]
 
 
 def _limited(lines: Sequence[tuple[str, int]], most: int) -> list[str]:
     """The first lines; the names on the others are counted."""
     shown = [line for line, _ in lines[:most]]
-    more = sum(held for _, held in lines[most:])
+    more = sum(count for _, count in lines[most:])
     if more:
         shown[-1] = f"{shown[-1].rstrip(',')} and {more} more"
     return shown

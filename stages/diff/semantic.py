@@ -119,7 +119,7 @@ def compare(old: Side, new: Side, scale: str) -> Difference:
     changes = [_change(ref, old, new, was[ref], now[ref]) for ref in own]
     # A schedule's earlier pieces are in the key: they may differ where the rates of this stage do not.
     changed = tuple(change for change in changes if change.lr or change.rope or change.fields)
-    told = {change.ref for change in changed}
+    shown = {change.ref for change in changed}
     gone = tuple(ref for ref in old.stages if ref not in new.stages)
     known = {old.keys[ref]: ref for ref in (*old.stages, *gone)}  # what is gone last: its name is the one that changed
     fresh = [ref for ref in new.stages if ref not in old.stages]
@@ -137,7 +137,7 @@ def compare(old: Side, new: Side, scale: str) -> Difference:
         marks=tuple(origins.mark_changes(old.project.files, new.project.files)),
         kept=tuple(origins.kept(old.project.files, new.project.files, edits)),
         changed=changed,
-        stale=tuple(ref for ref in moved if ref not in told),
+        stale=tuple(ref for ref in moved if ref not in shown),
         shared=tuple(Shared(ref, its, its in gone) for ref, its in shared.items()),
         added=tuple(ref for ref in fresh if ref not in shared),
         removed=tuple(ref for ref in gone if ref not in shared.values()),

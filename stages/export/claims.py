@@ -1,4 +1,4 @@
-"""What may be said of an exported model, and what may not: each line with whether it holds, and the figures."""
+"""Claims about an exported model: each line with whether it is true, and the figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TIERS = {
 
 @dataclass(frozen=True)
 class Statement:
-    """One claim, and whether it holds."""
+    """One claim, and whether it is true."""
 
     what: str
     holds: bool

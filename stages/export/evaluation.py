@@ -1,4 +1,4 @@
-"""The project's own evaluations of a finished stage: those that are asked for, whatever its spec names."""
+"""The project's own evaluations of a finished stage: those that are requested, whatever its spec names."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def evaluate(result: Result, tasks: Sequence[str]) -> dict[str, Any]:
     """
     read = phases(result)
     refuse(result, tasks, read)
-    asked = result.stage.evaluation.model_copy(update={"names": tuple(tasks)})
-    stage = result.stage.model_copy(update={"evaluation": asked})
+    evaluation = result.stage.evaluation.model_copy(update={"names": tuple(tasks)})
+    stage = result.stage.model_copy(update={"evaluation": evaluation})
     with deterministic(stage.execution), denormals_flushed():
         whole = evals.Whole(stage, model.modules(result))
         return evals.run(whole, stage, Heldout(result.layout.data), phases=read)

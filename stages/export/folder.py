@@ -119,7 +119,7 @@ def _read(path: Path) -> tuple[Written, str]:
 def _being_made(folder: Path) -> Iterator[Path]:
     """A folder beside `folder` to write in, removed unless it was renamed. Those of killed exports go first.
 
-    That an export is still running is told by its lock: it may run on another host, where its number says nothing.
+    That an export is still running is known from its lock: it may run on another host, where its number says nothing.
     """
     files.make_dirs(folder.parent)
     prefix = f".{folder.name}.export."
@@ -138,7 +138,7 @@ def _being_made(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the kernel's lock on a folder, which goes with the process. Raises OSError where another one holds it."""
+    """Take the kernel's lock on a folder, which goes with the process. Raises OSError where another one has it."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -69,30 +69,30 @@ def version(python: Path) -> str:
     return found.stdout.strip()
 
 
-def run(python: Path, export: Path, asked: Asked, remote_code: bool, longest: int, out: Path) -> dict[str, Any]:
+def run(python: Path, export: Path, requested: Asked, remote_code: bool, longest: int, out: Path) -> dict[str, Any]:
     """Numbers by task. `longest` is the model's context, in tokens; `out` a folder for what the harness writes.
 
-    Raises UserError, with the end of what it said, where it fails or finds what is not a finite number.
+    Raises UserError, with the end of its output, where it fails or finds what is not a finite number.
     """
     lengths = [one for one in LENGTHS if one <= longest] or [longest]
     command = [
         str(python), "-m", "lm_eval", "run", "--model", "hf",
         "--model_args", json.dumps(_model(export, remote_code, longest), allow_nan=False),
-        "--tasks", ",".join(asked.tasks), "--batch_size", "1", "--output_path", str(out),
+        "--tasks", ",".join(requested.tasks), "--batch_size", "1", "--output_path", str(out),
         "--metadata", json.dumps({"tokenizer": str(export), "max_seq_lengths": lengths}, allow_nan=False),
-        *([] if asked.limit is None else ["--limit", str(asked.limit)]),
-        *([] if asked.folder is None else ["--include_path", str(asked.folder)]),
+        *([] if requested.limit is None else ["--limit", str(requested.limit)]),
+        *([] if requested.folder is None else ["--include_path", str(requested.folder)]),
     ]  # fmt: skip
     done = subprocess.run(command, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     found = sorted(out.rglob("results_*.json"))
     if done.returncode or not found:
         raise UserError(
-            f"lm-evaluation-harness ended with {done.returncode}, and wrote no results. It said:\n{_said(done.stdout)}"
+            f"lm-evaluation-harness ended with {done.returncode}, and wrote no results. It said:\n{_why(done.stdout)}"
         )
-    return _numbers(json_file.read(found[-1]), asked)
+    return _numbers(json_file.read(found[-1]), requested)
 
 
-def _said(output: str) -> str:
+def _why(output: str) -> str:
     """The error that ended it, and what to do; where none is to be seen, the end of what it said."""
     lines = output.splitlines()
     raised = next((number for number in reversed(range(len(lines))) if RAISED.match(lines[number])), len(lines) - TAIL)
@@ -100,17 +100,17 @@ def _said(output: str) -> str:
     return "\n".join([shown, *(what for pattern, what in MEANINGS.items() if re.search(pattern, shown))])
 
 
-def unknown(python: Path, asked: Asked) -> list[str]:
-    """Of the tasks that are asked for, those that neither the harness nor the folder has.
+def unknown(python: Path, requested: Asked) -> list[str]:
+    """Of the tasks that are requested, those that neither the harness nor the folder has.
 
-    Raises UserError, with the end of what it said, where it cannot be asked.
+    Raises UserError, with the end of its output, where it gives no answer.
     """
-    words = json.dumps([asked.tasks, None if asked.folder is None else str(asked.folder)], allow_nan=False)
+    words = json.dumps([requested.tasks, None if requested.folder is None else str(requested.folder)], allow_nan=False)
     done = subprocess.run(
         [python, "-c", UNKNOWN, words], env=_environment(), capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise UserError(f"lm-evaluation-harness does not say which tasks it has:\n{_said(done.stderr)}")
+        raise UserError(f"lm-evaluation-harness does not say which tasks it has:\n{_why(done.stderr)}")
     return [line.removeprefix("unknown ") for line in done.stdout.splitlines() if line.startswith("unknown ")]
 
 
@@ -123,14 +123,14 @@ def _model(export: Path, remote_code: bool, longest: int) -> dict[str, Any]:
     return made | ({"trust_remote_code": True} if remote_code else {})
 
 
-def _numbers(found: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
+def _numbers(found: Mapping[str, Any], requested: Asked) -> dict[str, Any]:
     """The metrics of each task, with its version and the number of documents.
 
     The tasks of a tag stand under their own names; the tag says how many documents they had. Raises UserError for a
-    metric that is not finite; an error of the mean that cannot be told is left out.
+    metric that is not finite; an error of the mean that is not known is left out.
     """
     made: dict[str, Any] = {}
-    own = {"limit": asked.limit, **lm_eval_tasks.definitions(asked.folder)}
+    own = {"limit": requested.limit, **lm_eval_tasks.definitions(requested.folder)}
     for task, metrics in sorted(found["results"].items()):
         made[task] = {"documents": found.get("n-samples", {}).get(task, {}).get("effective")}
         made[task] |= {"version": found.get("versions", {}).get(task), **own}
@@ -145,8 +145,8 @@ def _numbers(found: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
                     continue
                 raise UserError(f"lm-evaluation-harness: {task}: {name}: found {value}; allowed: finite numbers.")
             made[task][metric if kind in ("", "none") else f"{metric}_{kind}"] = value
-    rest = sum(one["documents"] or 0 for task, one in made.items() if task not in asked.tasks)
-    return made | {tag: {"documents": rest, "version": None, **own} for tag in asked.tasks if tag not in made}
+    rest = sum(one["documents"] or 0 for task, one in made.items() if task not in requested.tasks)
+    return made | {tag: {"documents": rest, "version": None, **own} for tag in requested.tasks if tag not in made}
 
 
 def interpreter(named: Path | None, root: Path) -> Path:

@@ -32,8 +32,8 @@ def prompt_ids(tokens: TokenizerOut, text: str, chat: bool) -> list[int]:
         raise UserError("--chat: the tokenizer has no chat template; allowed: a prompt without --chat.")
     else:
         template = ChatTemplate(tokens.template, tokens.words)
-        asked = template.text([{"role": "user", "content": text}], None, prompt=True)
-        ids = list(tokens.inner.encode(asked, add_special_tokens=False).ids)
+        prompt = template.text([{"role": "user", "content": text}], None, prompt=True)
+        ids = list(tokens.inner.encode(prompt, add_special_tokens=False).ids)
     if not ids:
         raise UserError("--prompt: found nothing, and the tokenizer has no BOS to begin with; allowed: some text.")
     return ids

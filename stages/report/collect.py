@@ -49,16 +49,16 @@ def name(result: StageResult) -> str:
     return "/".join(result.folder.parts[-2:])
 
 
-def readable(layout: Layout, asked: Collection[str] = ()) -> tuple[list[StageResult], dict[str, str]]:
+def readable(layout: Layout, wanted: Collection[str] = ()) -> tuple[list[StageResult], dict[str, str]]:
     """The same as far as results can be read, and why each of the others cannot, by its name: one does not hide the
     others. A folder of them that cannot be listed has no name.
 
-    Of `asked`, pipeline/stage, where any are; no other is read then. Raises UserError where the parents go round in a
+    Of `wanted`, pipeline/stage, where any are; no other is read then. Raises UserError where the parents go round in a
     circle.
     """
     folder = layout.results / layout.scale
     closed = list[str]()
-    found = {ref: place for ref, place in _places(layout, closed).items() if not asked or ref in asked}
+    found = {ref: place for ref, place in _places(layout, closed).items() if not wanted or ref in wanted}
     results, unreadable = dict[str, StageResult](), {"": "\n".join(closed)} if closed else {}
     for ref, place in found.items():
         try:

@@ -1,6 +1,6 @@
 """What every miniature run has to show before a change is accepted: training trains, extensions extend.
 
-A gate is a comparison with the stage's own start, never with a number from another machine, so it holds on any CPU.
+A gate is a comparison with the stage's own start, never with a number from another machine, so it is valid on any CPU.
 `python -m stages.report.gates mini` judges what lies in results/mini.
 """
 
@@ -94,8 +94,8 @@ def uncertainty(result: StageResult) -> float:
 def thirds(result: StageResult) -> tuple[float, float]:
     """Median training loss of the first and of the last third of a stage's steps (at least one step each).
 
-    Where a step holds a single long row, its loss says first of all which corpus the row is from, and how many answers
-    it holds. The median does not hang on where the few rows of an easy corpus fell; weighing a step by what it
+    Where a step has a single long row, its loss says first of all which corpus the row is from, and how many answers
+    it has. The median does not hang on where the few rows of an easy corpus fell; weighing a step by what it
     supervises keeps a row with a single answer from counting as much as one with thirty.
     """
     if result.metrics is None:

@@ -35,7 +35,7 @@ UNITS = {"tokens": "tokens", "patches": "image patches"}
 def draw(title: str, scale: str, stages: Mapping[str, Stage], measured: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw a pipeline.
 
-    `stages` are the resolved stages in topological order; `measured` holds, by "pipeline/stage", the metrics of the
+    `stages` are the resolved stages in topological order; `measured` contains, by "pipeline/stage", the metrics of the
     stages that have results (columns `clock` and `lr`), and may be empty.
     """
     laid = columns(stages)
@@ -124,9 +124,9 @@ def _bands(axes: Axes, laid: Sequence[Column]) -> None:
 
 def _wrap(text: str, share: float) -> str:
     """Break a box's words into lines that fit its column (about 145 letters of this size span the picture)."""
-    room, lines = max(6, int(145 * share)), [""]
+    longest, lines = max(6, int(145 * share)), [""]
     for word in text.split():
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > room:
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > longest:
             lines.append(word)
         else:
             lines[-1] = f"{lines[-1]} {word}".strip()

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from stages.store.files import write_atomic
 
-# Okabe & Ito's palette (https://jfly.uni-koeln.de/color/): told apart by colour-blind readers, and in grey.
+# Okabe & Ito's palette (https://jfly.uni-koeln.de/color/): distinguished by colour-blind readers, and in grey.
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 INK, GREY, BAND = "#222222", "#767676", "#F4F4F2"
 

@@ -195,6 +195,6 @@ def _marked(stage: Stage, marks: Mapping[str, Mark]) -> Mark:
 
 
 def _name(stage: Stage, mark: Mark) -> str:
-    said = ["stand-in"] if any(init.stand_in for init in stage.init.values()) else []
-    said += [mark] if mark != "current" else []
-    return f"{stage.name} ({', '.join(said)})" if said else stage.name
+    marks = ["stand-in"] if any(init.stand_in for init in stage.init.values()) else []
+    marks += [mark] if mark != "current" else []
+    return f"{stage.name} ({', '.join(marks)})" if marks else stage.name

@@ -36,7 +36,7 @@ class Stages:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
-        """Add the stages' tests, before -k and -m choose; none where other paths were asked for."""
+        """Add the stages' tests, before -k and -m choose; none where other paths were named."""
         within = self._within(session.config)
         if within is None:
             return

@@ -40,8 +40,8 @@ def meaning(names: list[str]) -> str:
     Watch sees the generators after a step has drawn from them. Where samples have different lengths, a generator that
     was not restored changes the amount of data too, so both causes are named.
     """
-    said = next((said for begin, said in MEANINGS.items() if names[0].startswith(begin)), "")
+    text = next((meaning for begin, meaning in MEANINGS.items() if names[0].startswith(begin)), "")
     drawn = next((name for name in names if name.startswith("RNG")), "")
     if names[0] == "data" and drawn:
-        said += f"; or samples are drawn with the {drawn}, which was not restored"
-    return said
+        text += f"; or samples are drawn with the {drawn}, which was not restored"
+    return text

@@ -38,31 +38,31 @@ def number(value: Any) -> float | None:
 def change(old: Content, new: Content) -> Change | None:
     """The difference of two runs; None where there is none."""
     before, now = old["steps"], new["steps"]
-    said = [] if len(before) == len(now) else [f"{len(before)} steps became {len(now)}"]
+    lines = [] if len(before) == len(now) else [f"{len(before)} steps became {len(now)}"]
     absent = _absent(before, now)
     first = {name: place for name, place in first_steps(before, now).items() if name not in absent}
     moved = sorted(first.items(), key=lambda one: one[1])
     ends = [name for name in {**old.get("end", {}), **new.get("end", {})} if _end(old, name) != _end(new, name)]
     if absent:
-        said.append(f"steps have now, and had not before: {', '.join(absent)}")
-    if not (said or moved or ends):
+        lines.append(f"steps have now, and had not before: {', '.join(absent)}")
+    if not (lines or moved or ends):
         return None
     begin = moved[0][1] if moved else None
     earliest = [name for name, place in moved if place == begin]
     if begin is not None:
         earliest = components.causes_first(earliest, before[begin], now[begin])
         label = before[begin].get("step", begin + 1)
-        said.append(f"first differs at step {label}: {earliest[0]}")
-        said += [f"  in the same step {', '.join(earliest[1:])}"] if earliest[1:] else []
+        lines.append(f"first differs at step {label}: {earliest[0]}")
+        lines += [f"  in the same step {', '.join(earliest[1:])}"] if earliest[1:] else []
         later = [f"{name} at step {before[place].get('step', place + 1)}" for name, place in moved[len(earliest) :]]
-        said += [f"  then {', '.join(later)}"] if later else []
-        said += [f"  {meaning}"] if (meaning := components.meaning(earliest)) else []
-    said += [f"at the end differ: {', '.join(ends)}"] if ends else []
+        lines += [f"  then {', '.join(later)}"] if later else []
+        lines += [f"  {meaning}"] if (meaning := components.meaning(earliest)) else []
+    lines += [f"at the end differ: {', '.join(ends)}"] if ends else []
     sizes = [size for name in first if (size := _size(name, before, now))]
-    said += [f"  {line}" for _, line in sizes]
-    what = ", ".join(earliest[:1] or ends) or ("new components" if absent else said[0])
+    lines += [f"  {line}" for _, line in sizes]
+    what = ", ".join(earliest[:1] or ends) or ("new components" if absent else lines[0])
     step = "" if begin is None else str(before[begin].get("step", begin + 1))
-    return Change(what, step, max(sizes)[1].partition("; ")[0] if sizes else "", "\n".join(said))
+    return Change(what, step, max(sizes)[1].partition("; ")[0] if sizes else "", "\n".join(lines))
 
 
 def _absent(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -110,8 +110,8 @@ def hold_same_order(others: Mapping[str, Content], found: Content) -> str:
     for name, known in others.items():
         if near(known, found):
             return f"its first {SAME_ORDER_STEPS} steps are within {SAME_ORDER:g} of {name}"
-    said = "\n".join(f"  {name}: {one.text}" for name, known in others.items() if (one := change(known, found)))
-    raise GoldenError(f"no golden of this environment, and farther than {SAME_ORDER:g} from every other:\n{said}")
+    differing = "\n".join(f"  {name}: {one.text}" for name, known in others.items() if (one := change(known, found)))
+    raise GoldenError(f"no golden of this environment, and farther than {SAME_ORDER:g} from every other:\n{differing}")
 
 
 def near(old: Content, new: Content) -> bool:
@@ -150,5 +150,5 @@ def same(expected: Content, found: Content, title: str, tensors: tuple[Inside, I
 
 def named(difference: Change, expected: Inside, found: Inside) -> str:
     """A line that names the tensors which differ first; "" where they are not known."""
-    said = step_tensors.differing(expected, found, difference.first, difference.what)
-    return f"\n  {said}" if said else ""
+    differing = step_tensors.differing(expected, found, difference.first, difference.what)
+    return f"\n  {differing}" if differing else ""

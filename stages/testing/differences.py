@@ -48,30 +48,30 @@ def _short(value: Any) -> str:
 
 def since(about: Mapping[str, Any], now: Mapping[str, Any], root: Path, specs: list[tuple[str, Any, Any]]) -> str:
     """What changed since a golden was made: specs by field, code by file, the environment by field."""
-    said = []
+    lines = []
     if about.get("key") != now.get("key"):
         fields = "\n".join(f"    {line.strip()}" for line in listed(specs).splitlines())
         moved = [scale for scale, key in (now.get("key") or {}).items() if (about.get("key") or {}).get(scale) != key]
-        said.append(f"  specs: another key at {', '.join(moved)}" + (f"\n{fields}" if fields else ""))
+        lines.append(f"  specs: another key at {', '.join(moved)}" + (f"\n{fields}" if fields else ""))
     made, here = ([one.get(name) for name in ("code", "revision", "files")] for one in (about, now))
     if made != here:
-        said.append(_code(root, about, now))
+        lines.append(_code(root, about, now))
     environment = changes(about.get("environment"), now.get("environment"))
     if environment:
-        said.append(f"  environment:\n{listed(environment)}")
+        lines.append(f"  environment:\n{listed(environment)}")
     begin = f"changed since the golden was made ({about.get('made')}, at {about.get('revision')}"
-    return f"{begin}; reason: {about.get('reason')}):\n" + ("\n".join(said) if said else f"  {SAME}")
+    return f"{begin}; reason: {about.get('reason')}):\n" + ("\n".join(lines) if lines else f"  {SAME}")
 
 
 def _code(root: Path, about: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    said = "  code:"
+    text = "  code:"
     if about.get("revision") != now.get("revision"):
-        said += f" {about.get('revision')} -> {now.get('revision')}"
+        text += f" {about.get('revision')} -> {now.get('revision')}"
     if about.get("code") != now.get("code"):
-        said += f" the package's digest {about.get('code')} -> {now.get('code')}"
+        text += f" the package's digest {about.get('code')} -> {now.get('code')}"
     files = changes(about.get("files"), now.get("files"))
     touched = [path for path, _, _ in files] or _touched(root, str(about.get("revision")).removesuffix("+"))
-    return said + "".join(f"\n    {line}" for line in touched[:MOST])
+    return text + "".join(f"\n    {line}" for line in touched[:MOST])
 
 
 def _touched(root: Path, revision: str) -> list[str]:

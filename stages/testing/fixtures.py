@@ -142,7 +142,7 @@ class Twin(_Fixture):
         seed = self.config.getoption("stages_seed")
         cuts = sorted(cuts or random.Random(f"{seed} {self.item.nodeid}").sample(range(1, steps), 2))
         whole = loops.run(train, steps, self.fresh())
-        said = f"stopped after steps {' and '.join(map(str, cuts))} of {steps} (--stages-seed {seed})"
+        title = f"stopped after steps {' and '.join(map(str, cuts))} of {steps} (--stages-seed {seed})"
         try:
             resumed = loops.run(train, steps, self.fresh(), cuts)
         except GoldenError:
@@ -153,8 +153,8 @@ class Twin(_Fixture):
             again = loops.repeatable(train, steps, self.fresh(), whole)
             tensors = loops.run(train, steps, self.fresh(), cuts, named=True).tensors
             name = curves.named(difference, again.tensors, tensors)
-            raise GoldenError(f"{said} and resumed, it is not the uninterrupted run: {difference.text}{name}")
-        self.item.user_properties.append(("stages-twin", f"{self.item.nodeid}: {said}: equal"))
+            raise GoldenError(f"{title} and resumed, it is not the uninterrupted run: {difference.text}{name}")
+        self.item.user_properties.append(("stages-twin", f"{self.item.nodeid}: {title}: equal"))
 
 
 class Layout(_Fixture):

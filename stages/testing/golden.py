@@ -40,7 +40,7 @@ _Dumper.add_representer(str, _text)
 
 
 def dump(tree: Tree) -> str:
-    """As it is written: what holds plain values only is one line."""
+    """As it is written: what contains plain values only is one line."""
     return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, width=120, default_flow_style=None, allow_unicode=True)
 
 

@@ -111,8 +111,8 @@ class GoldenChecker:
         if self.update:
             _note(item, path, found, about, environment, [name, "new", "", ""])
         elif others and elsewhere is not None:
-            said = elsewhere({one: entry["golden"] for one, entry in others.items()})
-            item.user_properties.append(("stages-note", f"{name}: environment {environment} not seen before; {said}"))
+            where = elsewhere({one: entry["golden"] for one, entry in others.items()})
+            item.user_properties.append(("stages-note", f"{name}: environment {environment} not seen before; {where}"))
         else:
             item.user_properties.append(("stages-missing", name))
             raise GoldenError(f"{name}: there is no golden. Make it: {command(again)}")

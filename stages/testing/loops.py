@@ -26,7 +26,7 @@ Train = Callable[[int, Path, Watch], None]
 
 @dataclass(frozen=True)
 class Run:
-    """What a loop showed, the process-wide generators that it drew from, and the tensors of its steps if asked for."""
+    """What a loop showed, the process-wide generators that it drew from, and the tensors of its steps if requested."""
 
     rows: list[dict[str, Any]]
     end: dict[str, str]
@@ -66,9 +66,9 @@ def run(train: Train, steps: int, folder: Path, cuts: Sequence[int] = (), named:
 
 
 def _counted(watch: Watch, start: int, until: int) -> None:
-    """Raises GoldenError where a loop did not do the steps that it was asked for."""
-    done, asked = len(watch.rows), until - start
-    if done == asked:
+    """Raises GoldenError where a loop did not do the steps that were requested."""
+    done, steps = len(watch.rows), until - start
+    if done == steps:
         return
     if start and done == until:
         raise GoldenError(
@@ -76,7 +76,7 @@ def _counted(watch: Watch, start: int, until: int) -> None:
             "on from the checkpoint in its folder."
         )
     raise GoldenError(
-        f"train(until={until}) {f'after step {start} ' if start else ''}called watch {done} times, not {asked}: it has "
+        f"train(until={until}) {f'after step {start} ' if start else ''}called watch {done} times, not {steps}: it has "
         "to stop after that optimizer step, and to call watch once in each."
     )
 

@@ -86,7 +86,7 @@ class Ending:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.said: list[tuple[str, str, Any]] = []  # (node id, what of a golden, about it)
+        self.reported: list[tuple[str, str, Any]] = []  # (node id, what of a golden, about it)
         self.files: dict[str, bool] = {}  # files of tests -> whether every test in it passed
         self.deselected = False
 
@@ -111,8 +111,8 @@ class Ending:
         elif self.files and not (self.deselected or session.shouldstop or session.shouldfail):
             from stages.testing import unused
 
-            self.said += unused.found(self.config, self.said, self.files)
-            failed = any(name == "stages-unused" for _, name, _ in self.said)
+            self.reported += unused.found(self.config, self.reported, self.files)
+            failed = any(name == "stages-unused" for _, name, _ in self.reported)
             if failed and session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -121,12 +121,12 @@ class Ending:
         file = report.nodeid.partition("::")[0]
         self.files[file] = self.files.get(file, True) and report.passed
         if report.when == "call" and not report.skipped:
-            said = [(name, value) for name, value in report.user_properties if name.startswith("stages-")]
-            self.said += [(report.nodeid, name, value) for name, value in said]
+            properties = [(name, value) for name, value in report.user_properties if name.startswith("stages-")]
+            self.reported += [(report.nodeid, name, value) for name, value in properties]
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print what was said, and write goldens where an update was asked for."""
-        if self.said or self.config.getoption("stages_update"):
+        """Print what was reported, and write goldens where an update was requested."""
+        if self.reported or self.config.getoption("stages_update"):
             from stages.testing import updating
 
-            updating.close(self.config, terminalreporter, self.said)
+            updating.close(self.config, terminalreporter, self.reported)

@@ -79,10 +79,10 @@ class StagePages:
             return page_spec.page(resolved, name)
         if kind == "emitted":
             return page_emitted.page(resolved.stages[name], self._site)
-        asked = resolved.name, resolved.scale
-        if asked not in self._planned:
-            self._planned[asked] = page_plan.pages(self.project, resolved)
-        return dict(self._planned[asked][name])
+        place = resolved.name, resolved.scale
+        if place not in self._planned:
+            self._planned[place] = page_plan.pages(self.project, resolved)
+        return dict(self._planned[place][name])
 
     @cached_property
     def _site(self) -> site.Site:

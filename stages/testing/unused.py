@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 FOLDER = "curves"  # of goldens, beside the file of a test
-Said = tuple[str, str, Any]
+Report = tuple[str, str, Any]
 
 
-def found(config: pytest.Config, said: Iterable[Said], files: Mapping[str, bool]) -> list[Said]:
-    """What is to be said of them, as `stages-unused`, or as a change where an update was asked for.
+def found(config: pytest.Config, reported: Iterable[Report], files: Mapping[str, bool]) -> list[Report]:
+    """A report on each, as `stages-unused`, or as a change where an update was requested.
 
     Judged are files of tests that ran as a whole and passed, and goldens of files that there are no longer.
     """
-    used = {str(value) for _, name, value in said if name == "stages-used"}
+    used = {str(value) for _, name, value in reported if name == "stages-used"}
     left = [path for path in _goldens(config, files) if str(path) not in used]
     if not config.getoption("stages_update"):
         return [("", "stages-unused", str(path)) for path in left]
@@ -39,7 +39,7 @@ def _goldens(config: pytest.Config, files: Mapping[str, bool]) -> Iterator[Path]
 
 
 def _named(config: pytest.Config, file: str, partly: Iterable[str]) -> bool:
-    """Whether only some tests of a file were asked for."""
+    """Whether only some tests of a file were selected."""
     return any((config.invocation_params.dir / one).resolve() == (config.rootpath / file).resolve() for one in partly)
 
 

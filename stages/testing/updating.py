@@ -1,4 +1,4 @@
-"""The end of a session: what tests said of goldens, the table of an update, its reason, and the writing."""
+"""The end of a session: what tests reported of goldens, the table of an update, its reason, and the writing."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from stages.testing import golden
 from stages.testing.golden_check import command
 
 COLUMNS = ("golden", "what changed", "first step", "largest change")
-Said = list[tuple[str, str, Any]]
+Reports = list[tuple[str, str, Any]]
 
 
 def refuse(config: pytest.Config) -> None:
-    """Goldens are written by people who give a reason. Raises UsageError in CI, and where no person can be asked."""
+    """Goldens are written by people who give a reason. Raises UsageError in CI, and where no one can answer."""
     if os.environ.get("CI"):
         raise pytest.UsageError("--stages-update is refused where CI is set: update goldens by hand and review them.")
     if (config.getoption("stages_reason") or "").strip() or hasattr(config, "workerinput"):
@@ -32,19 +32,19 @@ def refuse(config: pytest.Config) -> None:
         raise pytest.UsageError("--stages-update asks for a reason, and this is no terminal: --stages-reason TEXT.")
 
 
-def close(config: pytest.Config, reporter: pytest.TerminalReporter, said: Said) -> None:
-    """Print what tests said, and write what they found where an update was asked for."""
-    notes = [str(value) for _, name, value in said if name in ("stages-note", "stages-twin")]
+def close(config: pytest.Config, reporter: pytest.TerminalReporter, reported: Reports) -> None:
+    """Print what tests reported, and write what they found where an update was requested."""
+    notes = [str(value) for _, name, value in reported if name in ("stages-note", "stages-twin")]
     if notes:
         reporter.section("goldens")
         reporter.write_line("\n".join(dict.fromkeys(notes)))
-    unused = [str(value) for _, name, value in said if name == "stages-unused"]
+    unused = [str(value) for _, name, value in reported if name == "stages-unused"]
     if unused:
         reporter.section("goldens of no test")
         reporter.write_line("\n".join(f"  {path}" for path in unused), red=True)
         reporter.write_line("remove them, or update with a reason; the session has failed")
-    _missing(config, reporter, [node for node, name, _ in said if name == "stages-missing"])
-    found = [dict(value) for _, name, value in said if name == "stages-change"]
+    _missing(config, reporter, [node for node, name, _ in reported if name == "stages-missing"])
+    found = [dict(value) for _, name, value in reported if name == "stages-change"]
     update = config.getoption("stages_update")
     if not update or hasattr(config, "workerinput"):
         return

@@ -72,13 +72,13 @@ def source(stage: Stage, *names: str) -> Mark:
     if not values or any(one.value is None for one in values):
         reasons = [one.unknown for one in values if one.unknown]
         return unknown("; ".join([f"{stage.name} does not say it", *reasons]))
-    said = "; ".join(dict.fromkeys(f"{one.where} {one.key}" for one in values))
+    lines = "; ".join(dict.fromkeys(f"{one.where} {one.key}" for one in values))
     defaults = [one for one in values if one.default is not None]
     if defaults:
         return "assumed", "reason", f"not in {stage.name}; the default of {defaults[0].default}"
     if any(one.derived for one in values) or len(values) > 1:
-        return "derived", "reason", f"follows from {said}"
-    return "published", "citation", said
+        return "derived", "reason", f"follows from {lines}"
+    return "published", "citation", lines
 
 
 def unknown(reason: str) -> Mark:

@@ -62,11 +62,11 @@ class Phases:
         grows = batches_differ(stage)
         page.cover(f"{here}.batch", unknown(f"{stage.name} grows its batch") if grows else source(stage, figure(stage)))
         if end(stage) is None or context is None or batch is None or grows:
-            said = unknown(f"{stage.name} does not say how long, from where, or in what batches")
+            budget = unknown(f"{stage.name} does not say how long, from where, or in what batches")
         else:
-            said = source(stage, *(one for one in ("steps", "batch", "context", f"data_from{part.suffix}")
+            budget = source(stage, *(one for one in ("steps", "batch", "context", f"data_from{part.suffix}")
                                    if one in stage.values))  # fmt: skip
-        page.cover(f"{here}.budget", said)
+        page.cover(f"{here}.budget", budget)
         page.cover(f"{here}.micro_batch", ("assumed", "reason", "one sequence fits every device"))
         page.cover(f"{here}.epochs", ("assumed", "reason", "nothing that was read says that data is repeated"))
         tuned = stage.get("objective") == "sft"

@@ -88,8 +88,8 @@ def twice(arguments: list[Argument], figures: Mapping[str, str], known: frozense
             continue
         if first.where.file != one.where.file:
             continue
-        said = f"{one.flag} {_said(one)}, after {first.flag} {_said(first)} in line {first.where.line}"
-        yield Slip("flag-twice", _place(one), printable(said), "each flag once; the last one counts")
+        found = f"{one.flag} {_value_text(one)}, after {first.flag} {_value_text(first)} in line {first.where.line}"
+        yield Slip("flag-twice", _place(one), printable(found), "each flag once; the last one counts")
 
 
 def misspelt(arguments: list[Argument], known: frozenset[str], used: frozenset[str]) -> Iterator[Slip]:
@@ -172,7 +172,7 @@ def cut_off(script: Script) -> Iterator[Slip]:
             yield Slip("flags-not-passed", above, found, "a backslash at the very end of this line")
 
 
-def _said(argument: Argument) -> str:
+def _value_text(argument: Argument) -> str:
     return " ".join(word for word, _ in argument.words[:3])
 
 

@@ -100,6 +100,6 @@ def stages(tree: Tree, name: str) -> list[Stage]:
         found.setdefault(str(mixed.value)[:4], Value(True, mixed.where, mixed.key))
     _result(tree, found)
     for figure in _LAYOUT if recipe is not None else ():
-        said = f"set by {printable(str(recipe.value))}, which is not in this file" if recipe is not None else ""
-        found.setdefault(figure, Value(None, tree.places["recipe", "_target_"], figure, said))
+        why = f"set by {printable(str(recipe.value))}, which is not in this file" if recipe is not None else ""
+        found.setdefault(figure, Value(None, tree.places["recipe", "_target_"], figure, why))
     return run(tree, name, "megatron-bridge", found, FIGURES, _OTHERS)

@@ -22,11 +22,11 @@ def stages(script: Script, name: str) -> list[Stage]:
         program = next((n for n, word in enumerate(words) if text(word).endswith(".py")), None)
         if program is None or text(words[0]) in _PRINTS:
             continue
-        said = list(changes(words[program + 1 :], command.where))
-        recipe = next((one for one in said if one.path == ("recipe",)), None)
-        if recipe is None or len(said) < 2:
+        settings = list(changes(words[program + 1 :], command.where))
+        recipe = next((one for one in settings if one.path == ("recipe",)), None)
+        if recipe is None or len(settings) < 2:
             continue
         named = Change(("recipe", "_target_"), f"{bridge.RECIPES}{recipe.text}", recipe.where)
-        tree = changed(Tree({}, {(): command.where}), [*(one for one in said if one is not recipe), named])
+        tree = changed(Tree({}, {(): command.where}), [*(one for one in settings if one is not recipe), named])
         found += bridge.stages(tree, name)
     return numbered(found)

@@ -27,10 +27,10 @@ FIGURES = {
 
 def named(stages: Iterable[Stage], sources: Sequence[Source]) -> list[Stage]:
     """The runs, those whose file is here with what it says, under names that begin with PREFIX. Raises Unreadable."""
-    return [replace(one, values={**one.values, **_said(one, sources)}) for one in stages]
+    return [replace(one, values={**one.values, **_file_values(one, sources)}) for one in stages]
 
 
-def _said(stage: Stage, sources: Sequence[Source]) -> dict[str, Value]:
+def _file_values(stage: Stage, sources: Sequence[Source]) -> dict[str, Value]:
     path = stage.text("deepspeed") if stage.framework in TRAINERS else None
     if path is None or not path.endswith(".json"):
         return {}

@@ -109,7 +109,7 @@ def read(source: Source, launches: Sequence[Launch]) -> Found:
 def _idle(suffix: str, parsed: Tree | None) -> str:
     """Why a file has no run."""
     top = set() if parsed is None else set(map(str, parsed.below(())))
-    log = next((said for key, said in _LOGS.items() if key in top), None)
+    log = next((why for key, why in _LOGS.items() if key in top), None)
     return log or _KEYS.get(suffix, "no recipe")
 
 
@@ -151,6 +151,6 @@ def script(source: Source, files: Sequence[str]) -> Found:
     named = launches.launches(read, source.name, files)
     starts = [f"{where} starts {what}" for where, what in launches.started(read)]
     idle = "" if stages or named else "; ".join(starts[:2]) or "starts no program that is known here"
-    said = [] if stages or named else launches.unread(read)
+    unread = [] if stages or named else launches.unread(read)
     idle = idle and idle + ", with no three settings of a format"
-    return Found(stages, [*read.notes, *said], named, idle, list(megatron_convert.conversions(read)))
+    return Found(stages, [*read.notes, *unread], named, idle, list(megatron_convert.conversions(read)))

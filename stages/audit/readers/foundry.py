@@ -1,7 +1,7 @@
 """MosaicML's llm-foundry: the YAML of `composer train.py a.yaml`, whose lengths are `2000ba`, `1ep` or `40000tok`.
 
 The meaning of each key: mosaicml/llm-foundry 8c8dd48f7, llmfoundry/utils/config_utils.py and builders.py; the
-schedulers and what a checkpoint holds: mosaicml/composer 640518880, optim/scheduler.py and core/state.py.
+schedulers and what a checkpoint contains: mosaicml/composer 640518880, optim/scheduler.py and core/state.py.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def stages(tree: Tree, name: str) -> list[Stage]:
         if (sets := _sets(tree, loader)) is not None:
             found[figure] = sets
     for precision in ("bf16", "fp16"):
-        said = tree.value(("precision",))
-        if said is not None and str(said.value).endswith(precision):
-            found[precision] = Value(True, said.where, "precision")
+        stated = tree.value(("precision",))
+        if stated is not None and str(stated.value).endswith(precision):
+            found[precision] = Value(True, stated.where, "precision")
     kind = tree.value(("train_loader", "name"))
     if kind is not None:
         found["objective"] = Value("sft" if kind.value == "finetuning" else "pt", kind.where, kind.key, derived=True)
@@ -80,7 +80,7 @@ def _time(tree: Tree, key: str, figure: str, found: dict[str, Value]) -> None:
 def _sets(tree: Tree, loader: str) -> Value | None:
     """The data set of a loader, with its split."""
     parts = [tree.value((loader, "dataset", one)) for one in ("remote", "local", "hf_name", "split")]
-    said = [one for one in parts if one is not None]
-    if not said or any(one.value is None for one in said):
+    stated = [one for one in parts if one is not None]
+    if not stated or any(one.value is None for one in stated):
         return None
-    return Value((" ".join(str(one.value) for one in said),), said[-1].where, f"{loader}.dataset")
+    return Value((" ".join(str(one.value) for one in stated),), stated[-1].where, f"{loader}.dataset")

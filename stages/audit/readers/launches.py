@@ -42,8 +42,8 @@ def launches(script: Script, name: str, files: Sequence[str]) -> list[Launch]:
             config = _file(text(word).partition("=")[2] or text(word), name, files)
             function = _function(words, number)
             if config is not None or function:
-                said = tuple(changes(words[number + 1 :], command.where))[:MOST]
-                found.append(Launch(config or "", said, command.where, function))
+                changed = tuple(changes(words[number + 1 :], command.where))[:MOST]
+                found.append(Launch(config or "", changed, command.where, function))
                 break
     return found
 
@@ -89,10 +89,10 @@ def changes(words: list[Word], where: Where) -> Iterator[Change]:
         elif match := _FLAG.fullmatch(content):
             follows = bool(rest) and not _FLAG.fullmatch(text(rest[0])) and not _SET.fullmatch(text(rest[0]))
             value = rest.pop(0) if follows else None
-            path, said = _path(match[1]), "true"
+            path, switch = _path(match[1]), "true"
             if value is None and path[-1].startswith("no_"):  # `--checkpoint.no-enable`: how tyro turns a switch off
-                path, said = (*path[:-1], path[-1].removeprefix("no_")), "false"
-            yield Change(path, said if value is None else _bare(text(value)), place(value or word, where))
+                path, switch = (*path[:-1], path[-1].removeprefix("no_")), "false"
+            yield Change(path, switch if value is None else _bare(text(value)), place(value or word, where))
 
 
 def _path(key: str) -> tuple[str, ...]:

@@ -40,8 +40,8 @@ def stages(tree: Tree, name: str) -> list[Stage]:
 
 def tuned(values: dict[str, Value]) -> dict[str, Value]:
     """The figures with what `--sft` says: that answers are learned."""
-    asked = values.pop("sft", None)
-    return values if asked is None else values | {"objective": Value("sft", asked.where, asked.key)}
+    tuning = values.pop("sft", None)
+    return values if tuning is None else values | {"objective": Value("sft", tuning.where, tuning.key)}
 
 
 def _listed(flag: str, value: Value) -> dict[str, Value]:

@@ -139,14 +139,14 @@ def from_tree(tree: Tree, name: str, framework: str, figures: Mapping[str, str])
 
 
 def not_taken(tree: Tree, found: Mapping[str, Value]) -> Iterator[Slip]:
-    """Arguments of the scheduler that the one that is named does not take; of others nothing is said here."""
+    """Arguments of the scheduler that the one that is named does not take; of others nothing is reported here."""
     plain = {"linear", "cosine", "constant", "constant_with_warmup"}
     name = found["decay"].value if "decay" in found else "linear"
     for key in map(str, tree.below(("lr_scheduler_kwargs",))):
         if name in plain and key in {"min_lr", "min_lr_rate", "min_lr_ratio", "num_decay_steps", "num_stable_steps"}:
-            said = f"lr_scheduler_kwargs.{key}, which the scheduler {name} does not take"
+            argument = f"lr_scheduler_kwargs.{key}, which the scheduler {name} does not take"
             other = "warmup_stable_decay" if key.startswith("num_") else "cosine_with_min_lr"
-            yield Slip("flag-unknown", tree.places["lr_scheduler_kwargs", key], said, f"{other}?")
+            yield Slip("flag-unknown", tree.places["lr_scheduler_kwargs", key], argument, f"{other}?")
 
 
 def kwargs(tree: Tree) -> dict[str, Value]:

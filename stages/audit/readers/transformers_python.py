@@ -83,11 +83,11 @@ def _trainer(source: Source, call: Call) -> dict[str, Value]:
 
 
 def _attention(source: Source, model: ast.expr, inside: str) -> dict[str, Value]:
-    """The attention that from_pretrained is asked for."""
+    """The attention that is passed to from_pretrained."""
     written = source.written(model, inside)
     call = next((one for one in source.calls if one.node is written), None)
-    asked = None if call is None else call.argument("attn_implementation")
-    return {} if call is None or asked is None else {"attention": source.value(asked, inside, "attn_implementation")}
+    found = None if call is None else call.argument("attn_implementation")
+    return {} if call is None or found is None else {"attention": source.value(found, inside, "attn_implementation")}
 
 
 def _takes(source: Source, trainer: Call, call: Call) -> bool:

@@ -60,9 +60,9 @@ def _no_part(stage: Stage) -> bool:
     """Whether a command asks for evaluation on a part of --data-path that is none, by Megatron's own loader."""
     parts = (stage.text("split") or "").split(",")
     none = len(parts) > 1 and number(parts[1]) == 0
-    asked = stage.stated("eval_every") and (stage.count("eval_steps") or 0) > 1
+    evaluates = stage.stated("eval_every") and (stage.count("eval_steps") or 0) > 1
     own = stage.stated("data") and "eval_data" not in stage.values and stage.get("objective") != "sft"
-    return none and asked and own and stage.text("loader") != "external"
+    return none and evaluates and own and stage.text("loader") != "external"
 
 
 @stage_rule("best-never", "I-21", "The best checkpoint is asked for, and cannot be known")

@@ -96,11 +96,11 @@ def refused(edge: Edge) -> Iterator[Fault]:
         return
     other = [one for one in _SCHEDULE if differ(edge.parent, edge.child, one)]
     if other:
-        said = ", ".join(f"{one} {edge.parent.get(one)} → {edge.child.get(one)}" for one in other)
+        differences = ", ".join(f"{one} {edge.parent.get(one)} → {edge.child.get(one)}" for one in other)
         yield Fault(
             edge.child,
             edge.child.at(*other),
-            said,
+            differences,
             "equal figures, or --override-opt_param-scheduler",
             "the launch stops at an assertion",
             unless=_RELEASED,

@@ -25,22 +25,22 @@ def jumps(edge: Edge) -> Iterator[Fault]:
     if old is None or new is None:
         return
     if loads.scheduler == "override" and loads.optimizer and apart(old, new):
-        said, expected = (f"{old:.3g} at the end of {edge.parent.name}, then {new:.3g}", "the same rate, or a warm-up")
+        found, expected = (f"{old:.3g} at the end of {edge.parent.name}, then {new:.3g}", "the same rate, or a warm-up")
     elif loads.scheduler == "file" and edge.child.framework not in TRAINERS and (rise := _rise(before, after, old)):
-        said, expected = (
+        found, expected = (
             rise.format(edge.parent.name),
             f"at most {old:.3g}, or a warm-up to at most {before.peak:.3g}",
         )
     else:
         return
     what = "the moments of the old rate meet the new one" if loads.optimizer else "what was learned is overwritten"
-    yield Fault(edge.child, edge.child.at("lr"), said, expected, what, None, "the jump is meant")
+    yield Fault(edge.child, edge.child.at("lr"), found, expected, what, None, "the jump is meant")
 
 
 def _rise(before: Curve, after: Curve, old: float) -> str | None:
     """What a schedule of its own does that no warm-up prepares: it begins higher, or rises above the parent's peak.
 
-    From a rate of 0 every rate is higher. A Trainer is not asked: its parents are of other kinds, and adapters have
+    From a rate of 0 every rate is higher. A Trainer is not checked: its parents are of other kinds, and adapters have
     rates of their own.
     """
     if after.warmup and after.peak > JUMP * before.peak:

@@ -129,7 +129,7 @@ def refused(stage: Stage) -> Iterator[Fault]:
         if stage.framework not in one.frameworks or not one.case(stage):
             continue
         shown = [stage.values[name] for name in one.at if name in stage.values]
-        said = ", ".join(f"{value.key} {value.value}" for value in shown)
+        figures = ", ".join(f"{value.key} {value.value}" for value in shown)
         alone = len(shown) == 1 and stage.framework not in TRAINERS and one.expected.startswith("--")
-        yield Fault(stage, stage.at(*one.at), said + (f" without {one.expected}" if alone else ""), one.expected,
+        yield Fault(stage, stage.at(*one.at), figures + (f" without {one.expected}" if alone else ""), one.expected,
                     "the launch stops")  # fmt: skip

@@ -70,11 +70,11 @@ def rope_falls(edge: Edge) -> Iterator[Fault]:
     """What was learned at longer wavelengths is read at shorter ones."""
     old, new = edge.parent.number("rope_base"), edge.child.number("rope_base")
     if old is not None and new is not None and edge.parent.stated("rope_base") and new < old:
-        said = "the default" if not edge.child.stated("rope_base") else "stated"
+        origin = "the default" if not edge.child.stated("rope_base") else "stated"
         yield Fault(
             edge.child,
             edge.child.at("rope_base"),
-            f"a base of {new:g} ({said})",
+            f"a base of {new:g} ({origin})",
             f"at least {old:g}",
             "positions are other than those learned",
             edge.child.count("tokens"),
@@ -116,12 +116,12 @@ def scaling_dropped(edge: Edge) -> Iterator[Fault]:
 def _scalings(stage: Stage) -> list[str]:
     """The figures by which positions are scaled."""
     more = (stage.number("rope_interpolation") or 1) > 1
-    asked = {
+    scalings = {
         "rope_llama3": stage.on("rope_llama3"),
         "rope_interpolation": more,
         "rope_type": "rope_type" in stage.values,
     }
-    return [name for name, said in asked.items() if said]
+    return [name for name, stated in scalings.items() if stated]
 
 
 @rule("model-unlike-release", "I-06", "The model is not the one that it begins from")

@@ -117,8 +117,8 @@ class _Reader(ControlFlow):
 
     def note_syntax_error(self, node: Node) -> None:
         """Says once for a file that a part of it is none of the shell's grammar; what can be read of it is."""
-        said = f"{self.name}:"
-        if not any(one.startswith(said) and one.endswith("shell's grammar") for one in self.script.notes):
+        begin = f"{self.name}:"
+        if not any(one.startswith(begin) and one.endswith("shell's grammar") for one in self.script.notes):
             self.script.notes.append(f"{self.where(node)}: from here on something is not in the shell's grammar")
 
     def assign(self, node: Node, depth: int) -> None:

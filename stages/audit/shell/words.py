@@ -95,8 +95,8 @@ def rows(pieces: Iterable[Piece]) -> list[Word]:
 def lines(content: str, file: str, line: int, raw: bool = False) -> Iterator[Piece]:
     """A text of several lines as pieces, each with its line; if not `raw`, with what a backslash says there."""
     for number, part in enumerate(content.splitlines(keepends=True)):
-        said = part.replace("\\\n", " ") if raw else _ESCAPED.sub(r"\1", part.replace("\\\n", ""))
-        yield Piece(said, Where(file, line + number))
+        text = part.replace("\\\n", " ") if raw else _ESCAPED.sub(r"\1", part.replace("\\\n", ""))
+        yield Piece(text, Where(file, line + number))
 
 
 def arithmetic(node: Node, variable: Callable[[str], str | None], depth: int = 0) -> int | None:

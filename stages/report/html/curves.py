@@ -39,8 +39,8 @@ def loss(laid: Sequence[Column], views: Mapping[str, View], others: Others, what
     def draw(wide: bool) -> Markup:
         points = 240 if wide else 90
         curves = [(column, curve(_metrics(views, column), "loss", points)) for column in shown]
-        held = [mark for column in laid for mark in _held_out(column, views[ref(column.stage)])]
-        values = [value for _, one in curves if one for value in (*one.low, *one.high)] + [mark[1] for mark in held]
+        heldout = [mark for column in laid for mark in _held_out(column, views[ref(column.stage)])]
+        values = [value for _, one in curves if one for value in (*one.low, *one.high)] + [mark[1] for mark in heldout]
         low, high = min(values), max(values)
         axis = around(values, log=low > 0 and high / low > SEVERAL)
         frame = Frame.make(laid, numbers, axis, figure, f"loss, {what}", wide)
@@ -59,7 +59,7 @@ def loss(laid: Sequence[Column], views: Mapping[str, View], others: Others, what
                 mean = smoothed(one.mean)
                 title = f"{ref(column.stage)}: mean loss {mean[0]:.3f} → {mean[-1]:.3f}"
                 plot.line(spread(column, one.at, mean), f"mean {colour(column)}{_dashed(column)}", title)
-        for x, value, title, cls in held:
+        for x, value, title, cls in heldout:
             plot.diamond((x, value), cls, title, 5 if wide else 4)
         return plot.svg()
 

@@ -47,7 +47,7 @@ def refuse_inside(folder: Path, root: Path) -> None:
 
 
 def refuse(folder: Path) -> None:
-    """Raise UsageError for a place that holds anything but an earlier report."""
+    """Raise UsageError for a place that contains anything but an earlier report."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise UsageError(f"--out: {folder} is a file or a link; allowed: a new folder, or an earlier report's.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():

@@ -32,7 +32,7 @@ class Paper:
 
     @property
     def node(self) -> tuple[float, float]:
-        """Width and height of a stage: there is room below the longest name for its state and its budget."""
+        """Width and height of a stage: below the longest name its state and its budget fit."""
         more = LINE * max(0, max(map(len, self.lines.values()), default=0) - 2)
         return self._node_width, (74.0 if self.wide else 62.0) + more
 
@@ -60,10 +60,10 @@ class Paper:
         """The upper left corner of a place."""
         depth, lane = place
         if self.wide:
-            room = self.width - self.node[0] - 2 * EDGE
-            return EDGE + depth * room / max(self.deep - 1, 1), lane * self.pitch + 6
-        room = self.width / self.across
-        return lane * room + (room - self.node[0]) / 2, depth * self.pitch + 2
+            span = self.width - self.node[0] - 2 * EDGE
+            return EDGE + depth * span / max(self.deep - 1, 1), lane * self.pitch + 6
+        span = self.width / self.across
+        return lane * span + (span - self.node[0]) / 2, depth * self.pitch + 2
 
     def way(self, places: Sequence[Place]) -> Markup:
         """An edge from the end of the first place to the begin of the last, straight through those between."""

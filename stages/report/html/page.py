@@ -132,7 +132,7 @@ def _inner(laid: Mapping[str, Any], by_ref: Mapping[str, View]) -> list[Picture]
     """What objectives add to the loss: loops and their exit, contrastive and caption loss, balance of experts."""
     known = {name for view in by_ref.values() if view.metrics is not None for name in view.metrics.columns}
     loops = [name for name in LOOPS if name in known]
-    asked = [
+    series = [
         ("Loss of each loop", loops, [f"loop {name.rpartition('_')[2]}" for name in loops]),
         ("Mean loop of the exit", ["exit_loop"], ["exit"]),
         ("Entropy of the exit", ["entropy"], ["entropy"]),
@@ -142,7 +142,7 @@ def _inner(laid: Mapping[str, Any], by_ref: Mapping[str, View]) -> list[Picture]
         ("Balance of the experts: most loaded over mean", ["overload"], ["overload"]),
     ]
     found = []
-    for title, names, labels in asked:
+    for title, names, labels in series:
         for here in laid.values() if names else ():
             drawing = curves.several(here, by_ref, names, title.lower())
             if drawing is not None:
@@ -166,7 +166,7 @@ def _facts(machine: Mapping[str, Any]) -> list[tuple[str, str]]:
     environment = environment if isinstance(environment, dict) else {}
     devices = machine.get("devices")
     names = [str(one.get("name")) for one in devices if isinstance(one, dict)] if isinstance(devices, list) else []
-    asked = {
+    facts = {
         "environment": environment.get("id"),
         "code": environment.get("code"),
         "processor": environment.get("cpu_model"),
@@ -177,7 +177,7 @@ def _facts(machine: Mapping[str, Any]) -> list[tuple[str, str]]:
         "Python": environment.get("python"),
         "torch": environment.get("torch"),
     }
-    return [(name, str(value)) for name, value in asked.items() if isinstance(value, str | int)]
+    return [(name, str(value)) for name, value in facts.items() if isinstance(value, str | int)]
 
 
 def _tiers(views: Sequence[View]) -> list[tuple[str, int]]:

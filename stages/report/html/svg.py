@@ -38,7 +38,7 @@ class Size:
 
     @property
     def points(self) -> int:
-        """How many points of a curve can be told apart in one column."""
+        """How many points of a curve can be distinguished in one column."""
         return 240 if self.wide else 90
 
 
@@ -103,13 +103,13 @@ class Plot:
 
     def x(self, value: float) -> float:
         """The pixel of a value on the horizontal axis."""
-        room = self.size.width - self.size.left - self.size.right
-        return self.size.left + room * self.x_axis.share(value)
+        width = self.size.width - self.size.left - self.size.right
+        return self.size.left + width * self.x_axis.share(value)
 
     def y(self, value: float) -> float:
         """The pixel of a value on the vertical axis."""
-        room = self.size.height - self.size.top - self.size.bottom
-        return self.size.height - self.size.bottom - room * self.y_axis.share(value)
+        height = self.size.height - self.size.top - self.size.bottom
+        return self.size.height - self.size.bottom - height * self.y_axis.share(value)
 
     def add(self, *parts: Markup) -> None:
         """Elements made elsewhere."""
@@ -137,7 +137,7 @@ class Plot:
         self.add(element("circle", *_title(title), cx=self.x(at[0]), cy=self.y(at[1]), r=radius, cls=f"dot {cls}"))
 
     def diamond(self, at: Point, cls: str, title: str = "", radius: float = 5) -> None:
-        """A mark that is told from dots by its shape."""
+        """A mark that differs from dots by its shape."""
         x, y = self.x(at[0]), self.y(at[1])
         corners = f"{x:.1f},{y - radius:.1f} {x + radius:.1f},{y:.1f} {x:.1f},{y + radius:.1f} {x - radius:.1f},{y:.1f}"
         self.add(element("polygon", *_title(title), points=corners, cls=f"dot {cls}"))

@@ -114,7 +114,7 @@ def _read_result(layout: Layout, found: View) -> None:
         return
     if verdict.state not in FINISHED:
         found.problems.append(f"{verdict.state}: {verdict.why}")
-    # What was trained is drawn as it was asked for then; the specs may put other words, or another machine, to it.
+    # What was trained is drawn as it was requested then; the specs may put other words, or another machine, to it.
     trained = _tried(found, lambda: read_stage(folder / "stage.json")) or stage
     found.run = _tried(found, lambda: read_run(folder))
     found.machine = _tried(found, lambda: read_json(folder / "run.json")) or {}
@@ -135,7 +135,7 @@ def _tried(found: View, reading: Callable[[], T]) -> T | None:
     try:
         return reading()
     except (UserError, OSError) as error:
-        said = in_words(error)
-        if said not in found.problems:
-            found.problems.append(said)
+        problem = in_words(error)
+        if problem not in found.problems:
+            found.problems.append(problem)
         return None

@@ -150,7 +150,7 @@ def test_rulers_tasks_that_cannot_be_made_here_say_why(
     ],
 )  # fmt: skip
 def test_what_ended_it_is_told_without_its_traceback(output: str, said: str) -> None:
-    assert harness._said(output).startswith(said)
+    assert harness._why(output).startswith(said)
 
 
 @pytest.mark.slow

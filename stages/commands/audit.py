@@ -55,26 +55,27 @@ def _all(pipeline: Pipeline, found: list[Finding]) -> dict[str, object]:
     return {"stages": stages, "edges": edges, "findings": [one.as_dict() for one in found], "notices": pipeline.notes}
 
 
-def _cost(one: Finding) -> str:
-    text = one.consequence
-    text += f"; {one.tokens:,} tokens" if one.tokens is not None else ""
-    return text + (f", {one.gpu_hours:,.0f} GPU-hours (H100 at 40%)" if one.gpu_hours else "")
+def _cost(finding: Finding) -> str:
+    text = finding.consequence
+    text += f"; {finding.tokens:,} tokens" if finding.tokens is not None else ""
+    return text + (f", {finding.gpu_hours:,.0f} GPU-hours (H100 at 40%)" if finding.gpu_hours else "")
 
 
-def _sure(one: Finding) -> str:
-    return "certain from the text" if one.certain else f"unless {one.unless}"
+def _sure(finding: Finding) -> str:
+    return "certain from the text" if finding.certain else f"unless {finding.unless}"
 
 
-def _shown(one: Finding) -> Text:
+def _shown(finding: Finding) -> Text:
     text = Text()
-    text.append(f"{one.where}: ", style="bold")
+    text.append(f"{finding.where}: ", style="bold")
     text.append(
-        f"{one.invariant} {KINDS[one.kind].title} [{one.kind}]\n", style="bold red" if one.certain else "yellow"
+        f"{finding.invariant} {KINDS[finding.kind].title} [{finding.kind}]\n",
+        style="bold red" if finding.certain else "yellow",
     )
-    if one.stage.partition("#")[0].partition(":")[0] != one.where.file:
-        text.append(f"  run          {one.stage}\n")
-    text.append(f"  found        {one.found}\n  expected     {one.expected}\n  consequence  {_cost(one)}\n")
-    text.append(f"  sure         {_sure(one)}\n")
+    if finding.stage.partition("#")[0].partition(":")[0] != finding.where.file:
+        text.append(f"  run          {finding.stage}\n")
+    text.append(f"  found        {finding.found}\n  expected     {finding.expected}\n  consequence  {_cost(finding)}\n")
+    text.append(f"  sure         {_sure(finding)}\n")
     return text
 
 

@@ -144,17 +144,17 @@ def _summary(found: Sequence[Finding], pipelines: int, scales: int, wanted: set[
     return Text(f"{text} ({len(found) - bad} waived)", style="bold red" if bad else "bold green")
 
 
-def _explained(one: Invariant) -> Text:
+def _explained(invariant: Invariant) -> Text:
     from stages.guards import run as guards  # needs numpy, which `stages check` does without
 
     text = Text()
-    text.append(f"{one.id} {one.title}\n", style="bold")
-    text.append(f"\nRule. {one.rule}\n\nWhy. {one.why}\n")
-    if one.threads:
-        text.append(f"\nReported in {', '.join(one.threads)}.\n")
-    text.append(f"\nEnsured: {KINDS[one.kind]}")
-    text.append(f" ({', '.join(one.held_by)}).\n" if one.held_by else ".\n")
-    holding = guards.names(one.id)
+    text.append(f"{invariant.id} {invariant.title}\n", style="bold")
+    text.append(f"\nRule. {invariant.rule}\n\nWhy. {invariant.why}\n")
+    if invariant.threads:
+        text.append(f"\nReported in {', '.join(invariant.threads)}.\n")
+    text.append(f"\nEnsured: {KINDS[invariant.kind]}")
+    text.append(f" ({', '.join(invariant.held_by)}).\n" if invariant.held_by else ".\n")
+    holding = guards.names(invariant.id)
     if holding:
         text.append(f"Guarded while a stage runs: {', '.join(holding)}.\n")
     return text

@@ -38,10 +38,10 @@ def print_list(scale: str, named: Sequence[str], as_json: bool) -> None:
         graph.refuse(loaded.unreadable)
 
 
-def _of(one: ResolvedPipeline, wanted: Collection[str]) -> ResolvedPipeline:
+def _of(pipeline: ResolvedPipeline, wanted: Collection[str]) -> ResolvedPipeline:
     """The pipeline without the stages that were not named."""
-    stages = {name: stage for name, stage in one.stages.items() if one.refs[name] in wanted}
-    return replace(one, stages=stages, own=tuple(name for name in one.own if name in stages))
+    stages = {name: stage for name, stage in pipeline.stages.items() if pipeline.refs[name] in wanted}
+    return replace(pipeline, stages=stages, own=tuple(name for name in pipeline.own if name in stages))
 
 
 def _print_list(project: Project, scale: str, resolved: Sequence[ResolvedPipeline], absent: Sequence[str]) -> None:
@@ -77,19 +77,19 @@ def _parents(stage: Stage) -> str:
     return ", ".join(parent.removeprefix(f"{stage.pipeline}/") for parent in stage.parents)
 
 
-def _fields(one: ResolvedPipeline) -> dict[str, Any]:
+def _fields(pipeline: ResolvedPipeline) -> dict[str, Any]:
     stages = [
         {
             "stage": name,
-            "kind": one.stages[name].kind,
-            "box": one.stages[name].box,
-            "budgets": [{"phase": phase.name, phase.unit: phase.budget} for phase in one.stages[name].phases],
-            "contexts": [phase.context for phase in one.stages[name].phases],
-            "parents": list(one.stages[name].parents),
+            "kind": pipeline.stages[name].kind,
+            "box": pipeline.stages[name].box,
+            "budgets": [{"phase": phase.name, phase.unit: phase.budget} for phase in pipeline.stages[name].phases],
+            "contexts": [phase.context for phase in pipeline.stages[name].phases],
+            "parents": list(pipeline.stages[name].parents),
         }
-        for name in one.own
+        for name in pipeline.own
     ]
-    return {"pipeline": one.name, "title": one.title, "extends": one.extends, "stages": stages}
+    return {"pipeline": pipeline.name, "title": pipeline.title, "extends": pipeline.extends, "stages": stages}
 
 
 def print_schema(out: Path | None = None) -> None:

@@ -76,5 +76,5 @@ def _targets(known: Recorded, step: int) -> float:
     return median(float(row["supervised"]) for row in known.rows if row["phase"] == phase)
 
 
-def _fields(stage: Stage, one: Spike, data_root: Path) -> dict[str, Any]:
-    return {**asdict(one), "batch": fields_of(batch(stage, one.step, data_root))}
+def _fields(stage: Stage, spike: Spike, data_root: Path) -> dict[str, Any]:
+    return {**asdict(spike), "batch": fields_of(batch(stage, spike.step, data_root))}

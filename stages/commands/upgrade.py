@@ -59,8 +59,8 @@ def _sync(root: Path, project: Project) -> graph.Graph:
     return graph.readable(root, project, scale)
 
 
-def _difference(one: Change) -> str:
+def _difference(change: Change) -> str:
     """From the file here to the new one, as `diff -u` shows it."""
-    old, new = ((text or b"").decode(errors="replace").splitlines() for text in (one.old, one.new))
-    lines = difflib.unified_diff(old, new, one.path, one.path + NEW, lineterm="")
+    old, new = ((text or b"").decode(errors="replace").splitlines() for text in (change.old, change.new))
+    lines = difflib.unified_diff(old, new, change.path, change.path + NEW, lineterm="")
     return "".join(f"  {printable(line)}\n" for line in lines)

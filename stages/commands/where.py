@@ -65,7 +65,7 @@ def _lines(corpus: Corpus, number: int, found: list[Read | Unread], pipeline: st
             yield f"  not by {other.stage}, phase {other.phase}: {other.why}"
 
 
-def _what(corpus: Corpus, one: Read, length: int) -> str:
+def _what(corpus: Corpus, read: Read, length: int) -> str:
     if corpus.manifest.kind == "pairs":
         return "the pair"
-    return "all of it" if (one.start, one.end) == (0, length) else f"tokens {one.start:,} to {one.end:,}"
+    return "all of it" if (read.start, read.end) == (0, length) else f"tokens {read.start:,} to {read.end:,}"

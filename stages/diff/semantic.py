@@ -158,9 +158,9 @@ def _elsewhere(project: Project, edits: Iterable[Edit], scale: str) -> Iterator[
             yield f"{name} is edited and is not at {scale}: what that does is shown at {at or 'no scale'} (--scale)"
 
 
-def _plans(one: Side) -> dict[str, StagePlan]:
-    lengths = document_lengths(one.project.data)
-    return {ref: plan_stage(ref, stage, one.states[ref], one.hardware, lengths) for ref, stage in one.stages.items()}
+def _plans(side: Side) -> dict[str, StagePlan]:
+    lengths = document_lengths(side.project.data)
+    return {ref: plan_stage(ref, stage, side.states[ref], side.hardware, lengths) for ref, stage in side.stages.items()}
 
 
 def _own(stage: Stage) -> str:

@@ -116,12 +116,12 @@ def _lineage(ancestors: Sequence[Ancestor]) -> str:
     return "## Lineage\n\n" + _table(titles, rows)
 
 
-def _kind(one: Ancestor) -> str:
-    return "not in place here" if one.result is None else one.result.stage.kind
+def _kind(ancestor: Ancestor) -> str:
+    return "not in place here" if ancestor.result is None else ancestor.result.stage.kind
 
 
-def _tier(one: Ancestor) -> str:
-    return "" if one.result is None else one.result.manifest.tier
+def _tier(ancestor: Ancestor) -> str:
+    return "" if ancestor.result is None else ancestor.result.manifest.tier
 
 
 def _data(ancestors: list[Ancestor]) -> str:

@@ -66,9 +66,9 @@ def releases(result: Result, ancestors: list[Ancestor]) -> list[RawReleaseFiles]
     return [result.data.releases[name] for name in names if name in result.data.releases]
 
 
-def _released(one: Ancestor) -> Iterator[str]:
-    if one.result is not None:
-        for init in one.result.stage.init.values():
+def _released(ancestor: Ancestor) -> Iterator[str]:
+    if ancestor.result is not None:
+        for init in ancestor.result.stage.init.values():
             if init.weights == "release" and not init.stand_in and init.release is not None:
                 yield init.release
 

@@ -87,8 +87,8 @@ def table(scale: str, compared: Sequence[Compared]) -> Table:
     return shown
 
 
-def _percent(one: Compared) -> str:
-    return "" if one.memory_error is None else f"{one.memory_error:+.0%}"
+def _percent(compared: Compared) -> str:
+    return "" if compared.memory_error is None else f"{compared.memory_error:+.0%}"
 
 
 def summary(compared: Sequence[Compared]) -> str:
@@ -104,6 +104,6 @@ def summary(compared: Sequence[Compared]) -> str:
     return text + (f"\nmemory: median error of a stage {statistics.median(errors):.0%}" if errors else "")
 
 
-def as_json(one: Compared) -> dict[str, Any]:
+def as_json(compared: Compared) -> dict[str, Any]:
     """The comparison as plain values."""
-    return asdict(one) | {"time_error": one.time_error, "memory_error": one.memory_error}
+    return asdict(compared) | {"time_error": compared.time_error, "memory_error": compared.memory_error}

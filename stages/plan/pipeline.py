@@ -132,11 +132,11 @@ def stage_as_json(stage: StagePlan) -> dict[str, Any]:
     }
 
 
-def _evaluation(one: EvaluationPlan) -> dict[str, Any]:
+def _evaluation(plan: EvaluationPlan) -> dict[str, Any]:
     return {
-        "flops": one.flops,
-        "device_hours": one.device_seconds / 3600,
-        "seconds": one.seconds,
+        "flops": plan.flops,
+        "device_hours": plan.device_seconds / 3600,
+        "seconds": plan.seconds,
     }
 
 

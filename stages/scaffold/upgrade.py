@@ -75,26 +75,26 @@ def changes(root: Path, then: Mapping[str, str], base: Mapping[str, bytes]) -> I
             yield Change(path, "removed" if then[path] == digest_bytes(here) else "obsolete", here, None)
 
 
-def _forced(one: Change) -> Change:
+def _forced(change: Change) -> Change:
     done: dict[Kind, Kind] = {"edited": "replaced", "missing": "wrote", "obsolete": "removed"}
-    return Change(one.path, done.get(one.kind, one.kind), one.old, one.new)
+    return Change(change.path, done.get(change.kind, change.kind), change.old, change.new)
 
 
-def _carry_out(root: Path, one: Change) -> None:
-    path = root / one.path
-    match one.kind:
+def _carry_out(root: Path, change: Change) -> None:
+    path = root / change.path
+    match change.kind:
         case "wrote" | "replaced":
-            _write(path, one)
+            _write(path, change)
         case "edited":
-            _write(path.with_name(f"{path.name}{NEW}"), one)
+            _write(path.with_name(f"{path.name}{NEW}"), change)
         case "removed":
             with files.failing(path):
                 trees.remove_tree(path)
 
 
-def _write(path: Path, one: Change) -> None:
-    files.write_atomic(path, one.new or b"")
-    if one.path in contents.EXECUTABLE:
+def _write(path: Path, change: Change) -> None:
+    files.write_atomic(path, change.new or b"")
+    if change.path in contents.EXECUTABLE:
         path.chmod(0o755)
 
 

@@ -46,16 +46,16 @@ def lineage(project: Project, ref: str, scale: str) -> dict[str, Stage]:
     return found
 
 
-def steps(one: Stage) -> int:
+def steps(stage: Stage) -> int:
     """How many steps it has."""
-    return sum(ledger.count(part) for part in one.phases)
+    return sum(ledger.count(part) for part in stage.phases)
 
 
-def shared(one: Stage, ranks: int) -> Stage:
+def shared(stage: Stage, ranks: int) -> Stage:
     """The stage on so many ranks, in micro-batches that RANKS of them can share: the same ones for every number."""
-    fits = all(rung.sequences >= RANKS * part.micro_batch for part in one.phases for rung in part.batch)
-    phases = one.phases if fits else tuple(part.model_copy(update={"micro_batch": 1}) for part in one.phases)
-    return one.model_copy(update={"phases": phases, "execution": one.execution.model_copy(update={"ranks": ranks})})
+    fits = all(rung.sequences >= RANKS * part.micro_batch for part in stage.phases for rung in part.batch)
+    phases = stage.phases if fits else tuple(part.model_copy(update={"micro_batch": 1}) for part in stage.phases)
+    return stage.model_copy(update={"phases": phases, "execution": stage.execution.model_copy(update={"ranks": ranks})})
 
 
 def keys(stages: Mapping[str, Stage]) -> dict[str, str]:

@@ -56,18 +56,18 @@ def _stage(
     return Stage(name, "megatron-lm", command.where, values, slips=tuple(slips))
 
 
-def _lists(one: Argument) -> dict[str, Value]:
-    words = tuple(scalar(word) for word, _ in one.words)
-    where = one.words[0][1] if one.words else one.where
-    if LISTS[one.flag] == "ramp":
-        return {"ramp": Value(words, where, one.flag)}
-    paths = tuple(word for word, _ in one.words)
-    mixed, figure = blend(paths), LISTS[one.flag]
+def _lists(argument: Argument) -> dict[str, Value]:
+    words = tuple(scalar(word) for word, _ in argument.words)
+    where = argument.words[0][1] if argument.words else argument.where
+    if LISTS[argument.flag] == "ramp":
+        return {"ramp": Value(words, where, argument.flag)}
+    paths = tuple(word for word, _ in argument.words)
+    mixed, figure = blend(paths), LISTS[argument.flag]
     whole = not any("$(" in path or ADDED in path for path in paths)
     if mixed is None or not whole:
-        return {figure: Value(paths if whole else None, where, one.flag, None if whole else "made by a command")}
-    shares = {} if figure == "eval_data" else {"data_weights": Value(mixed[0], where, one.flag)}
-    return shares | {figure: Value(mixed[1], where, one.flag)}
+        return {figure: Value(paths if whole else None, where, argument.flag, None if whole else "made by a command")}
+    shares = {} if figure == "eval_data" else {"data_weights": Value(mixed[0], where, argument.flag)}
+    return shares | {figure: Value(mixed[1], where, argument.flag)}
 
 
 def _machines(script: Script, launcher: list[Argument]) -> dict[str, Value]:

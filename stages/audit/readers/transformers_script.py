@@ -89,25 +89,25 @@ def _learned(words: list[Word], where: Where) -> dict[str, Value]:
     return {}
 
 
-def _figures(one: Argument) -> dict[str, Value]:
+def _figures(argument: Argument) -> dict[str, Value]:
     """What a flag says; a list of paths `folder@share` is a mixture (ProLong)."""
-    key, values = one.flag.lstrip("-").replace("-", "_"), dict[str, Value]()
+    key, values = argument.flag.lstrip("-").replace("-", "_"), dict[str, Value]()
     if key in PREFERENCES:
-        values["objective"] = preferences(one.where, one.flag)
-    if key in LENGTHS and one.words:
-        values[LENGTHS[key]] = arguments.value(one, LENGTHS[key])
-    if key in FIGURES and one.words:
-        values[FIGURES[key]] = arguments.value(one, FIGURES[key])
+        values["objective"] = preferences(argument.where, argument.flag)
+    if key in LENGTHS and argument.words:
+        values[LENGTHS[key]] = arguments.value(argument, LENGTHS[key])
+    if key in FIGURES and argument.words:
+        values[FIGURES[key]] = arguments.value(argument, FIGURES[key])
     elif key in FIGURES:
-        values[FIGURES[key]] = Value(True, one.where, one.flag)
-    for word, where in one.words if key == "config_overrides" else ():
+        values[FIGURES[key]] = Value(True, argument.where, argument.flag)
+    for word, where in argument.words if key == "config_overrides" else ():
         for part, figure in _OVERRIDE.findall(word):
             values[_CONFIG[part]] = Value(number(figure), where, part)
-    if key in _DATA and one.words:
-        values[_DATA[key]] = Value(tuple(word for word, _ in one.words), one.words[0][1], one.flag)
-    shares = [word.rsplit("@", 1) for word, _ in one.words if re.search(r"@[\d.]+$", word)]
+    if key in _DATA and argument.words:
+        values[_DATA[key]] = Value(tuple(word for word, _ in argument.words), argument.words[0][1], argument.flag)
+    shares = [word.rsplit("@", 1) for word, _ in argument.words if re.search(r"@[\d.]+$", word)]
     if len(shares) > 1:
         sums = tuple(float(share) for _, share in shares)
-        values["data_weights"] = Value(sums, one.words[0][1], one.flag)
-        values["data"] = Value(tuple(path for path, _ in shares), one.words[0][1], one.flag)
+        values["data_weights"] = Value(sums, argument.words[0][1], argument.flag)
+        values["data"] = Value(tuple(path for path, _ in shares), argument.words[0][1], argument.flag)
     return values

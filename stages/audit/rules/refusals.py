@@ -125,11 +125,11 @@ REFUSALS = (
 @stage_rule("launch-refused", "I-05", "The framework refuses these settings")
 def refused(stage: Stage) -> Iterator[Fault]:
     """Every case of the table, at the figure that is named first."""
-    for one in REFUSALS:
-        if stage.framework not in one.frameworks or not one.case(stage):
+    for row in REFUSALS:
+        if stage.framework not in row.frameworks or not row.case(stage):
             continue
-        shown = [stage.values[name] for name in one.at if name in stage.values]
+        shown = [stage.values[name] for name in row.at if name in stage.values]
         figures = ", ".join(f"{value.key} {value.value}" for value in shown)
-        alone = len(shown) == 1 and stage.framework not in TRAINERS and one.expected.startswith("--")
-        yield Fault(stage, stage.at(*one.at), figures + (f" without {one.expected}" if alone else ""), one.expected,
+        alone = len(shown) == 1 and stage.framework not in TRAINERS and row.expected.startswith("--")
+        yield Fault(stage, stage.at(*row.at), figures + (f" without {row.expected}" if alone else ""), row.expected,
                     "the launch stops")  # fmt: skip

@@ -56,5 +56,5 @@ def table(project: Project, scale: str, pipelines: Collection[str]) -> Iterator[
     yield from (f"  {one.corpus:{width}}  {one.kind:10}  {_needed(one)}" for one in names)
 
 
-def _needed(one: Unbound) -> str:
-    return f"{one.needed:>22,} {one.unit}" if one.needed else f"{'what is held out':>22}"
+def _needed(unbound: Unbound) -> str:
+    return f"{unbound.needed:>22,} {unbound.unit}" if unbound.needed else f"{'what is held out':>22}"

@@ -117,8 +117,8 @@ def _siblings(loaded: LoadedPipeline) -> Iterator[tuple[list[str], dict[str, Val
 def _above(loaded: LoadedPipeline, name: str) -> set[str]:
     """The stages of the pipeline that a stage descends from."""
 
-    def above(one: str) -> set[str]:
-        return starts_from(loaded.stages[one].raw) & loaded.stages.keys()
+    def above(name: str) -> set[str]:
+        return starts_from(loaded.stages[name].raw) & loaded.stages.keys()
 
     return set(reached(above(name), above))
 

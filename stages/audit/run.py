@@ -93,7 +93,7 @@ def _sources(paths: list[Path]) -> list[Source]:
 
 
 def findings(pipeline: Pipeline) -> list[Finding]:
-    """Every finding, in the order of files and lines; what several runs share is said once, of the first."""
+    """Every finding, in the order of files and lines; what several runs share is reported once, of the first."""
     assert MODULES  # importing them registers their rules
     found = [_priced(kind.id, fault) for kind, rule in RULES for fault in rule(pipeline)]
     once = {(one.kind, one.where, one.found, one.expected, one.tokens): one for one in reversed(found)}

@@ -48,7 +48,7 @@ def evaluate_outside(
     """
     requested = Asked(tuple(split(tasks)), None if own is None else own.resolve(), limit)
     if own is not None and not own.is_dir():
-        raise UserError(f"--lm-eval-tasks: {own} is not a folder; it should hold the tasks' YAML files.")
+        raise UserError(f"--lm-eval-tasks: {own} is not a folder; it should have the tasks' YAML files.")
     interpreter = harness.interpreter(python, Path.cwd())
     harness.version(interpreter)
     result, _ = finished(ref, scale)

@@ -30,7 +30,7 @@ def refuse_unknown(root: Path, layout: Layout, stage: Stage) -> None:
     own, python = lm_eval_tasks.folder(layout, requested), lm_eval_tasks.installed(root)
     if own is not None and not own.is_dir():
         raise UserError(
-            f"{ref}: evaluate.lm_eval_tasks: {own} is not a folder; it should hold the tasks' YAML files. Make it, or "
+            f"{ref}: evaluate.lm_eval_tasks: {own} is not a folder; it should have the tasks' YAML files. Make it, or "
             "correct the path in the spec."
         )
     unknown = [] if python is None else harness.unknown(python, Asked(requested.tasks, own, requested.limit))

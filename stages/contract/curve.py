@@ -41,7 +41,7 @@ def lr_curve(schedule: Schedule, clocks: Sequence[int] | NDArray[np.int64]) -> N
             case _:
                 assert_never(piece.shape)
     if np.isnan(values).any():
-        raise ValueError(f"schedule {schedule.name!r} has no value at some of the clocks asked for")
+        raise ValueError(f"schedule {schedule.name!r} has no value at some of the requested clocks")
     return values
 
 

@@ -134,7 +134,7 @@ def _refuse_datasets(folder: Path, every: Sequence[Path], where: str) -> None:
             )
         if path.name == INFO:
             raise UserError(
-                f"{where}: {inside} in it is of datasets' cache, or of a saved folder without its {SAVED}: it may hold "
+                f"{where}: {inside} in it is of datasets' cache, or of a saved folder without its {SAVED}: it may have "
                 "several splits, and what was made of the data. Name the files by a pattern, or save the split with "
                 "`save_to_disk` and name that folder."
             )

@@ -119,7 +119,7 @@ def _inside(base: Path, path: Path, where: str) -> Path:
 
 def _refuse_name(one: Input) -> None:
     if not one.name.isascii() and any("\ud800" <= character <= "\udfff" for character in one.name):
-        raise UserError(f"{one.name}: a name that is not UTF-8, which no manifest can hold. Rename the file.")
+        raise UserError(f"{one.name}: a name that is not UTF-8, which no manifest can contain. Rename the file.")
     if any(ord(character) < 32 or 127 <= ord(character) < 160 for character in one.name):
         raise UserError(f"{one.name!r}: a name with a control character, as a line break. Rename the file.")
 

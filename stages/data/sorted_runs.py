@@ -39,7 +39,7 @@ class Bad(BaseModel):
 
 
 class RunMeta(BaseModel):
-    """What a run holds. `rows` of its piece were read when it ended; `last` is true for the last run of a piece.
+    """The contents of a run. `rows` of its piece were read when it ended; `last` is true for the last run of a piece.
 
     `heldout` counts the documents that are held out, which lie at the end; `lowest` and `highest` are of their origins.
     `left` are the documents that others have, as `overlap.Left`; none of them is in the run unless it is only reported.

@@ -1,4 +1,4 @@
-"""What a reviewer has to see although no key moves: waivers, and where figures are said to come from."""
+"""What a reviewer has to see although no key moves: waivers, and the sources stated for figures."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class MarkChange:
 
 @dataclass(frozen=True)
 class KeptSource:
-    """Figures of a file that were edited while what they are said to come from stayed as it was."""
+    """Figures of a file that were edited while their stated source stayed as it was."""
 
     file: str
     mark: str

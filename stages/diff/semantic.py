@@ -150,7 +150,7 @@ def compare(old: Side, new: Side, scale: str) -> Difference:
 
 
 def _elsewhere(project: Project, edits: Iterable[Edit], scale: str) -> Iterator[str]:
-    """Edited pipelines that are not at this scale: nothing is said of them here."""
+    """Edited pipelines that are not at this scale: nothing is reported of them here."""
     edited = {Path(edit.where.file).parent.name for edit in edits}
     for name in project.absent(scale):
         if name in edited:

@@ -53,7 +53,7 @@ def again(stage: Stage, inputs: Inputs, of: Both | None = None, ranks: Ranks = A
 def write(folder: Path, stage: Stage, numbers: Numbers) -> None:
     """Write what was found and what was requested into a result that is being made. Raises WriteError."""
     json_file.write(folder / evaluated.RESULT, numbers)
-    json_file.write(folder / evaluated.NAME, evaluated.asked(stage).plain())
+    json_file.write(folder / evaluated.NAME, evaluated.requested(stage).plain())
 
 
 def before(

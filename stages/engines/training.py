@@ -224,7 +224,7 @@ class Training:
         The first rank knows what an earlier attempt found; the others have no use for it.
         """
         requested = {
-            "evaluation": evaluated.asked(self.stage).plain(),
+            "evaluation": evaluated.requested(self.stage).plain(),
             "parents": resume.parents(self.inputs),
             "key": self.inputs.key,
         }

@@ -32,7 +32,7 @@ for task in tasks:
         print("unknown", task)
 """
 UNMEASURED = -1  # what RULER's tasks give for a length that no row had
-TAIL = 12  # lines of what the harness said
+TAIL = 12  # lines of what the harness printed
 RAISED = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception): ")  # the last line of a traceback
 # What the harness says -> what that means here.
 MEANINGS = {
@@ -93,7 +93,7 @@ def run(python: Path, export: Path, requested: Asked, remote_code: bool, longest
 
 
 def _why(output: str) -> str:
-    """The error that ended it, and what to do; where none is to be seen, the end of what it said."""
+    """The error that ended it, and what to do; where none is to be seen, the end of its output."""
     lines = output.splitlines()
     raised = next((number for number in reversed(range(len(lines))) if RAISED.match(lines[number])), len(lines) - TAIL)
     shown = "\n".join(lines[max(0, raised) :][:TAIL])

@@ -33,7 +33,7 @@ def learning_rates(stage: Stage, report: BuiltReport) -> Iterator[Finding]:
         if wrong or not rates:
             yield finding(
                 stage, id, at="schedule", observed=f"rates {some(wrong)} at clock {report.clock:,}",
-                expected=f"{expected!r} (times a group's `lr`) for every group of parameters, as often as it is asked",
+                expected=f"{expected!r} (times a group's `lr`) for every group of parameters, as often as it is called",
                 repair="Take the rate from the schedule at each step; keep none from a checkpoint.",
             )  # fmt: skip
     for name, number in numbers.at(stage, stage.phases[0], report.clock).items():

@@ -31,7 +31,7 @@ def listed(folder: Path) -> list[Path]:
     """The files of a released model: those of its index, or model.safetensors, or shards that count themselves.
 
     Prints the names of other *.safetensors files, which are not read. Raises UserError where the folder does not say
-    which files are meant, and where they do not hold exactly the tensors that the index says.
+    which files are meant, and where their tensors are not exactly those that the index says.
     """
     there = {path.name: path for path in sorted(folder.glob("*.safetensors"))}
     if (folder / INDEX).exists():

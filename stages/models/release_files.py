@@ -23,7 +23,7 @@ SNAPSHOTS, BLOBS = "snapshots", "blobs"
 def read_files(folder: Path) -> list[Path]:
     """The files that are read, config.json first. Raises UserError for one that is missing, no file, or a link out."""
     if not folder.is_dir():
-        raise UserError(f"{folder}: no folder; it should hold a released model in Hugging Face layout.")
+        raise UserError(f"{folder}: no folder; it should contain a released model in Hugging Face layout.")
     if (folder / ADAPTER).is_symlink() or (folder / ADAPTER).exists():
         raise UserError(
             f"{folder / ADAPTER}: an adapter (LoRA), which transformers adds to the weights where peft is installed; "

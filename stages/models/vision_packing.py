@@ -123,7 +123,7 @@ def plan(grids: Sequence[Grid], packed: Tensor) -> Plan:
     """The plan of packed patches [N, ...], on their device; raises UserError when the grids do not add up to N."""
     expected = sum(h * w for h, w in grids)
     if expected != len(packed):
-        raise UserError(f"{len(grids)} image grids hold {expected} patches, but the packed row has {len(packed)}.")
+        raise UserError(f"{len(grids)} image grids have {expected} patches, but the packed row has {len(packed)}.")
     return _plan(tuple(grids)).on(packed.device)
 
 

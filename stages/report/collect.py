@@ -28,7 +28,7 @@ def finished(layout: Layout) -> list[StageResult]:
 
 
 def nothing(layout: Layout) -> UserError:
-    """What is said where no stage of a scale has finished."""
+    """The message where no stage of a scale has finished."""
     folder = layout.results / layout.scale
     return UserError(f"{folder}: no finished stage here. `snakemake --config scale={layout.scale}` runs them.")
 

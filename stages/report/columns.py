@@ -159,5 +159,5 @@ def _descends(name: str, ancestors: set[str], stages: Mapping[str, Stage]) -> bo
 
 
 def ancestry(name: str, every: Mapping[str, Stage]) -> set[str]:
-    """All stages upstream of one, by "pipeline/stage"; those that `every` does not hold are named, not followed."""
+    """All stages upstream of one, by "pipeline/stage"; those that `every` does not contain are named, not followed."""
     return set(reached(every[name].parents, lambda one: every[one].parents if one in every else ()))

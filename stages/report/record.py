@@ -36,7 +36,7 @@ README_PICTURE = ("ouro", "paper", "docs/img/ouro_lr.png")
 def gather(root: Path, scales: Sequence[str]) -> tuple[dict[str, Any], list[StageResult]]:
     """Collect a record over the seeds of `scales`; returns it with the results of the first.
 
-    Raises UserError where the scales do not hold the same stages or do not differ in their seeds.
+    Raises UserError where the scales do not have the same stages or do not differ in their seeds.
     """
     runs = {scale: finished(Layout(root, scale)) for scale in scales}
     first = runs[scales[0]]

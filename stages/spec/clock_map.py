@@ -64,7 +64,7 @@ def stretch(widths: Sequence[int], total: int, least: int) -> list[int]:
     if least * len(widths) > total:
         raise ScheduleError(
             None, f"{len(widths)} pieces of at least {least:,} in a phase of {total:,}",
-            "phases that hold their pieces",
+            "phases that contain their pieces",
             "Lower the scale's `min_piece`, or raise its budgets.", invariant="I-35",
         )  # fmt: skip
     small: set[int] = set()

@@ -15,7 +15,7 @@ def load_hardware(files: Files, name: str) -> RawHardware:
     if raw.runtime >= raw.memory:
         raise document.error(
             ("runtime",), f"{raw.runtime / 1000:g} GB", f"less than `memory`, {raw.memory / 1000:g} GB",
-            "It is what a device's memory holds before the first parameter.",
+            "It is what is in a device's memory before the first parameter.",
         )  # fmt: skip
     check_sources(document)
     return raw

@@ -67,7 +67,7 @@ VALUES = (
 )
 # (key, word) -> what to write where the word is meant for another key
 BELOW = {
-    **{("kind", said): "Write `preference` for pairs of answers." for said in ("dpo", "apo", "apo_zero")},
+    **{("kind", name): "Write `preference` for pairs of answers." for name in ("dpo", "apo", "apo_zero")},
     ("loss", "apo"): "Write `apo_zero`.",
 }
 WORDS = {word: repair for words, repair in VALUES for word in words.split()}
@@ -81,5 +81,5 @@ def repair(key: str) -> str | None:
 
 def word(value: object, key: str = "") -> str | None:
     """What to write in place of a word of another trainer, below `key`; None where it is none that is known."""
-    said = str(value).lower()
-    return BELOW.get((key, said)) or WORDS.get(said)
+    text = str(value).lower()
+    return BELOW.get((key, text)) or WORDS.get(text)

@@ -56,7 +56,7 @@ class Asked(BaseModel):
 _ASKED = TypeAdapter(Asked)
 
 
-def asked(stage: Stage) -> Asked:
+def requested(stage: Stage) -> Asked:
     """What the spec asks for now."""
     spec = stage.evaluation
     on = spec.on or spec.on_above
@@ -74,7 +74,7 @@ def _on(phase: Phase) -> On:
 
 def encode(stage: Stage) -> bytes:
     """The bytes of evaluation.json."""
-    return json_file.encode(asked(stage).plain())
+    return json_file.encode(requested(stage).plain())
 
 
 def outdated(folder: Path, stage: Stage) -> str:
@@ -88,12 +88,12 @@ def outdated(folder: Path, stage: Stage) -> str:
         then = _then(folder, stage)
     except JsonFileError as error:
         return str(error)
-    return "" if then is None else _difference(then, asked(stage))
+    return "" if then is None else _difference(then, requested(stage))
 
 
 def lacking(folder: Path, stage: Stage) -> tuple[str, ...]:
     """The evaluations that a finished result has no numbers of as they are requested now: what was added, or all."""
-    now = asked(stage)
+    now = requested(stage)
     try:
         then = _then(folder, stage)
     except JsonFileError:
@@ -112,10 +112,10 @@ def _then(folder: Path, stage: Stage) -> Asked | None:
         then = json_file.read_as(folder / NAME, _ASKED)
     except MissingFileError:
         with suppress(JsonFileError):
-            then = asked(stage_record.read(folder))
+            then = requested(stage_record.read(folder))
     if then is None:
         return None
-    now = asked(stage).on if then.on is None and stage.evaluation.on is None else then.on
+    now = requested(stage).on if then.on is None and stage.evaluation.on is None else then.on
     return then.model_copy(update={"code": evaluated_by.called(then.code), "on": now})
 
 

@@ -43,7 +43,7 @@ def noted(layout: Layout, key: str, stage: Stage) -> Iterator[None]:
     except Exception as error:
         reported = error if isinstance(error, UserError) else UserError(f"{type(error).__name__}: {error}")
         if not reported.resumable:
-            found = Failure(asked=evaluated.asked(stage), message=str(reported), repeats=reported.repeats)
+            found = Failure(asked=evaluated.requested(stage), message=str(reported), repeats=reported.repeats)
             with suppress(files.WriteError):  # what ended it is raised, not this
                 json_file.write(path, found.model_dump(mode="json"))
         raise
@@ -56,6 +56,6 @@ def failure(layout: Layout, key: str, stage: Stage) -> Failure | None:
     """Why the last evaluation of what is requested now failed; None where it did not, or nobody tried."""
     with suppress(JsonFileError):
         found = json_file.read_as(layout.run(key) / NAME, _FAILURE)
-        if found.asked == evaluated.asked(stage):
+        if found.asked == evaluated.requested(stage):
             return found.model_copy(update={"message": found.message[: attempts.LONGEST]})
     return None

@@ -2,7 +2,7 @@
 
 A stage's key follows from its own spec, from what that names in other files, from its parents' keys and its corpora.
 The last two reach DVC as changed manifests; all the rest is named here, so that an edit of one schedule calls only the
-stages that read it. DVC refuses to record a key that a file does not hold: where one is absent, it watches the file.
+stages that read it. DVC refuses to record a key that a file does not have: where one is absent, it watches the file.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _of_scale(scale: RawScale, pipeline: str) -> Iterator[Keys]:
 
 
 def _add(project: Project, found: Watched, file: str, keys: Keys) -> None:
-    """Watch one more key of a file, or the whole file where it does not hold the key: DVC could not record that."""
+    """Watch one more key of a file, or the whole file where it does not have the key: DVC could not record that."""
     watching = found.setdefault(file, [])
     if watching is None:
         return

@@ -78,7 +78,7 @@ def step(row: Mapping[str, str], tensors: Mapping[str, step_tensors.Tensors]) ->
 
 
 def stopping(after: int) -> Any:
-    """Within the block, training gets a request to stop after a step."""
+    """Within the block, training is asked to stop after a step."""
 
     def record(run: loop.Run, phase: Any, stepper: Any, counters: Any, *rest: Any) -> None:
         recorded(run, phase, stepper, counters, *rest)

@@ -32,7 +32,7 @@ class Source:
 
 
 class Unreadable(SpecError):  # noqa: N818 - as SpecError, it names a place
-    """A file that cannot be read as what it is named; it is left out and said."""
+    """A file that cannot be read as what it is named; it is left out and reported."""
 
 
 def refuse(where: Where, found: str, allowed: str, repair: str) -> Unreadable:

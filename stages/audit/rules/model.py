@@ -62,7 +62,7 @@ def positions(stage: Stage) -> Iterator[Fault]:
 
 @stage_rule("context-past-rope", "I-29", "The slowest rotary wavelength is shorter than a row")
 def wavelength(stage: Stage) -> Iterator[Fault]:
-    """Positions repeat within a row: two places of the text cannot be told apart."""
+    """Positions repeat within a row: two places of the text cannot be distinguished."""
     longest, context = slowest(stage), stage.count("context")
     if longest is not None and context is not None and longest < context:
         yield Fault(

@@ -120,7 +120,7 @@ def template(edge: Edge) -> Iterator[Fault]:
             edge.child.at("template"),
             f"template {edge.child.get('template')}",
             f"{edge.parent.get('template')}, as {edge.parent.name}",
-            "answers are asked for in other words than they were learned with",
+            "answers are prompted for in other words than they were learned with",
             unless="both write the same text",
         )
 

@@ -142,7 +142,7 @@ def unlike_release(pipeline: Pipeline) -> Iterator[Fault]:
                 f"{figure} {mine}",
                 f"{value}, as {name} has it",
                 "positions are other than those learned" if figure == "rope_base" else "the weights do not fit",
-                unless=f"the folder holds another model than {name}",
+                unless=f"the folder contains another model than {name}",
             )
 
 
@@ -165,7 +165,7 @@ def precision(edge: Edge) -> Iterator[Fault]:
             edge.child.at("fp16"),
             "fp16",
             f"bf16, as {edge.parent.name}",
-            "activations and losses that bf16 holds overflow",
+            "activations and losses that bf16 can represent overflow",
             edge.child.count("tokens"),
             "the model's activations are known to be small",
         )

@@ -65,7 +65,7 @@ def _fill(made: Path, subjects: Sequence[Subject], head: Mapping[str, Any]) -> N
 
 
 def end(log: Path) -> str:
-    """The end of a log as text, without control characters; what is left out before it is said."""
+    """The end of a log as text, without control characters; how much is left out before it is stated."""
     with open(os.open(log, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         file.seek(max(0, size - LOG))

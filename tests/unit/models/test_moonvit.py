@@ -70,7 +70,7 @@ def test_gradients_of_packed_images_equal_those_one_by_one(vit: MoonViT) -> None
 def test_grids_that_do_not_add_up_to_the_patches_are_the_users_error(vit: MoonViT) -> None:
     pixels, grids = pack(pictures(0), VIT.patch)
     with pytest.raises(
-        UserError, match=f"hold {pixels.shape[0]} patches, but the packed row has {pixels.shape[0] - 1}"
+        UserError, match=f"have {pixels.shape[0]} patches, but the packed row has {pixels.shape[0] - 1}"
     ):
         vit(pixels[1:], grids)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +20,10 @@ from stages.spec.resolved import Stage
 from stages.train.determinism import deterministic
 from tests.cuda import stages
 from tests.rounding import BF16, noise
-from tests.unit.evals.stages_by_hand import COCA, JOINT, LLAMA, OURO, phase, stage
+from tests.unit.evals.stages_by_hand import COCA, JOINT, LLAMA, OURO, phase, preferring, stage
 from tests.unit.train import tiny
 
-LOSS = re.compile("loss|by_corpus|loops/|within|beyond|gain|contrastive|caption")
+LOSS = re.compile("loss|by_corpus|loops/|within|beyond|gain|contrastive|caption|margin")
 TURNS = re.compile("accuracy|well_formed|exact|_to_")
 EXPERTS = tiny.MOONLIGHT.model_copy(update={"vocab": LLAMA.vocab})
 CASES = {
@@ -32,6 +33,7 @@ CASES = {
     "conversations": stage({"llm": LLAMA}, ("validation_loss", "answers"), phase("chats", objective="sft")),
     "pictures": stage(JOINT, ("validation_loss", "digit_questions"), phase("text", "questions", objective="joint")),
     "pairs": stage(COCA, ("validation_loss", "zero_shot", "retrieval"), phase("pairs", objective="coca"), samples=9),
+    "preferences": preferring("mean"),
 }
 
 
@@ -66,13 +68,14 @@ def test_evaluations_are_the_cpus(
     )
     assert found.keys() == plain.keys()
     losses = [path for path in plain if LOSS.search(path)]
+    loss = plain.get("/validation/loss", math.log(LLAMA.vocab))  # of a token: differences of losses are as exact
     if precision == "torch-fp32":
-        allowed = {path: 1e-5 * abs(plain["/validation/loss" if "gain" in path else path]) for path in losses}
+        allowed = {path: 1e-5 * (loss if re.search("gain|margin", path) else abs(plain[path])) for path in losses}
     else:  # a product's factors and result are rounded: as far as weights that are rounded four times move them
         moved = noise(
             modules, lambda: torch.tensor([evaluated(here, modules, data_root)[path] for path in losses]), 4, BF16
         )
-        assert moved < 0.01 * plain["/validation/loss"], "a bound that a wrong loss would meet"
+        assert moved < 0.01 * loss, "a bound that a wrong loss would meet"
         allowed = dict.fromkeys(losses, 2 * moved)
     allowed |= {path: 0.0 for path in plain if not LOSS.search(path) and not TURNS.search(path)}
     off = {path: (found[path], plain[path]) for path in allowed if not abs(found[path] - plain[path]) <= allowed[path]}

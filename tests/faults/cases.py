@@ -59,6 +59,8 @@ def ref(stage: Stage) -> str:
 
 def make(name: str, small: Small) -> Case:
     """The case of this name, reading the corpora of the small project."""
+    if name == "preference":
+        return preferring(small)
     if name in OBJECTIVES:
         return Case(mini.stage(name, small))
     if name == "moving":
@@ -75,6 +77,17 @@ def make(name: str, small: Small) -> Case:
         made = child(name, parent).model_copy(update={"parents": (ref(other), ref(parent)), "merge": shares})
         return Case(made, (other, parent))
     return Case(child(name, parent), (parent,))
+
+
+def preferring(small: Small) -> Case:
+    """Preference training behind a stage, whose weights are its reference."""
+    parent = mini.stage("next_token", small).model_copy(update={"name": "parent"})
+    made = mini.stage("preference", small)
+    init = Init(
+        weights="inherit", parent=ref(parent), release=None, optimizer="reset", layer_map=None, stand_in=False
+    )  # fmt: skip
+    changes = {"parents": (ref(parent),), "init": dict.fromkeys(made.modules, init)}
+    return Case(made.model_copy(update=changes), (parent,))
 
 
 def moving(stage: Stage) -> Stage:

@@ -30,15 +30,16 @@ Golden = dict[str, Any]
 def stage(objective: str, small: Small) -> Stage:
     """The objective's tiny stage, reading the small project's corpora: four sequences a step, then eight, a cut end."""
     made = tiny.make(objective)
+    whole = objective in ("sft", "preference")  # rows of whole documents
     context = 2 * CONTEXT if objective == "sft" else CONTEXT
-    budget = 44 * context + (0 if objective == "sft" else context // 2)
+    budget = 44 * context + (0 if whole else context // 2)
     changes: dict[str, Any] = {
         "context": context,
         "budget": budget,
         "batch": (BatchStep(after=0, sequences=4), BatchStep(after=8 * context, sequences=8)),
         "sources": sources(objective, small),
     }
-    if objective == "sft":
+    if whole:
         changes["packing"] = "whole"
     if objective == "joint":
         changes["share"] = half()
@@ -58,7 +59,10 @@ def fitted(model: Model) -> Model:
 
 
 def sources(objective: str, small: Small) -> tuple[Source, ...]:
-    names = {"align": ("captions",), "joint": ("math", "captions"), "coca": ("pairs",), "sft": ("reasoning",)}
+    names = {
+        "align": ("captions",), "joint": ("math", "captions"), "coca": ("pairs",), "sft": ("reasoning",),
+        "preference": ("preferences",),
+    }  # fmt: skip
     return tuple(small.source(name) for name in names.get(objective, ("math",)))
 
 

@@ -35,7 +35,7 @@ def known(objective: str) -> dict[str, Golden]:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-@pytest.mark.parametrize("objective", [one for one in tiny.OBJECTIVES if one != "preference"])  # no corpus of pairs
+@pytest.mark.parametrize("objective", tiny.OBJECTIVES)
 def test_objective(
     objective: str,
     small: Small,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -71,9 +72,23 @@ def build(root: Path) -> Small:
     for name in CORPORA:
         write_spec(root, name, spec(name))
     data = root / "data"
-    for name in ("tokenizer", *CORPORA):
+    write_preferences(root)
+    for name in ("tokenizer", *CORPORA, "preferences"):
         prepare.prepare(root, name, data / name, accept=True)
     return Small(root, data)
+
+
+def write_preferences(root: Path) -> None:
+    """Pairs of answers, which no builder makes: a file of them, and its data spec."""
+    rows = [
+        {"prompt": f"{number} + 7", "chosen": f" = {number + 7}", "rejected": f" = {number + 8}"}
+        for number in range(180)
+    ]  # fmt: skip
+    (root / "preferences.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    declared: dict[str, Any] = {"digest": ZERO, "size": 0, "documents": 0, "longest": 0, "heldout": 0}
+    about = {"corpus": "preferences", "kind": "preference", "unit": "tokens", "builder": "file"}
+    place = {"path": "preferences.jsonl", "rows": "prompt_completion"}
+    write_spec(root, "preferences", {**about, **place, **declared})
 
 
 def phase(*sources: Source, **changes: Any) -> Phase:

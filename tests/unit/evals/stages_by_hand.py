@@ -14,7 +14,7 @@ from stages.spec.resolved_models import (
     Rope,
     TextTowerModel,
 )
-from stages.spec.resolved_phases import Coca, Loops, Phase, Resolution, Source
+from stages.spec.resolved_phases import Coca, Loops, Phase, Preference, Resolution, Source
 
 VOCAB, LONGEST = 1024, 24
 DECODER_ONLY: dict[str, Any] = {
@@ -72,6 +72,15 @@ def stage(
         ),
         max_context=context,
     )  # fmt: skip
+
+
+def preferring(answers: str, ends: str = "learned", context: int = 64) -> Stage:
+    """A stage that is evaluated on pairs of answers."""
+    settings = Preference.model_validate(
+        {"loss": "dpo", "beta": 0.1, "answers": answers, "turn_ends": ends, "nll": 0.0}
+    )
+    read = phase("preferences", objective="preference").model_copy(update={"preference": settings})
+    return stage({"llm": LLAMA}, ("preferences",), read, context=context, samples=5)
 
 
 def made(of: Stage) -> Any:

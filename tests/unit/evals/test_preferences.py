@@ -11,17 +11,7 @@ from stages.data.heldout import Heldout
 from stages.data.preference import BEGINS
 from stages.errors import UserError
 from stages.evals import Whole, run
-from stages.spec.resolved import Stage
-from stages.spec.resolved_phases import Preference
-from tests.unit.evals.stages_by_hand import LLAMA, made, phase, stage
-
-
-def preferring(answers: str, ends: str = "learned", context: int = 64) -> Stage:
-    settings = Preference.model_validate(
-        {"loss": "dpo", "beta": 0.1, "answers": answers, "turn_ends": ends, "nll": 0.0}
-    )
-    read = phase("preferences", objective="preference").model_copy(update={"preference": settings})
-    return stage({"llm": LLAMA}, ("preferences",), read, context=context, samples=5)
+from tests.unit.evals.stages_by_hand import made, preferring
 
 
 @pytest.mark.parametrize("answers", ["sum", "mean"])

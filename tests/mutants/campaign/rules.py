@@ -131,6 +131,10 @@ LEGITIMATE = _rules(
         "parameters that are moved as all others, or others in their place; no skips, no average",
     ),
     ("stage:*z_loss", (*AMOUNT, "removed"), "a loss with another weight of log(Z)^2, or without"),
+    (
+        "stage:*preference.beta stage:*preference.nll", AMOUNT,
+        "another weight of the reference, or of the chosen answer's likelihood, inside its domain",
+    ),
     ("pipeline:*schedules.*", (*AMOUNT, "other word", "removed"), "another curve that the stages read to its end"),
     (
         "pipeline:claims pipeline:claims.* pipeline:parameters pipeline:parameters.*", ("removed",),

@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import random
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -36,8 +38,12 @@ def main(root: str, small: str, *names: str) -> None:
         meeting.again_and_again()
     for name in names:
         case, folder = of_ranks(cases.make(name, corpora), ranks), Path(root) / name
+        laid = folder / "laid"
         if os.environ.get("RANK", "0") == "0":
-            case = cases.lay(case, folder, corpora, lambda earlier, folder=folder: run(earlier, folder))
+            case = cases.lay(case, folder, corpora, lambda earlier, folder=folder: alone(earlier, folder))
+            laid.touch()
+        while not laid.exists():  # parents are read before ranks meet
+            time.sleep(0.05)
         random.seed()
         np.random.seed()
         torch.seed()
@@ -55,6 +61,14 @@ def of_ranks(case: Case, ranks: int) -> Case:
 
     parents = tuple(map(cut, case.parents))
     return replace(case, stage=cut(case.stage), parents=parents, earlier=case.earlier and cut(case.earlier))
+
+
+def alone(case: Case, root: Path) -> None:
+    """Run the case's stage by this process, also where it is a rank."""
+    with patch.dict(os.environ):
+        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+            os.environ.pop(name, None)
+        run(of_ranks(case, 1), root)
 
 
 def run(case: Case, root: Path) -> None:

@@ -120,7 +120,10 @@ def test_in_a_terminal_it_goes_on_until_ctrl_c_which_touches_nothing(toy: Path) 
         ours, theirs = pty.openpty()
         environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
         command = [sys.executable, "-m", "stages", "watch"]
-        process = subprocess.Popen(command, cwd=toy, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+        process = subprocess.Popen(
+            command, cwd=toy, stdin=theirs, stdout=theirs, stderr=theirs, env=environment,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell's background jobs ignore
+        )  # fmt: skip
         os.close(theirs)
         text, deadline = b"", time.monotonic() + 60
         while b"7/400" not in text and time.monotonic() < deadline:

@@ -98,5 +98,5 @@ def too_few(corpus: CorpusSpec, count: int) -> UserError:
     hint = what.get(kinds.pop() if len(kinds) == 1 else "", f"one row like {shape(corpus).hint}")
     return UserError(
         f"{', '.join(corpus.paths)}: {count} different documents; allowed: at least two, since one is held out for "
-        f"evaluations. Documents are told apart by {hint}.{_LEFT if corpus.without or corpus.decontaminate else ''}"
+        f"evaluations. Documents are distinguished by {hint}.{_LEFT if corpus.without or corpus.decontaminate else ''}"
     )

@@ -50,6 +50,12 @@ def refuse(found: Iterable[Finding]) -> None:
         raise GuardError(bad)
 
 
+def differing(one: Mapping[str, str] | None, other: Mapping[str, str] | None) -> list[str]:
+    """Names of tensors whose digests are not the same in both, sorted; None has no tensors."""
+    left, right = one or {}, other or {}
+    return sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
+
+
 def some(names: Collection[str] | Mapping[str, float]) -> str:
     """The first few of them, in brackets."""
     shown = [f"{name} {names[name]!r}" if isinstance(names, Mapping) else name for name in list(names)[:SHOWN]]

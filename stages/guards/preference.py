@@ -8,8 +8,8 @@ import math
 from collections.abc import Iterator, Mapping
 
 from stages.check.findings import Finding
-from stages.guards.findings import finding, some
-from stages.guards.report import BuiltReport, Digests, EndReport
+from stages.guards.findings import differing, finding, some
+from stages.guards.report import BuiltReport, EndReport
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Preference
 
@@ -61,12 +61,6 @@ def _first_step(stage: Stage, settings: Preference, row: Mapping[str, float]) ->
             stage, "I-49", at="phases", observed=f"a loss of {loss!r} at the first step", expected=f"{expected!r}",
             repair="Take the mean over the step's pairs, of the formula that `preference` names.",
         )  # fmt: skip
-
-
-def differing(one: Digests | None, other: Digests | None) -> list[str]:
-    """Names of tensors that are not the same in both."""
-    left, right = one or {}, other or {}
-    return sorted(name for name in {*left, *right} if left.get(name) != right.get(name))
 
 
 def begins_at(settings: Preference, nll: float) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.check.findings import Finding
 from stages.contract import numbers, rope, schedule
-from stages.guards.findings import finding, some
+from stages.guards.findings import differing, finding, some
 from stages.guards.report import BuiltReport, Digests
 from stages.spec.language_model import LanguageModel
 from stages.spec.numbers import OF_GROUP, OF_OPTIMIZER
@@ -144,7 +144,7 @@ def _differing(
     if init.experts is not None:
         found = {name: one for name, one in found.items() if not _ROUTER.fullmatch(name)}
     expected: Mapping[str, str] = mapped(parent or {}, found, init.layer_map, init.experts is not None)
-    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    wrong = differing(expected, found)
     if wrong or not expected:
         yield finding(
             stage, id, at=module, edge=init.parent,

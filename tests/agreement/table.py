@@ -33,7 +33,7 @@ text ─┬─ kept ─┐
 
 "To be run" is what `stages status` calls stale, missing, stopped or failed, what `snakemake -n` lists, and what
 `snakemake` and, in another copy, `dvc repro` then did, as attempts and result folders on disk tell: one set, or the
-four are told apart.
+four are distinguished.
 "Idle calls" are DVC's to hear that nothing is to be done: it looks at values as they are written, and at a stage's
 whole file. Afterwards `stages status`, `snakemake -n` and `dvc status` had nothing to do (after a direct `snakemake`,
 once `stages record-dvc` had been typed).

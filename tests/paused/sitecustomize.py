@@ -19,7 +19,7 @@ def _watched(record):  # type: ignore[no-untyped-def]
         box = Path(os.environ["WATCHED"]) / run.stage.name
         with box.with_suffix(".steps").open("a") as steps:
             steps.write(f"{counters.steps}\n")
-        while counters.steps >= _until(box.with_suffix(".hold")) and not run.stop.asked:
+        while counters.steps >= _until(box.with_suffix(".hold")) and not run.stop.requested:
             time.sleep(0.02)
 
     return wrapped

@@ -26,7 +26,7 @@ REASONING = ("reasoning_content", "thinking", "reasoning")  # of an answer, by w
 REASONS = tuple((key, "assistant") for key in REASONING)
 SAID = ("role", "content", "tool_calls", "name", "tool_call_id", *REASONING)
 LEARNED = ("weight", "loss", "train")  # keys by which other trainers leave a turn out of the loss, unless they are 1
-MASKED = "mask"  # another one, which leaves it out, or in, by whom it was written
+MASK_KEY = "mask"  # another such key: it leaves a turn out, or in, by its author
 SHARE = "`rows: sharegpt` with `columns: {{conversations: {}}}`, which reads 'from' and 'value'"
 MESSAGES = "`rows: messages` with `columns: {{messages: {}}}`, which reads 'role' and 'content'"
 
@@ -93,7 +93,7 @@ def of_messages(found: Any, name: str, pictures: list[str] | None) -> Turn:
 
 def _refuse_keys(given: Mapping[str, Any], name: str) -> None:
     """Raise RowError for a turn without a role, or with keys of which nobody can tell what they are for."""
-    strange = sorted(map(repr, given.keys() - {*SAID, *LEARNED, MASKED}))
+    strange = sorted(map(repr, given.keys() - {*SAID, *LEARNED, MASK_KEY}))
     if {"'from'", "'value'"} <= set(strange):
         raise RowError(f"{name} has the keys 'from' and 'value'", SHARE.format(name.partition("[")[0]))
     if strange:
@@ -105,8 +105,8 @@ def _refuse_keys(given: Mapping[str, Any], name: str) -> None:
 
 def _refuse_unlearned(turn: Mapping[str, Any], role: str, name: str) -> None:
     """Raise RowError for an answer that its row leaves out of the loss; other turns are not learned anyway."""
-    for key in (*LEARNED, MASKED):
-        if role == "assistant" and turn.get(key) not in ((None,) if key == MASKED else (None, 1)):
+    for key in (*LEARNED, MASK_KEY):
+        if role == "assistant" and turn.get(key) not in ((None,) if key == MASK_KEY else (None, 1)):
             raise RowError(
                 f"{name}.{key}: found {turn[key]!r}, and every answer is learned; leave the row out, or give what "
                 "stands before the answers that are to be learned as a prompt (`rows: prompt_completion`)"

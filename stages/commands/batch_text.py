@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.text import Text
 
-from stages.commands.data_shown import LEGEND, lines_of
+from stages.commands.data_shown import LEGEND, lines_of, side_of
 from stages.data import document_view, spec
 from stages.data.loader import PhaseData
+from stages.data.preference import SIDES
 from stages.data.readers import scope
 from stages.data.sample import UNSUPERVISED, PairRow, Sample, Span
 from stages.data.tokenizer import of_corpus
@@ -19,7 +20,7 @@ from stages.forensics.batch import Batch
 from stages.store.layout import Layout
 from stages.terminal import Console
 
-Part = tuple[Span, NDArray[np.int64], NDArray[np.bool_]]  # tokens, and which of them are learned
+Part = tuple[Span, str, NDArray[np.int64], NDArray[np.bool_]]  # which answer of a pair, tokens, which are learned
 
 
 def print_text(found: Batch, layout: Layout) -> None:
@@ -34,23 +35,30 @@ def print_text(found: Batch, layout: Layout) -> None:
         if found.phase.objective == "coca":
             parts = _captions(data.pairs(row.sample, 1, tail)[0])
         else:
-            parts = _documents(data.samples(row.sample, 1, tail)[0])
-        for (corpus, document, start, end), tokens, learned in parts:
-            console.print(Text(f"--- row {number + 1}, {corpus} {document + 1} [{start}, {end})"))
-            for line in lines_of(document_view.stretches(tokens, learned, tokenizer)):
+            parts = documents(data.samples(row.sample, 1, tail)[0], found.phase.objective == "preference")
+        for (corpus, document, start, end), side, tokens, learned in parts:
+            if side != SIDES[1]:
+                console.print(Text(f"--- row {number + 1}, {corpus} {document + 1} [{start}, {end})"))
+            for line in (*side_of(side), *lines_of(document_view.stretches(tokens, learned, tokenizer))):
                 console.print(line)
 
 
-def _documents(sample: Sample) -> Iterator[Part]:
-    """The parts of a row: a token is learned where the position before it has it as its target."""
+def documents(sample: Sample, paired: bool) -> Iterator[Part]:
+    """The parts of a row: a token is learned where the position before it has it as its target. A pair of answers has
+    two, the rejected one where the second of its segments begins.
+    """
     learned = np.append(False, sample.labels[:-1] != UNSUPERVISED)
     at = 0
     for span in sample.spans:
-        here = slice(at, at + span[3] - span[2])
-        yield span, sample.tokens[here], learned[here]
-        at = here.stop
+        end = at + span[3] - span[2]
+        segments = sample.segments[at:end]
+        middle = at + int(np.argmax(segments != segments[0])) if paired else end
+        yield span, SIDES[0] if paired else "", sample.tokens[at:middle], learned[at:middle]
+        if paired:
+            yield span, SIDES[1], sample.tokens[middle:end], learned[middle:end]
+        at = end
 
 
 def _captions(row: PairRow) -> Iterator[Part]:
     for (corpus, item), caption, length in zip(row.items, row.captions, row.caption_lengths.tolist(), strict=True):
-        yield (corpus, item, 0, 1), caption[:length], np.arange(length) > 0
+        yield (corpus, item, 0, 1), "", caption[:length], np.arange(length) > 0

@@ -63,13 +63,17 @@ def _lines(origin: str, of: int, one: Shown) -> Iterator[Text]:
     for number, (height, width) in enumerate(one.pictures, 1):
         yield Text(f"    picture {number}: {height} x {width} pixels")
     for side, stretches in groupby(one.stretches, key=lambda stretch: stretch.of):
-        if side:
-            yield Text(f"    {side}:")
-        yield from lines_of(stretches)
+        yield from (*side_of(side), *lines_of(stretches))
     left = one.tokens - document_view.LONGEST
     if left > 0:
         yield Text(f"    ... and {left:,} tokens more")
     yield Text("--- end of the document")
+
+
+def side_of(name: str) -> Iterator[Text]:
+    """The line above one of the two answers of a pair; none above what is no pair."""
+    if name:
+        yield Text(f"    {name}:")
 
 
 def lines_of(stretches: Iterable[Stretch]) -> Iterator[Text]:

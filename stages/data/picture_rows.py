@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data import chats, decode, inputs, lines, picture_files, pieces, records, turns, webdataset
+from stages.data import chats, decode, inputs, lines, other_kinds, picture_files, pieces, records, turns, webdataset
 from stages.data.chats import Chat
 from stages.data.decode import Size
 from stages.data.pieces import Broken, Input, Piece
@@ -122,7 +122,7 @@ class Reader:
     def _of_parts(self, row: dict[str, Any], opened: Open) -> Found:
         names: list[str] = []
         needed = next(iter(COLUMNS[self.shape]))
-        _there(row, self.columns[needed])
+        _there(row, self.columns[needed], self.shape)
         chat = self.shape == "messages"
         content = (chats.messages if chat else chats.interleaved)(row, self.columns, names)
         return Found(tuple(self._decoded(name, opened) for name in names), content)
@@ -174,11 +174,13 @@ def _caption(data: bytes) -> str:
     return turns.string(text, "the caption")
 
 
-def _there(row: dict[str, Any], name: str) -> None:
+def _there(row: dict[str, Any], name: str, shape: str) -> None:
     if name not in row:
-        raise RowError(f"the key {name!r} is missing (found: {', '.join(map(repr, row))[:200] or 'none'})")
+        other = other_kinds.fitting(row, shape)
+        found = f"found: {', '.join(map(repr, row))[:200] or 'none'}{f', as {other} has it' if other else ''}"
+        raise RowError(f"the key {name!r} is missing ({found})")
 
 
 def _column(row: dict[str, Any], name: str) -> str:
-    _there(row, name)
+    _there(row, name, "pictures")
     return turns.string(row[name], name)

@@ -15,18 +15,17 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
-from stages.data import chats, json_text, lines, preference, table_nulls, turns
+from stages.data import chats, json_text, lines, other_kinds, preference, table_nulls, turns
 from stages.data.chat import ASSISTANT
 from stages.data.chats import Chat
 from stages.data.document import Document, Part, conversation, held_out, plain
+from stages.data.other_kinds import OPTIONAL
 from stages.data.pieces import LONGEST, Broken, Raw
 from stages.data.turns import RowError
 from stages.spec import wording
 from stages.spec.builders import COLUMNS, PAIRED
 
 TEXT = "text"  # the shape whose rows are one text, and its column
-OTHER = {"text": ("messages", "sft"), "messages": ("text", "text")}  # what a row of the other kind has
-OPTIONAL = ("system", "history", "input", "tools")
 DOTS = '"..."'
 ARRAY = "; of a JSON array, write each element on a line of its own: `jq -c '.[]' IN > OUT.jsonl`"
 MARKED = "; files that begin with one were joined: `sed 's/^\\xEF\\xBB\\xBF//' IN > OUT` takes it out"
@@ -124,7 +123,7 @@ def _row(raw: Raw, shape: Shape) -> dict[str, Any]:
     row = parsed(raw) if isinstance(raw, bytes) else raw
     for name in shape.needed:
         if name not in row:
-            raise RowError(_missing(row, name))
+            raise RowError(_missing(row, name, shape.name))
     return row
 
 
@@ -172,9 +171,9 @@ def _of_row(row: dict[str, Any], columns: Mapping[str, str], shape: str) -> Chat
             return chats.prompt_completion(row, columns)
 
 
-def _missing(row: Mapping[str, Any], name: str) -> str:
-    other, kind = OTHER.get(name, ("", ""))
-    elsewhere = f", as kind {kind} has it" if other and other in row else ""
+def _missing(row: Mapping[str, Any], name: str, shape: str) -> str:
+    other = other_kinds.fitting(row, shape)
+    elsewhere = f", as {other} has it" if other else ""
     return f"the key {name!r} is missing (found: {', '.join(map(repr, row)) or 'none'}{elsewhere})"
 
 

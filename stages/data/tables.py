@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from stages.data import other_kinds
 from stages.data.arrow import pyarrow
 from stages.data.parquet_pages import Page, pages
 from stages.data.pieces import LONGEST, Broken, Input, Piece, Row, Rows
 from stages.errors import UserError
+
+if TYPE_CHECKING:
+    from stages.data.records import Shape
 
 STRINGS, OFFSETS = ("string", "large_string"), 64  # types that have a value's bytes, and bytes beside these
 BATCH = 256  # rows that are Python objects at once
@@ -20,10 +24,13 @@ BUFFER = 1 << 20  # bytes of a column that are read at once
 MAGIC = b"ARROW1"  # begins Arrow's file format; its stream format, which datasets writes, begins otherwise
 
 
-def parquet(piece: Piece, columns: Sequence[str]) -> Rows:
-    """Rows of the row groups that begin in the piece. Raises UserError for a damaged file or a missing column."""
+def parquet(piece: Piece, wanted: Shape) -> Rows:
+    """Rows of the row groups that begin in the piece: the columns of `wanted` that are there.
+
+    Raises UserError for a damaged file, or one without a column that is needed.
+    """
     with _damage(piece.file), _parquet(piece.file) as file:
-        chosen = _columns(piece.file, file.schema_arrow.names, columns)
+        chosen = _columns(piece.file, file.schema_arrow.names, wanted)
         groups = [number for number, start in enumerate(_starts(file)) if piece.start <= start < piece.end]
         total = max(1, sum(file.metadata.row_group(number).num_rows for number in groups))
         count = _rows_at_once(piece.file, file.metadata, groups, chosen)
@@ -69,14 +76,14 @@ def rows_before(piece: Piece) -> int:
         return sum(file.metadata.row_group(number).num_rows for number, start in starts if start < piece.start)
 
 
-def arrow(piece: Piece, columns: Sequence[str]) -> Rows:
-    """Rows of an Arrow file or stream. Raises UserError for a damaged file or a missing column."""
+def arrow(piece: Piece, wanted: Shape) -> Rows:
+    """Rows of an Arrow file or stream. Raises UserError as `parquet` does."""
     pa, ipc = pyarrow(piece.file.name), pyarrow(piece.file.name, "pyarrow.ipc")
     with _damage(piece.file), pa.memory_map(str(piece.file.path)) as source:
         is_file = source.read(len(MAGIC)) == MAGIC
         source.seek(0)
         reader = ipc.open_file(source) if is_file else ipc.open_stream(source)
-        chosen = _columns(piece.file, reader.schema.names, columns)
+        chosen = _columns(piece.file, reader.schema.names, wanted)
         batches = (reader.get_batch(at) for at in range(reader.num_record_batches)) if is_file else reader
         slices = (batch.select(chosen).slice(at, BATCH) for batch in batches for at in range(0, len(batch), BATCH))
         for number, row in enumerate(_rows(piece.file, slices), start=1):
@@ -141,14 +148,17 @@ def _starts(file: Any) -> Iterator[int]:
         yield first.data_page_offset if first.dictionary_page_offset is None else first.dictionary_page_offset
 
 
-def _columns(file: Input, found: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """The columns to read: those of `wanted` that are there. Which of them a row needs is seen when it is read."""
-    chosen = [name for name in wanted if name in found]
-    if not chosen:
+def _columns(file: Input, found: Sequence[str], wanted: Shape) -> list[str]:
+    """The columns to read: those of the shape that are there."""
+    missing = [name for name in wanted.needed if name not in found]
+    if missing:
+        other = other_kinds.fitting(dict.fromkeys(found), wanted.name)
         raise UserError(
-            f"{file.name}: no column {' or '.join(map(repr, wanted))}; found: {', '.join(map(repr, found))}. Name the "
-            "columns that are there with `columns` in the corpus's spec."
+            f"{file.name}: no column {' and '.join(map(repr, missing))}; found: {', '.join(map(repr, found))}"
+            f"{f', as {other} has them: correct the kind or rows' if other else ''}. "
+            "Name the columns that are there with `columns` in the corpus's spec."
         )
+    chosen = [name for name in wanted.columns.values() if name in found]
     twice = [name for name in chosen if found.count(name) > 1]
     if twice:
         raise UserError(

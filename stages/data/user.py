@@ -61,9 +61,9 @@ def _of_file(piece: Piece, wanted: Shape) -> Rows:
     try:
         match piece.file.suffix:
             case ".parquet":
-                yield from tables.parquet(piece, tuple(wanted.columns.values()))
+                yield from tables.parquet(piece, wanted)
             case ".arrow":
-                yield from tables.arrow(piece, tuple(wanted.columns.values()))
+                yield from tables.arrow(piece, wanted)
             case ".txt":
                 yield from lines.paragraphs(piece)
             case ".md":

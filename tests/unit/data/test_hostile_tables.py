@@ -144,6 +144,15 @@ def test_a_column_that_one_of_several_files_lacks_is_named_with_the_file(project
         read(project)
 
 
+def test_a_table_without_a_needed_column_is_refused_and_says_whose_columns_it_has(project: Small) -> None:
+    pq.write_table(pa.table({"prompt": TEXTS, "chosen": TEXTS, "rejected": TEXTS}), project.root / "a.parquet")
+    declare(project, "a.parquet", "sft", rows="prompt_completion", on_bad_row={"skip": 9})
+    with pytest.raises(
+        UserError, match=r"^a\.parquet: no column 'completion'; found: 'prompt', 'chosen', 'rejected', as kind preference "
+    ):
+        read(project)
+
+
 @pytest.mark.parametrize("link", [os.link, os.symlink])
 def test_a_file_that_a_pattern_finds_by_two_names_is_refused(project: Small, link: Callable[..., None]) -> None:
     jsonl(project.root / "a.jsonl", [{"text": text} for text in TEXTS])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stages.data import pieces, tables
+from stages.data import pieces, records, tables
 from stages.data.parquet_pages import pages
 from stages.data.pieces import Input
 from stages.errors import UserError
@@ -37,7 +37,7 @@ def written(path: Path, **how: Any) -> Input:
 
 def read(path: Path) -> list[Any]:
     file = Input(path.name, path, path.stat().st_size)
-    return [row.raw for piece in pieces.cut([file]) for row in tables.parquet(piece, ["text"])]
+    return [row.raw for piece in pieces.cut([file]) for row in tables.parquet(piece, records.shape("text", {}))]
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stages.commands import batch_text
 from stages.data import document_view, prepare
 from stages.data.heldout import Heldout
 from stages.data.loader import PhaseData
@@ -245,6 +246,19 @@ def test_a_pair_is_shown_with_both_answers(project: Small) -> None:
     learned = [one.text for one in found.stretches if one.learned and not one.special]
     assert len(learned) == 2
     assert "not" in learned[1]
+
+
+def test_the_text_of_a_batch_has_both_answers_of_each_pair_by_what_they_are(project: Small) -> None:
+    prepared(project, ROWS)
+    tokenizer = Heldout(project.data).tokenizer("mine")
+    (row,) = PhaseData(phase(project), 1, "p", project.data).samples(0, 1, 0)
+    parts = list(batch_text.documents(row, paired=True))
+    assert [side for _, side, _, _ in parts] == ["chosen", "rejected"] * len(row.spans)
+    assert [span for span, _, _, _ in parts[::2]] == list(row.spans)
+    for _, side, tokens, learned in parts:
+        assert tokenizer.decode(tokens[learned].tolist()).startswith("not ") is (side == "rejected")
+        assert tokens[0] == tokenizer.roles.bos
+    assert [side for _, side, _, _ in batch_text.documents(row, paired=False)] == [""] * len(row.spans)
 
 
 def test_the_mask_says_where_the_rejected_conversation_begins(project: Small) -> None:

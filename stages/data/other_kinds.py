@@ -1,0 +1,36 @@
+"""Columns that rows of another kind of corpus have, for messages: what the spec of such a corpus says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from stages.spec.builders import COLUMNS, PAIRED, PICTURE_ROWS
+
+OPTIONAL = ("system", "history", "input", "tools")
+UNNAMED = ("text", "messages", f"{PAIRED}messages", "pictures")  # shapes that no `rows` names
+
+
+def fitting(row: Mapping[str, Any], shape: str) -> str:
+    """What says of a row of these columns what it is, such as "kind preference"; empty where nothing but `shape` does.
+
+    Of several shapes, the one that needs most columns. A prompt beside two answers may stand alone, or before both of
+    them once more: where its values (None of a table) do not say it, rows are left out.
+    """
+    found = [
+        name
+        for name, columns in COLUMNS.items()
+        if name != shape and {one for one in columns if one not in OPTIONAL} <= set(row)
+    ]
+    if not found:
+        return ""
+    name = max(found, key=lambda one: len([column for column in COLUMNS[one] if column not in OPTIONAL]))
+    if name == f"{PAIRED}prompt_completion" and not (row["prompt"] and type(row["prompt"]) is type(row["chosen"])):
+        name = f"{PAIRED}messages"
+    return _kind(name) + ("" if name in UNNAMED else f" with rows: {name.removeprefix(PAIRED)}")
+
+
+def _kind(shape: str) -> str:
+    if shape in ("pictures", PICTURE_ROWS[0]):
+        return "builder pictures"
+    return f"kind {'preference' if shape.startswith(PAIRED) else 'text' if shape == 'text' else 'sft'}"

@@ -36,6 +36,15 @@ def run(project: Project, scale: str, only: Collection[str] = (), known: Known |
     return list(dict.fromkeys(found))
 
 
+def run_one(project: Project, scale: str, only: Collection[str] = ()) -> list[Finding]:
+    """Findings at a scale, also of waivers that waive nothing there and at no other scale (S-07)."""
+    found = run(project, scale, only)
+    if only or any(finding.id == SPEC for finding in found):
+        return found
+    names = [name for name in project.pipelines(variants=True) if project.has(name, scale)]
+    return [*found, *(one for name in names for one in _idle_here(project, project.resolve(name, scale), found))]
+
+
 def run_all(project: Project, only: Collection[str] = ()) -> list[Finding]:
     """Findings at every scale, and of specs/hardware; a waiver that waives nothing at any scale is one too (S-07)."""
     known: Known = {}
@@ -140,12 +149,18 @@ def run_pipeline(project: Project, pipeline: str, scale: str) -> list[Finding]:
     """
     context = make_context(project, pipeline, scale)
     found = list(dict.fromkeys(check(context)))
-    if next(idle_waivers(context.pipeline, scale, found), None) is not None:
-        others = [other for other in project.scales() if other != scale]
+    return [*found, *_idle_here(project, context.pipeline, found)]
+
+
+def _idle_here(project: Project, pipeline: ResolvedPipeline, found: Collection[Finding]) -> list[Finding]:
+    """Waivers that neither the pipeline's scale, of which `found` has the findings, nor another one needs."""
+    scale, name = pipeline.scale, pipeline.name
+    if next(idle_waivers(pipeline, scale, found), None) is not None:
+        others = [other for other in project.scales() if other != scale and project.has(name, other)]
         with suppress(SpecError, SpecErrors):
-            there = [make_context(project, pipeline, other) for other in others if project.has(pipeline, other)]
-            found += idle_waivers(context.pipeline, scale, [*found, *(one for other in there for one in check(other))])
-    return found
+            there = [make_context(project, name, other) for other in others]
+            return list(idle_waivers(pipeline, scale, [*found, *(one for other in there for one in check(other))]))
+    return []
 
 
 def check(context: Context, only: Collection[str] = ()) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from stages.check import catalogue, facts
 from stages.check.findings import FILES, SPEC, Finding, unwaived
 from stages.check.notices.run import notices
 from stages.check.registry import Invariant
-from stages.check.run import run, run_all
+from stages.check.run import run_all, run_one
 from stages.commands.find_project import find_root, known_pipeline, open_project, unknown
 from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
@@ -39,7 +39,7 @@ def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = (), named
     project = Project.load(find_root()) if scale is None else open_project(scale)[1]
     scales = project.scales() if scale is None else [scale]
     places = _places(project, named)
-    found = run_all(project, wanted) if scale is None else run(project, scale, wanted)
+    found = run_all(project, wanted) if scale is None else run_one(project, scale, wanted)
     found += [] if wanted else prepared_here.lost(project, project.files.root, scales)
     found = [one for one in found if not places or _is_about(one, places)]
     printed = [*notices(project, scales), *prepared_here.changed_sources(project, project.files.root, scales)]

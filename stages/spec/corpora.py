@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from stages.errors import SpecError
+from stages.spec import measured_corpora
 from stages.spec.builders import BUILDERS, COLUMNS, FILES_ONLY, PAIRED, PICTURE_ROWS
-from stages.spec.nodes import Document, Path
+from stages.spec.nodes import Document
 from stages.spec.schema.corpora import MEASURED, UNDECLARED, RawCorpus, RawTokenizer
 from stages.spec.validate import hint, several, unknown, unmeasured, validate
 
@@ -22,7 +23,7 @@ def tokenizer(document: Document, declared: bool = True) -> RawTokenizer:
 
 
 def corpus(document: Document, declared: bool = True) -> RawCorpus:
-    """A corpus's file, checked against its builder; without `declared`, what is measured may still be missing.
+    """A corpus's file, checked against its builder; without `declared`, what is measured may be missing, or wrong.
 
     Raises SpecError or SpecErrors.
     """
@@ -33,7 +34,7 @@ def corpus(document: Document, declared: bool = True) -> RawCorpus:
         raise several(strange)
     blank: dict[str, Any] = {key: UNDECLARED if key == "digest" else "0" for key in missing}
     raw = validate(Document({**document.value, **blank}, document.places), RawCorpus)
-    wrong = list(_against_builder(document, raw))
+    wrong = [*_against_builder(document, raw), *(measured_corpora.impossible(document, raw) if declared else ())]
     if wrong:
         raise several(wrong)
     return raw
@@ -69,7 +70,6 @@ def _against_builder(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
         if raw.parameters.get(least, 0) > raw.parameters.get(most, raw.parameters.get(least, 0)):
             found, allowed = str(raw.parameters[least]), f"at most {most}, {raw.parameters[most]}"
             yield bad(("parameters", least), found, allowed, "Exchange them, if they are the wrong way round.")
-    yield from _packed(document, raw)
     yield from _against_files(document, raw)
     given_keys = (("packages", bool(raw.packages)), ("path", raw.path is not None), ("prefix", raw.prefix is not None))
     for key, given in given_keys:
@@ -77,18 +77,6 @@ def _against_builder(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
             yield bad((key,), "an entry", f"none; {what} reads no {key}", f"Remove `{key}`.")
         if not given and builder.needs == key:
             yield bad((key,), "nothing", f"{key}; {what} needs it", f"Add `{key}: ...`.")
-
-
-def _packed(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
-    """What is measured of rows, where no corpus can have come out with it."""
-    for context, one in raw.packed.items():
-        here: Path = ("packed", str(context))
-        if not (one.tokens <= min(raw.size, one.rows * context) and one.rows <= raw.documents):
-            yield document.error(
-                here, f"{one.tokens} tokens in {one.rows} rows",
-                f"at most {context} tokens a row and the corpus's {raw.size}, and a document in every row "
-                f"of its {raw.documents}", f"`stages data {raw.corpus} --accept` prints what is measured.",
-            )  # fmt: skip
 
 
 def _against_files(document: Document, raw: RawCorpus) -> Iterator[SpecError]:

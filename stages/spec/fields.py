@@ -15,7 +15,6 @@ from stages.spec.scheduled import Named, Scheduled
 
 PLACEHOLDERS = frozenset(
     {
-        "",
         "todo",
         "tbd",
         "tba",
@@ -36,6 +35,7 @@ PLACEHOLDERS = frozenset(
 ARXIV = re.compile(r"\barxiv(?:\.org/(?:abs|pdf|html)/|[:\s]\s*)(?!10\.\d+/)(\d[\w.]*)", re.IGNORECASE)
 MONTH = r"(?:0[1-9]|1[0-2])"  # numbers since April 2007; before, they began with a letter
 ARXIV_ID = re.compile(rf"(?:(?:0[7-9]|1[0-4]){MONTH}\.\d{{4}}|(?:1[5-9]|[2-9]\d){MONTH}\.\d{{5}})(?:v\d+)?")
+NOWHERE = "none"  # the citation of what is published nowhere
 YEAR = 4  # digits, as in `arXiv, 2024`; a number has more
 
 
@@ -45,23 +45,41 @@ class Raw(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, defer_build=True)
 
 
+def says(value: object) -> bool:
+    """Whether a text has a letter or a digit, of any script: a blank, and marks alone, say nothing."""
+    return isinstance(value, str) and any(one.isalnum() for one in value)
+
+
 def _text(value: object) -> object:
     """Text for people, or a name that somebody else gave: something has to stand there."""
-    if isinstance(value, str) and value.strip():
+    if says(value):
         return value
     raise quantities.BadQuantity(quantities.describe(value), "text that says something", "Say it, or write `unknown`.")
 
 
+def _waiver_reason(value: object) -> object:
+    """As `_reason`; that a waiver's says nothing is a finding (S-07)."""
+    return value if isinstance(value, str) and not says(value) else _reason(value)
+
+
 def _reason(value: object) -> object:
     """Why something stands as it does: a word that keeps the place of a reason is none."""
-    if isinstance(value, str) and (not value.strip() or value.strip(" .?!-").lower() not in PLACEHOLDERS):
-        return value  # a blank is told by what it is the reason of
+    if says(value) and not _is_placeholder(value):
+        return value
     raise quantities.BadQuantity(quantities.describe(value), "a reason, in words", "Say why.")
+
+
+def _is_placeholder(value: object) -> bool:
+    return str(value).strip(" .?!-").lower() in PLACEHOLDERS
 
 
 def _citation(value: object) -> object:
     """Where something is published: a number of arXiv's that cannot be one is found by nobody."""
-    for written in ARXIV.findall(value) if isinstance(value, str) else ():
+    if not says(value) or (_is_placeholder(value) and value != NOWHERE):
+        raise quantities.BadQuantity(
+            quantities.describe(value), f"where it is published, or {NOWHERE}", "Say where: arXiv 2407.21783 table 3."
+        )
+    for written in ARXIV.findall(str(value)):
         id = written.rstrip(".").removesuffix(".pdf")
         if len(id) > YEAR and not ARXIV_ID.fullmatch(id):
             allowed = "a number such as 2504.07491: year and month, a point, five digits (four before 2015)"
@@ -71,6 +89,7 @@ def _citation(value: object) -> object:
 
 Citation = Annotated[str, BeforeValidator(_citation, json_schema_input_type=str)]
 Reason = Annotated[str, BeforeValidator(_reason, json_schema_input_type=str)]
+WaiverReason = Annotated[str, BeforeValidator(_waiver_reason, json_schema_input_type=str)]
 Text = Annotated[str, BeforeValidator(_text), Field(pattern=r"\S")]
 Flag = Annotated[bool, BeforeValidator(units.flag)]
 Names = Annotated[list[str], AfterValidator(units.each_once), Field(json_schema_extra={"uniqueItems": True})]

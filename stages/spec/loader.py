@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,7 @@ from stages.spec import other_trainers, points, quantities
 from stages.spec.engines import unsaid
 from stages.spec.extends import overlay
 from stages.spec.files import Files, check_name, check_sources
-from stages.spec.nodes import Document
+from stages.spec.nodes import Document, Tree
 from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.spec.schema.data import RawScale
 from stages.spec.schema.pipeline import RawPipeline
@@ -23,10 +23,11 @@ from stages.spec.variants import vary
 
 @dataclass(frozen=True)
 class LoadedStage:
-    """A raw stage and where its keys stand."""
+    """A raw stage and where its keys stand. `sources` are those of each file that it is written in, by the file."""
 
     raw: RawStage
     document: Document
+    sources: Mapping[str, list[dict[str, Tree]]] = field(default_factory=dict)
 
 
 RELEASE = "release:"  # how `init.weights` names one
@@ -88,7 +89,7 @@ def load_pipeline(files: Files, name: str) -> LoadedPipeline:
             raise one.document.error(("variants", "values"), found, "names that are free", f"Rename {taken[0]}.")
         document = varied.listing
         raw = raw.model_copy(update={"schedules": varied.shared.schedules, "optimizers": varied.shared.optimizers})
-        stages |= {new: LoadedStage(made, its) for new, (made, its) in varied.stages.items()}
+        stages |= {new: LoadedStage(made, its, one.sources) for new, (made, its) in varied.stages.items()}
     return LoadedPipeline(name, raw, document, _with_points(stages))
 
 
@@ -174,7 +175,8 @@ def _stage(files: Files, pipeline: str, name: str, base: LoadedPipeline | None, 
         raise document.error(("kind",), quantities.describe(kind), ", ".join(STAGES), repair)
     raw = validate(document, STAGES[kind])
     check_sources(own)
-    return LoadedStage(raw, document)
+    above = inherited.sources if inherited else {}
+    return LoadedStage(raw, document, {**above, files.relative(path): own.value.get("sources", [])})
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ PROSE = frozenset(
 NAMES = ("name", "corpus", "what")  # what an item of a list may be called by in a path
 NEEDS = {"published": "citation", "seed": "citation", "derived": "reason", "assumed": "reason", "unknown": "reason"}
 ABSENT = "none"  # in the place of a figure: gradients that are not clipped
+UNASKED = frozenset({ABSENT, "true", "false"})  # what may have a source and needs none
 EVERYTHING = "*"
 UNPUBLISHED = re.compile(
     r"\s*(not published|unpublished|not given|assumed|guess|our (own )?choice|none\b|(todo|tbd|tba|fixme|[?.-]+)\s*$)",
@@ -47,7 +48,7 @@ def uncovered(document: Document, entries: Sequence[RawSource]) -> Iterator[Spec
     for path, aliases, text in figures(document.value, states=_stated):
         matching = covers.matching(path, aliases)
         used |= matching
-        if not matching and text != ABSENT:  # that there is no figure may have a source, and needs none
+        if not matching and text not in UNASKED:
             bare.append((path, aliases, text))
     if bare:
         yield _bare(document, bare)
@@ -100,7 +101,12 @@ def _twice(document: Document, entries: Sequence[RawSource]) -> Iterator[SpecErr
 
 
 def _stated(text: str) -> bool:
-    return text == ABSENT or quantities.is_number(text)
+    return text in UNASKED or quantities.is_number(text)
+
+
+def published(entries: Iterable[dict[str, Tree]], path: str) -> bool:
+    """Whether one of a file's sources is of this path itself, and cites where it is published."""
+    return any(entry["mark"] == "published" and path in entry["covers"] for entry in entries)
 
 
 class Covers:
@@ -151,5 +157,8 @@ def figures(
                 (item[key] for key in NAMES if isinstance(item, dict) and isinstance(item.get(key), str)), index
             )
             yield from figures(item, (*path, index), (*aliases, name), states)
+    elif isinstance(tree, bool):
+        if states(text := str(tree).lower()):
+            yield path, aliases, text
     elif isinstance(tree, str) and states(tree):
         yield path, aliases, tree

@@ -1,4 +1,5 @@
-"""Declarations that declare nothing: a jump of the learning rate that is none, a second reading of nothing.
+"""Declarations that declare nothing: a jump of the learning rate that is none, a second reading of nothing, a restart
+of data where none is read.
 
 Like an idle waiver (S-07), each would hide the next fault of its kind.
 """
@@ -19,7 +20,7 @@ from stages.contract.schedule import lr, lr_before
 from stages.spec.graph import reached
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Schedule
-from stages.spec.schema.stages import RawTrain
+from stages.spec.schema.stages import RawTrain, RawUpcycle
 
 
 def idle_jumps(context: Context) -> Iterator[Finding]:
@@ -73,6 +74,23 @@ def idle_rereads(context: Context) -> Iterator[Finding]:
                 expected="a stretch that is read again, or no `reread`",
                 repair="Remove it, or correct `init: {data: ...}` or the mixture.", found="nothing again",
             )  # fmt: skip
+
+
+def idle_restarts(context: Context) -> Iterator[Finding]:
+    """`data: restart` or `reread` of an upcycling: it reads nothing, and what comes after it says how it reads on."""
+    for name, _ in context.own:
+        raw = context.loaded.stages[name].raw
+        if not isinstance(raw, RawUpcycle):
+            continue
+        for key, idle in (("data", raw.init.data == "restart"), ("reread", raw.init.reread is not None)):
+            if idle and context.where(name, "init", key).file.startswith(f"specs/{context.loaded.name}/"):
+                found = "data: restart" if key == "data" else key
+                yield context.finding(
+                    "S-07", name, ("init", key), observed=f"`{found}` of an upcycling, which reads no data",
+                    expected="data: continue, and no `reread`",
+                    repair="Say it in the stage that trains on, where data are to be read from their start again.",
+                    found=found,
+                )  # fmt: skip
 
 
 def _from_release(context: Context, name: str) -> bool:

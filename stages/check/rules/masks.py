@@ -8,13 +8,15 @@ from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.spec.resolved_phases import Phase
+from stages.spec.schema.stages import RawImport
+from stages.spec.sources import published
 
 
 @static(
     "I-19",
     title="Packed documents do not see each other",
-    rule="Where documents share a row, they are masked from each other and their positions restart; changing one "
-    "document changes nothing in another's logits.",
+    rule="Where documents share a row, they are masked from each other and their positions restart, unless the spec "
+    "cites where it is published that they are not; changing one document changes nothing in another's logits.",
     why="Reset masks do nothing under a fused attention, or a packed mask is ignored when a padding mask comes along; "
     "state of one document leaks into the next.",
     threads=(
@@ -24,16 +26,30 @@ from stages.spec.resolved_phases import Phase
     held_by=("tests/unit/models/test_llama.py", "tests/unit/data/test_loader.py"),
 )  # fmt: skip
 def documents_are_masked(context: Context) -> Iterator[Finding]:
-    """I-19, as far as specs go: a phase without the mask needs a waiver with its reason."""
+    """I-19, as far as specs go: a phase without the mask needs a citation, or a waiver with its reason."""
     for name, _, number, phase in context.phases():
-        if not phase.document_mask:
+        keys = _keys(context, name, number, phase)
+        if not phase.document_mask and not _published(context, name, number, keys):
             yield context.finding(
                 "I-19", name, ("phases", number, "document_mask"),
                 observed=f"rows of {phase.context:,} positions in which documents see each other",
                 expected="document_mask: true",
-                repair="Mask documents, or waive this with the reason for letting them see each other.",
+                repair="Mask documents, or waive this with the reason for letting them see each other. Where that is "
+                f"published, add {{covers: [{keys[0]}], mark: published, citation: ...}} to `sources`.",
                 found="false",
             )  # fmt: skip
+
+
+def _keys(context: Context, name: str, number: int, phase: Phase) -> tuple[str, str]:
+    """How `sources` of the stage's file name the mask of a phase."""
+    below = "stand_in." if isinstance(context.loaded.stages[name].raw, RawImport) else ""
+    return f"{below}phases.{phase.name}.document_mask", f"{below}phases.{number}.document_mask"
+
+
+def _published(context: Context, name: str, number: int, keys: tuple[str, str]) -> bool:
+    """Whether the file that leaves the mask out cites, of this key itself, where that is published."""
+    entries = context.loaded.stages[name].sources.get(context.where(name, "phases", number, "document_mask").file, [])
+    return any(published(entries, key) for key in keys)
 
 
 @static(

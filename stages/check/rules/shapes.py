@@ -10,8 +10,9 @@ from typing import Any
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import REGISTRY, static
-from stages.check.rules.idle_declarations import idle_jumps, idle_rereads
+from stages.check.rules.idle_declarations import idle_jumps, idle_rereads, idle_restarts
 from stages.check.waivers import holders
+from stages.spec.fields import says
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS, Model, MoonViTModel
@@ -181,8 +182,8 @@ def _indivisible(model: Model) -> str | None:
     title="Waivers name invariants that do not hold",
     rule="A waiver's id is that of an invariant, its reason says something, and what it names is found at some scale: "
     "at each of its places, with a value that is no larger, and not less than half of it (of a step, its factor not "
-    "less than the root of the waiver's). A declared `jump` is one, "
-    "and a declared `reread` reads something again.",
+    "less than the root of the waiver's). A declared `jump` is one, a declared `reread` reads something again, and an "
+    "upcycling, which reads no data, declares neither a restart of them nor a `reread`.",
     why="A mistyped waiver waives nothing, and one of a whole stage hides the next fault of its kind.",
     threads=(),
 )
@@ -190,10 +191,11 @@ def waivers_are_known(context: Context) -> Iterator[Finding]:
     """S-07."""
     yield from idle_jumps(context)
     yield from idle_rereads(context)
+    yield from idle_restarts(context)
     for holder in holders(context.pipeline):
         for waiver, where in zip(holder.waivers, holder.lines, strict=True):
             known = waiver.id in REGISTRY and REGISTRY[waiver.id].check is not None
-            if not known or not waiver.reason.strip():
+            if not known or not says(waiver.reason):
                 yield Finding(
                     "S-07", context.pipeline.scale, holder.ref, None,
                     observed=f"a waiver of {waiver.id!r} for the reason {waiver.reason!r}",

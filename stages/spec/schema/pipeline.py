@@ -18,6 +18,7 @@ from stages.spec.fields import (
     Raw,
     Reason,
     StartRate,
+    Text,
 )
 from stages.spec.mapping import OneOf
 from stages.spec.names import Name
@@ -49,7 +50,7 @@ class RawPiece(Raw):
 class RawClaim(Raw):
     """A published total over stages, or over a stage and all its ancestors."""
 
-    what: str
+    what: Text
     tokens: Claimed
     stages: Names | None = None
     lineage: str | None = None
@@ -59,9 +60,9 @@ class RawPipeline(Raw):
     """pipeline.yaml."""
 
     pipeline: Name
-    title: str
+    title: Text
     citation: Citation
-    figure: str
+    figure: Text
     tokenizer: str = ""
     extends: Name | None = None
     drop: Names = Field(default_factory=list)

@@ -127,7 +127,7 @@ class RawStage(Raw):
     """What every kind of stage has."""
 
     stage: Name
-    box: str
+    box: Text
     evaluate: Annotated[RawEvaluate, BeforeValidator(_evaluate, json_schema_input_type=Names | RawEvaluate)] = Field(
         default_factory=RawEvaluate
     )

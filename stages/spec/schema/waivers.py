@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from stages.spec.fields import Raw, Reason
+from stages.spec.fields import Raw, WaiverReason
 from stages.spec.resolved import Waiver
 
 
@@ -29,7 +29,7 @@ class RawWaiver(Raw):
     id: str
     at: Places
     found: Word
-    reason: Reason
+    reason: WaiverReason
 
     def resolved(self) -> Waiver:
         """The waiver as checks compare it with findings."""

@@ -69,7 +69,7 @@ def test_conversations_alone_are_read_for_their_answers(root: Path, objective: s
 def test_conversations_whose_answers_are_documents_each_are_not_read_as_text(root: Path) -> None:
     own = {
         "corpus": "talk", "kind": "sft", "unit": "tokens", "builder": "file", "path": "talk.jsonl",
-        "digest": "ab" * 32, "size": "6T", "documents": 5_000_000, "longest": 100_000, "heldout": 200_000,
+        "digest": "ab" * 32, "size": "6T", "documents": 500_000_000, "longest": 100_000, "heldout": 200_000,
     }  # fmt: skip
     write_spec(root, "bind", {"bind": {"midtrain_sft_mix": "talk", "reasoning_chat": "talk"}})
     for answers, wanted in ((None, []), ("together", []), ("separate", ["midtrain_1_4b", "midtrain_2_6b"])):

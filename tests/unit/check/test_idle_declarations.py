@@ -92,6 +92,12 @@ def test_what_continues_reads_nothing_again_whatever_a_release_has_read(folder: 
     assert [(each.id, each.stage) for each in found(folder, "paper")] == [("S-07", "llama31_1m/cpt_512k")]
 
 
+@pytest.mark.parametrize(("new", "at"), [("restart", "init.data"), ("continue\n  reread: twice", "init.reread")])
+def test_an_upcycling_reads_no_data_that_it_could_restart(folder: Path, new: str, at: str) -> None:
+    edit(folder, "ouro/upcycle_2_6b.yaml", "data: continue", f"data: {new}")
+    assert {(each.id, each.stage, each.at) for each in found(folder)} == {("S-07", "ouro/upcycle_2_6b", (at,))}
+
+
 # ------------------------------------------------------------------ what says nothing
 
 

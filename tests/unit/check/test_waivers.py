@@ -9,7 +9,7 @@ import pytest
 
 from stages.check import facts
 from stages.check.findings import Finding, unwaived
-from stages.check.run import run, run_all, run_pipeline
+from stages.check.run import run, run_all, run_one, run_pipeline
 from stages.check.waivers import excuses
 from stages.spec.project import Project
 from stages.spec.resolved import Waiver
@@ -139,6 +139,15 @@ def test_a_waiver_of_a_pipeline_that_excuses_nothing_is_a_finding(folder: Path) 
     assert (one.id, one.stage) == ("S-07", "ouro")
     assert one.where is not None
     assert "I-27" in (folder / one.where.file).read_text().splitlines()[one.where.line - 1]
+    (alone,) = unwaived(run_one(Project.load(folder), "small"))
+    assert (alone.id, alone.scale, alone.where) == ("S-07", "small", one.where)
+
+
+def test_one_scale_alone_asks_the_others_whether_they_need_a_waiver(folder: Path) -> None:
+    edit(folder, *CLAIM)
+    edit(folder, "ouro/pipeline.yaml", "\nmodels:", f"\n{OF_PIPELINE}")
+    assert not any(one.id == "I-27" for one in run(Project.load(folder), "mini")), "claims are of full size"
+    assert unwaived(run_one(Project.load(folder), "mini")) == []
 
 
 def test_what_a_reading_alone_leaves_unread_is_waived_in_its_file(folder: Path) -> None:

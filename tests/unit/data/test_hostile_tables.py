@@ -148,7 +148,8 @@ def test_a_table_without_a_needed_column_is_refused_and_says_whose_columns_it_ha
     pq.write_table(pa.table({"prompt": TEXTS, "chosen": TEXTS, "rejected": TEXTS}), project.root / "a.parquet")
     declare(project, "a.parquet", "sft", rows="prompt_completion", on_bad_row={"skip": 9})
     with pytest.raises(
-        UserError, match=r"^a\.parquet: no column 'completion'; found: 'prompt', 'chosen', 'rejected', as kind preference "
+        UserError,
+        match=r"^a\.parquet: no column 'completion'; found: 'prompt', 'chosen', 'rejected', as kind preference ",
     ):
         read(project)
 

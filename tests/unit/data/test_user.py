@@ -74,16 +74,25 @@ def turns(*pairs: tuple[object, object]) -> bytes:
         ("text", b'{"text": "a"', "not JSON"),
         ("sft", b'{"text": "a"}', "the key 'messages' is missing .found: 'text', as kind text has it."),
         ("text", turns(("user", "a")), "the key 'text' is missing .found: 'messages', as kind sft has it."),
-        ("sft", b'{"chosen": [], "rejected": []}', "the key 'messages' is missing .found: 'chosen', 'rejected', as kind "
-         "preference has it."),
-        ("sft", b'{"prompt": "a", "chosen": "b", "rejected": "c"}', "the key 'messages' .*, as kind preference with "
-         "rows: prompt_completion has it."),
+        (
+            "sft",
+            b'{"chosen": [], "rejected": []}',
+            "the key 'messages' is missing .found: 'chosen', 'rejected', as kind preference has it.",
+        ),
+        (
+            "sft",
+            b'{"prompt": "a", "chosen": "b", "rejected": "c"}',
+            "the key 'messages' .*, as kind preference with rows: prompt_completion has it.",
+        ),
         ("sft", b'{"prompt": "a", "chosen": [], "rejected": []}', "the key 'messages' .*, as kind preference has it."),
         ("sft", b'{"instruction": "a", "output": "b"}', "the key 'messages' .*, as kind sft with rows: alpaca has it."),
         ("text", b'{"conversations": []}', "the key 'text' is missing .*, as kind sft with rows: sharegpt has it."),
         ("preference", b'{"messages": []}', "the key 'chosen' is missing .found: 'messages', as kind sft has it."),
-        ("preference", b'{"instruction": "a", "chosen": "b"}', "the key 'rejected' is missing .found: 'instruction', "
-         "'chosen'."),
+        (
+            "preference",
+            b'{"instruction": "a", "chosen": "b"}',
+            "the key 'rejected' is missing .found: 'instruction', 'chosen'.",
+        ),
         ("sft", b'{"messages": "a"}', "messages is a str instead of a list of turns"),
         ("sft", b'{"messages": []}', "messages is empty"),
         ("sft", b'{"messages": ["a"]}', r"messages\[0\] does not have the key 'role'"),

@@ -147,9 +147,9 @@ corpora:
   repos: {kind: text, citation: somewhere, stand_in: code}
 """,
     "data/prose.yaml": f"corpus: prose\nkind: text\nunit: tokens\nbuilder: math\nparameters: {{count: 1}}\n"
-    f"digest: {'a' * 64}\nsize: 3_000_000\ndocuments: 900\nlongest: 500\nheldout: 40\n",
+    f"digest: {'a' * 64}\nsize: 3_000_000\ndocuments: 9_000\nlongest: 500\nheldout: 40\n",
     "data/code.yaml": f"corpus: code\nkind: text\nunit: tokens\nbuilder: file\npath: data/code.jsonl\n"
-    f"digest: {'b' * 64}\nsize: 1_000_000\ndocuments: 90\nlongest: 700\nheldout: 4\n",
+    f"digest: {'b' * 64}\nsize: 1_000_000\ndocuments: 2_000\nlongest: 700\nheldout: 4\n",
     "data/tokenizer.yaml": f"tokenizer: mini\nvocab: 264\ndigest: {'c' * 64}\ncorpora: [prose]\ncharacters: 9\n",
     "scales/paper.yaml": """\
 scale: paper

@@ -1,13 +1,16 @@
-"""What people write where a figure comes from: none of it is refused but numbers that arXiv cannot have."""
+"""What people write where a figure comes from: none of it is refused but blanks, words that keep a place, and numbers
+that arXiv cannot have.
+"""
 
 from __future__ import annotations
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from stages.spec.fields import Citation
+from stages.spec.fields import Citation, Reason, Text
 
 READ = TypeAdapter(Citation).validate_python
+BLANKS = ["", " ", "\N{NO-BREAK SPACE}", "\N{ZERO WIDTH SPACE}", "-", "?", "\N{EM DASH}", "..."]
 
 
 @pytest.mark.parametrize(
@@ -28,6 +31,9 @@ READ = TypeAdapter(Citation).validate_python
         "https://github.com/allenai/OLMo/blob/main/configs/OLMo-7B.yaml",
         "internal",
         "our own measurement, run 17",
+        "none",
+        "none, our own",
+        "\u5185\u90e8",
     ],
 )
 def test_what_people_cite(citation: str) -> None:
@@ -39,3 +45,17 @@ def test_what_people_cite(citation: str) -> None:
 def test_numbers_that_arxiv_does_not_have(prefix: str, number: str) -> None:
     with pytest.raises(ValidationError, match=f"arXiv {number}"):
         READ(prefix + number)
+
+
+@pytest.mark.parametrize("blank", BLANKS)
+@pytest.mark.parametrize("kind", [Citation, Reason, Text], ids=["citation", "reason", "text"])
+def test_what_says_nothing_is_no_text(kind: type, blank: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(kind).validate_python(blank)
+
+
+@pytest.mark.parametrize("word", ["todo", "TBD", "fixme", "n/a", "ok"])
+@pytest.mark.parametrize("kind", [Citation, Reason], ids=["citation", "reason"])
+def test_a_word_that_keeps_the_place_is_none(kind: type, word: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(kind).validate_python(word)

@@ -47,9 +47,9 @@ def test_its_digest_is_part_of_the_keys_at_every_scale(own: Path) -> None:
 
 
 def test_its_length_is_held_where_it_is_counted_with_the_tokenizer_in_use(own: Path) -> None:
-    edit(own, "data/code.yaml", "size: 1_000_000", "size: 900")
-    assert sources(own, "paper")["code"].end > 900
-    with pytest.raises(SpecError, match="'code', of which 900 are left of 900"):
+    edit(own, "data/code.yaml", "size: 1_000_000", "size: 2_000")
+    assert sources(own, "paper")["code"].end > 2_000
+    with pytest.raises(SpecError, match="'code', of which 2000 are left of 2000"):
         sources(own, "mini")
 
 
@@ -71,10 +71,10 @@ def declared(own: Path) -> Path:
 
 def test_a_corpus_of_the_stages_declared_tokenizer_is_counted_at_full_size_too(declared: Path) -> None:
     """What is too little is a finding there, since the rest can be planned all the same."""
-    edit(declared, "data/code.yaml", "size: 1_000_000", "size: 900")
-    assert sources(declared, "paper")["code"].end > 900
+    edit(declared, "data/code.yaml", "size: 1_000_000", "size: 2_000")
+    assert sources(declared, "paper")["code"].end > 2_000
     found = [one for one in run_pipeline(Project.load(declared), "toy", "paper") if one.id == "I-18"]
-    assert any("code read to " in one.observed and "of which it has 900" in one.observed for one in found)
+    assert any("code read to " in one.observed and "of which it has 2,000" in one.observed for one in found)
 
 
 def alone(root: Path) -> None:

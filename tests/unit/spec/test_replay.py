@@ -12,7 +12,7 @@ from stages.spec.project import Project
 from tests.unit.spec.small_project import edit
 
 CHATS = "corpus: chats\nkind: sft\nunit: tokens\nbuilder: file\npath: data/chats.jsonl\n"
-COUNTS = f"digest: {'e' * 64}\nsize: 3_000_000\ndocuments: 9_000\nlongest: 100\nheldout: 40\n"
+COUNTS = f"digest: {'e' * 64}\nsize: 3_000_000\ndocuments: 90_000\nlongest: 100\nheldout: 40\n"
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from stages.errors import SpecError
+from stages.spec import corpora
+from stages.spec.files import Files
 from stages.spec.project import Project
 from stages.spec.resolved_phases import Source
 from tests.unit.spec.small_project import edit
@@ -73,4 +75,31 @@ def test_between_two_measured_contexts_the_shorter_one_counts(root: Path) -> Non
 def test_a_measure_that_cannot_be_is_refused(root: Path, rows: int, tokens: int) -> None:
     said = refused(tuned(root, "60_000", longest=700, rows=rows, tokens=tokens))
     assert said.startswith("specs/data/chats.yaml:12: packed.128: found ")
-    assert "`stages data chats --accept` prints what is measured" in said
+    assert "Copy all of what `stages data chats --accept` prints." in said
+
+
+@pytest.mark.parametrize(
+    ("key", "old", "new", "said"),
+    [
+        ("size", "longest: 700", "longest: 70", "at most 63,000 tokens: documents times longest"),
+        ("size", "documents: 900", "documents: 90_000", "at least one token a document"),
+        ("packed.128", "longest: 700", "longest: 128", "all 80000 tokens: no document is longer than 128"),
+        ("packed.128", "tokens: 60000", "tokens: 57_600", "at least 57601 tokens, since two neighbouring rows have"),
+        ("packed.128", "  128:", "  96: {rows: 900, tokens: 60_001}\n  128:", "at least 60001, which fit into 96"),
+    ],
+)
+def test_counts_that_contradict_each_other_are_refused(root: Path, key: str, old: str, new: str, said: str) -> None:
+    tuned(root, "1_280", longest=700, rows=900, tokens=60_000)
+    assert chats(root).end
+    edit(root, "data/chats.yaml", old, new)
+    found = refused(root)
+    assert found.startswith("specs/data/chats.yaml:")
+    assert f" {key}: found " in found
+    assert f"allowed: {said}" in found
+
+
+def test_a_new_measurement_is_printed_whatever_the_spec_says_of_the_last_one(root: Path) -> None:
+    document = Files(tuned(root, "1_280", longest=7, rows=900, tokens=60_000)).document(root / "specs/data/chats.yaml")
+    assert corpora.corpus(document, declared=False).longest == 7
+    with pytest.raises(SpecError, match="at most 6,300 tokens"):
+        corpora.corpus(document)

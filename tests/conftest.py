@@ -28,16 +28,19 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--snapshot-update is refused where CI is set: update goldens by hand and review them.")
 
 
+LIMIT = 900.0  # seconds: more than a wait may take (tests/waiting.py), and no test that hangs takes all of CI's time
+
 # Counting lines takes twice the time of what resolves and checks specs: it is done in these layers' own tests alone.
 MEASURED = ("tests/unit/spec/", "tests/unit/contract/", "tests/unit/check/", "tests/property/")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Other tests leave coverage off."""
-    if not config.pluginmanager.hasplugin("pytest_cov"):
-        return
+    """No test of every day hangs for ever; those outside of these layers leave coverage off."""
+    limited = config.pluginmanager.hasplugin("timeout") and config.getoption("timeout") is None
     for item in items:
-        if not item.nodeid.startswith(MEASURED):
+        if limited and not any(map(item.get_closest_marker, ("timeout", "nightly"))):
+            item.add_marker(pytest.mark.timeout(LIMIT))
+        if config.pluginmanager.hasplugin("pytest_cov") and not item.nodeid.startswith(MEASURED):
             item.add_marker(pytest.mark.no_cover)
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
+from tests import waiting
 from tests.agreement import project as agreement
 from tests.paused import Watch
-
-PATIENCE = 600.0  # seconds for anything that is waited for; an idle machine takes a few
 
 
 class Project:
@@ -23,20 +22,32 @@ class Project:
     def __init__(self, folder: Path, watch: Watch) -> None:
         self.inner = agreement.write(folder / "project")
         self.root, self.watch = self.inner.root, watch
+        self._started: list[subprocess.Popen[str]] = []
         self.inner.type("stages", "sync")
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Begin a command in a process group of its own, as a terminal does, saying into the file `said`."""
         environment = {**self.inner.environment, **self.watch.environment(str(self.root))}
         with (self.root / "said").open("w") as said:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-m", *words], cwd=self.root, env=environment, stdout=said, stderr=said, text=True,
                 stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
+        self._started.append(process)
+        return process
 
     def call(self, *words: str) -> tuple[int, str]:
-        code = self.start(*words).wait(PATIENCE)
+        code = self.end_of(self.start(*words))
         return code, self.said
+
+    def end_of(self, process: subprocess.Popen[str]) -> int:
+        """Its exit code, once it has ended."""
+        return waiting.end_of(process, lambda: self.said)
+
+    def until(self, what: str, holds: Callable[[], object], under: subprocess.Popen[str] | None = None) -> None:
+        """Wait until `holds()`, and no longer than the process lives under which it is to happen."""
+        ended = (lambda: under.poll() is not None) if under else (lambda: False)
+        waiting.until(what, holds, ended, lambda: self.said)
 
     @property
     def said(self) -> str:
@@ -57,14 +68,12 @@ class Project:
         return sum(json.loads(path.read_bytes())["ref"] == f"toy/{box}" for path in found)
 
     def end(self) -> None:
-        """End every process that works in this project."""
-        for process in psutil.process_iter(["cwd"]):
-            if process.info["cwd"] == str(self.root):
-                process.kill()
-
-
-def until(what: str, holds: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.05)
+        """End every process that works in this project, and what they start meanwhile; none is left unwaited for."""
+        while here := [one for one in psutil.process_iter(["cwd"]) if one.info["cwd"] == str(self.root)]:
+            for process in here:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(here, timeout=1)
+        for started in self._started:
+            started.kill()
+            started.wait()

@@ -31,16 +31,16 @@ def test_a_second_run_of_a_stage_is_refused_and_told_who_holds_it(layout: Layout
 def test_a_run_killed_by_the_kernel_does_not_block_the_next(layout: Layout) -> None:
     child = textwrap.dedent(
         f"""
-        import time
         from pathlib import Path
         from stages.store import attempts
         from stages.store.layout import Layout
         with attempts.start(Layout(Path({str(layout.root)!r}), "mini"), "toy/one", {A!r}, {{}}):
             print("held", flush=True)
-            time.sleep(3600)
+            input()
         """
     )
-    with subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE  # the input is closed with the block, so that the child ends however that ends
+    with subprocess.Popen([sys.executable, "-c", child], stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         assert verdict(layout).state == "running"

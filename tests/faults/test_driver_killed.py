@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.held import PATIENCE, Project, until
+from tests.faults.held import Project
 from tests.paused import Watch
 
 STEP = 3  # the first box is held after it, between two checkpoints
@@ -38,14 +38,14 @@ def in_the_middle(project: Project, *driver: str) -> Iterator[subprocess.Popen[s
     """The first box has done some steps under this driver, and goes on when the block is over."""
     project.watch.hold("text", STEP)
     process = project.start(*driver)
-    until("the first box", lambda: STEP in project.watch.steps("text"))
+    project.until("the first box", lambda: STEP in project.watch.steps("text"), process)
     yield process
     project.watch.let_go("text")
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    process.send_signal(signal.SIGKILL)
-    process.wait(PATIENCE)
+    process.kill()
+    process.wait()
 
 
 def all_done(project: Project) -> None:
@@ -56,7 +56,7 @@ def all_done(project: Project) -> None:
 def test_after_a_kill_and_the_end_of_the_stage_one_call_does_all_that_is_left(project: Project) -> None:
     with in_the_middle(project, "snakemake", "toy__chat") as driver:
         kill(driver)
-    until("the end of the first box", lambda: not project.runs("text"))
+    project.until("the end of the first box", lambda: not project.runs("text"))
     code, said = project.call("snakemake", "toy__chat")
     assert code == 0, said
     assert "is gone: its lock was removed" in said
@@ -68,8 +68,8 @@ def test_the_next_call_waits_for_a_stage_that_runs_on(project: Project) -> None:
         kill(driver)
         (running,) = project.runs("text")
         again = project.start("snakemake", "toy__chat")
-        until("word of it", lambda: f"toy/text: waiting for process {running.pid}" in project.said)
-    assert again.wait(PATIENCE) == 0, project.said
+        project.until("word of it", lambda: f"toy/text: waiting for process {running.pid}" in project.said, again)
+    assert project.end_of(again) == 0, project.said
     all_done(project)
 
 
@@ -79,16 +79,16 @@ def test_the_lock_of_a_living_driver_stays(project: Project) -> None:
         assert code == 1
         assert f"snakemake, process {driver.pid} on host" in said
         assert "LockException" in said
-    assert driver.wait(PATIENCE) == 0
+    assert project.end_of(driver) == 0
     all_done(project)
 
 
 def test_after_ctrl_c_what_next_advises_and_one_call_do_the_rest(project: Project) -> None:
     project.watch.hold("text", STEP)
     driver = project.start("snakemake", "toy__chat")
-    until("the first box", lambda: STEP in project.watch.steps("text"))
+    project.until("the first box", lambda: STEP in project.watch.steps("text"), driver)
     os.killpg(driver.pid, signal.SIGINT)
-    assert driver.wait(PATIENCE) == 1
+    assert project.end_of(driver) == 1
     project.watch.let_go("text")
     advice = re.search(r"next: (stages run \S+ --scale mini)", project.inner.call("stages", "status", "--failed").said)
     assert advice is not None
@@ -110,7 +110,7 @@ def test_dvc_goes_on_after_a_kill_in_one_call(project: Project, whom: str) -> No
             process.kill()
         kill(driver)
         again = project.start("dvc", "repro", "toy__chat")
-        until("word of it", lambda: "waiting for" in project.said)
-    assert again.wait(PATIENCE) == 0, project.said
+        project.until("word of it", lambda: "waiting for" in project.said, again)
+    assert project.end_of(again) == 0, project.said
     all_done(project)
     assert "up to date" in project.inner.type("dvc", "status", "toy__chat", "toy__text")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.edits import replaced
-from tests.faults.held import PATIENCE, Project, until
+from tests.faults.held import Project
 from tests.paused import Watch
 
 WAIVED = """\
@@ -32,11 +32,11 @@ def test_two_stages_of_equal_work_share_one_run(tmp_path: Path) -> None:
     project.watch.hold("twin", 1)
     try:
         driver = project.start("snakemake", "--cores", "2", "toy__chat", "toy__twin")
-        until("one to begin and the other to wait", lambda: project.said.count("waiting for process") == 1)
-        until("a step", lambda: project.watch.steps("chat") or project.watch.steps("twin"))
+        project.until("one to wait", lambda: project.said.count("waiting for process") == 1, driver)
+        project.until("a step", lambda: project.watch.steps("chat") or project.watch.steps("twin"), driver)
         project.watch.let_go("chat")
         project.watch.let_go("twin")
-        assert driver.wait(PATIENCE) == 0, project.said
+        assert project.end_of(driver) == 0, project.said
         assert project.states()["chat"] == project.states()["twin"] == "done"
         assert project.attempts("chat") + project.attempts("twin") == 1
         assert "which has the same key, was taken over, no training" in project.said

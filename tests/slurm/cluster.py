@@ -22,9 +22,10 @@ import psutil
 
 from tests.slurm import daemons
 from tests.slurm.daemons import ACCOUNT
-from tests.slurm.spaces import NAMESPACES, PATIENCE, all_of, child, environment, inside, path, status, wait_for
+from tests.slurm.spaces import NAMESPACES, all_of, child, environment, inside, path, status
+from tests.waiting import PATIENCE, until
 
-__all__ = ["ACCOUNT", "PATIENCE", "Cluster", "Node", "environment", "inside", "missing", "start", "wait_for"]
+__all__ = ["ACCOUNT", "Cluster", "Node", "environment", "inside", "missing", "start"]
 
 NODES = ("n1", "n2")
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "unshare", "nsenter", "setpriv")
@@ -70,12 +71,12 @@ class Node:
         """Cut the power: every process of the node dies at once, and nobody is told."""
         assert self._init is not None
         self._init.kill()
-        wait_for(lambda: not self.processes(), f"{self.name} to die")
+        until(f"{self.name} to die", lambda: not self.processes())
         self._init = None
 
     def freeze(self) -> None:
         """Stop every process of the node where it stands."""
-        wait_for(self._all_stopped, f"{self.name} to freeze")
+        until(f"{self.name} to freeze", self._all_stopped)
 
     def thaw(self) -> None:
         """Let a frozen node go on, as if it had only been slow."""
@@ -136,6 +137,14 @@ class Cluster:
         """Everything that runs in the cluster, its nodes too."""
         return all_of(self.init) + [process for node in self.nodes.values() for process in node.processes()]
 
+    def state(self, job: str) -> str:
+        """As squeue has it, also after the job's end."""
+        return self.run(["squeue", "--states=all", "-h", "-j", job, "-o", "%T"]).strip()
+
+    def over(self, job: str) -> bool:
+        """Whether a job has ended, and not only goes back into the queue."""
+        return self.state(job) not in ("PENDING", "RUNNING", "COMPLETING")
+
     def states(self) -> list[str]:
         """The states of n1 and n2, as sinfo has them."""
         return self.run(["sinfo", "-h", "-N", "-p", "main", "-o", "%T"]).split()
@@ -154,7 +163,7 @@ class Cluster:
             node.thaw()
             if not node.processes():
                 node.start()
-        wait_for(lambda: self.states() == ["idle"] * 2, "idle nodes", PATIENCE, self.logs)
+        until("idle nodes", lambda: self.states() == ["idle"] * 2, said=self.logs)
 
     def end(self) -> None:
         """The kernel kills what is in a process namespace, and in those below it, when its first process dies."""
@@ -182,7 +191,7 @@ def start(with_accounting: bool = False, kill_wait: int = KILL_WAIT, grace: int 
         cluster.run(["slurmctld"])
         for node in cluster.nodes.values():
             node.start()
-        wait_for(lambda: _ready(cluster), "idle nodes", PATIENCE, cluster.logs)
+        until("idle nodes", lambda: _ready(cluster), said=cluster.logs)
         yield cluster
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.edits import substituted
-from tests.slurm.spaces import NAMESPACES, PATIENCE, wait_for
+from tests.slurm.spaces import NAMESPACES
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.slurm.cluster import Cluster
@@ -56,11 +57,8 @@ def keep(root: Path) -> subprocess.Popen[str]:
         command = [*die_too, "unshare", *NAMESPACES, "bash", "-c", script]
         keeper = subprocess.Popen(command, text=True, stdin=subprocess.DEVNULL, stderr=log)
 
-    def up() -> bool:
-        assert keeper.poll() is None, f"no namespaces: {(root / 'log/namespaces.log').read_text()}"
-        return (root / "up").exists()
-
-    wait_for(up, "the namespaces", every=0.02)
+    said = (root / "log/namespaces.log").read_text
+    until("the namespaces", (root / "up").exists, lambda: keeper.poll() is not None, said, every=0.02)
     return keeper
 
 
@@ -81,10 +79,10 @@ def start_accounting(cluster: Cluster) -> None:
     where = [f"--socket={root}/db.socket", "--bind-address=127.0.0.1", f"--port={ports['DB_PORT']}"]
     with (root / "log/mariadbd.log").open("w") as log:
         small = ["--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0"]
-        cluster.popen(["mariadbd", *data, *where, *small], "/", stdout=log, stderr=log)
-    wait_for((root / "db.socket").exists, "MariaDB", PATIENCE, cluster.logs)
+        database = cluster.popen(["mariadbd", *data, *where, *small], "/", stdout=log, stderr=log)
+    until("MariaDB", (root / "db.socket").exists, lambda: database.poll() is not None, cluster.logs)
     cluster.run(["slurmdbd"])
-    wait_for(lambda: succeeds(cluster, ["sacctmgr", "-n", "show", "cluster"]), "slurmdbd", PATIENCE, cluster.logs)
+    until("slurmdbd", lambda: succeeds(cluster, ["sacctmgr", "-n", "show", "cluster"]), said=cluster.logs)
     for words in (["cluster", "stages"], ["account", ACCOUNT], ["user", "root", f"account={ACCOUNT}"]):
         cluster.run(["sacctmgr", "-i", "add", *words])
 

@@ -6,9 +6,9 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.slurm.cluster import inside, wait_for
+from tests.slurm.cluster import inside
 from tests.slurm.four_boxes import BOXES
-from tests.slurm.graph import PATIENCE, Graph
+from tests.slurm.graph import Graph
 
 STEPS = 240
 Inflict = Callable[[Graph], str]
@@ -87,7 +87,7 @@ def wait_for_run_elsewhere(graph: Graph, node: str) -> None:
     def taken_over() -> bool:
         return any(event["event"] == "taken" and event["host"] != node for event in graph.leases("base"))
 
-    wait_for(taken_over, f"base to be run on another node than {node}", PATIENCE, graph.said)
+    graph.until(f"base to be run on another node than {node}", taken_over)
 
 
 def frozen_node(graph: Graph) -> str:
@@ -108,7 +108,7 @@ def killed_driver(graph: Graph) -> str:
     inside(first).send_signal(signal.SIGKILL)
     first.wait()
     second = graph.start()
-    wait_for(lambda: len(graph.jobs("base")) == 2, "the second driver's job", PATIENCE, graph.said)
+    graph.until("the second driver's job", lambda: len(graph.jobs("base")) == 2)
     graph.let_go("base")
     graph.finish(second)
     jobs = graph.jobs("base")

@@ -7,14 +7,15 @@ import json
 import re
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.spec.project import Project
 from tests.paused import Watch
-from tests.slurm.cluster import Cluster, environment, inside, wait_for
+from tests.slurm.cluster import Cluster, environment, inside
 from tests.slurm.four_boxes import BOXES
+from tests.waiting import until
 
 # Soon enough for a test; a real cluster is asked less often.
 FLAGS = ("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10")
@@ -95,14 +96,13 @@ class Graph:
         """The folders of a box's runs, in order."""
         return sorted((self.project / "results/.runs" / self.keys[box]).glob("attempt-*"))
 
+    def until(self, what: str, holds: Callable[[], object]) -> None:
+        """Wait until `holds()`, and no longer than the driver lives under which it is to happen."""
+        until(what, holds, lambda: self._driver is None or self._driver.poll() is not None, self.said, PATIENCE)
+
     def wait_steps(self, box: str) -> None:
         """Wait until a box that is held has come so far: it stands after step EARLY, some steps after a checkpoint."""
-
-        def there() -> bool:
-            assert self._driver is None or self._driver.poll() is None, f"the driver ended\n{self.said()}"
-            return EARLY in self._watch.steps(box)
-
-        wait_for(there, f"step {EARLY} of {box}", PATIENCE, self.said, every=0.05)
+        self.until(f"step {EARLY} of {box}", lambda: EARLY in self._watch.steps(box))
 
     def let_go(self, box: str) -> None:
         """Have a box that is held go on."""
@@ -110,7 +110,7 @@ class Graph:
 
     def wait_state(self, box: str, *states: str) -> None:
         """Wait until the newest job of a box is in one of these states."""
-        wait_for(lambda: self.jobs(box)[-1].state in states, f"{box} to be {states}", PATIENCE, self.said)
+        self.until(f"{box} to be {states}", lambda: self.jobs(box)[-1].state in states)
 
     def leases(self, box: str) -> list[dict[str, object]]:
         """What leases.jsonl tells of a box."""

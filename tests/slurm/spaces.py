@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
+from tests.waiting import until
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 NAMESPACES = ["--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
-PATIENCE = 600.0  # seconds for anything that takes a few on a quiet machine: only a hang takes so long
 
 
 def environment() -> dict[str, str]:
@@ -28,25 +27,11 @@ def inside(process: subprocess.Popen[str]) -> psutil.Process:
     return child(process, depth=1)
 
 
-def wait_for(
-    holds: Callable[[], object],
-    what: str,
-    seconds: float = PATIENCE,
-    more: Callable[[], str] = lambda: "",
-    every: float = 0.2,
-) -> None:
-    """Wait until `holds()`; an AssertionError that says what was waited for when it does not."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, f"waited {seconds:g} s for {what}\n{more()}"
-        time.sleep(every)
-
-
 def child(process: subprocess.Popen[str], depth: int) -> psutil.Process:
     """The only child of the only child ... of a process: past the commands that fork once and wait."""
     found = psutil.Process(process.pid)
     for _ in range(depth):
-        wait_for(lambda now=found: now.children(), "a process to start its child", every=0.01)
+        until("a child of a process", lambda now=found: now.children(), lambda: process.poll() is not None)
         found = found.children()[0]
     return found
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.slurm.cluster import ACCOUNT, PATIENCE, Cluster, inside, missing, start, wait_for
+from tests.slurm.cluster import ACCOUNT, Cluster, inside, missing, start
 from tests.slurm.spaces import status
+from tests.waiting import PATIENCE, until
 
 
 def listing(folder: Path) -> dict[str, tuple[int, int]]:
@@ -23,10 +24,6 @@ def name(process: psutil.Process) -> str:
     with suppress(psutil.NoSuchProcess):
         return str(process.name())
     return ""
-
-
-def job_state(cluster: Cluster, job: str) -> str:
-    return cluster.run(["squeue", "--states=all", "-h", "-j", job, "-o", "%T"]).strip()
 
 
 def submit(cluster: Cluster, script: str, *flags: str) -> str:
@@ -51,27 +48,27 @@ def test_it_is_cut_as_a_real_one(cluster: Cluster) -> None:
 
 def test_a_higher_partition_preempts_by_requeue_under_the_same_id(cluster: Cluster) -> None:
     job = submit(cluster, "sleep 3600", "-N2", "--requeue")
-    wait_for(lambda: job_state(cluster, job) == "RUNNING", "the first job to run")
+    until("the first job to run", lambda: cluster.state(job) == "RUNNING")
     cluster.run(["srun", "-p", "urgent", "-N2", "-n2", "--mem=8000", "true"])
-    wait_for(lambda: job_state(cluster, job) == "RUNNING", "it to run again")
+    until("it to run again", lambda: cluster.state(job) == "RUNNING")
     assert "Restarts=1 " in cluster.run(["scontrol", "show", "job", job])
 
 
 @pytest.mark.nightly
 def test_a_dead_node_is_seen_its_job_requeued_and_the_node_taken_back(cluster: Cluster) -> None:
     job = submit(cluster, "sleep 3600", "-w", "n1", "--requeue")
-    wait_for(lambda: job_state(cluster, job) == "RUNNING", "the job to run")
+    until("the job to run", lambda: cluster.state(job) == "RUNNING")
     cluster.nodes["n1"].kill()
     assert not cluster.nodes["n1"].processes()
-    wait_for(lambda: job_state(cluster, job) == "PENDING", "the job to be requeued", PATIENCE, cluster.logs)
+    until("the job to be requeued", lambda: cluster.state(job) == "PENDING", said=cluster.logs)
     cluster.nodes["n1"].start()
-    wait_for(lambda: job_state(cluster, job) == "RUNNING", "it to run again", PATIENCE, cluster.logs)
+    until("it to run again", lambda: cluster.state(job) == "RUNNING", said=cluster.logs)
 
 
 def test_a_frozen_node_stands_still_and_goes_on(cluster: Cluster, tmp_path: Path) -> None:
     ticks = tmp_path / "ticks"
     submit(cluster, f"while :; do echo >> {ticks}; sleep 0.05; done", "-w", "n2")
-    wait_for(ticks.exists, "the job to run")
+    until("the job to run", ticks.exists)
     node = cluster.nodes["n2"]
     node.freeze()
     before = ticks.stat().st_size
@@ -80,7 +77,7 @@ def test_a_frozen_node_stands_still_and_goes_on(cluster: Cluster, tmp_path: Path
     assert states <= {"stopped", "zombie"}, "a sleep that was over is buried by a frozen shell when that goes on"
     assert ticks.stat().st_size == before
     node.thaw()
-    wait_for(lambda: ticks.stat().st_size > before, "the job to go on")
+    until("the job to go on", lambda: ticks.stat().st_size > before)
 
 
 @pytest.mark.skipif(missing() is not None, reason=f"{missing()}")
@@ -88,7 +85,7 @@ def test_the_end_leaves_no_process_and_touched_nothing_outside(tmp_path: Path) -
     before = listing(Path("/etc/slurm")), Path("/etc/hosts").read_bytes()
     with start() as cluster:
         cluster.run(["sbatch", "-N1", "--mem=500", "-o", "/dev/null", "--wrap", f"touch {tmp_path}/up; sleep 3600"])
-        wait_for((tmp_path / "up").exists, "the job to run")
+        until("the job to run", (tmp_path / "up").exists)
         assert "mixed" in cluster.states()
         driver = inside(cluster.popen(["sleep", "3600"], "/"))
         processes, root = cluster.processes(), cluster.root
@@ -113,6 +110,6 @@ def test_with_accounting_a_job_is_charged_to_its_account() -> None:
     with start(with_accounting=True) as cluster:
         cluster.run(["srun", "--mem=500", "--account", ACCOUNT, "true"])
         accounts = ["sacct", "-n", "-X", "-o", "Account,State"]
-        wait_for(lambda: f"{ACCOUNT}  COMPLETED" in cluster.run(accounts), "the record")
+        until("the record", lambda: f"{ACCOUNT}  COMPLETED" in cluster.run(accounts))
         with pytest.raises(AssertionError, match="Invalid account"):
             cluster.run(["srun", "--mem=500", "--account", "nobody", "true"])

@@ -10,7 +10,8 @@ import pytest
 
 from tests.agreement import project as projects
 from tests.agreement.project import Project
-from tests.slurm.cluster import PATIENCE, Cluster, wait_for
+from tests.slurm.cluster import Cluster
+from tests.waiting import until
 
 
 @pytest.mark.slow
@@ -25,10 +26,11 @@ def test_a_stage_that_is_handed_to_sbatch_waits_runs_and_is_done(cluster: Cluste
     assert "stages run toy/text --scale mini" in cluster.run([sys.executable, "-c", ask])
     cluster.run(["scontrol", "release", job])
     seen = set()
-    wait_for(
+    until(
+        "the job to end",
         lambda: seen.add(status(cluster, project)["state"]) or seen & {"done", "failed"},  # type: ignore[func-returns-value]
-        "the job to end", PATIENCE, cluster.logs,
-    )  # fmt: skip
+        said=cluster.logs,
+    )
     assert seen <= {"pending", "running", "done"}
     assert cluster.run(["scontrol", "show", "job", job]).count("Comment=rule_toy__text") == 1
 

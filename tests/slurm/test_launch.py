@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from stages.store import manifest
-from tests.slurm.cluster import PATIENCE, Cluster, missing, start, wait_for
+from tests.slurm.cluster import Cluster, missing, start
+from tests.waiting import until
 
 BOX = "next_token/results/mini/tiny/box"
 TRAIN = ["-m", "tests.unit.train.ranked"]
@@ -46,14 +47,17 @@ def submit(cluster: Cluster, folder: Path, ranks: int, nodes: int, *command: str
 
 def finish(cluster: Cluster, folder: Path, job: str) -> str:
     """Wait for the job's end; what it printed."""
-    wait_for(
-        lambda: state(cluster, job) not in ("PENDING", "RUNNING", "COMPLETING"), f"job {job}", PATIENCE, cluster.logs
-    )
+    until(f"job {job}", lambda: cluster.over(job), said=cluster.logs)
     return (folder / "out.txt").read_text()
 
 
-def state(cluster: Cluster, job: str) -> str:
-    return cluster.run(["squeue", "--states=all", "-h", "-j", job, "-o", "%T"]).strip()
+def wait_for_ranks(cluster: Cluster, folder: Path, job: str, count: int) -> None:
+    """Wait until so many have said that they are up."""
+
+    def said() -> str:
+        return f"{finish(cluster, folder, job)}\n{cluster.logs()}" if cluster.over(job) else cluster.logs()
+
+    until(f"{count} ranks", lambda: len(list(folder.glob("up*"))) == count, lambda: cluster.over(job), said)
 
 
 @pytest.mark.slow
@@ -65,7 +69,7 @@ def test_two_ranks_on_two_nodes_or_on_one_train_to_the_bits_of_one(cluster: Clus
         jobs[folder] = submit(cluster, folder, ranks, nodes, *TRAIN, str(folder), "next_token")
     for folder, job in jobs.items():
         said = finish(cluster, folder, job)
-        assert state(cluster, job) == "COMPLETED", said
+        assert cluster.state(job) == "COMPLETED", said
         assert not manifest.verify(folder / BOX, deep=True)
     found = {(folder / BOX / manifest.NAME).read_bytes() for folder in jobs}
     assert len(found) == 1
@@ -117,7 +121,7 @@ def test_ranks_that_cannot_be_spread_evenly_are_refused(cluster: Cluster, tmp_pa
 
 def test_a_stop_reaches_every_rank_and_comes_back_as_one(cluster: Cluster, tmp_path: Path) -> None:
     job = submit(cluster, tmp_path, 4, 2, "-c", PATIENT, str(tmp_path))
-    wait_for(lambda: len(list(tmp_path.glob("up*"))) == 4, "four ranks", PATIENCE, cluster.logs)
+    wait_for_ranks(cluster, tmp_path, job, 4)
     cluster.run(["scancel", "--batch", "--signal=TERM", job])  # reaches the batch script and what it has started
     said = finish(cluster, tmp_path, job)
     assert len(list(tmp_path.glob("checkpoint*"))) == 4, said
@@ -126,10 +130,10 @@ def test_a_stop_reaches_every_rank_and_comes_back_as_one(cluster: Cluster, tmp_p
 def test_cancelled_ranks_have_the_time_for_a_checkpoint(cluster: Cluster, tmp_path: Path) -> None:
     """The batch script dies at once; the ranks, in a step of their own, have KillWait."""
     job = submit(cluster, tmp_path, 2, 2, "-c", PATIENT, str(tmp_path))
-    wait_for(lambda: len(list(tmp_path.glob("up*"))) == 2, "two ranks", PATIENCE, cluster.logs)
+    wait_for_ranks(cluster, tmp_path, job, 2)
     cluster.run(["scancel", job])
     finish(cluster, tmp_path, job)
-    assert state(cluster, job) == "CANCELLED"
+    assert cluster.state(job) == "CANCELLED"
     assert len(list(tmp_path.glob("checkpoint*"))) == 2
 
 
@@ -138,11 +142,11 @@ def test_what_an_earlier_turn_left_behind_does_not_end_this_ones_step(cluster: C
     """An srun that slept on a frozen node cancels the step of its number when it wakes; Slurm counts anew each turn."""
     job = submit(cluster, tmp_path, 2, 2, "-c", PATIENT, str(tmp_path), flags="--requeue --open-mode=append")
     for turn in range(2):
-        wait_for(lambda: len(list(tmp_path.glob("up*"))) == 2, "two ranks", PATIENCE, cluster.logs)
+        wait_for_ranks(cluster, tmp_path, job, 2)
         assert f"{job}.{turn}" in cluster.run(["squeue", "--steps", "-h", "-j", job, "-o", "%i"]).split()
         if turn == 0:
             cluster.run(["scontrol", "requeue", job])
-            wait_for(lambda: len(list(tmp_path.glob("checkpoint*"))) == 2, "their end", PATIENCE, cluster.logs)
+            until("their end", lambda: len(list(tmp_path.glob("checkpoint*"))) == 2, said=cluster.logs)
             for left in tmp_path.glob("*[01]"):
                 left.unlink()
     cluster.run(["sh", "-c", f"scancel --signal=KILL {job}.0; exit 0"])
@@ -157,8 +161,8 @@ def test_a_job_told_to_make_room_goes_back_at_once(tmp_path: Path) -> None:
     """With a GraceTime Slurm signals the steps only; a batch script that ended then would be a job that failed."""
     with start(grace=60) as cluster:
         job = submit(cluster, tmp_path, 2, 2, "-c", PATIENT, str(tmp_path), flags="--requeue --open-mode=append")
-        wait_for(lambda: len(list(tmp_path.glob("up*"))) == 2, "two ranks", PATIENCE, cluster.logs)
+        wait_for_ranks(cluster, tmp_path, job, 2)
         cluster.run(["srun", "-p", "urgent", "-N2", "-n2", "--mem=8000", "true"])
         assert len(list(tmp_path.glob("checkpoint*"))) == 2
-        wait_for(lambda: state(cluster, job) == "RUNNING", "it to run again", PATIENCE, cluster.logs)
+        until("it to run again", lambda: cluster.state(job) == "RUNNING", said=cluster.logs)
         assert "tiny/box: job 1: going back into the queue" in (tmp_path / "out.txt").read_text()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stages.store import holder
-from tests.slurm.cluster import Cluster, wait_for
+from tests.slurm.cluster import Cluster
+from tests.waiting import until
 
 # Holds the lease on a folder, as soon as it can have it, until it is lost or the folder has a file `over`.
 HOLDER = """
@@ -46,25 +48,32 @@ def events(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "leases.jsonl").read_text().splitlines()]
 
 
+def said(folder: Path) -> str:
+    return "\n".join(path.read_text() for path in sorted(folder.glob("n*.txt")))
+
+
 @pytest.mark.slow
 def test_a_frozen_node_loses_its_lease_and_finds_out_when_it_wakes(cluster: Cluster, tmp_path: Path) -> None:
-    first = submit(cluster, tmp_path, "n1")
-    wait_for((tmp_path / "held-n1").exists, "n1 to hold the lease")
-    second = submit(cluster, tmp_path, "n2")
-    wait_for((tmp_path / "refused").exists, "n2 to be refused")
+    def come(what: str, holds: Callable[[], object]) -> None:
+        until(what, holds, lambda: any(map(cluster.over, jobs)), lambda: said(tmp_path))
+
+    jobs = [first := submit(cluster, tmp_path, "n1")]
+    come("n1 to hold the lease", (tmp_path / "held-n1").exists)
+    jobs.append(second := submit(cluster, tmp_path, "n2"))
+    come("n2 to be refused", (tmp_path / "refused").exists)
     assert f"on host n1 (Slurm job {first} on n1)" in (tmp_path / "refused").read_text()
     assert not (tmp_path / "held-n2").exists(), "a living lease is not taken"
 
     cluster.nodes["n1"].freeze()
     long_ago = (tmp_path / "lease.json").stat().st_mtime - 2 * holder.STALE
     os.utime(tmp_path / "lease.json", (long_ago, long_ago))  # so long has it been frozen
-    wait_for((tmp_path / "held-n2").exists, "n2 to take over")
+    until("n2 to take over", (tmp_path / "held-n2").exists, lambda: cluster.over(second), lambda: said(tmp_path))
     cluster.nodes["n1"].thaw()
-    wait_for(lambda: "lost" in [event["event"] for event in events(tmp_path)], "n1 to find out")
+    until("n1 to find out", lambda: "lost" in [event["event"] for event in events(tmp_path)])
     # The log speaks of the heartbeat; the run itself looks a moment later, and is to find n2 there and not nobody.
-    wait_for(lambda: "lost its lease" in (tmp_path / "n1.txt").read_text(), "n1's run to end")
+    until("n1's run to end", lambda: "lost its lease" in (tmp_path / "n1.txt").read_text())
     (tmp_path / "over").touch()
-    wait_for(lambda: len(events(tmp_path)) == 4, "n2 to release")
+    until("n2 to release", lambda: len(events(tmp_path)) == 4)
     assert [(event["event"], event["host"], event["job"], event["token"]) for event in events(tmp_path)] == [
         ("taken", "n1", first, 1),
         ("taken", "n2", second, 2),

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.edits import edit
-from tests.slurm.cluster import PATIENCE, Cluster, Node, missing, start, wait_for
-from tests.slurm.test_launch import finish, state, submit
+from tests.slurm.cluster import Cluster, Node, missing, start
+from tests.slurm.test_launch import finish, submit, wait_for_ranks
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.nightly,
@@ -46,14 +47,15 @@ def test_the_job_waits_until_slurm_has_noticed_and_runs_anew(
 ) -> None:
     cluster = slow_cluster
     job = submit(cluster, tmp_path, 4, 2, "-c", FRAIL, str(tmp_path), flags="--requeue --open-mode=append")
-    wait_for(lambda: len(list(tmp_path.glob("up*"))) == 4, "four ranks", PATIENCE, cluster.logs)
+    wait_for_ranks(cluster, tmp_path, job, 4)
     lose(cluster.nodes["n2"])
     (tmp_path / "lost").touch()
     said = tmp_path / "out.txt"
-    wait_for(lambda: "no answer from n2: waiting up to 150 s" in said.read_text(), "a word", PATIENCE, said.read_text)
-    wait_for(lambda: state(cluster, job) == "PENDING", "Slurm to requeue", PATIENCE, cluster.logs)
+    word = "no answer from n2: waiting up to 150 s"
+    until(word, lambda: word in said.read_text(), lambda: cluster.over(job), said.read_text)
+    until("Slurm to requeue", lambda: cluster.state(job) == "PENDING", said=cluster.logs)
     node = cluster.nodes["n2"]
     node.start() if lose is Node.kill else node.thaw()
     finish(cluster, tmp_path, job)
-    assert state(cluster, job) == "COMPLETED", said.read_text()
+    assert cluster.state(job) == "COMPLETED", said.read_text()
     assert "StoppedError" not in said.read_text()

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tests.edits import edit, replaced
 from tests.paused import Watch
 from tests.slurm import cluster as clusters
 from tests.slurm.test_ouro import copy
+from tests.waiting import until
 
 SCALE, REF, BOX = "mini_nemo", "llama31_1m/cpt_256k", "cpt_256k"
 PYTHON = interpreter.CODE / interpreter.NEMO
@@ -88,12 +90,15 @@ def test_requeued_over_two_nodes_it_ends_with_the_bits_of_a_local_run(tmp_path: 
             return "\n".join(path.read_text(errors="replace") for path in (tmp_path / "said", *logs) if path.is_file())
 
         driver = cluster.popen(words, spread, env, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
-        clusters.wait_for(lambda: HELD in watch.steps(BOX) or driver.poll() is not None, "step", PATIENCE, heard)
-        assert driver.poll() is None, heard()
+
+        def come(what: str, holds: Callable[[], object]) -> None:
+            until(what, holds, lambda: driver.poll() is not None, heard, PATIENCE)
+
+        come(f"step {HELD}", lambda: HELD in watch.steps(BOX))
         ((number, _, nodes),) = jobs(cluster)
         assert nodes == "n[1-2]"
         cluster.run(["scontrol", "requeue", number])
-        clusters.wait_for(lambda: jobs(cluster)[0][1] == 1, "the job to be requeued", PATIENCE, heard)
+        come("the job to be requeued", lambda: jobs(cluster)[0][1] == 1)
         watch.let_go(BOX)
         assert driver.wait(PATIENCE) == 0, heard()
         assert [restarts for _, restarts, _ in jobs(cluster)] == [1]

@@ -9,7 +9,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from stages.spec.project import Project
 from stages.store import attempts, live, progress
 from stages.store.layout import Layout
 from tests.unit.cli.test_status import Squeue, row, runs, squeue, toy
+from tests.waiting import until
 
 __all__ = ["runs", "squeue", "toy"]  # fixtures
 COLUMNS = ("phase", "step", "tokens", "lr", "loss")
@@ -125,16 +125,24 @@ def test_in_a_terminal_it_goes_on_until_ctrl_c_which_touches_nothing(toy: Path) 
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell's background jobs ignore
         )  # fmt: skip
         os.close(theirs)
-        text, deadline = b"", time.monotonic() + 60
-        while b"7/400" not in text and time.monotonic() < deadline:
-            text += os.read(ours, 4096)
-        process.send_signal(signal.SIGINT)
-        while process.poll() is None and time.monotonic() < deadline + 30:  # a terminal reads on to the end
+        text = b""
+
+        def read() -> bytes:  # as a terminal does, to the end
+            nonlocal text
             if select.select([ours], [], [], 0.1)[0]:
                 with contextlib.suppress(OSError):  # EIO: nobody writes to it any more
                     text += os.read(ours, 4096)
-        assert process.poll() == 0
-        os.close(ours)
+            return text
+
+        try:
+            until("a step", lambda: b"7/400" in read(), lambda: process.poll() is not None, lambda: text.decode())
+            process.send_signal(signal.SIGINT)
+            until("its end", lambda: read() and process.poll() is not None, said=lambda: text.decode(), seconds=60)
+            assert process.returncode == 0
+        finally:
+            process.kill()
+            process.wait()
+            os.close(ours)
         after = {path: path.stat().st_mtime_ns for path in toy.rglob("*") if not path.name.startswith("lease")}
         assert attempt.folder.is_dir()
     assert b"Traceback" not in text

@@ -11,8 +11,7 @@ import pytest
 
 from stages.cluster import deadline
 from tests.unit.cluster.conftest import Command, answers, left
-
-PATIENCE = 300.0  # seconds for what comes at once or in a few seconds: only a hang takes so long
+from tests.waiting import until
 
 
 def asked(folder: Path) -> int:
@@ -20,19 +19,21 @@ def asked(folder: Path) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
+def watched() -> bool:
+    return any(thread.name == "deadline" for thread in threading.enumerate())
+
+
+def wait_for(mark: Event) -> None:
+    until("a mark", mark.is_set, lambda: not watched())
+
+
 def wait_until_asked(folder: Path, times: int) -> None:
-    end = time.monotonic() + PATIENCE
-    while asked(folder) < times:
-        assert time.monotonic() < end, f"asked {asked(folder)} times"
-        time.sleep(0.01)
+    until(f"asked {times} times", lambda: asked(folder) >= times, lambda: not watched())
 
 
-def join_watchers() -> None:
+def wait_for_watchers() -> None:
     """Wait until nobody watches any more: then nothing can come."""
-    for thread in threading.enumerate():
-        if thread.name == "deadline":
-            thread.join(PATIENCE)
-            assert not thread.is_alive()
+    until("the end of the watchers", lambda: not watched())
 
 
 def test_each_mark_comes_once_and_in_order_and_the_controller_is_hardly_asked(command: Command, tmp_path: Path) -> None:
@@ -40,7 +41,7 @@ def test_each_mark_comes_once_and_in_order_and_the_controller_is_hardly_asked(co
     began, seen, last = time.monotonic(), [], Event()
     marks = [(3.0, lambda: seen.append((time.monotonic() - began, last.is_set()))), (1.0, last.set)]
     with deadline.watching("7", marks):
-        assert last.wait(PATIENCE)
+        wait_for(last)
     ((after, too_late),) = seen
     assert after > 1.9
     assert not too_late
@@ -53,7 +54,7 @@ def test_a_limit_that_is_extended_moves_the_mark(command: Command, tmp_path: Pat
     with deadline.watching("7", [(2.0, due.set)]):
         wait_until_asked(tmp_path, 3)  # at the beginning, before the wait, and when the moment seemed to have come
         assert not due.wait(1)
-    join_watchers()
+    wait_for_watchers()
     assert not due.is_set()
     assert asked(tmp_path) == 3
 
@@ -62,7 +63,7 @@ def test_a_job_shorter_than_twice_the_mark_gets_half_of_its_time(command: Comman
     command("squeue", answers(8, 5, 4))
     due = Event()
     with deadline.watching("7", [(300.0, due.set)]):
-        assert due.wait(PATIENCE)
+        wait_for(due)
     assert asked(tmp_path) == 3, "not while five of eight seconds are left, and at once when four are"
 
 
@@ -79,7 +80,7 @@ def test_nothing_comes_once_the_block_is_left(command: Command, tmp_path: Path) 
     with deadline.watching("7", [(1.0, due.set)]):
         wait_until_asked(tmp_path, 2)
     command("squeue", answers(0))
-    join_watchers()
+    wait_for_watchers()
     assert not due.is_set()
 
 
@@ -90,4 +91,4 @@ def test_a_controller_that_is_away_is_asked_again(command: Command, monkeypatch:
     with deadline.watching("7", [(300.0, due.set)]):
         assert not due.wait(0.5)
         command("squeue", left(1))
-        assert due.wait(PATIENCE)
+        wait_for(due)

@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-WAIT = 600.0  # seconds; an idle machine takes less than five
+from tests.waiting import PATIENCE, until
+
 RANK = [sys.executable, "-m", "stages.engines.rank"]
 LAUNCHERS = {
     "launcher": "import sys; from stages.engines.launch import launch; launch(sys.argv[1:], 2, 'p/s')",
@@ -29,11 +30,11 @@ def test_ranks_end_with_a_launcher_that_is_killed(name: str, tmp_path: Path) -> 
     launcher = subprocess.Popen(command, env={**os.environ, "SLURM_NODEID": "0"}, stdin=subprocess.DEVNULL)
     writer = -1
     try:
-        ranks = _two_children(launcher.pid)
-        writer = _opened(job)
+        ranks = _two_children(launcher)
+        writer = _opened(job, ranks)
         launcher.send_signal(signal.SIGKILL)
         launcher.wait()
-        _, alive = psutil.wait_procs(ranks, timeout=WAIT)
+        _, alive = psutil.wait_procs(ranks, timeout=PATIENCE)
         assert not alive
     finally:
         launcher.kill()
@@ -42,20 +43,20 @@ def test_ranks_end_with_a_launcher_that_is_killed(name: str, tmp_path: Path) -> 
             os.close(writer)
 
 
-def _two_children(pid: int) -> list[psutil.Process]:
-    end = time.monotonic() + WAIT
-    while len(found := psutil.Process(pid).children()) < 2:
-        assert time.monotonic() < end, found
-        time.sleep(0.05)
-    return found
+def _two_children(launcher: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    process = psutil.Process(launcher.pid)
+    until("two ranks", lambda: len(process.children()) == 2, lambda: launcher.poll() is not None)
+    return process.children()
 
 
-def _opened(job: Path) -> int:
+def _opened(job: Path, ranks: list[psutil.Process]) -> int:
     """The pipe's other end, which opens when a rank reads its job: it has begun to watch its launcher by then."""
-    end = time.monotonic() + WAIT
-    while True:
-        try:
-            return os.open(job, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:
-            assert time.monotonic() < end, "no rank reads its job"
-            time.sleep(0.05)
+    found: list[int] = []
+
+    def opened() -> bool:
+        with suppress(OSError):  # nobody reads it yet
+            found.append(os.open(job, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(found)
+
+    until("a rank to read its job", opened, lambda: not any(rank.is_running() for rank in ranks))
+    return found[0]

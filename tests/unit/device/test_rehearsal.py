@@ -22,6 +22,7 @@ from benchmarks.device.rows import NEAR, Goal, Row, Rows, against, met, read
 from benchmarks.device.sections import SECTIONS, Section, groups
 from stages.contract import ledger
 from stages.spec.project import Project
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -179,15 +180,17 @@ def test_the_record_is_whole_all_the_while_and_after_a_signal(
     seen = []
 
     def watch() -> None:
-        while not path.exists() or "exit code 1: broken" not in path.read_text():
-            time.sleep(0.1)
+        until("a row", lambda: path.exists() and "exit code 1: broken" in path.read_text(), over.is_set)
         seen.append(path.read_text())
         stop.set()
 
-    watcher = Thread(target=watch)
+    watcher, over = Thread(target=watch), Event()
     watcher.start()
-    assert device.measure(path, device.arguments().parse_args(["--dry"]))
-    watcher.join()
+    try:
+        assert device.measure(path, device.arguments().parse_args(["--dry"]))
+    finally:
+        over.set()
+        watcher.join()
     assert device.RUNNING in seen[0]
     assert "## Not run\n\n- One that is not come to" in seen[0]
     text = path.read_text()

@@ -16,6 +16,7 @@ from filelock import FileLock
 from stages.engines import run, training
 from stages.store import files, holder, lease, partials
 from tests.unit.train import tiny
+from tests.waiting import until
 
 ELSEWHERE = '{"host": "elsewhere", "pid": 1, "started": 0.0, "token": 1}'  # as leases were before there were jobs
 
@@ -113,8 +114,7 @@ def test_a_run_that_lost_its_lease_stops_and_writes_no_further_checkpoint(
         def samples(self, first: int, count: int, tail: int) -> list[Any]:
             if first >= 16:  # the fifth step; a checkpoint was written after the third
                 (folder / "lease.json").write_text(ELSEWHERE)
-                while beat < 1 and events(folder)[-1]["event"] != "lost":
-                    time.sleep(0.01)
+                until("a heartbeat", lambda: beat > 1 or events(folder)[-1]["event"] == "lost", seconds=60, every=0.01)
             return super().samples(first, count, tail)
 
     monkeypatch.setattr(training, "PhaseData", Taken)
@@ -239,10 +239,7 @@ def test_a_heartbeat_renews_the_time_of_the_lease(tmp_path: Path, monkeypatch: p
     lost = Event()
     with lease.hold(tmp_path, "toy/one", lost.set):
         os.utime(tmp_path / "lease.json", (0, 0))
-        end = time.monotonic() + 60
-        while (tmp_path / "lease.json").stat().st_mtime == 0 and time.monotonic() < end:
-            time.sleep(0.01)
-        assert (tmp_path / "lease.json").stat().st_mtime > 0
+        until("a heartbeat", lambda: (tmp_path / "lease.json").stat().st_mtime > 0, seconds=60, every=0.01)
         assert not lost.is_set()
 
 

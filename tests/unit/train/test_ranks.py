@@ -201,7 +201,7 @@ def test_what_asks_for_a_stop_is_passed_on_to_the_ranks(tmp_path: Path, number: 
     script = (
         "import pathlib, signal, sys, time; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
         "signal.signal(signal.SIGTERM, lambda *_: (print('stopped after step 3'), sys.exit(75)))\n"
-        "pathlib.Path(sys.argv[1], 'up').touch(); time.sleep(600)"
+        "pathlib.Path(sys.argv[1], 'up').touch(); time.sleep(60)"
     )
 
     def interrupt() -> None:

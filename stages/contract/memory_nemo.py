@@ -3,7 +3,8 @@
 A parameter in bf16 has 2 bytes, an fp32 gradient in Core's buffer (4), an fp32 master copy and the optimizer's moments
 (Core's distributed optimizer: 6 + 12/d bytes with AdamW, d replicas); in fp32 4, 4 and the moments. Tensor parallel
 ranks divide matrices, pipeline ranks layers, expert parallel ranks routed experts. Where the optimizer is distributed,
-replicas and context parallel ranks divide its state.
+replicas and context parallel ranks divide its state. The reference of preference training has the model's weights once
+more, of 2 or 4 bytes; its passes keep nothing, so they take less than a step's.
 
 The worst pipeline rank is the first: it has the embedding, the modules beside the language model, and the activations
 of as many micro-batches as there are pipeline ranks (1F1B, arXiv 2104.04473, section 2.2.1; interleaved
@@ -61,7 +62,8 @@ def of(stage: Stage, phase: Phase, hardware: Hardware) -> tuple[int, int, int, i
         raise ValueError(f"{stage.pipeline}/{stage.name} has no layout of the NeMo engine")
     own = shares(stage, layout)
     width = HALF if computes_in_bf16(stage.engine_class) else FP32
-    states = width * own.whole + _optimizer(stage, layout, own)
+    copies = 2 if stage.read_frozen else 1  # the reference of preference training, divided as the model is
+    states = copies * width * own.whole + _optimizer(stage, layout, own)
     activations = loss = 0.0
     for model in layouts.language_models(stage):
         activations += _activations(model, stage, phase, layout)

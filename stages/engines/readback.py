@@ -70,10 +70,10 @@ def built(
     modules: nn.ModuleDict,
     optimizer: Rated | None,
     state: Iterable[tuple[str, Tensor]],
-    frozen: nn.ModuleDict | None = None,
+    frozen: Mapping[str, Digests] | None = None,
 ) -> BuiltReport:
     """What stands before step 1; `state` is the optimizer's, or what a stage without training hands on. `frozen` are
-    the models that are read beside those that are trained.
+    digests of the models that are read beside those that are trained.
     """
     found, moments, moved = {}, dict[str, str](), set[str]()
     for key, tensor in state:  # one after the other: they need not all be whole at once
@@ -100,7 +100,7 @@ def built(
             moments_moved=name in moved,
             takes_gradient=sum(parameter.requires_grad for parameter in parameters),
             parameters=len(parameters),
-            read_frozen=weights(frozen)[name] if frozen is not None and name in frozen else None,
+            read_frozen=(frozen or {}).get(name),
         )
     clock = _first_clock(stage)
     if optimizer is None:
@@ -129,9 +129,9 @@ def done(
     log: reads.Reads,
     before: BuiltReport,
     run: Path,
-    frozen: nn.ModuleDict | None = None,
+    frozen: Mapping[str, Digests] | None = None,
 ) -> EndReport:
-    """What the stage did; `run` is the folder with the metrics, `frozen` are the models that were read beside."""
+    """What the stage did; `run` is the folder with the metrics, `frozen` digests of models that were read beside."""
     names, measured = numbers.scheduled(stage), preference_columns(stage)
     with (run / METRICS).open(encoding="utf-8", newline="") as file:
         rows = [_row(row, names, measured) for row in csv.DictReader(file)]
@@ -146,7 +146,7 @@ def done(
         lineage={corpus: tuple(parts) for corpus, parts in log.lineage.items()},
         exits=_exits(stage, modules, log),
         frozen_before={name: one.read_frozen for name, one in before.modules.items() if one.read_frozen is not None},
-        frozen_after={} if frozen is None else weights(frozen),
+        frozen_after=frozen or {},
     )
 
 

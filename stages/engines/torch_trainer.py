@@ -12,7 +12,7 @@ from stages.engines.checkpoints import Checkpoints
 from stages.engines.trainer import Beside, Tables, exhaust
 from stages.evals import Model, Whole
 from stages.guards.phase_log import Rows
-from stages.guards.report import BuiltReport
+from stages.guards.report import BuiltReport, Digests
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.store import attempts
@@ -50,7 +50,8 @@ class TorchTrainer:
             self.join_checkpoint()
             return None
         state = self._optimizer.gather_state()
-        return readback.built(self._stage, self._inputs, self._modules, self._optimizer, state, self._frozen)
+        beside = self.read_frozen()
+        return readback.built(self._stage, self._inputs, self._modules, self._optimizer, state, beside)
 
     def checksum_columns(self) -> tuple[str, ...]:
         """Of every tensor that a step computes with, where equal bits are promised."""
@@ -91,9 +92,9 @@ class TorchTrainer:
         """The modules themselves."""
         return self._modules if self._ranks.first else None
 
-    def read_frozen(self) -> nn.ModuleDict | None:
-        """The copies that were made of what the stage received."""
-        return self._frozen
+    def read_frozen(self) -> Mapping[str, Digests]:
+        """Of the copies that were made of what the stage received."""
+        return readback.weights(self._frozen) if self._ranks.first and self._frozen is not None else {}
 
     def last_loss(self, rows: Rows) -> float:
         """The objective's, on the first rank."""

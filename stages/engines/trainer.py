@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stages.evals import Model
 from stages.guards.phase_log import Rows
-from stages.guards.report import BuiltReport
+from stages.guards.report import BuiltReport, Digests
 from stages.spec.resolved_phases import Phase
 from stages.store import attempts
 from stages.train.checkpoint import Counters
@@ -88,8 +88,8 @@ class Trainer(Protocol):
     def trained(self) -> nn.ModuleDict | None:
         """For the first rank: the modules with the weights as they are now, as `stages.models` computes them."""
 
-    def read_frozen(self) -> nn.ModuleDict | None:
-        """Models that are read beside those that are trained, as the stage received them; None where none is."""
+    def read_frozen(self) -> Mapping[str, Digests]:
+        """For the first rank: digests of the models that are read beside those that are trained, as they are now."""
 
     def last_loss(self, rows: Rows) -> float:
         """Loss of some of the last step's `rows`, under the weights as they are now; 0 where there is no target.

@@ -71,9 +71,8 @@ class Training:
         else:
             exhaust(state)
         self.peaks = results.peaks_mb(self.stage, self.ranks)
-        modules = trainer.trained()
+        modules, beside = trainer.trained(), trainer.read_frozen()
         if report is not None and modules is not None:
-            beside = trainer.read_frozen()
             done = readback.done(self.stage, modules, counters, self.reads, report, self.attempt.result, beside)
             guards.check_end(self.stage, done)
         after = self._evaluate_after(trainer, modules, counters)

@@ -19,7 +19,8 @@ class ModuleReport:
     `factors`: what the module multiplies rotated queries and keys by, each of them, and its scores in whole.
     `parent_weights` and `parent_moments` are those of the parent's files under the parent's names; None where nothing
     is inherited. `moments` are the optimizer's, `moments_moved` says whether any of them differs from zero.
-    `read_frozen` is the copy that is read beside the module and never moved; None where there is none.
+    `read_frozen` is the copy that is read beside the module and never moved; None where there is none. It has the bits
+    of `weights`, or of `computed`: the weights in the types that layers compute with, where copies have those.
     """
 
     weights: Digests
@@ -32,6 +33,7 @@ class ModuleReport:
     takes_gradient: int  # parameters that do
     parameters: int
     read_frozen: Digests | None = None
+    computed: Digests | None = None
 
 
 @dataclass(frozen=True)

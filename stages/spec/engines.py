@@ -11,7 +11,7 @@ from stages.spec.resolved_parallel import Engine, EngineClass, engine_of
 from stages.spec.schema.data import RawScale
 from stages.spec.schema.phases import RawPhase
 
-LANGUAGE = ("next_token", "looped", "sft", "joint")  # objectives that move a language model
+LANGUAGE = ("next_token", "looped", "sft", "joint", "preference")  # objectives that move a language model
 
 
 def chosen(

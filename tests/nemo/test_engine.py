@@ -31,8 +31,11 @@ def wanted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, engines.Left]:
     return {name: engines.by_torch(tiny.make(name), tmp_path_factory.mktemp(name)) for name in ("next_token", "sft")}
 
 
-@pytest.mark.parametrize("objective", ["next_token", "sft"])
-@pytest.mark.parametrize("where", LAYOUTS, ids=str)
+@pytest.mark.parametrize(
+    ("objective", "where"),
+    [*(("next_token", one) for one in LAYOUTS), *(("sft", one) for one in (layout(), layout(2), layout(2, cp=2)))],
+    ids=str,
+)
 def test_a_stage_agrees_with_the_torch_engine(
     objective: str, where: Layout, wanted: dict[str, engines.Left], tmp_path: Path
 ) -> None:

@@ -178,16 +178,17 @@ held_by_code(
     "I-49",
     "guard",
     title="Preferences are measured from the parent",
-    rule="The reference of preference training is the stage's parent, bit for bit: before the first step, after "
-    "every resume, and at the end. At the first step, when the policy is the reference too, every margin is 0 and "
-    "the loss is what the formula gives there: log 2 for DPO, 0 for APO-zero, "
-    "and the likelihood's share beside it.",
+    rule="The reference of preference training is the stage's parent, bit for bit (on the NeMo engine in bf16, rounded "
+    "as the policy is): before the first step, after every resume, and at the end. At the first step, when the policy "
+    "is the reference too, every margin is 0 and the loss is what the formula gives there: log 2 for DPO, 0 for "
+    "APO-zero, and the likelihood's share beside it.",
     why="A reference that is loaded from a checkpoint is the policy itself: the loss stays where it begins, or "
     "measures each stretch of the run from another model. One computed in another precision gives margins where there "
     "are none.",
     threads=(),
     held_by=(
-        "stages/spec/preference.py", "stages/engines/frozen.py", "stages/guards/preference.py",
+        "stages/spec/preference.py", "stages/engines/frozen.py", "stages/engines/nemo/frozen.py",
+        "stages/guards/preference.py",
         "tests/unit/train/test_preference.py",
     ),
 )  # fmt: skip

@@ -14,10 +14,12 @@ from stages.spec.resolved_phases import Phase
 from stages.train.objectives.causal import by_kind, replay_columns
 
 Values: TypeAlias = Tensor
-"""fp32 [2 + n]: summed loss, number of targets, then the sums of the extra columns that micro-batches add up to."""
+"""[2 + n]: summed loss, number of targets, then the sums of the extra columns that micro-batches add up to."""
 
 Loss = Callable[[Tensor], tuple[Tensor, Tensor, Values]]
-"""Core's loss function: from a model's output to the loss to differentiate, the number of targets, the values."""
+"""Core's loss function: from a model's output to the loss to differentiate, how much this adds to what gradients are
+divided by (targets, or pairs), the values.
+"""
 
 
 Head = Callable[[Tensor, Tensor], Tensor]
@@ -40,10 +42,16 @@ class Work(Protocol):
         (once, without loops), on the last pipeline stage.
         """
 
+    def prepare(self, micros: list[Micro]) -> list[Micro]:
+        """This rank's micro-batches of the step, with what else their losses need."""
+
+    def divisor(self, targets: int) -> int:
+        """What the step's loss is a mean over, of so many targets: Core divides the gradients by it too."""
+
     def values(self, loss: float, sums: Sequence[float]) -> list[float]:
         """The whole step's loss and its extra columns, the same on every rank.
 
-        `loss` is the mean over the targets, `sums` are those of `Values` from the third on, over all ranks.
+        `loss` is the mean, `sums` are those of `Values` from the third on, over all ranks.
         """
 
     def finish(self) -> None:
@@ -62,6 +70,14 @@ class Causal:
         """Count targets of answers and of replayed text, where a phase has both."""
         if self._counted:
             self._counted = by_kind(samples, self._phase.replayed)
+
+    def prepare(self, micros: list[Micro]) -> list[Micro]:
+        """As they are."""
+        return micros
+
+    def divisor(self, targets: int) -> int:
+        """The targets; a step without any has loss 0."""
+        return max(targets, 1)
 
     def forward(self, chunk: Any, micro: Micro) -> tuple[Tensor, Loss]:
         """A GPTModel gives the loss at each position [B, s], or what the next pipeline stage takes."""

@@ -31,6 +31,16 @@ class Micro:
     weights: Tensor  # fp32: 1 where a target is supervised, else 0
     segments: Tensor  # int32 [B, T] on the host: documents by number, -1 for padding
     samples: tuple[Sample, ...]  # fewer than B in blank rows
+    answers: Answers | None = None  # of preference training
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The S answers of a micro-batch, of each pair the chosen one first."""
+
+    lengths: Tensor  # fp64 [S], in targets
+    at: Tensor  # int64 [B, s]: whose each of this rank's positions is; S where none's
+    reference: Tensor | None = None  # fp64 [S], -log p by the reference; None but on the last pipeline stage
 
 
 @dataclass(frozen=True)

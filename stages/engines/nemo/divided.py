@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.data.sample import Sample
-from stages.engines.nemo import data, families, rotary
+from stages.engines.nemo import data, families, passes, rotary
 from stages.engines.nemo.causal import Head, inner
 from stages.engines.nemo.context import chunks as own_chunks
 from stages.engines.nemo.data import Micro, Share
@@ -96,8 +96,6 @@ class Divided:
         self, samples: Sequence[Sample], phase: Phase, length: int, head: Callable[[Micro, range], Head]
     ) -> list[tuple[range, Tensor]]:
         """What the heads of this rank's micro-batches made, with the rows of each; nothing but on the last stage."""
-        from megatron.core.pipeline_parallel import get_forward_backward_func
-
         self._agree(samples)
         size = self._rows_at_once(samples, length)
         shape = phase.model_copy(update={"context": length, "micro_batch": size})
@@ -112,15 +110,8 @@ class Divided:
             nothing = torch.zeros((), device=self._ranks.device)
             return work.read(chunk, micro, head(micro, rows)), lambda found: (nothing, nothing.int(), (rows, found))
 
-        run = get_forward_backward_func()
-        found: list[tuple[range, Tensor]] = run(
-            forward_step_func=forward,
-            data_iterator=[micros() for _ in self._chunks],
-            model=self._chunks,
-            num_microbatches=len(mine),
-            seq_length=length,
-            micro_batch_size=size,
-            forward_only=True,
+        found: list[tuple[range, Tensor]] = passes.run(
+            self._chunks, forward, micros, len(mine), size, length, backward=False
         )
         return found if self._last else []
 

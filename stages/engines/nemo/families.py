@@ -34,7 +34,7 @@ def complete(stage: Stage, provider: Any) -> None:
 
 
 def work(stage: Stage, phase: Phase, chunks: list[Any]) -> Work:
-    """What a phase computes on these chunks of the model."""
+    """What a phase computes on these chunks; of preference training (see below), a model's forward pass alone."""
     cfg = language_model(stage)
     match cfg.family:
         case "llama":
@@ -50,3 +50,12 @@ def work(stage: Stage, phase: Phase, chunks: list[Any]) -> Work:
             return Looped(phase)
         case _:
             assert_never(cfg)
+
+
+def preference(stage: Stage, phase: Phase, chunks: list[Any], reference: list[Any]) -> Work:
+    """What a phase of preference training computes, from the chunks of a model and of its reference."""
+    from stages.engines.nemo.preference import Preference, RoutedPreference
+
+    if language_model(stage).ROUTED:
+        return RoutedPreference(phase, chunks, reference=reference)
+    return Preference(phase, reference=reference)

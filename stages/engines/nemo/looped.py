@@ -33,6 +33,14 @@ class Looped:
         self._text.begin(samples)
         self._targets = sum(int((sample.labels != IGNORED).sum()) for sample in samples)
 
+    def prepare(self, micros: list[Micro]) -> list[Micro]:
+        """As they are."""
+        return micros
+
+    def divisor(self, targets: int) -> int:
+        """The targets."""
+        return self._text.divisor(targets)
+
     def forward(self, chunk: Any, micro: Micro) -> tuple[Any, Any]:
         """The model gives losses and gates [loops, B, s], and the loss is of both."""
         loops, beta = self._loops.count, numbers.value(self._loops.beta, None)

@@ -33,13 +33,28 @@ def configured(stage: Stage) -> ConfigContainer:
 
 def build(stage: Stage, whole: ConfigContainer) -> list[Any]:
     """The chunks of the model that this rank has, wrapped for data parallelism; their weights are to be overwritten."""
+    provider, chunks = whole.model, _chunks(stage, whole, trained=True)
+    provider.finalize_model_grads_func = finalize_model_grads
+    provider.no_sync_func = [chunk.no_sync for chunk in chunks] if len(chunks) > 1 else chunks[0].no_sync
+    return chunks
+
+
+def build_frozen(stage: Stage) -> list[Any]:
+    """The same chunks of a model that is read alone, without gradients' buffers. Their weights are to be overwritten.
+
+    Its parameters do take a gradient, if somebody asked for it: of others Core makes its products in another way, which
+    rounds otherwise, and a policy that is its reference still would have a margin.
+    """
+    return [chunk.eval() for chunk in _chunks(stage, configured(stage), trained=False)]
+
+
+def _chunks(stage: Stage, whole: ConfigContainer, trained: bool) -> list[Any]:
     provider = whole.model
     families.complete(stage, provider)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         chunks: list[Any] = provider.provide_distributed_model(
-            whole.ddp, use_cpu_initialization=provider.use_cpu_initialization, data_parallel_random_init=False
-        )
-    provider.finalize_model_grads_func = finalize_model_grads
-    provider.no_sync_func = [chunk.no_sync for chunk in chunks] if len(chunks) > 1 else chunks[0].no_sync
+            whole.ddp, use_cpu_initialization=provider.use_cpu_initialization, data_parallel_random_init=False,
+            wrap_with_ddp=trained,
+        )  # fmt: skip
     return chunks

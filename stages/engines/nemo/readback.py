@@ -7,7 +7,7 @@ frequencies from the module that turns, rates and decay from the groups of the o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from stages.engines.nemo.container import value
 from stages.engines.nemo.local import Owned
 from stages.engines.nemo.rotary import rotaries
 from stages.errors import UserError
-from stages.guards.report import BuiltReport
+from stages.guards.report import BuiltReport, Digests
 from stages.spec.resolved import Stage
 from stages.train.ranks import Ranks
 
@@ -64,9 +64,15 @@ def _fields(stated: Config, chunks: Sequence[nn.Module], core: Any) -> Iterator[
 
 
 def completed(
-    report: BuiltReport | None, parameters: Sequence[Owned], chunks: Sequence[nn.Module], ranks: Ranks
+    report: BuiltReport | None,
+    parameters: Sequence[Owned],
+    chunks: Sequence[nn.Module],
+    ranks: Ranks,
+    computed: Mapping[str, Digests],
 ) -> BuiltReport | None:
-    """The first rank's report with what all ranks' objects say; the others have none, but all call this."""
+    """The first rank's report with what all ranks' objects say; the others have none, but all call this. `computed` are
+    digests of the weights that a copy in other types than theirs has to have.
+    """
     own = {
         "frequencies": [[number.hex() for number in one.inv_freq.tolist()] for one in rotaries(chunks)],
         "parameters": [
@@ -90,6 +96,7 @@ def completed(
             factors=(1.0, 1.0),  # the angles that Core's layers are given here have none
             takes_gradient=sum(takes.get(name, {}).values()),
             parameters=len(takes.get(name, {})),
+            computed=computed.get(name),
         )
         for name, module in report.modules.items()
     }

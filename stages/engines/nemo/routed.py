@@ -25,8 +25,8 @@ from stages.train.objectives.routed import Routed as Torch
 class Routed(Causal):
     """`Causal` with routers that are kept balanced, as `stages.train.objectives.routed` keeps them."""
 
-    def __init__(self, phase: Phase, chunks: Sequence[Any]) -> None:
-        super().__init__(phase)
+    def __init__(self, phase: Phase, chunks: Sequence[Any], **more: Any) -> None:
+        super().__init__(phase, **more)
         if phase.router is None:
             raise ValueError(f"phase {phase.name}: a model with experts is trained without `router`")
         self._aux, self._rate = (numbers.value(one, None) for one in (phase.router.aux_loss, phase.router.bias_update))
@@ -40,7 +40,7 @@ class Routed(Causal):
         super().begin(samples)
         supervised = sum(int((sample.labels != IGNORED).sum()) for sample in samples)
         for one in self._routers:
-            one.begin(self._aux, len(samples), supervised)
+            one.begin(self._aux, len(samples), self.divisor(supervised))
 
     def call(self, chunk: Any, micro: Micro, **more: Any) -> Tensor:
         """As `Causal`; padding is passed to the routers, which do not count it."""

@@ -47,16 +47,16 @@ class Router(MegatronModule):
         self._per_row = 0.0
         self._gradient = 0.0
 
-    def begin(self, coefficient: float, samples: int, supervised: int) -> None:
-        """Start a step of so many samples and supervised tokens, with this coefficient of the balance loss.
+    def begin(self, coefficient: float, samples: int, divisor: int) -> None:
+        """Start a step of so many samples, with this coefficient of the balance loss.
 
-        A micro-batch's balance loss counts by its rows. Core divides the sum of all gradients by the supervised tokens
-        at the end of the step, and must not divide this loss: it is multiplied by them here.
+        A micro-batch's balance loss counts by its rows. Core divides the sum of all gradients by `divisor` (supervised
+        tokens, or pairs) at the end of the step, and must not divide this loss: it is multiplied by it here.
         """
         self.counts.zero_()
         self.aux_loss.zero_()
         self._per_row = 1 / samples
-        self._gradient = coefficient * max(supervised, 1) / samples
+        self._gradient = coefficient * divisor / samples
 
     def forward(self, x: Tensor, padding: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Weights [N, E], zero where an expert is not chosen, and bool [N, E] where it is, of x [S, B, H], N = S * B.

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from stages.contract.ledger import Step
-from stages.engines.nemo import data
+from stages.engines.nemo import data, passes
 from stages.engines.nemo.causal import Work
 from stages.engines.nemo.data import Micro, Share
 from stages.engines.nemo.optimizer import Mover
@@ -22,8 +22,9 @@ from stages.train.ranks import Ranks, together
 
 
 class Steps:
-    """A `Stepper` of Core's model. Gradients are sums over all of a step's targets, divided by their number: Core does
-    so where `calculate_per_token_loss` is set, whatever the number of replicas or micro-batches.
+    """A `Stepper` of Core's model. Gradients are sums over all of a step's targets, divided by their number (or that of
+    pairs of answers): Core does so where `calculate_per_token_loss` is set, whatever the number of replicas or
+    micro-batches.
     """
 
     def __init__(
@@ -44,14 +45,14 @@ class Steps:
         samples = self._rows.samples(step.first_sample, step.sequences, step.tail)
         self._supervised = supervised(samples, self._phase, step)
         self.work.begin(samples)
-        micros = data.micro_batches(samples, self._phase, self._share, self._ranks.device)
+        micros = self.work.prepare(data.micro_batches(samples, self._phase, self._share, self._ranks.device))
         for chunk in self._chunks:
             chunk.zero_grad_buffer()
         self.moved.core.zero_grad()
         loss, count, *sums = self._summed(self._pass(micros))
         if count != self._supervised:
             raise AssertionError(f"{count:g} targets were computed, the rows have {self._supervised}")
-        mean, *extras = self.work.values(loss / max(count, 1.0), sums)
+        mean, *extras = self.work.values(loss / self.work.divisor(self._supervised), sums)
         return [mean, self.moved.clip(), *extras]
 
     def update(self, lr: float, clock: int) -> None:
@@ -72,22 +73,12 @@ class Steps:
 
     def _pass(self, micros: list[Micro]) -> list[Tensor]:
         """What the loss function gave for each micro-batch; nothing but on the last pipeline stage."""
-        from megatron.core.pipeline_parallel import get_forward_backward_func
 
         def forward(micro: Iterator[Micro], chunk: Any) -> Any:
             return self.work.forward(chunk, next(micro))
 
-        run = get_forward_backward_func()
-        found: list[Tensor] = run(
-            forward_step_func=forward,
-            data_iterator=[iter(micros) for _ in self._chunks],
-            model=self._chunks,
-            num_microbatches=len(micros),
-            seq_length=self._phase.context,
-            micro_batch_size=self._phase.micro_batch,
-            forward_only=False,
-        )
-        return found
+        size, length = self._phase.micro_batch, self._phase.context
+        return passes.run(self._chunks, forward, lambda: iter(micros), len(micros), size, length, backward=True)
 
     def _summed(self, values: list[Tensor]) -> list[float]:
         """Over micro-batches and ranks: those of the last pipeline stage, once for each group of tensor parallelism."""

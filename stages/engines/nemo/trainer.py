@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from stages.contract import ledger
 from stages.engines import Inputs, readback, received
-from stages.engines.nemo import checkpoint, families, handover, names, provider
+from stages.engines.nemo import checkpoint, families, frozen, handover, names, provider
 from stages.engines.nemo import readback as own
 from stages.engines.nemo.config import config
 from stages.engines.nemo.divided import Divided
@@ -23,7 +24,7 @@ from stages.engines.nemo.optimizer import Mover
 from stages.engines.nemo.step import Steps
 from stages.engines.trainer import Beside, Tables, exhaust
 from stages.guards.phase_log import Rows
-from stages.guards.report import BuiltReport
+from stages.guards.report import BuiltReport, Digests
 from stages.models import build, hf_files
 from stages.models.ops.labels import IGNORED
 from stages.models.tensor_file import Stored
@@ -61,17 +62,20 @@ class NemoTrainer:
         else:
             handover.load_weights(self._moved.owned, self._weights, self._source())
         self._received = None
+        self._frozen: list[Any] | None = None
 
     def evaluated(self) -> Divided:
         """The model as all ranks have it."""
         return Divided(self._stage, self._chunks, self._ranks)
 
     def begin(self) -> None:
-        """The moments that the edges hand over; the torch engine's optimizer says which there have to be.
+        """The moments that the edges hand over, of which the torch engine's optimizer says which there have to be; and
+        what is read beside the model, from before a checkpoint is.
 
         Raises UserError for state that does not fit.
         """
         stage = self._stage
+        self._frozen = frozen.beside(stage, self._chunks)
         state = received.inherited_state(stage, self._inputs)
         for name in stage.trained:
             init = stage.init[name]
@@ -90,13 +94,14 @@ class NemoTrainer:
         own.check_fields(
             self._stage, config(self._stage, self._stage.phases[0]), self._chunks, self._moved.core, self._ranks
         )
-        modules, state = self._gathered(), self.state()[1]
+        modules, beside, state = self._gathered(), self.read_frozen(), self.state()[1]
         report = None
         if modules is not None:
-            report = readback.built(self._stage, self._inputs, modules, self._moved, state)
+            report = readback.built(self._stage, self._inputs, modules, self._moved, state, beside)
         else:
             exhaust(state)
-        return own.completed(report, self._moved.owned, self._chunks, self._ranks)
+        computed = {} if self._frozen is None else frozen.expected(modules, self._moved.owned, self._ranks)
+        return own.completed(report, self._moved.owned, self._chunks, self._ranks, computed)
 
     def checksum_columns(self) -> tuple[str, ...]:
         """None: no step is promised to have the same bits again."""
@@ -104,7 +109,10 @@ class NemoTrainer:
 
     def stepper(self, phase: Phase, rows: Rows) -> Steps:
         """The phase on this model, as the model's family computes it."""
-        work = families.work(self._stage, phase, self._chunks)
+        if phase.preference is not None and self._frozen is not None:
+            work = families.preference(self._stage, phase, self._chunks, self._frozen)
+        else:
+            work = families.work(self._stage, phase, self._chunks)
         return Steps(self._stage, phase, self._chunks, self._moved, work, rows, self._ranks)
 
     @torch.no_grad()
@@ -138,9 +146,11 @@ class NemoTrainer:
         """The torch engine's modules on the host, filled from all ranks."""
         return self._gathered()
 
-    def read_frozen(self) -> nn.ModuleDict | None:
-        """None: no objective of this engine reads any."""
-        return None
+    def read_frozen(self) -> Mapping[str, Digests]:
+        """Of the reference of preference training, gathered from all ranks."""
+        if self._frozen is None:
+            return {}
+        return frozen.digests(self._frozen, self._rules, self._weights, self._ranks)
 
     def last_loss(self, rows: Rows) -> float:
         """Of the first micro-batch of the last step that has a target: the mean over its targets, and over loops."""

@@ -14,6 +14,7 @@ from stages.plan import table
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.spec.resolved_parallel import Parallel
+from stages.spec.resolved_phases import Preference
 
 WHOLE = {"tp": 1, "pp": 1, "cp": 1, "ep": 1, "vpp": 1}
 PLAIN: dict[str, Any] = {**WHOLE, "sequence_parallel": False, "distributed_optimizer": False, "recompute": "none"}
@@ -55,6 +56,18 @@ def test_a_parameter_in_bf16_has_eighteen_bytes_and_in_fp32_sixteen(llama: Stage
     for width, each in (("nemo-bf16", 2 + 4 + 12), ("nemo-fp32", 4 + 4 + 8)):
         found = parts(laid(llama, 1, width), h100)
         assert found.states + found.gradients == each * count
+
+
+def test_a_reference_has_the_weights_once_more_divided_as_the_model_is(llama: Stage, h100: Hardware) -> None:
+    """In what the model computes with: without gradients, master copies and moments."""
+    settings = Preference(loss="dpo", beta=0.1, answers="sum", turn_ends="learned", nll=0.0)
+    preferring = tuple(phase.model_copy(update={"preference": settings}) for phase in llama.phases)
+    count = parameters(llama.modules["llm"]).total
+    for engine_class, each in (("nemo-bf16", 2), ("nemo-fp32", 4)):
+        alone = laid(llama, 32, engine_class, tp=8, distributed_optimizer=True)
+        beside = alone.model_copy(update={"phases": preferring})
+        assert parts(beside, h100).states - parts(alone, h100).states == each * count // 8
+        assert parts(beside, h100).gradients == parts(alone, h100).gradients
 
 
 def test_tensor_ranks_divide_parameters_and_replicas_the_optimizer(llama: Stage, h100: Hardware) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from stages.contract import hardware, memory_engine
 from stages.contract.cost_phase import Assumed, operations
+from stages.contract.layouts import contradictions, undivided, unsupported
 from stages.contract.parameters import parameters
 from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
@@ -41,6 +42,21 @@ def preferring(root: Path) -> Path:
 
 def resolved(root: Path) -> Stage:
     return Project.load(root).resolve("toy", "paper").stages["second"]
+
+
+PARALLEL = "{tp: 2, pp: 2, cp: 2, ep: 1, vpp: 1, sequence_parallel: true, distributed_optimizer: true, recompute: none}"
+
+
+def test_at_a_scale_with_the_nemo_engine_that_engine_trains_it_too(preferring: Path) -> None:
+    assert resolved(preferring).execution.engine == "torch"
+    edit(
+        preferring / "specs/scales/paper.yaml",
+        "engine: torch\nengine_class: torch-bf16", "engine: nemo\nengine_class: nemo-bf16\ntorch_class: torch-bf16",
+        "determinism: exact}", f"determinism: exact, parallel: {PARALLEL}}}",
+    )  # fmt: skip
+    stage = Project.load(preferring).resolve("toy", "paper").stages["second"]
+    assert (stage.execution.engine, stage.engine_class) == ("nemo", "nemo-bf16")
+    assert [*undivided(stage), *contradictions(stage), *unsupported(stage)] == []
 
 
 def test_what_is_written_is_what_the_stage_has(preferring: Path) -> None:

@@ -22,6 +22,13 @@ def test_in_bulk_equals_one_by_one(n, seed, places):
     assert permutation.batch(np.array(indices)).tolist() == [permutation(i) for i in indices]
 
 
+@given(st.integers(1, 2**62), seeds, st.floats(0, 1, exclude_max=True))
+def test_the_inverse_leads_back(n: int, seed: int, place: float) -> None:
+    """`stages where` finds by it the step that read a document."""
+    permutation, index = order.Permutation(n, order.key(seed)), min(n - 1, int(place * n))
+    assert permutation.inverse(permutation(index)) == index
+
+
 @given(st.integers(2**20, 2**40), seeds, st.integers(0, 2**20 - 1), st.integers(0, 2**20 - 1))
 def test_different_indices_land_apart_in_large_domains(n, seed, a, b):
     permutation = order.Permutation(n, order.key(seed))

@@ -106,10 +106,32 @@ def test_a_stage_that_follows_another_of_its_box_is_no_branch(tmp_path: Path) ->
     assert (found(tmp_path), of_all(Project.load(tmp_path), differing)) == ([], [])
 
 
-def test_another_recipe_under_the_same_box_is_none_of_its_kind(tmp_path: Path) -> None:
-    shipped.copy(tmp_path)
-    edits = [("context: 64Ki", "context: 32Ki"), ("batch: 128 seq", "batch: 256 seq"), ("cp: 4", "cp: 2"),
-             ("budget: 20B\n", "budget: 30B\n"), ("data: ouro_long", "data: ouro_stage_2")]  # fmt: skip
-    for old, new in edits:
-        edit(tmp_path, ONE, old, new)
+def test_of_two_scales_the_larger_one_has_the_finding(tmp_path: Path) -> None:
+    edit(shipped.copy(tmp_path), ONE, "context: 64Ki", "context: 32Ki")
+    assert unwaived(run(Project.load(tmp_path), "mini", {"S-14"})) == []
+
+
+def test_the_arms_of_a_sweep_are_one_file_and_no_branches(tmp_path: Path) -> None:
+    """Each has the figure's citation, and a figure of its own."""
+    file = "kimi_vl/joint_longctx.yaml"
+    arms = "variants: {field: rope.base, values: {low: 400_000, high: 1_600_000}}\n"
+    edit(shipped.copy(tmp_path), file, "modules:", f"{arms}modules:")
+    edit(
+        tmp_path, file, "sources:\n", "sources:\n  - {covers: [variants], mark: chosen, reason: which one is better}\n"
+    )
+    for claimed in ("stages: [vit_coca, vit_align, joint_pretrain", "[joint_pretrain"):
+        stages = f"{claimed}, joint_cooldown, joint_longctx"
+        edit(tmp_path, "kimi_vl/pipeline.yaml", f"{stages}]", f"{stages}_low]")
     assert (found(tmp_path), of_all(Project.load(tmp_path), differing)) == ([], [])
+
+
+@pytest.mark.parametrize(("more", "lines"), [([], 3), ([("data: ouro_long", "data: ouro_stage_2")], 0)])
+def test_what_differs_in_more_than_three_values_is_another_recipe(
+    tmp_path: Path, more: list[tuple[str, str]], lines: int
+) -> None:
+    """With the fourth nothing is said: also not of the three that both cite from one place."""
+    shipped.copy(tmp_path)
+    three = [("context: 64Ki", "context: 32Ki"), ("batch: 128 seq", "batch: 256 seq"), ("count: 4", "count: 8")]
+    for old, new in [*three, *more]:
+        edit(tmp_path, ONE, old, new)
+    assert (len(found(tmp_path)), of_all(Project.load(tmp_path), differing)) == (lines, [])

@@ -23,6 +23,7 @@ from stages.spec.resolved_phases import Loops
 from stages.train.objectives.looped import exits
 from stages.train.optimizer import Optimizer
 from stages.train.replicated import gather
+from tests.families.test_gemma2 import TestGemma2 as Gemma2
 from tests.unit.models.rows import documents
 from tests.unit.train import tiny
 from tests.unit.train.beginning import begin
@@ -82,6 +83,30 @@ def test_sft_counts_and_learns_answers_only() -> None:
     assert loss.item() == pytest.approx(total.item() / count, rel=1e-5)
     expected = torch.autograd.grad(total / count, optimizer.parameters)
     torch.testing.assert_close(gradients, list(expected), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("z_loss", [None, 0.0])
+def test_capped_logits_are_capped_in_the_loss(z_loss: float | None) -> None:
+    """The caps of this model bind; with a z-loss the loss is computed by other code."""
+    stage = tiny.make("next_token")
+    phase = stage.phases[0].model_copy(update={"z_loss": z_loss})
+    model = Gemma2.MODEL.model_copy(update={"vocab": tiny.VOCAB})
+    capped = stage.model_copy(update={"modules": {"llm": model}, "phases": (phase,)})
+    modules, optimizer, made = setting(capped)
+    with torch.no_grad():
+        modules["llm"].head.normal_(std=2.0, generator=torch.Generator().manual_seed(0))
+    step = ledger.step_at(phase, 0)
+    _, values = gather(optimizer, made, step)
+    lm: Any = modules["llm"]
+    losses = []
+    for sample in tiny.Data(phase, 0, "", None).samples(step.first_sample, step.sequences, step.tail):  # type: ignore[arg-type]
+        tokens, positions, segments, labels = (
+            torch.from_numpy(part)[None] for part in (sample.tokens, sample.positions, sample.segments, sample.labels)
+        )
+        logits = lm.logits(lm(tokens, positions, documents(segments), None))
+        assert logits.abs().max() <= 1.5
+        losses.append(F.cross_entropy(logits[0], labels[0], ignore_index=-100, reduction="none"))
+    assert values[0].item() == pytest.approx(torch.cat(losses).mean().item(), rel=1e-4)
 
 
 def test_a_last_sequence_that_is_cut_is_counted_as_cut() -> None:

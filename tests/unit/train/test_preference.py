@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from stages.contract import ledger
+from stages.data.sample import Sample
 from stages.engines import frozen
 from stages.engines.torch_trainer import freeze
 from stages.errors import UserError
@@ -22,10 +26,23 @@ from stages.train import objectives
 from stages.train.optimizer import Optimizer
 from stages.train.param_groups import trained_slots
 from stages.train.replicated import gather
+from tests.families.test_gemma2 import TestGemma2 as Gemma2
 from tests.unit.train import tiny
 
 CPU = torch.device("cpu")
 STEP = 0
+
+
+class Ragged(tiny.Data):
+    """Answers of several lengths, within a pair and from pair to pair."""
+
+    def samples(self, first: int, count: int, tail: int) -> list[Sample]:
+        rows = super().samples(first, count, tail)
+        for number, row in enumerate(rows, first):
+            for side in (0, 1):
+                learned = np.flatnonzero((row.labels != -100) & (row.segments == side))
+                row.labels[learned[: (number + 2 * side) % 4]] = -100
+        return rows
 
 
 def preferring(micro_batch: int = 2, **changes: Any) -> Stage:
@@ -43,7 +60,7 @@ def moved(modules: nn.ModuleDict, by: float) -> None:
             parameter += by * torch.randn(parameter.shape, generator=random)
 
 
-def setting(stage: Stage, by: float) -> tuple[nn.ModuleDict, nn.ModuleDict, Optimizer, Any]:
+def setting(stage: Stage, by: float, rows: Any = tiny.Data) -> tuple[nn.ModuleDict, nn.ModuleDict, Optimizer, Any]:
     """Policy, reference, the optimizer, and the objective."""
     modules = build(stage)
     beside = frozen.beside(stage, modules)
@@ -52,13 +69,13 @@ def setting(stage: Stage, by: float) -> tuple[nn.ModuleDict, nn.ModuleDict, Opti
     freeze(stage, modules)
     moved(modules, by)
     optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer))
-    data: Any = tiny.Data(stage.phases[0], 0, "", None)  # type: ignore[arg-type]
+    data: Any = rows(stage.phases[0], 0, "", None)
     return modules, beside, optimizer, objectives.make(stage, stage.phases[0], modules, data, CPU, frozen=beside)
 
 
-def computed(stage: Stage, by: float = 0.1) -> tuple[list[Tensor], dict[str, float]]:
+def computed(stage: Stage, by: float = 0.1, rows: Any = tiny.Data) -> tuple[list[Tensor], dict[str, float]]:
     """Gradients, and loss and columns by name, of the first step."""
-    _, _, optimizer, objective = setting(stage, by)
+    _, _, optimizer, objective = setting(stage, by, rows)
     gradients, values = gather(optimizer, objective, ledger.step_at(stage.phases[0], STEP))
     return gradients, dict(zip(("loss", *objective.extras), (one.item() for one in values), strict=True))
 
@@ -74,12 +91,12 @@ def log_probability(model: Any, tokens: Tensor, labels: Tensor) -> tuple[Tensor,
     return logp[learned].gather(1, labels[learned][:, None]).sum(), int(learned.sum())
 
 
-def naive(stage: Stage, policy: Any, reference: Any) -> tuple[Tensor, dict[str, float]]:
+def naive(stage: Stage, policy: Any, reference: Any, rows: Any = tiny.Data) -> tuple[Tensor, dict[str, float]]:
     """A step's loss and columns, pair by pair, as the papers have them."""
     settings = stage.phases[0].preference
     assert settings is not None
     step = ledger.step_at(stage.phases[0], STEP)
-    data = tiny.Data(stage.phases[0], 0, "", None)  # type: ignore[arg-type]
+    data = rows(stage.phases[0], 0, "", None)
     losses, columns = [], []
     for row in data.samples(step.first_sample, step.sequences, step.tail):
         ratios, likelihoods = [], []
@@ -122,6 +139,22 @@ def test_loss_gradients_and_columns_are_those_of_the_formulas(
         torch.testing.assert_close(found.double(), parameter.grad, rtol=1e-4, atol=1e-7)
 
 
+@given(
+    st.sampled_from(["dpo", "apo_zero"]), st.sampled_from(["sum", "mean"]), st.sampled_from([0.0, 0.3]),
+    st.floats(0.05, 2), st.lists(st.tuples(st.floats(0.1, 9), st.floats(0.1, 9), st.integers(1, 9)), min_size=2)
+)  # fmt: skip
+def test_the_weights_of_answers_are_the_derivatives_of_the_loss(
+    loss: Any, answers: Any, nll: float, beta: float, drawn: list[tuple[float, float, int]]
+) -> None:
+    """Also where the two answers of a pair have different lengths."""
+    settings = Preference(loss=loss, beta=beta, answers=answers, turn_ends="learned", nll=nll)
+    policy, reference, lengths = torch.tensor(drawn[: len(drawn) // 2 * 2], dtype=torch.float64).unbind(1)
+    policy.requires_grad_()
+    found = objectives.preference.of_losses(policy, reference, lengths, settings)
+    (derivative,) = torch.autograd.grad(found.loss.sum(), policy)
+    torch.testing.assert_close(found.weights.detach().flatten(), derivative, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize(("loss", "value"), [("dpo", math.log(2)), ("apo_zero", 0.0)])
 @pytest.mark.parametrize("answers", ["sum", "mean"])
 def test_where_policy_and_reference_are_one_every_margin_is_zero(loss: str, value: float, answers: str) -> None:
@@ -131,9 +164,9 @@ def test_where_policy_and_reference_are_one_every_margin_is_zero(loss: str, valu
 
 
 def test_micro_batches_give_the_gradient_of_the_whole_batch() -> None:
-    whole, values = computed(preferring(8))
+    whole, values = computed(preferring(8), rows=Ragged)
     for size in (1, 2):
-        gradients, found = computed(preferring(size))
+        gradients, found = computed(preferring(size), rows=Ragged)
         torch.testing.assert_close(gradients, whole, rtol=1e-4, atol=1e-6)
         assert found == pytest.approx(values, rel=1e-5, abs=1e-6)
 
@@ -152,6 +185,21 @@ def test_a_model_with_experts_is_balanced_too() -> None:
     assert found["loss"] == pytest.approx(expected.item(), rel=1e-5)
     assert found["margin"] == pytest.approx(columns["margin"], rel=1e-4)
     assert step.sequences * tiny.CONTEXT * tiny.MOONLIGHT.active_experts == int(objective._counts[0].sum())
+
+
+def test_capped_logits_are_capped_in_loss_gradient_and_reference() -> None:
+    """The caps of this model bind."""
+    stage = preferring()
+    capped = stage.model_copy(update={"modules": {"llm": Gemma2.MODEL.model_copy(update={"vocab": tiny.VOCAB})}})
+    modules, beside, optimizer, objective = setting(capped, 0.3, Ragged)
+    gradients, values = gather(optimizer, objective, ledger.step_at(stage.phases[0], STEP))
+    policy: Any = modules["llm"].double()
+    expected, columns = naive(capped, policy, beside["llm"].double(), Ragged)
+    expected.backward()
+    assert values[0].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert dict(zip(objective.extras, map(float, values[1:]), strict=True)) == pytest.approx(columns, rel=1e-3)
+    for found, parameter in zip(gradients, policy.parameters(), strict=True):
+        torch.testing.assert_close(found.double(), parameter.grad, rtol=1e-3, atol=1e-5)
 
 
 def test_the_reference_takes_no_gradient_and_moves_with_nothing() -> None:

@@ -176,17 +176,21 @@ def test_a_damaged_evaluation_of_what_was_received_is_made_again(
     assert (root / BOX / manifest.NAME).read_bytes() == stopped[1]
 
 
+@pytest.mark.parametrize(("steps", "found"), [(6, 3), (3, 6)])
 def test_an_optimizer_s_state_of_another_step_is_named_though_every_digest_fits(
-    root: Path, stopped: tuple[Path, bytes]
+    steps: int, found: int, root: Path, stopped: tuple[Path, bytes]
 ) -> None:
-    early, late = (root / RUNS / f"attempt-0001/partial-{step:09d}" for step in (3, 6))
-    shutil.copy(early / "optimizer.safetensors", late)
-    listing = json_file.read(late / partials.NAME)
-    listing["files"]["optimizer.safetensors"] = digest_file(late / "optimizer.safetensors")
-    json_file.write(late / partials.NAME, listing)
-    with pytest.raises(UserError, match=r"llm\.step: found 3; allowed: 6, after the 6 steps of counters\.json"):
+    ours, other = (root / RUNS / f"attempt-0001/partial-{step:09d}" for step in (steps, found))
+    shutil.copy(other / "optimizer.safetensors", ours)
+    listing = json_file.read(ours / partials.NAME)
+    listing["files"]["optimizer.safetensors"] = digest_file(ours / "optimizer.safetensors")
+    json_file.write(ours / partials.NAME, listing)
+    if found > steps:
+        shutil.rmtree(other)
+    why = rf"llm\.step: found {found}; allowed: {steps}, after the {steps} steps of counters\.json"
+    with pytest.raises(UserError, match=why):
         run(tiny.make("next_token"), tiny.inputs(root))
-    shutil.rmtree(late)
+    shutil.rmtree(ours)
     run(tiny.make("next_token"), tiny.inputs(root))
     assert (root / BOX / manifest.NAME).read_bytes() == stopped[1]
 

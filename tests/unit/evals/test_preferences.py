@@ -43,6 +43,16 @@ def test_the_margin_is_that_of_each_conversation_read_alone(heldout: Heldout, an
     assert result["accuracy"] == sum(margin > 0 for margin in margins) / 5
 
 
+def test_a_tie_is_not_won(heldout: Heldout) -> None:
+    """A model that finds every token as probable as any other."""
+    of = preferring("mean")
+    modules = made(of)
+    with torch.no_grad():
+        modules["llm"].head.zero_()
+    found = run(Whole(of, modules), of, heldout)["preferences"]
+    assert (found["accuracy"], found["margin"]) == (0.0, 0.0)
+
+
 def test_pairs_that_fit_no_row_are_left_out_and_none_at_all_is_an_error(heldout: Heldout) -> None:
     of = preferring("sum", context=8)
     with pytest.raises(UserError, match="no held-out pair has two answers of at most 8 tokens"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stages.guards import run
+from stages.guards import preference, run
 from stages.guards.findings import GuardError, refuse
 from stages.guards.report import BuiltReport, EndReport, StepRow
 from stages.spec.resolved import Waiver
@@ -33,6 +34,7 @@ from tests.mutants.reported import (
     row,
 )
 from tests.unit.guards import reports
+from tests.unit.train import tiny
 
 
 @pytest.mark.parametrize(("id", "defect", "made"), MUTANTS, ids=[f"{one[0]} {one[1]}" for one in MUTANTS])
@@ -48,6 +50,17 @@ def test_a_mutated_upcycling_is_found(id: str, defect: str, report: BuiltReport)
 @pytest.mark.parametrize(("id", "defect", "report"), OF_PAIRS, ids=[one[1] for one in OF_PAIRS])
 def test_a_mutated_preference_training_is_found(id: str, defect: str, report: BuiltReport | EndReport) -> None:
     assert {finding.id for finding in found(PREFERRED, report)} == {id}
+
+
+@pytest.mark.parametrize(
+    ("loss", "weight", "begins"),
+    [("dpo", 0.0, math.log(2)), ("dpo", 0.25, math.log(2) + 1), ("apo_zero", 0.0, 0.0), ("apo_zero", 0.25, 1.0)],
+)
+def test_where_policy_and_reference_are_one_a_loss_begins_with_what_its_formula_gives(
+    loss: Any, weight: float, begins: float
+) -> None:
+    settings = tiny.PREFERENCE.model_copy(update={"loss": loss, "nll": weight})
+    assert preference.begins_at(settings, 4.0) == pytest.approx(begins)
 
 
 def test_a_fresh_model_under_another_base_is_i_11() -> None:

@@ -11,6 +11,7 @@ import pytest
 from stages.spec.key import phase_keys, stage_key
 from stages.spec.project import Project
 from stages.spec.resolved import Waiver
+from tests import shipped
 from tests.edits import replaced
 from tests.unit.spec.small_project import edit
 
@@ -88,6 +89,14 @@ def test_names_are_not_in_keys(root: Path) -> None:
     edit(root, SECOND, "from: first", "from: foremost")
     after = keys(root)
     assert (after["foremost"], after["second"]) == (before["first"], before["second"])
+
+
+def test_modules_are_in_keys_in_their_order() -> None:
+    stage = shipped.project().resolve("kimi_vl", "mini").stages["joint_pretrain"]
+    other = stage.model_copy(update={"modules": dict(reversed(stage.modules.items()))})
+    parents = dict.fromkeys(stage.parents, "a" * 32)
+    assert other.modules == stage.modules
+    assert stage_key(other, parents) != stage_key(stage, parents)
 
 
 def test_phases_are_chained(root: Path) -> None:

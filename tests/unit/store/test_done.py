@@ -59,6 +59,13 @@ def test_a_run_says_who_it_is_of_and_then_how_far(layout: Layout, monkeypatch: p
         assert verdict(layout).seconds_left is None
 
 
+def test_what_runs_under_the_wanted_key_is_said_though_another_result_is_in_place(layout: Layout, run: Run) -> None:
+    run("toy/one", B)
+    with attempts.start(layout, "toy/one", A, {}):
+        assert (verdict(layout).state, verdict(layout, key=B).state) == ("running", "done")
+    assert verdict(layout).state == "failed"
+
+
 def test_a_job_is_named_with_its_nodes(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     held = Holder("n1", 7, 1.5, 3, "17", ("n1", "n2"))
     monkeypatch.setattr(lease, "holder", lambda folder: held if folder == layout.run(A) else None)

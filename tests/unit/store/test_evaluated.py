@@ -58,6 +58,7 @@ def test_code_that_computes_the_same_numbers_is_no_reason(then: str, tmp_path: P
     path = recorded(tmp_path, "needle") / evaluated.NAME
     path.write_text(json.dumps({**json.loads(path.read_text()), "code": then}))
     assert evaluated.outdated(tmp_path, asking("needle")) == ""
+    assert evaluated_by.called(then) == evaluated_by.SAME[0], "the oldest, in records of every version"
     path.write_text(json.dumps({**json.loads(path.read_text()), "code": then[::-1]}))
     assert evaluated.outdated(tmp_path, asking("needle")) == "evaluate: the code of evaluations changed"
 

@@ -252,6 +252,35 @@ def test_a_folder_takes_the_place_of_another_and_leaves_nothing_of_it(tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
+def test_while_a_folder_takes_the_place_of_another_there_is_none_or_a_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cut may come before every removal."""
+    for name in ("new.tmp", "there"):
+        for file in ("a", "b"):
+            files.write_atomic(tmp_path / name / file, name.encode())
+    seen, unlink = list[list[str]](), files.disk.unlink
+
+    def watched(path: Path) -> None:
+        seen.append([one.read_text() for one in sorted((tmp_path / "there").glob("*"))])
+        unlink(path)
+
+    monkeypatch.setattr(files.disk, "unlink", watched)
+    trees.replace_folder(tmp_path / "new.tmp", tmp_path / "there")
+    assert len(seen) == 2
+    assert all(one in ([], ["there"] * 2, ["new.tmp"] * 2) for one in seen)
+
+
+def test_a_link_inside_of_what_is_removed_goes_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    files.write_atomic(tmp_path / "kept/file", b"")
+    (tmp_path / "gone/inner").mkdir(parents=True)
+    for name, target in (("folder", "kept"), ("inner/file", "kept/file"), ("inner/nowhere", "nothing")):
+        (tmp_path / "gone" / name).symlink_to(tmp_path / target)
+    trees.remove_tree(tmp_path / "gone")
+    assert list(trees.files_under(tmp_path)) == ["kept/file"]
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
 def test_files_are_named_from_the_folder_on_and_sorted(tmp_path: Path) -> None:
     for name in ("b", "a/z", "a/b/c", "A"):
         files.write_atomic(tmp_path / name, b"")

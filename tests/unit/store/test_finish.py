@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stages.errors import UserError
-from stages.store import attempts, built_on, damage, files, finish, manifest, seal, stage_record, trees, unlisted
+from stages.store import attempts, built_on, damage, files, finish, lease, manifest, seal, stage_record, trees, unlisted
 from stages.store.json_file import JsonFileError
 from stages.store.layout import Layout
 from tests.unit.store.conftest import A, Run, toy_manifest, verdict
@@ -35,6 +35,22 @@ def test_seal_and_manifest_come_last_and_everything_is_flushed_before_them(layou
     assert renamed == ["seal.json", "manifest.json", "one"]
     assert "w" in disk.flushed()[: disk.flushed().index(f".manifest.json.{os.getpid()}.tmp")]
     assert manifest.read_with_digest(layout.manifest("toy/one"))[1] == digest
+
+
+def test_a_result_is_complete_before_the_right_to_finish_is_taken(
+    layout: Layout, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is killed from there on is put in place by the next run, without any training."""
+
+    def killed(folder: Path, mine: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lease, "claim", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run("toy/one", A)
+    assert not layout.stage("toy/one").exists()
+    assert finish.restore(layout, "toy/one", A, {})
+    assert verdict(layout).done
 
 
 def test_what_was_in_place_lies_aside_under_its_own_key_each_with_a_number(layout: Layout, run: Run) -> None:

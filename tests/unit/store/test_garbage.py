@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.store import attempts, files, garbage, lease
+from stages.store import attempts, files, garbage, lease, superseded
 from stages.store.garbage import LINK, UNWANTED, Garbage, Wanted
 from stages.store.layout import Layout
 from tests.unit.store.conftest import A, Run
@@ -70,6 +70,27 @@ def test_of_a_key_that_nothing_asks_for_results_aside_are_counted_as_results(lay
     assert [item.bytes for item in found][::2] == [12, 12]
     why = "an earlier result of toy/one at mini, not among the latest 0"
     assert (folder / "final", why) in [(item.folder, item.why) for item in garbage.find(layout, 0, Wanted({B}, {}))]
+
+
+def test_of_results_that_newer_ones_replaced_the_latest_stay(
+    layout: Layout, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = {A: 30.0, B: 10.0, C: 20.0}
+    monkeypatch.setattr(superseded, "finished", lambda folder: times[folder.parent.name])
+    for key in (A, B, C, "d" * 32):  # the last one is in place
+        run("toy/one", key)
+    for keep, going in ((1, [C, B]), (2, [B]), (3, [])):
+        assert [one.folder.parent.name for one in garbage.find(layout, keep)] == going
+
+
+def test_what_lies_behind_a_link_that_came_since_stays(layout: Layout, run: Run, tmp_path: Path) -> None:
+    run("toy/one", A)
+    put(layout.run(A) / "attempt-0001" / "partial-000000003")
+    (found,) = garbage.find(layout, 1)
+    found.folder.parent.rename(tmp_path / "elsewhere")
+    found.folder.parent.symlink_to(tmp_path / "elsewhere")
+    garbage.remove(found)
+    assert (tmp_path / "elsewhere/partial-000000003/w").read_bytes() == FIVE
 
 
 def test_links_go_first_and_count_with_their_own_bytes(layout: Layout, run: Run, tmp_path: Path) -> None:

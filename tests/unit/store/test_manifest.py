@@ -39,6 +39,19 @@ def pointer(layout: Layout, ref: str, to: str) -> None:
     manifest.write(layout.stage(ref), pointing)
 
 
+def test_all_that_was_written_on_the_way_is_listed_and_nothing_else(tmp_path: Path) -> None:
+    """Digests are of what was meant, whatever the disk made of it; what somebody else put there is no part."""
+    with files.recording() as written:
+        for name in ("model/b", "model/a", "state/c"):
+            files.make_dirs((tmp_path / name).parent)
+            files.write(tmp_path / name, name.encode())
+    (tmp_path / "model/a").write_bytes(b"rotten")
+    (tmp_path / "model/stranger").write_bytes(b"")
+    found = manifest.shards(tmp_path, ["model", "state"], written)
+    names = ["model/a", "model/b", "state/c"]
+    assert [(one.file, one.blake3) for one in found] == [(name, digest_bytes(name.encode())) for name in names]
+
+
 def test_a_deep_look_reads_every_digest_and_a_quick_one_the_sizes(layout: Layout, run: Run) -> None:
     run("toy/one", A)
     folder, right, wrong = layout.stage("toy/one"), digest_bytes(b"weights"), digest_bytes(b"Weights")

@@ -128,6 +128,7 @@ def test_a_record_of_before_there_was_an_identity_still_counts(layout: Layout, r
     now = manifest.parents(layout, {"toy/one": A})
     assert built_on.same(layout, {"toy/before": Parent(key=A, manifest=digest)}, now)
     assert not built_on.same(layout, {"toy/before": Parent(key=A, manifest="0" * 64)}, now)
+    assert not built_on.same(layout, {"toy/before": Parent(key=B, manifest=digest)}, now)
     assert not built_on.same(layout, {}, now)
     twins = {name: Parent(key=A, manifest=digest) for name in ("toy/before", "toy/twin")}
     assert not built_on.same(layout, twins, now)

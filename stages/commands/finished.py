@@ -38,8 +38,16 @@ def _finished(ref: str, scale: str) -> tuple[Result, Project, Mapping[str, Stage
     parents = {parent: loaded.keys[parent] for parent in stage.parents}
     verdict = done.is_done(layout, ref, loaded.keys[ref], parents, deep=True)
     if not verdict.done:
-        command = f" `{verdict.command}`" if verdict.command else ""
+        waits = any(not _done(layout, loaded, parent) for parent in stage.parents)
+        command = f"snakemake {graph.rule_name(ref)} --config scale={scale}" if waits else verdict.command
+        command = f" `{command}`" if command else ""
         raise UserError(f"{ref} is {verdict.state} ({verdict.why}); allowed: a stage that is done.{command}")
     for pointed_to in manifest.pointed_to(layout, ref):
         refuse_damaged(layout, pointed_to)
     return Result.open(ref, root, layout, project.data), project, loaded.stages
+
+
+def _done(layout: Layout, loaded: graph.Graph, ref: str) -> bool:
+    """Whether a parent is there: `stages run` of a stage whose parents are not would only name them."""
+    parents = {parent: loaded.keys[parent] for parent in loaded.stages[ref].parents}
+    return done.is_done(layout, ref, loaded.keys[ref], parents).done

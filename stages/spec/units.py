@@ -94,6 +94,8 @@ def _in_another(unit: str, units: tuple[str, ...]) -> str:
     """What to do about a unit that does not stand here; papers often give steps for budgets, and tokens for batches."""
     if unit == "steps" and "tokens" in units:
         return "Write the tokens: steps times the sequences of a step times their context."
+    if unit in EPOCHS and "tokens" in units:
+        return "Write tokens. Beside a budget in epochs a schedule's piece may be in epochs too: `for: 0.9 epochs`."
     if unit in ("", "tokens") and units == ("seq",):
         return "Use the unit 'seq': the tokens of a step divided by the context are its sequences."
     return f"Use the unit {' or '.join(repr(one) for one in units if one)}."

@@ -100,6 +100,7 @@ def of_json(error: ValueError) -> str:
     if not error.doc.strip():
         return "it is empty"
     what = next((text for start, text in JSON.items() if error.msg.startswith(start)), "wrong")
-    what = "cut off" if error.pos >= len(error.doc.rstrip()) else what
+    if error.pos >= (end := len(error.doc.rstrip())):  # a line break after the text is no part of it
+        what, error = "cut off", json.JSONDecodeError(error.msg, error.doc, end)
     line = f"line {error.lineno}, " if "\n" in error.doc.strip() else ""
     return f"{what} at {line}column {error.colno}"

@@ -111,6 +111,7 @@ def test_no_key_of_another_trainer_is_one_of_a_spec() -> None:
         (SECOND, "kind: train", "kind: prune", "Models grow here"),
         (SECOND, "schedule: main", "schedule: main\nlora: {rank: 8}", "modules are trained whole, or are `frozen`"),
         (SECOND, "budget: 2B", "budget: 1000 steps", "steps times the sequences of a step times their context"),
+        (PIPELINE, "to: 1e-4, until: 4B", "to: 1e-4, until: 1 epoch", "may be in epochs too: `for: 0.9 epochs`"),
         (SECOND, "batch: 64 seq", "batch: 0.5M", "the tokens of a step divided by the context are its sequences"),
         (PIPELINE, "shape: cosine", "shape: wsd", "a linear warm-up, a constant rate, a decay"),
     ],

@@ -47,6 +47,7 @@ NOT_JSON = {
     "": "it is empty",
     "{": "cut off at column 2",
     '{"a": 1': "cut off at column 8",
+    '{"a": 1\n': "cut off at column 8",
     "{} {}": "more than one value, at column 4",
     '{"a": nope}': "wrong at column 7",
     '{"a": 1,\n "b": x}': "wrong at line 2, column 7",

@@ -21,7 +21,7 @@ TEXT = """\
 # Then: stages check && stages sync && snakemake -n {name}
 pipeline: {name}
 title: {name}, from {base}
-citation: none, our own
+citation: none
 figure: none
 extends: {base}
 

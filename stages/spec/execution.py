@@ -48,7 +48,8 @@ def execution(loaded: LoadedStage, engine: Engine, raw: RawScale, scale: Scale) 
     gpus = made.ranks // made.nodes if made.device == "cuda" else 0
     if made.memory_mb < gpus * LEAST_MB_OF_A_GPU:
         document, path = _file(loaded, scale, own=over.memory is not None)
-        least = f"at least {gpus * LEAST_MB_OF_A_GPU / 1000:g} GB for a node of {gpus} {'rank on a GPU' if gpus == 1 else 'ranks on GPUs'}"
+        ranks = "1 rank on a GPU" if gpus == 1 else f"{gpus} ranks on GPUs"
+        least = f"at least {gpus * LEAST_MB_OF_A_GPU / 1000:g} GB for a node of {ranks}"
         raise document.error(
             (*path, "memory"), f"{made.memory_mb / 1000:g} GB", least, "It is a node's memory, not a device's.", "I-42"
         )

@@ -184,6 +184,12 @@ def _tiers(views: Sequence[View]) -> list[tuple[str, int]]:
     return sorted(Counter(view.manifest.tier for view in views if view.manifest is not None).items())
 
 
+def _sources(texts: Sequence[str]) -> str:
+    """The paper and the figure that a pipeline is of, behind its name; a spec without them says none."""
+    named = ", ".join(printable(text) for text in texts if text != "none")
+    return f" · {named}" if named else ""
+
+
 @cache
 def _environment() -> Environment:
     """Everything is escaped that is not a drawing, and control characters are spelled out."""
@@ -192,5 +198,6 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )  # fmt: skip
     made.filters["shown"] = lambda text: printable(str(text))
+    made.filters["sources"] = _sources
     made.globals["style"] = Markup((resources.files("stages.report.html") / "style.css").read_text(encoding="utf-8"))
     return made

@@ -121,6 +121,13 @@ def test_no_file_of_a_result_can_keep_the_page_from_being_written(tmp_path: Path
     Balanced(render(subject(tmp_path, stages, {"warmup": "done"}), HEAD))
 
 
+def test_a_pipeline_without_a_paper_or_a_figure_names_none(tmp_path: Path) -> None:
+    stages = ouro_like("mini")
+    assert "seed 1 · a paper, a figure" in render(subject(tmp_path, stages), HEAD)
+    assert "seed 1 · a paper</p>" in render(subject(tmp_path, stages, figure="none"), HEAD)
+    assert "seed 1</p>" in render(subject(tmp_path, stages, citation="none", figure="none"), HEAD)
+
+
 def test_a_result_of_another_revision_is_named_and_none_of_its_figures_shown(tmp_path: Path) -> None:
     stages = ouro_like("mini")
     other = stages["warmup"].model_copy(update={"seed": 2})  # its key is another one

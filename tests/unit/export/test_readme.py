@@ -1,4 +1,4 @@
-"""The README's first answer: its commands and its lines of plain transformers, typed as they stand there."""
+"""The README's first answer, and docs/exporting.md's lines of plain transformers, typed as they stand there."""
 
 from __future__ import annotations
 
@@ -16,10 +16,16 @@ ROOT = Path(__file__).parents[3]
 STAGE, HERE = "llama31_1m/instruct", "plain/tuned"  # what `make mini` leaves, and what stands for it here
 
 
+def _block(page: Path, pattern: str) -> str:
+    found = re.search(pattern, page.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
 @pytest.mark.slow
 def test_the_readmes_lines_work_and_both_ways_say_the_same(finished: Path, tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shell, python = re.search(r"```sh\n(stages generate .*?)```\n\n```python\n(.*?)```", readme, re.DOTALL).groups()  # type: ignore[union-attr]
+    shell = _block(ROOT / "README.md", r"```sh\n(stages generate .*?)```")
+    python = _block(ROOT / "docs/exporting.md", r"```python\n(from transformers import AutoModelForCausalLM.*?)```")
     root = shutil.copytree(finished, tmp_path / "project")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 

@@ -4,6 +4,7 @@ Run: python benchmarks/attention.py
 """
 
 import time
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,9 @@ from stages.spec.resolved_models import Rope
 
 TOKENS = 4096
 CPU = torch.device("cpu")
-SHARED = {"hidden": 64, "ffn": 176, "heads": 4, "vocab": 2048, "norm_eps": 1e-5, "tied": False, "init_std": 0.02}
+SHARED: dict[str, Any] = {
+    "hidden": 64, "ffn": 176, "heads": 4, "vocab": 2048, "norm_eps": 1e-5, "tied": False, "init_std": 0.02,
+}  # fmt: skip
 MODELS = {
     "llama": LlamaModel(family="llama", layers=2, kv_heads=2, head_dim=16, **SHARED),
     "moonlight": MoonlightModel(
@@ -81,5 +84,5 @@ if __name__ == "__main__":
             compare(length, mean)
     for name in MODELS:
         for length in (128, 1024, 4096):
-            for mean in (None, 60):
-                speed(name, length, mean)
+            for documents_of in (None, 60):
+                speed(name, length, documents_of)

@@ -56,7 +56,7 @@ def exchange(ranks: Ranks) -> Comparison:
 
     count = sum(gradient.numel() for gradient in gradients)
     each = f"{count / 1e6:.1f} M gradients, {ranks.size} ranks, gloo, one thread each"
-    return compare("sum over ranks", each, ours, plain, 31, ranks.wait)
+    return compare("sum over ranks", each, ours, plain, 31, ranks.barrier)
 
 
 def training(ranks: Ranks) -> Comparison:
@@ -64,7 +64,7 @@ def training(ranks: Ranks) -> Comparison:
     each = f"{step.EACH}, {ranks.size} ranks, one thread each"
     return compare(
         "training step over ranks", each, lambda: step.ours(stage, ranks), lambda: step.plain(stage, ranks), 7,
-        ranks.wait,
+        ranks.barrier,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def _tokenizer(root: Path, file: Path) -> None:
     _spec(root, "tokenizers", CORPUS, {**spec, "digest": declared.digest, "vocab": declared.open().vocab})
 
 
-def _spec(root: Path, kind: str, name: str, content: dict[str, object]) -> None:
+def _spec(root: Path, kind: str, name: str, content: Mapping[str, object]) -> None:
     path = root / "specs" / kind / f"{name}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(content))

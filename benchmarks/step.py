@@ -81,7 +81,7 @@ def plain(stage: Stage, ranks: Ranks = ALONE) -> None:
                 for name in ("tokens", "labels", "positions")
             )
             last = start + MICRO >= mine
-            with nullcontext() if last or ranks.size == 1 else parallel.no_sync():  # type: ignore[operator]
+            with nullcontext() if last or ranks.size == 1 else parallel.no_sync():
                 logits = parallel(tokens, positions)
                 loss = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
                 loss = loss / (mine * CONTEXT)  # DistributedDataParallel takes the mean over ranks

@@ -14,10 +14,14 @@ import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.device import needs
 from benchmarks.device.process import STOP, Process
 from benchmarks.device.sections import SECTIONS, Section, groups
+
+if TYPE_CHECKING:
+    from stages.models.ops.backend import Device
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORD = ROOT / "results" / "records" / "gpu.md"
@@ -87,7 +91,7 @@ def measure(path: Path, asked: argparse.Namespace) -> bool:
     from stages.report.commit import commit
     from stages.store.files import write_atomic
 
-    device = "cpu" if asked.dry else "cuda"
+    device: Device = "cpu" if asked.dry else "cuda"
     chosen = [section for section in SECTIONS if not asked.only or {section.module, section.name} & {*asked.only}]
     machine = list(lines(device, asked.commit or commit(ROOT)))
     done: dict[Section, list[Row]] = {}

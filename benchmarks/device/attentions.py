@@ -85,7 +85,7 @@ def blocks(lengths: tuple[int, ...], device: torch.device) -> Any:
 def _tables(seen: np.ndarray[Any, Any], device: torch.device) -> tuple[Tensor, Tensor]:
     """How many blocks of keys each block of queries sees, and which, those first."""
     order = np.argsort(~seen, axis=1, kind="stable")
-    return tuple(torch.from_numpy(x.astype(np.int32)[None, None]).to(device) for x in (seen.sum(1), order))  # type: ignore[return-value]
+    return tuple(torch.from_numpy(x.astype(np.int32)[None, None]).to(device) for x in (seen.sum(1), order))
 
 
 def cudnn(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor, how: Documents, scale: float) -> Tensor:

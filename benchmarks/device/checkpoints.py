@@ -6,6 +6,7 @@ import os
 import statistics
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -59,9 +60,7 @@ def compared(work: harness.Work, device: torch.device) -> list[Row]:
                 {key: copies[key] for key in weights}, {key: copies[key] for key in moments}, None,
                 Counters(0, 0, 0, number, 0, 0), {checkpoint.METRICS: len(TABLE), checkpoint.TIMING: len(TABLE)},
             )  # fmt: skip
-            partials.save(
-                folder / f"partial-{number:09}", lambda place, held=held: checkpoint.save(place, held, folder)
-            )  # type: ignore[misc]
+            partials.save(folder / f"partial-{number:09}", partial(checkpoint.save, state=held, tables=folder))
             whole.append(harness.now(device) - began)
             began = harness.now(device)
             save_plainly(folder / f"plain-{number}.safetensors", state)

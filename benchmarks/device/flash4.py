@@ -28,7 +28,7 @@ BACKWARD = (
 def attend(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor, how: Documents | None, scale: float) -> Tensor:
     """Causal attention [B, T, H, K] within documents; bf16, K a multiple of 8 up to 256 on Hopper."""
     if how is None or how.one_a_row:
-        return _flash4(q_BTHK, k_BTGK, v_BTGK, None, q_BTHK.shape[1], scale)[0]  # type: ignore[no-any-return]
+        return _flash4(q_BTHK, k_BTGK, v_BTGK, None, q_BTHK.shape[1], scale)[0]
     q_NHK, k_NGK, v_NGK = (x.flatten(0, 1) for x in (q_BTHK, k_BTGK, v_BTGK))
     out_NHK: Tensor = _flash4(q_NHK, k_NGK, v_NGK, how.spans.borders, how.spans.longest, scale)[0]
     return out_NHK.unflatten(0, q_BTHK.shape[:2])

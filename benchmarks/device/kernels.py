@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +55,7 @@ def compared(forms: Forms, device: torch.device) -> list[Row]:
     return [against(f"{forms.name}: {name}", forms.setting, ours, other, "ms") for other in others]
 
 
-def rms_norm(size: Size, device: torch.device, apex: object) -> list[Forms]:
+def rms_norm(size: Size, device: torch.device, apex: ModuleType | None) -> list[Forms]:
     rows, width = (64, 128) if size.rehearsed else (32_768, 4096)
     found = []
     for dtype in (torch.float32, torch.bfloat16):
@@ -64,16 +66,16 @@ def rms_norm(size: Size, device: torch.device, apex: object) -> list[Forms]:
             return lambda: torch.autograd.grad(form(), (x, gain), grad)
 
         forms = {
-            "torch": call(lambda x=x, gain=gain: F.rms_norm(x, gain.shape, gain, 1e-5)),
-            "plain": call(lambda x=x, gain=gain: functional._RMSNorm.apply(x, gain, 1e-5)),
+            "torch": call(partial(F.rms_norm, x, gain.shape, gain, 1e-5)),
+            "plain": call(partial(functional._RMSNorm.apply, x, gain, 1e-5)),
         }
         if apex is not None:
-            forms = {"apex": call(lambda x=x, gain=gain: apex_forms.rms_norm(apex, x, gain, 1e-5)), **forms}
+            forms = {"apex": call(partial(apex_forms.rms_norm, apex, x, gain, 1e-5)), **forms}
         found.append(Forms("RMSNorm", f"{rows:,} x {width:,}, {str(dtype)[6:]}, both passes", forms))
     return found
 
 
-def cross_entropy(size: Size, device: torch.device, apex: object) -> list[Forms]:
+def cross_entropy(size: Size, device: torch.device, apex: ModuleType | None) -> list[Forms]:
     rows, vocab = (64, 500) if size.rehearsed else (4096, 128_256)
     logits = torch.randn(rows, vocab, device=device).requires_grad_()
     labels, grad = torch.randint(0, vocab, (rows,), device=device), torch.randn(rows, device=device)
@@ -90,15 +92,19 @@ def cross_entropy(size: Size, device: torch.device, apex: object) -> list[Forms]
     return [Forms("cross entropy", f"{rows:,} x {vocab:,}, fp32, both passes", forms)]
 
 
-def tensors(size: Size, device: torch.device) -> list[list[Tensor]]:
+def tensors(size: Size, device: torch.device) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
     """Four lists of the shapes of a Llama of 124M: weights, gradients and both moments."""
     width, layers = (16, 2) if size.rehearsed else (768, 12)
     layer = [(width, width)] * 4 + [(width * 8 // 3, width)] * 3 + [(width,)] * 2
     shapes = [(50_304 if not size.rehearsed else 64, width), *layer * layers, (width,)]
-    return [[torch.rand(shape, device=device) for shape in shapes] for _ in range(4)]
+
+    def made() -> list[Tensor]:
+        return [torch.rand(shape, device=device) for shape in shapes]
+
+    return made(), made(), made(), made()
 
 
-def adamw(size: Size, device: torch.device, apex: object) -> list[Forms]:
+def adamw(size: Size, device: torch.device, apex: ModuleType | None) -> list[Forms]:
     lists = tensors(size, device)
     count = sum(tensor.numel() for tensor in lists[0])
     forms: dict[str, Call] = {
@@ -110,7 +116,7 @@ def adamw(size: Size, device: torch.device, apex: object) -> list[Forms]:
     return [Forms("AdamW", f"{count / 1e6:,.1f} M parameters, fp32", forms)]
 
 
-def many(size: Size, device: torch.device, apex: object) -> list[Forms]:
+def many(size: Size, device: torch.device, apex: ModuleType | None) -> list[Forms]:
     gradients = tensors(size, device)[0]
     count = sum(tensor.numel() for tensor in gradients)
     setting = f"{count / 1e6:,.1f} M numbers, fp32"
@@ -129,7 +135,7 @@ def many(size: Size, device: torch.device, apex: object) -> list[Forms]:
     return [Forms("norm of many tensors", setting, norms), Forms("scaling of many tensors", setting, scalings)]
 
 
-def checksums(size: Size, device: torch.device, apex: object) -> list[Forms]:
+def checksums(size: Size, device: torch.device, apex: ModuleType | None) -> list[Forms]:
     """Of a state: every tenth step of a stage on a GPU has those of its weights, moments and gradients."""
     state = [tensor for part in tensors(size, device) for tensor in part]
     held = sum(tensor.nbytes for tensor in state)

@@ -15,7 +15,7 @@ def main(name: str, device: str, path: str) -> None:
     if section is None or device not in ("cuda", "cpu"):
         raise SystemExit(f"one: found {name} on {device}; allowed: a section of sections.py, on cuda or cpu")
     run = importlib.import_module(f"benchmarks.device.{section.module}").run
-    run(Size(device), Rows(Path(path)), *([section.part] if section.part else []))
+    run(Size("cuda" if device == "cuda" else "cpu"), Rows(Path(path)), *([section.part] if section.part else []))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def key_of(folder: Path) -> str:
     return next((path.name for path in folder.absolute().parents if path.parent.name == ".runs"), "")
 
 
-def save(folder: Path, write: Callable[[Path], None]) -> Path:
+def save(folder: Path, write: Callable[[Path], object]) -> Path:
     """Have `write` fill a temporary folder, list its files with their digests, then rename it to `folder`.
 
     What `write` writes through `files` is hashed on the way, the rest is read once. Raises WriteError.
@@ -63,7 +63,7 @@ def save(folder: Path, write: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _fill(folder: Path, write: Callable[[Path], None], key: str) -> None:
+def _fill(folder: Path, write: Callable[[Path], object], key: str) -> None:
     with files.recording() as written:
         write(folder)
     found = {file: written.get(folder / file) or measure(folder / file) for file in trees.files_under(folder)}

@@ -69,7 +69,7 @@ def rows_of_the_killed_attempt() -> None:
 
 
 def checkpoint_written_in_place() -> None:
-    def save(folder: Path, write: Callable[[Path], None]) -> Path:
+    def save(folder: Path, write: Callable[[Path], object]) -> Path:
         files.make_dirs(folder)
         write(folder)
         return folder
@@ -81,7 +81,7 @@ def checkpoint_written_in_place() -> None:
 def earlier_checkpoints_go_first() -> None:
     save = partials.save
 
-    def after_clearing(folder: Path, write: Callable[[Path], None]) -> Path:
+    def after_clearing(folder: Path, write: Callable[[Path], object]) -> Path:
         for old in partials.listed(folder.parent):
             trees.remove_tree(old)
         return save(folder, write)

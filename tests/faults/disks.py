@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ class Failing(Disk):
             raise PowerCutError
         raise OSError(self.code, os.strerror(self.code))
 
-    def _step(self, call, *arguments):  # type: ignore[no-untyped-def]
+    def _step(self, call: Callable[..., Any], *arguments: Any) -> Any:
         self.count += 1
         if self._due() and not (self.after and self.count == self.at):
             self._raise()

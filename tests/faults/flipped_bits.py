@@ -23,7 +23,9 @@ from stages.engines import Inputs
 from stages.spec.resolved import Stage
 from stages.train import replicated
 from stages.train.metrics import GRADIENT, ROWS
-from stages.train.ranks import ALONE
+from stages.train.objectives.base import Objective
+from stages.train.optimizer import Optimizer
+from stages.train.ranks import ALONE, Ranks
 
 KINDS = ("weight", "gradient", "data", "optimizer state")
 
@@ -44,7 +46,9 @@ def planted(kind: str, at: int, draw: random.Random) -> Iterator[list[str]]:
     count = iter(range(1, 10**9))
     gather = replicated.gather
 
-    def flipping(optimizer, objective, step, ranks=ALONE):  # type: ignore[no-untyped-def]
+    def flipping(
+        optimizer: Optimizer, objective: Objective, step: Step, ranks: Ranks = ALONE
+    ) -> tuple[list[Tensor], list[Tensor]]:
         now, names = next(count) == at, [slot.name for slot in optimizer.slots]
         if now and kind == "weight":
             said.append(flip(draw, [slot.parameter.data for slot in optimizer.slots], names))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -38,7 +40,7 @@ def write(out: Path, content: bytes) -> corpus_manifest.DataManifest:
     contents = {"tokens.bin": content, "tokens.idx": b"index of " + content}
 
     def make(shards: list[prepared.Shard]) -> corpus_manifest.DataManifest:
-        numbers = dict.fromkeys(("size", "documents", "longest", "heldout"), len(content))
+        numbers: dict[str, Any] = dict.fromkeys(("size", "documents", "longest", "heldout"), len(content))
         digest = prepared.content_digest(len(content), shards)
         return corpus_manifest.DataManifest(
             schema_version=1, corpus="toy", kind="text", digest=digest, tokenizer="0" * 64, cell=0, patch=0, channels=0,
@@ -146,13 +148,13 @@ def test_two_preparations_at_once_leave_one_of_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__)
 @pytest.mark.parametrize("name", ["tokens.bin", "tokens.idx", "images.bin", "images.idx", "manifest.json", seal.NAME])
 def test_damage_is_named_and_nothing_is_trained_on_it(
-    name: str, damage: object, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, damage: Callable[[Path], object], small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage, layout = mini.stage("align", small), Layout(tmp_path, "mini")
     shutil.copytree(small.data, layout.data)
     path = layout.data / "captions" / name
     before = blake3(path.read_bytes()).hexdigest()
-    damage(path)  # type: ignore[operator]
+    damage(path)
     loaded = SimpleNamespace(stages={"tiny/box": stage}, keys={"tiny/box": KEY}, absent={}, unreadable={})
     monkeypatch.setattr(run, "open_project", lambda scale: (tmp_path, PROJECT))
     monkeypatch.setattr(run.graph, "readable", lambda *_: loaded)

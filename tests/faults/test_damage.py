@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -84,10 +86,10 @@ def finished(layout: Layout) -> Path:
 
 @pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__)
 @pytest.mark.parametrize("name", [*RESULT, manifest.NAME, seal.NAME])
-def test_damage_to_a_finished_stage(layout: Layout, name: str, damage: object) -> None:
+def test_damage_to_a_finished_stage(layout: Layout, name: str, damage: Callable[[Path], object]) -> None:
     path = finished(layout) / name
     before = blake3(path.read_bytes()).hexdigest()
-    damage(path)  # type: ignore[operator]
+    damage(path)
     verdict = done.is_done(layout, REF, KEY, {}, deep=True)
     assert verdict.state == "damaged"
     assert str(path) in verdict.why
@@ -100,10 +102,10 @@ def test_damage_to_a_finished_stage(layout: Layout, name: str, damage: object) -
 
 @pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__)
 @pytest.mark.parametrize("name", [*RESULT, manifest.NAME])
-def test_what_was_damaged_aside_is_not_put_back(layout: Layout, name: str, damage: object) -> None:
+def test_what_was_damaged_aside_is_not_put_back(layout: Layout, name: str, damage: Callable[[Path], object]) -> None:
     aside = layout.run(KEY) / "final"
     finished(layout).rename(aside)
-    damage(aside / name)  # type: ignore[operator]
+    damage(aside / name)
     assert not finish.restore(layout, REF, KEY, {})
 
 
@@ -120,7 +122,7 @@ def test_every_single_bit_of_a_small_file_counts(layout: Layout, name: str) -> N
 
 @pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__)
 @pytest.mark.parametrize("name", [*PARTIAL, partials.NAME])
-def test_damage_to_a_checkpoint(layout: Layout, name: str, damage: object) -> None:
+def test_damage_to_a_checkpoint(layout: Layout, name: str, damage: Callable[[Path], object]) -> None:
     def write(folder: Path) -> None:
         for file in PARTIAL:
             files.write(folder / file, content(file))
@@ -129,7 +131,7 @@ def test_damage_to_a_checkpoint(layout: Layout, name: str, damage: object) -> No
         whole = partials.save(partials.path(attempt, 10), write)
         broken = partials.save(partials.path(attempt, 20), write)
     before = blake3((broken / name).read_bytes()).hexdigest()
-    damage(broken / name)  # type: ignore[operator]
+    damage(broken / name)
     assert partials.latest(layout, KEY, {}) == whole
     verdict = done.is_done(layout, REF, KEY, {}, deep=True)
     assert str(broken) in verdict.why
@@ -167,12 +169,12 @@ def test_a_stale_manifest_is_not_believed(of: str, layout: Layout) -> None:
     """A manifest that was whole once, in a folder that it does not belong to: the sizes agree."""
     folder = finished(layout)
     record = manifest.read(folder / manifest.NAME)
-    other = {
+    changes: dict[str, dict[str, Any]] = {
         "an older run": {"shards": [shard.model_copy(update={"blake3": "0" * 64}) for shard in record.shards]},
         "another key": {"key": "b" * 32},
         "another stage": {"stage": "toy/two"},
-    }[of]
-    (folder / manifest.NAME).write_bytes(manifest.encode(record.model_copy(update=other)))
+    }
+    (folder / manifest.NAME).write_bytes(manifest.encode(record.model_copy(update=changes[of])))
     verdict = done.is_done(layout, REF, KEY, {}, deep=True)
     assert verdict.state == "damaged"
     assert f"{folder / manifest.NAME}: expected blake3 " in verdict.why

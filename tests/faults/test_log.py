@@ -54,10 +54,11 @@ def test_a_terminal_that_goes_away_does_not_end_a_run(tmp_path: Path, monkeypatc
     """Its closing asks for a checkpoint, and what is printed until then is in the log."""
 
     class Gone(io.StringIO):
-        def write(self, text: str = "") -> int:
+        def write(self, text: str) -> int:
             raise OSError(errno.EIO, "Input/output error")
 
-        flush = write
+        def flush(self) -> None:
+            raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(sys, "stdout", Gone())
     with run_log.logged(tmp_path / "log.txt"):

@@ -27,7 +27,7 @@ def deepest(path: Path) -> None:
     path.write_bytes(b"[" * 100_000 + b"]" * 100_000)
 
 
-def every_leaf(change: Callable[[object], str]) -> Callable[[Path], None]:
+def every_leaf(change: Callable[[object], str]) -> Callable[[Path], object]:
     """Replace every number and text of a JSON file by what `change` makes of it; leave one that has none as it is."""
 
     def edit(path: Path) -> None:
@@ -72,7 +72,7 @@ def other_kind(path: Path) -> None:
     path.write_text("[[1, 2], {}]" if path.read_bytes().lstrip().startswith(b"{") else '{"a": 1}')
 
 
-MUTATIONS: dict[str, Callable[[Path], None]] = {
+MUTATIONS: dict[str, Callable[[Path], object]] = {
     "nested 100,000 deep": deepest,
     "numbers of 5,000 digits": every_leaf(numbers("9" * 5_000)),
     "numbers of 200 digits": every_leaf(numbers("9" * 200)),
@@ -86,9 +86,9 @@ MUTATIONS: dict[str, Callable[[Path], None]] = {
     "escape sequences": every_leaf(lambda value: '"\\u001b[2J"' if isinstance(value, str) else json.dumps(value)),
     "halves of characters": every_leaf(lambda value: '"\\ud800"' if isinstance(value, str) else json.dumps(value)),
     "another kind of value": other_kind,
-    "an empty object": lambda path: path.write_text("{}") and None,
-    "no bytes": lambda path: path.write_text("") and None,
-    "not UTF-8": lambda path: path.write_bytes(b'{"a": "\xff\xfe"}') and None,
+    "an empty object": lambda path: path.write_text("{}"),
+    "no bytes": lambda path: path.write_text(""),
+    "not UTF-8": lambda path: path.write_bytes(b'{"a": "\xff\xfe"}'),
     "a folder": folder,
     "a pipe": pipe,
     "a device": endless,

@@ -21,8 +21,12 @@ from unittest import mock
 from stages.commands import run as command
 from stages.engines import checkpoints, results, training
 from stages.errors import UserError
+from stages.spec.resolved_phases import Phase
 from stages.store import files, partials
 from stages.train import loop
+from stages.train.checkpoint import Counters
+from stages.train.loop import Run
+from stages.train.stepper import Stepper
 from tests.faults import defects
 from tests.faults.cases import PROJECT, RELEASES, SCALE, Case
 from tests.faults.disks import Failing
@@ -128,12 +132,12 @@ def watch(trail: Trail) -> None:
 
         return wrapped
 
-    def record(run: Any, phase: Any, objective: Any, counters: Any, *rest: Any) -> None:
-        recorded(run, phase, objective, counters, *rest)
+    def record(run: Run, phase: Phase, stepper: Stepper, counters: Counters, *rest: Any, **named: Any) -> None:
+        recorded(run, phase, stepper, counters, *rest, **named)
         trail.write("step", counters.steps)
 
-    def load(*args: Any) -> Any:
-        counters = loaded(*args)
+    def load(*args: Any, **named: Any) -> Counters:
+        counters = loaded(*args, **named)
         trail.write("resumed", counters.steps)
         return counters
 

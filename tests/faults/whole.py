@@ -12,6 +12,7 @@ import random
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -40,7 +41,7 @@ def main(root: str, small: str, *names: str) -> None:
         case, folder = of_ranks(cases.make(name, corpora), ranks), Path(root) / name
         laid = folder / "laid"
         if os.environ.get("RANK", "0") == "0":
-            case = cases.lay(case, folder, corpora, lambda earlier, folder=folder: alone(earlier, folder))
+            case = cases.lay(case, folder, corpora, partial(alone, root=folder))
             laid.touch()
         while not laid.exists():  # parents are read before ranks meet
             time.sleep(0.05)

@@ -124,9 +124,10 @@ def trained(stage: Stage, folder: Path, start: Path | None, stop_at: int | None)
             raise StoppedError("stopped")
         return folder
 
-    tables: Any = (table, Rows(), Rows())
+    metrics: Any = table
+    unread: Any = Rows()
     broken = partial(finite.broken_tensors, modules.state_dict())
-    run = Run(stage, *tables, StopRequest(), save, lambda: None, broken)
+    run = Run(stage, metrics, unread, unread, StopRequest(), save, lambda: None, broken)
     try:
         stepper = replicated.Replicated(optimizer, objective(stage, modules, folder))
         loop.run_phase(run, stage.phases[0], stepper, counters)

@@ -83,9 +83,10 @@ def tried(root: Path, piece: Piece) -> Iterator[Module]:
     for source in piece.sources(root):
         meta = folder / "mutants" / f"{source}.meta"
         codes = json.loads(meta.read_text())["exit_code_by_key"] if meta.is_file() else {"": None}
-        if None not in codes.values():
+        tried = {name: code for name, code in codes.items() if code is not None}
+        if len(tried) == len(codes):
             with chdir(folder):
-                mutants = [_mutant(source, name, code) for name, code in codes.items()]
+                mutants = [_mutant(source, name, code) for name, code in tried.items()]
             yield Module(source.removeprefix("stages/"), mutants, (folder / "commit.txt").read_text())
 
 

@@ -19,7 +19,10 @@ from torch import Tensor
 from stages.engines import Inputs, torch_engine, training
 from stages.spec.resolved import Stage
 from stages.spec.resolved_parallel import Parallel
+from stages.spec.resolved_phases import Phase
 from stages.train import loop
+from stages.train.checkpoint import Counters
+from stages.train.stepper import Stepper
 from tests.nemo import ranks
 from tests.unit.train import tiny
 
@@ -93,8 +96,8 @@ def stopping_after(*steps: int) -> Callable[[], None]:
     def disturb() -> None:
         record = loop.record
 
-        def asking(run: Any, phase: Any, stepper: Any, counters: Any, *rest: Any) -> None:
-            record(run, phase, stepper, counters, *rest)
+        def asking(run: loop.Run, phase: Phase, stepper: Stepper, counters: Counters, *rest: Any, **named: Any) -> None:
+            record(run, phase, stepper, counters, *rest, **named)
             if counters.steps in steps:
                 run.stop.ask()
 

@@ -177,10 +177,12 @@ class Core:
 
         phase, layout = stage().phases[0], self.layout
         assert phase.router is not None
+        coefficient = phase.router.aux_loss
+        assert isinstance(coefficient, float)
         supervised = sum(int((sample.labels != -100).sum()) for sample in samples())
         found = router.routers(self.chunks)
         for one in found:
-            one.begin(phase.router.aux_loss, SAMPLES, supervised)
+            one.begin(coefficient, SAMPLES, supervised)
         cuts = cut(SAMPLES, phase.micro_batch)
         each, replica = -(-len(cuts) // layout.dp), groups.get_data_parallel_rank()
         mine = range(replica * each, (replica + 1) * each)
@@ -195,7 +197,7 @@ class Core:
         aux = torch.stack([torch.zeros(()), *(one.aux_loss for one in found)]).double().sum()
         dist.all_reduce(aux)
         counts = router.step_counts(found, groups.get_tensor_and_data_parallel_group(with_context_parallel=True))
-        return float(cross) / supervised + phase.router.aux_loss * float(aux), float(aux), counts
+        return float(cross) / supervised + coefficient * float(aux), float(aux), counts
 
 
 def by_core(layout: Layout, state: Mapping[str, Tensor]) -> Found | None:

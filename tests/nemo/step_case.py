@@ -144,13 +144,14 @@ def built(own: Stage, layout: Layout) -> Any:
     groups.initialize_model_parallel(layout.tp, 1, context_parallel_size=layout.cp, create_gloo_process_groups=False)
     model_parallel_cuda_manual_seed(1)
     dtype = torch.bfloat16 if layout.bf16 else torch.float32
-    again = {"recompute_granularity": layout.recompute}
+    again: dict[str, Any] = {"recompute_granularity": layout.recompute}
     if layout.recompute == "full":
         again |= {"recompute_method": "uniform", "recompute_num_layers": 1}
     if layout.recompute == "selective":
         again |= {"recompute_modules": ["core_attn"]}
+    either: Any = cfg  # what is read is in both families
     config = TransformerConfig(
-        **ouro.fields(cfg), tensor_model_parallel_size=layout.tp, context_parallel_size=layout.cp,
+        **ouro.fields(either), tensor_model_parallel_size=layout.tp, context_parallel_size=layout.cp,
         sequence_parallel=layout.sequence, use_cpu_initialization=True, params_dtype=dtype, bf16=layout.bf16,
         calculate_per_token_loss=True, gradient_accumulation_fusion=False, persist_layer_norm=False,
         bias_dropout_fusion=False, bias_activation_fusion=False, masked_softmax_fusion=False, apply_rope_fusion=False,
@@ -258,10 +259,13 @@ def looped_step(own: Stage, batches: Any, model: Any) -> Any:
 
     given, loops = next(batches), own.phases[0].loops
     assert loops is not None
+    beta = loops.beta
+    assert isinstance(beta, float)
     found = model(given["tokens"], given["positions"], given["segments"], given["labels"], loops.count)
 
     def total(found: Any) -> tuple[Tensor, Tensor, Tensor]:
-        loss, columns = looped_loss(*found, given["supervised"], loops.beta)
+        losses, gates = found
+        loss, columns = looped_loss(losses, gates, given["supervised"], beta)
         return loss, given["supervised"].sum().to(torch.int), torch.cat([loss.detach()[None], columns])
 
     return found, total

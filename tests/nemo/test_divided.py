@@ -117,9 +117,9 @@ def left_as_it_was(stage: Stage, root: Path) -> tuple[bool, set[bool], set[bool]
             if type(module).__name__ == "TransformerLayer":
                 module.register_forward_hook(lambda _, __, given: graphs.add(given[0].requires_grad))
 
-        def watched(self: Divided, *given: Any) -> Any:
+        def watched(self: Divided, *given: Any, **named: Any) -> Any:
             modes.update(module.training for chunk in trainer._chunks for module in causal.inner(chunk).modules())
-            return passes(self, *given)
+            return passes(self, *given, **named)
 
         Divided._passes = watched  # type: ignore[method-assign]
         evals.run(trainer.evaluated(), stage, Heldout(root), case.ELSEWHERE)
@@ -220,10 +220,10 @@ def _dying(rank: int, place: str, count: int) -> Callable[[], None]:
 
         evaluate, passes, calls = getattr(Training, place), Divided._passes, iter(range(1, 1_000))
 
-        def deadly(*given: Any) -> Any:
+        def deadly(*given: Any, **named: Any) -> Any:
             if next(calls) == count:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return passes(*given)
+            return passes(*given, **named)
 
         def evaluated(*given: Any) -> Any:
             Divided._passes = deadly  # type: ignore[method-assign]

@@ -94,7 +94,7 @@ def _one_step(layout: Layout) -> dict[str, Tensor]:
         handover.load_weights(owned, built.shapes(), handover.from_memory(weights))
         for one in owned:
             place = handover._joined(one, built.shapes(), handover.from_memory(gradients))
-            one.tensor.main_grad.copy_(place)  # type: ignore[attr-defined]
+            one.tensor.main_grad.copy_(place)
         built.mover.core.prepare_grads()
         gathering = Gathering(owned, built.rules, group)
         before = dict(gathering.gradients(built.shapes()))

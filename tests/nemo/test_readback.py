@@ -42,7 +42,7 @@ def built(folder: Path, change: Change | None = None, ranks: int = 2, **divided:
 
 
 @pytest.mark.parametrize("divided", [{"tp": 2}, {"pp": 2}])
-def test_parameters_are_counted_once_over_all_ranks(divided: dict[str, int], tmp_path: Path) -> None:
+def test_parameters_are_counted_once_over_all_ranks(divided: dict[str, Any], tmp_path: Path) -> None:
     module = built(tmp_path, **divided).modules["llm"]
     assert module.takes_gradient == module.parameters == 3 + 6 * parity.LAYERS["layers"]
     assert len(module.weights) == 3 + 9 * parity.LAYERS["layers"]

@@ -69,7 +69,7 @@ def gathered(own, layout, weights):
         sizes.append(sum(x.numel() for x in parts))
         real(parts, part, group=group)
 
-    context.dist = type("Dist", (), {**vars(dist), "all_gather": staticmethod(all_gather)})  # type: ignore[attr-defined]
+    context.dist = type("Dist", (), {**vars(dist), "all_gather": staticmethod(all_gather)})
     case.by_core(own, layout, weights)
     return sizes
 

@@ -131,7 +131,7 @@ def _step(stage: Any, phase: Any, made: Any, rows: list[Any]) -> None:
     gpu = torch.device("cuda", 0)
     work = families.work(stage, phase, made.chunks)
     given = SimpleNamespace(samples=lambda *_: rows)
-    steps = Steps(stage, phase, made.chunks, made.mover, work, given, Ranks(0, 1, gpu))  # type: ignore[arg-type]
+    steps = Steps(stage, phase, made.chunks, made.mover, work, given, Ranks(0, 1, gpu))
     here = steps._share
     share = data.Share(0, 1, here.context, here.contexts, here.together)
     work.begin(rows)

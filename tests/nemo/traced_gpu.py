@@ -100,7 +100,8 @@ def answer_cuda() -> None:
     torch.cuda.amp.common.amp_definitely_not_available = lambda: False
     choice.features = lambda: frozenset({"flash_varlen", "grouped_mm"})  # type: ignore[assignment]
     choice._properties = lambda device: H100  # type: ignore[assignment]
-    F.scaled_dot_product_attention = fused_attention
+    functional: Any = F
+    functional.scaled_dot_product_attention = fused_attention
     optimizer: Any = torch.optim.Optimizer
     optimizer._accelerator_graph_capture_health_check = lambda self: None
     tensor: Any = Tensor
@@ -206,7 +207,7 @@ def _apply(self: nn.Module, fn: Callable[[Tensor], Tensor], recurse: bool = True
                 new = nn.Parameter(new, old.requires_grad)
                 marks = {key: one for key, one in vars(old).items() if key in MARKS}
                 new.__dict__.update(marks)
-            table[name] = new  # type: ignore[assignment]
+            table[name] = new
     return self
 
 

@@ -56,7 +56,7 @@ def make(folder: Path, version: str) -> Clean:
     subprocess.run([python, "-m", "venv", folder / "venv"], check=True)
     made = Clean(folder / "venv")
     wanted = [str(one) for one in clean.declared(wheel) if one.name != "torch" and one.marker is None]
-    pip = [made.python, "-m", "pip", "install", "--quiet"]
+    pip: list[str | Path] = [made.python, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "--constraint", ROOT / "constraints.txt", *wanted], check=True)
     subprocess.run([*pip, "--no-deps", wheel], check=True)
     return made

@@ -1,5 +1,7 @@
 """Llama's fp32 logits equal transformers' on the same random weights."""
 
+from typing import Any
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -13,7 +15,7 @@ SCALING = Llama3Scaling(factor=8.0, low=1.0, high=4.0, original=32)
 
 
 def llama(**changes):
-    values = {
+    values: dict[str, Any] = {
         "family": "llama", "layers": 3, "hidden": 48, "ffn": 96, "heads": 6, "kv_heads": 2, "head_dim": 8,
         "vocab": 101, "norm_eps": 1e-5, "tied": False, "init_std": 0.2,
     }  # fmt: skip

@@ -1,5 +1,7 @@
 """Moonlight's fp32 logits equal transformers' DeepSeek-V3 on the same random weights."""
 
+from typing import Any
+
 import pytest
 import torch
 from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
@@ -12,7 +14,7 @@ from tests.rounding import noise
 
 
 def moonlight(**changes):
-    values = {
+    values: dict[str, Any] = {
         "family": "moonlight", "layers": 3, "dense_layers": 1, "hidden": 48, "ffn": 96, "heads": 4, "vocab": 101,
         "kv_lora_rank": 24, "qk_nope_dim": 12, "qk_rope_dim": 8, "v_head_dim": 10, "experts": 8,
         "active_experts": 2, "shared_experts": 2, "expert_ffn": 20, "routed_scale": 2.446, "norm_eps": 1e-5,

@@ -5,17 +5,29 @@ In the folder $WATCHED: each step of a box is a line of `<box>.steps`, written a
 middle however slow or fast the machine is, and counts what was done twice instead of timing it.
 """
 
+from __future__ import annotations
+
 import importlib.abc
 import importlib.util
 import os
 import sys
 import time
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stages.spec.resolved_phases import Phase
+    from stages.train.checkpoint import Counters
+    from stages.train.loop import Run
+    from stages.train.stepper import Stepper
 
 
-def _watched(record):  # type: ignore[no-untyped-def]
-    def wrapped(run, phase, objective, counters, *rest):  # type: ignore[no-untyped-def]
-        record(run, phase, objective, counters, *rest)
+def _watched(record: Callable[..., None]) -> Callable[..., None]:
+    def wrapped(run: Run, phase: Phase, stepper: Stepper, counters: Counters, *rest: Any) -> None:
+        record(run, phase, stepper, counters, *rest)
         box = Path(os.environ["WATCHED"]) / run.stage.name
         with box.with_suffix(".steps").open("a") as steps:
             steps.write(f"{counters.steps}\n")
@@ -35,18 +47,22 @@ def _until(hold: Path) -> float:
 class _Watching(importlib.abc.MetaPathFinder):
     """Wraps `record` of the training loop when that is imported: to import it here would have everybody wait for it."""
 
-    def find_spec(self, name, path, target=None):  # type: ignore[no-untyped-def]
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name != "stages.train.loop":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
+        assert spec is not None
+        assert spec.loader is not None
         execute = spec.loader.exec_module
 
-        def exec_module(module):  # type: ignore[no-untyped-def]
+        def exec_module(module: ModuleType) -> None:
             execute(module)
-            module.record = _watched(module.record)
+            from stages.train import loop  # this module, by the name that a type checker knows
 
-        spec.loader.exec_module = exec_module
+            loop.record = _watched(loop.record)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
 

@@ -15,7 +15,9 @@ from stages.testing.watch import Watch
 from tests.planted.plain import BATCH, IGNORED, MICRO, PER_EPOCH, SAMPLES, Model, corpus, summed
 
 Batch = tuple[Tensor, Tensor, Tensor]
-QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+QUIET: dict[str, Any] = dict.fromkeys(
+    ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+)
 
 
 class Module(pl.LightningModule):

@@ -58,6 +58,7 @@ class Collected:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         for name, value in report.user_properties if report.when == "call" else ():
             if name == finding.PROPERTY:
+                assert isinstance(value, tuple)
                 library, defect, fixture, said = value
                 self.said[library, defect, fixture] = said
 
@@ -121,10 +122,10 @@ def measured(said: dict[Key, str], pool: Executor) -> tuple[list[str], int, int]
                     losses[one] = [pool.submit(final, *one, seed) for seed in SEEDS]
     final_losses = {run: [one.result() for one in futures] for run, futures in losses.items()}
     lines = []
-    for cells, run in table:
+    for cells, measured_run in table:
         more, passed = ["", "", ""], 0
-        if run is not None:
-            more, passed = tolerated(final_losses[run[0], 0, True, ()], final_losses[run])
+        if measured_run is not None:
+            more, passed = tolerated(final_losses[measured_run[0], 0, True, ()], final_losses[measured_run])
         within += passed if cells[0] != finding.SOUND else 0
         lines.append(f"| {' | '.join([*cells, *more])} |")
     return lines, wrong, within

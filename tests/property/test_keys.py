@@ -136,6 +136,7 @@ def with_a_merge() -> Stage:
 def with_groups() -> Stage:
     """A stage whose optimizer has groups, a rule for steps that stand out and an average, as no shipped spec has."""
     stage = PROJECT.resolve("llama31_1m", "mini").stages["base"]
+    assert stage.optimizer is not None
     heads = Group(name="tables", of=("embeddings",), lr=0.5, weight_decay=0.0, modules=("llm",))
     more = {"groups": (heads,), "skip": Skip(window=16, sigmas=3.0), "ema": 0.99}
     return stage.model_copy(update={"optimizer": stage.optimizer.model_copy(update=more)})

@@ -71,7 +71,10 @@ def test_merged_runs_are_all_documents_sorted(
         patch.setattr(merge_blocks, "STRETCH", stretch)
         found = [written(folder, number, made, supervised) for number, made in enumerate(every)]
         made = merge.merge(found, folder, once)
-        contents = {file: b"".join(blocks) for file, blocks in made.contents(supervised).items()}
+        contents = {
+            file: b"".join([blocks] if isinstance(blocks, bytes) else blocks)
+            for file, blocks in made.contents(supervised).items()
+        }
         lengths = np.array([len(one.tokens) for one in wanted], dtype=np.int64)
         tokens = np.array([token for one in wanted for token in one.tokens], dtype="<u2")
         assert contents["tokens.bin"] == tokens.tobytes()

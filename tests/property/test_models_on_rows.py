@@ -23,7 +23,7 @@ from tests.unit.train import tiny
 
 CPU = torch.device("cpu")
 LENGTHS = st.lists(st.integers(1, 50), min_size=2, max_size=5)
-fewer = settings(max_examples=settings.default.max_examples // 4)
+fewer = settings(max_examples=settings().max_examples // 4)
 
 
 def hidden(module: Any, tokens: torch.Tensor, positions: torch.Tensor, segments: torch.Tensor) -> list[torch.Tensor]:

@@ -35,6 +35,8 @@ def test_a_stage_cut_at_a_steps_end_has_the_steps_before_it(drawn, data):
     number = data.draw(st.integers(1, len(every)))
     end = every[number - 1][0]
     made = cut(stage, end)
+    assert made.schedule is not None
+    assert stage.schedule is not None
     assert [(phase.clock_start + step.end, step) for phase in made.phases for step in ledger.steps(phase)] == (
         every[:number]
     )

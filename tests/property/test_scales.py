@@ -74,7 +74,7 @@ def phases(pipeline: str, small: ResolvedPipeline) -> list[tuple[Phase, Phase]]:
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
-@settings(max_examples=settings.default.max_examples // 3)
+@settings(max_examples=settings().max_examples // 3)
 @given(figures=drawn_figures)
 def test_mechanisms_survive_any_scale_that_is_not_refused(root: Path, pipeline: str, figures: dict[str, str]) -> None:
     small = resolved(root, pipeline, figures)

@@ -4,6 +4,7 @@ import math
 from fractions import Fraction
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,8 +148,9 @@ def test_a_lineage_cut_into_stages_anywhere_reads_what_one_stage_would(drawn, cu
         )
         for one in drawn.pieces
     ]  # fmt: skip
-    spans = [Span(None, (a, b), (a, b)) for a, b in pairwise(borders)]
-    scale = SimpleNamespace(least_piece=lambda phase: 0)
+    phase: Any = None  # which is only handed on
+    spans = [Span(phase, (a, b), (a, b)) for a, b in pairwise(borders)]
+    scale: Any = SimpleNamespace(least_piece=lambda phase: 0)
     clock = max(1, int(place * end))
     for number in range(1, len(spans) + 1):
         laid = cut(lay(written, spans[:number], None, "weight_decay"), spans[:number], scale)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +17,7 @@ READERS = [
     units.number, units.ratio, units.count, units.tokens, units.offset, units.sequences,
     units.steps, units.share, units.megabytes, units.minutes, units.length, units.rounding,
 ]  # fmt: skip
+Read = Callable[[Any], Any]
 
 
 @given(st.integers(1, 10**18))
@@ -45,7 +48,7 @@ def test_every_float_is_read_as_written(value: float) -> None:
 
 @given(st.one_of(st.text(max_size=80), st.none(), st.booleans(), st.lists(st.text(max_size=3), max_size=2)))
 @pytest.mark.parametrize("read", READERS, ids=lambda read: read.__name__)
-def test_anything_else_is_a_bad_quantity(read, value) -> None:  # type: ignore[no-untyped-def]
+def test_anything_else_is_a_bad_quantity(read: Read, value: Any) -> None:
     with contextlib.suppress(quantities.BadQuantity):
         read(value)
 
@@ -61,7 +64,7 @@ def test_anything_else_is_a_bad_quantity(read, value) -> None:  # type: ignore[n
         (units.count, "1.5"), (units.number, "1" * 65),
     ],
 )  # fmt: skip
-def test_the_wrong_unit_is_refused(read, text: str) -> None:  # type: ignore[no-untyped-def]
+def test_the_wrong_unit_is_refused(read: Read, text: str) -> None:
     with pytest.raises(quantities.BadQuantity):
         read(text)
 
@@ -79,5 +82,5 @@ def test_the_wrong_unit_is_refused(read, text: str) -> None:  # type: ignore[no-
         (units.rounding, "7.7T", 50_000_000_000), (units.rounding, "7.72T", 5_000_000_000),
     ],
 )  # fmt: skip
-def test_what_specs_write(read, text: str, value: object) -> None:  # type: ignore[no-untyped-def]
+def test_what_specs_write(read: Read, text: str, value: object) -> None:
     assert read(text) == value

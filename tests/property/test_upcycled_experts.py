@@ -7,6 +7,8 @@ expert the weight is s / s = 1, exactly.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -26,18 +28,18 @@ from stages.spec.routed import misfits
 
 ROPE = Rope(base=10_000.0, llama3=None, interpolation=1.0)
 U = 2.0**-24
-SHAPE = {"hidden": 16, "heads": 2, "vocab": 31, "norm_eps": 1e-6, "tied": False, "init_std": 0.2}
+SHAPE: dict[str, Any] = {"hidden": 16, "heads": 2, "vocab": 31, "norm_eps": 1e-6, "tied": False, "init_std": 0.2}
 LATENT = {"kv_lora_rank": 8, "qk_nope_dim": 4, "qk_rope_dim": 4, "v_head_dim": 4, "routed_scale": 1.0}
 
 
 def pair(family: str, experts: int, active: int, layers: int = 2) -> tuple[LanguageModel, LanguageModel]:
     """A dense model, and one with experts of the width of its feed-forward parts."""
-    routed = {"experts": experts, "active_experts": active, "expert_ffn": 24}
+    routed: dict[str, Any] = {"experts": experts, "active_experts": active, "expert_ffn": 24}
     if family == "qwen3":
         shape = SHAPE | {"layers": layers, "ffn": 24, "kv_heads": 1, "head_dim": 8}
-        return Qwen3Model(family="qwen3", **shape), Qwen3MoeModel(family="qwen3_moe", **shape, **routed)  # type: ignore[arg-type]
+        return Qwen3Model(family="qwen3", **shape), Qwen3MoeModel(family="qwen3_moe", **shape, **routed)
     shape = SHAPE | LATENT | routed | {"family": "moonlight", "layers": layers, "ffn": 24, "shared_experts": 0}
-    return MoonlightModel(**shape, dense_layers=layers), MoonlightModel(**shape, dense_layers=0)  # type: ignore[arg-type]
+    return MoonlightModel(**shape, dense_layers=layers), MoonlightModel(**shape, dense_layers=0)
 
 
 def built(cfg: LanguageModel, seed: int) -> torch.nn.Module:
@@ -64,7 +66,7 @@ def test_a_layer_computes_what_it_did(family: str, experts: int, data: st.DataOb
     parent, child = (one.double() for one in grown(*models, seed))
     x = torch.randn(3, 5, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
-        before, after = parent.model.layers[1].mlp(x), child.model.layers[1].mlp(x, None)  # type: ignore[union-attr, index]
+        before, after = parent.model.layers[1].mlp(x), child.model.layers[1].mlp(x, None)
     bound = 0.0 if active == 1 else active * U
     assert torch.all((after - before).abs() <= (bound + 1e-13) * before.abs() + 1e-15)
 
@@ -75,7 +77,7 @@ def test_with_one_expert_a_token_the_whole_model_keeps_every_bit(family: str, ex
     parent, child = grown(*pair(family, experts, 1), seed)
     tokens, positions = torch.full((1, 16), seed % 31), torch.arange(16)[None]
     with torch.no_grad():
-        before, after = (one.logits(one(tokens, positions, None, None)) for one in (parent, child))  # type: ignore[operator]
+        before, after = (one.logits(one(tokens, positions, None, None)) for one in (parent, child))
     assert torch.equal(before, after)
 
 

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -59,8 +60,9 @@ class Node:
         """Switch the node on."""
         # Bash reaps what is left to the first process of a namespace. It ends, and the node with it, when slurmd does.
         script = f"hostname {self.name}; slurmd -D -N {self.name} & wait"
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        outer = self._cluster.popen(["unshare", *NAMESPACES, "bash", "-c", script], "/", **quiet)
+        quiet = subprocess.DEVNULL
+        command = ["unshare", *NAMESPACES, "bash", "-c", script]
+        outer = self._cluster.popen(command, "/", stdin=quiet, stdout=quiet, stderr=quiet)
         self._init = child(outer, depth=2)
 
     def processes(self) -> list[psutil.Process]:
@@ -102,16 +104,16 @@ class Cluster:
         self.nodes = {name: Node(self, name) for name in NODES}
 
     def popen(
-        self, command: Sequence[str], cwd: Path | str, env: Mapping[str, str] | None = None, **more: object
+        self, command: Sequence[str], cwd: Path | str, env: Mapping[str, str] | None = None, **more: Any
     ) -> subprocess.Popen[str]:
         """Start a command on the cluster's first machine, with the project's virtual environment.
 
         What comes back is nsenter, which ends as the command ends; `inside` gives the command itself.
         """
         enter = ["nsenter", "--target", str(self.init.pid), "--mount", "--uts", "--pid", f"--wd={cwd}", "--"]
-        process = subprocess.Popen([*enter, *command], env=environment() | dict(env or {}), text=True, **more)  # type: ignore[call-overload]
+        process = subprocess.Popen([*enter, *command], env=environment() | dict(env or {}), text=True, **more)
         self._entered.append(process)
-        return process  # type: ignore[no-any-return]
+        return process
 
     def run(
         self,

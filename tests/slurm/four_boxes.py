@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 from stages.spec.project import Project
@@ -30,12 +32,14 @@ def make(folder: Path, steps: int, base_steps: int) -> Path:
         share = (base_steps if path.stem == "base" else steps) / 400  # as they are written
         text = path.read_text()
         if path.stem != "pipeline":
-            text = substituted(
-                text, r"budget: (\d+)Ki", lambda found, share=share: f"budget: {round(int(found[1]) * share)}Ki"
-            )
+            text = substituted(text, r"budget: (\d+)Ki", partial(_budget, share))
         path.write_text(text)
     write.sync(folder, Project.load(folder), "mini")
     return folder
+
+
+def _budget(share: float, found: re.Match[str]) -> str:
+    return f"budget: {round(int(found[1]) * share)}Ki"
 
 
 def break_base(project: Path) -> None:

@@ -31,7 +31,7 @@ def child(process: subprocess.Popen[str], depth: int) -> psutil.Process:
     """The only child of the only child ... of a process: past the commands that fork once and wait."""
     found = psutil.Process(process.pid)
     for _ in range(depth):
-        until("a child of a process", lambda now=found: now.children(), lambda: process.poll() is not None)
+        until("a child of a process", found.children, lambda: process.poll() is not None)
         found = found.children()[0]
     return found
 

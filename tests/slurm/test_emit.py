@@ -28,7 +28,7 @@ def test_a_stage_that_is_handed_to_sbatch_waits_runs_and_is_done(cluster: Cluste
     seen = set()
     until(
         "the job to end",
-        lambda: seen.add(status(cluster, project)["state"]) or seen & {"done", "failed"},  # type: ignore[func-returns-value]
+        lambda: seen.add(status(cluster, project)["state"]) or seen & {"done", "failed"},
         said=cluster.logs,
     )
     assert seen <= {"pending", "running", "done"}

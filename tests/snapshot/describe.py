@@ -10,6 +10,9 @@ from blake3 import blake3
 from stages.contract import ledger, rope, schedule
 from stages.contract.parameters import parameters
 from stages.spec import units
+from stages.spec.families.llama import LlamaModel
+from stages.spec.families.moonlight import MoonlightModel
+from stages.spec.families.ouro import OuroModel
 from stages.spec.frozen import Frozen
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
@@ -40,7 +43,8 @@ def lines(resolved: ResolvedPipeline, name: str) -> Iterator[str]:
 
 def fields(value: Frozen, title: str, depth: int, unit: str) -> Iterator[str]:
     """A resolved value: its plain fields in one line, what it is made of below."""
-    plain, inner = [], []
+    plain: list[tuple[str, Any]] = []
+    inner: list[tuple[str, Any]] = []
     for name in type(value).model_fields:
         if name in value.outside_keys():
             continue
@@ -107,9 +111,9 @@ def rates(phase: Phase, curve: Schedule) -> Iterator[str]:
 
 def rotated(stage: Stage) -> Iterator[tuple[str, int]]:
     for name, model in stage.modules.items():
-        if model.family in ("llama", "ouro"):
+        if isinstance(model, LlamaModel | OuroModel):
             yield name, model.head_dim
-        elif model.family == "moonlight":
+        elif isinstance(model, MoonlightModel):
             yield name, model.qk_rope_dim
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
@@ -100,7 +101,7 @@ def scaled(line: str, factor: float) -> str:
 
 
 def test_a_difference_is_told_by_its_first_step_and_its_maximum() -> None:
-    old = {
+    old: dict[str, Any] = {
         "steps": [f"{i} {(1.0).hex()} {(2.0).hex()}" for i in (1, 2, 3)],
         "digests": {"a": "1", "b": "2"},
         "samples": "s",

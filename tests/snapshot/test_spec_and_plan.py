@@ -45,9 +45,9 @@ def edited(tmp_path: Path) -> Project:
     return Project.load(tmp_path)
 
 
-def read_from(project: Project, schedule: str) -> set[tuple[str, str]]:
+def read_from(project: Project, schedule: str) -> set[tuple[str, ...]]:
     """The stages that read a schedule of pipeline ouro, and everything that is built on them, variants included."""
-    found = set()
+    found: set[tuple[str, ...]] = set()
     for pipeline in ("ouro", "ouro_seed003"):
         resolved = project.resolve(pipeline, "paper")
         for name in resolved.stages:  # parents first
@@ -55,7 +55,7 @@ def read_from(project: Project, schedule: str) -> set[tuple[str, str]]:
             above = {tuple(ref.split("/")) for ref in resolved.stages[name].parents}
             if (named is not None and named.name == schedule) or above & found:
                 found.add(tuple(resolved.refs[name].split("/")))
-    return found  # type: ignore[return-value]
+    return found
 
 
 def test_one_changed_line_changes_exactly_the_snapshots_downstream_of_it(edited: Project) -> None:

@@ -13,6 +13,7 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from tests.traced import device
@@ -29,15 +30,15 @@ def main(library: str, which: str = "") -> None:
     # One, since tables that are made once are of the mode that made them.
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     found = {
-        f"{kind}: {way.name}": outcome(lambda kind=kind, way=way: steps.trace(kind, way, mode))
+        f"{kind}: {way.name}": outcome(partial(steps.trace, kind, way, mode))
         for way in steps.WAYS
         for kind in (steps.KINDS if which == "all" else way.kinds)
     }
     corpora = build(Path(tempfile.mkdtemp(prefix="traced-", dir=Path(library).parent)))
     for case in evaluations.TRACED if which == "all" else evaluations.QUICK:
-        found[f"evaluations: {case}"] = outcome(lambda case=case: evaluations.trace(case, corpora, mode))
+        found[f"evaluations: {case}"] = outcome(partial(evaluations.trace, case, corpora, mode))
     defects = {
-        name: {"wanted": defect.said, **outcome(lambda name=name: planted.trace(name, mode))}
+        name: {"wanted": defect.said, **outcome(partial(planted.trace, name, mode))}
         for name, defect in planted.DEFECTS.items()
     }
     print(json.dumps({"steps": found, "planted": defects}), flush=True)

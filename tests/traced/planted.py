@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -82,8 +83,8 @@ DEFECTS = {
 }
 
 
-def trace(name: str, mode: FakeTensorMode) -> None:
+def trace(name: str, mode: FakeTensorMode) -> Counter[str]:
     """A step with a defect in it."""
     defect = DEFECTS[name]
     with patch.object(defect.where, defect.name, defect.instead):
-        steps.trace(defect.kind, steps.WAYS[defect.way], mode)
+        return steps.trace(defect.kind, steps.WAYS[defect.way], mode)

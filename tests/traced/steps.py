@@ -41,8 +41,8 @@ from tests.unit.train import tiny
 from tests.unit.train.beginning import begin
 
 GPU = torch.device("cuda")
-WIDE = {"hidden": 32, "ffn": 48, "heads": 4, "kv_heads": 2, "vocab": tiny.VOCAB, "init_std": 0.02}
-WINDOW = {"window": 7, "head_dim": 16, "query_scalar": 16, "norm_eps": 1e-6, "tied": True}
+WIDE: dict[str, Any] = {"hidden": 32, "ffn": 48, "heads": 4, "kv_heads": 2, "vocab": tiny.VOCAB, "init_std": 0.02}
+WINDOW: dict[str, Any] = {"window": 7, "head_dim": 16, "query_scalar": 16, "norm_eps": 1e-6, "tied": True}
 FAMILIES: dict[str, Model] = {  # what attention and layers have besides those of tiny's stages
     "capped scores": Gemma2Model(
         family="gemma2", layers=2, full_every=2, score_softcap=2.0, logit_softcap=1.5, **WIDE, **WINDOW
@@ -135,7 +135,7 @@ def on_it(*tensors: Tensor) -> None:
 @contextmanager
 def as_on_a_gpu(way: Way) -> Iterator[None]:
     """What torch and the machine would say; nothing of models/ or train/ but the width of chunks is changed."""
-    mocked = {
+    mocked: dict[tuple[Any, str], Any] = {
         (choice, "features"): lambda: way.has,
         (choice, "_properties"): lambda device: SimpleNamespace(multi_processor_count=132),
         (prefetch, "helps"): lambda device: False,  # a thread has no fake tensors

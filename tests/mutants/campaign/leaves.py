@@ -75,7 +75,7 @@ def _line(node: yaml.Node) -> int:
 
 def _last_line(node: yaml.Node) -> int:
     """The last line with something of the node on it: libyaml ends a block only where the next token starts."""
-    if isinstance(node, yaml.ScalarNode) or node.flow_style or not node.value:
+    if not isinstance(node, yaml.CollectionNode) or node.flow_style or not node.value:
         inside = isinstance(node, yaml.ScalarNode) and node.style in ("|", ">")
         return int(node.end_mark.line) + (0 if inside else 1)
     last = node.value[-1]

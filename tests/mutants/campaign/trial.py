@@ -95,7 +95,7 @@ class Bench:
 
     def unwaived(self, project: Project) -> list[Finding]:
         """What the command finds and nobody has waived."""
-        checks.check = self._remembered  # type: ignore[assignment]
+        checks.check = self._remembered
         try:
             return unwaived(checks.run_all(project))
         finally:

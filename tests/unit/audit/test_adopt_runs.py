@@ -64,7 +64,9 @@ def test_a_run_that_goes_on_along_its_parents_schedule_has_its_clock(project: Pa
     assert two["schedule"] == "one"
     assert two["phases"][0]["budget"] == 3000 * 256 * 2048
     resolved = Project.load(project).resolve("mine", "mine")
-    assert sum(piece.end - piece.start for piece in resolved.stages["two"].schedule.pieces) == 9000 * 256 * 2048
+    schedule = resolved.stages["two"].schedule
+    assert schedule is not None
+    assert sum(piece.end - piece.start for piece in schedule.pieces) == 9000 * 256 * 2048
 
 
 def without(text: str, *flags: str) -> str:

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from stages.audit.frameworks import DEFAULTS, SOURCES
-from stages.audit.loads import MEANING, ROWS, Loads, on_load
+from stages.audit.loads import MEANING, ROWS, Row, on_load
 from stages.audit.readers.transformers import FIGURES
 from stages.audit.recipe import Read, Stage, Value
 from stages.errors import Where
@@ -29,8 +29,8 @@ def when(framework: str, **figures: Read) -> str | None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.loads.when)
-def test_the_page_has_every_case(row: object) -> None:
-    loads: Loads = row.loads  # type: ignore[attr-defined]
+def test_the_page_has_every_case(row: Row) -> None:
+    loads = row.loads
     yes = {True: "yes", False: "no"}
     cells = (loads.when, yes[loads.optimizer], loads.scheduler, yes[loads.step], yes[loads.data])
     assert " | ".join(cells) in PAGE

@@ -21,10 +21,11 @@ def reads(source: str) -> list[int]:
     nodes = list(ast.walk(ast.parse(source)))
     found = [one for one in nodes if isinstance(one, ast.Attribute) and one.attr == "seed"]
     taken = [one.lineno for one in found if not (isinstance(one.value, ast.Name) and one.value.id == "raw")]
-    imported = [one for one in nodes if isinstance(one, ast.ImportFrom) and (one.module or "").startswith("stages.")]
+    imported = [(one, one.module or "") for one in nodes if isinstance(one, ast.ImportFrom)]
     named = [
-        one.lineno for one in imported for name in one.names if name.name in SEEDS or one.module.endswith(".order")
-    ]
+        one.lineno for one, module in imported if module.startswith("stages.")
+        for name in one.names if name.name in SEEDS or module.endswith(".order")
+    ]  # fmt: skip
     return sorted({*taken, *named})
 
 

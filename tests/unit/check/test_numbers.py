@@ -57,7 +57,8 @@ def test_a_schedule_is_read_on_along_the_lineage_with_the_same_values_at_every_s
         next(one for one in numbers.readings(stages[name]) if one.name == "weight_decay")
         for name in ("first", "second")
     )
-    assert (first.first, first.last) == (0.1, pytest.approx(0.2))
+    assert first.first == 0.1
+    assert first.last == pytest.approx(0.2)
     assert (second.first, second.last) == (first.last, 0.4)
     assert numbers.edge(stages["first"], stages["second"]) == {"weight_decay": (first.last, first.last)}
     assert findings(project, scale) == []

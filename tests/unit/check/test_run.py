@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from stages.check import catalogue
 from stages.check.findings import SPEC
-from stages.check.registry import static
+from stages.check.registry import Invariant, static
 from stages.check.rules.schedule import defaulted
 from stages.check.run import check, run, run_all
 from stages.commands.check import run_checks
@@ -35,7 +35,7 @@ def test_the_catalogue_counts_without_a_gap() -> None:
 
 
 @pytest.mark.parametrize("one", catalogue.ordered(), ids=lambda one: one.id)
-def test_an_entry_is_complete(one) -> None:  # type: ignore[no-untyped-def]
+def test_an_entry_is_complete(one: Invariant) -> None:
     assert one.title
     assert one.rule.endswith(".")
     assert one.why.endswith(".")
@@ -79,6 +79,7 @@ def test_a_finding_names_stage_edge_file_and_line(shipped: Shipped) -> None:
     (finding,) = (one for one in check(context, ("I-28",)) if one.waived is None)
     assert finding.stage == "kimi_vl/joint_cooldown"
     assert finding.edge == "kimi_vl/joint_pretrain -> kimi_vl/joint_cooldown"
+    assert finding.where is not None
     line = (ROOT / finding.where.file).read_text().splitlines()[finding.where.line - 1]
     assert line.startswith("schedule:")
     assert finding.as_dict()["line"] == finding.where.line
@@ -88,6 +89,7 @@ def test_a_finding_names_stage_edge_file_and_line(shipped: Shipped) -> None:
 def test_a_finding_about_a_stand_in_points_below_stand_in(shipped: Shipped) -> None:
     context = changes.phase("base", document_mask=False)(shipped("llama31_1m"))
     (finding,) = check(context, ("I-19",))
+    assert finding.where is not None
     assert (ROOT / finding.where.file).read_text().splitlines()[finding.where.line - 1] == "      document_mask: true"
 
 
@@ -97,6 +99,7 @@ def test_a_spec_that_cannot_be_used_is_a_finding_and_the_others_are_still_checke
     (finding,) = (one for one in found if one.waived is None)
     assert finding.id == SPEC
     assert finding.stage == "ouro/stable_1"
+    assert finding.where is not None
     assert finding.where.file == "specs/ouro/stable_1.yaml"
 
 

@@ -91,6 +91,7 @@ def test_a_waiver_that_excuses_nothing_says_what_is_found_instead(folder: Path) 
     assert (jump.id, idle.id) == ("I-28", "S-07")
     assert "excuses 1e-4 -> 5e-5 at vit_align -> vit, vit_align -> projector" in idle.observed
     assert "1e-4 -> 4.2e-5 at vit_align -> vit, vit_align -> projector" in idle.expected
+    assert idle.where is not None
     line = (folder / idle.where.file).read_text().splitlines()[idle.where.line - 1]
     assert line.strip().startswith("- id: I-28")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -81,9 +82,9 @@ def test_other_ways_to_write_it_are_fine(changes: dict[str, str], tmp_path: Path
 def test_ends_between_pairs_are_refused_where_layers_differ_in_their_positions(tmp_path: Path) -> None:
     project = edited(tmp_path)
     stage = project.resolve("ouro", "paper").stages["longct_1_4b"]
-    context = SimpleNamespace(finding=lambda id, name, path, **said: (id, path))
-    found = {
-        family: list(without_effect(context, "box", stage.model_copy(update={"modules": {"llm": one.MODEL}}), UNEVEN))  # type: ignore[arg-type]
+    context: Any = SimpleNamespace(finding=lambda id, name, path, **said: (id, path))
+    found: dict[str, list[Any]] = {
+        family: list(without_effect(context, "box", stage.model_copy(update={"modules": {"llm": one.MODEL}}), UNEVEN))
         for family, one in test_yarn.FAMILIES.items()
     }
     assert {family for family, one in found.items() if one} == {"gemma3", "olmo3"}

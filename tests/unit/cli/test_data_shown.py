@@ -92,7 +92,9 @@ def test_of_a_conversation_the_answer_alone_is_marked(project: Path, capsys: pyt
 def test_of_a_pair_each_answer_stands_below_what_it_is(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pairs = [{"instruction": f"{number} + 1?", "chosen": f"{number + 1}", "rejected": "no"} for number in range(20)]
+    pairs: list[dict[str, object]] = [
+        {"instruction": f"{number} + 1?", "chosen": f"{number + 1}", "rejected": "no"} for number in range(20)
+    ]
     rows(project / "a.jsonl", pairs)
     prepared(project, "a.jsonl", "preference", rows="alpaca")
     asked = ["| «<bos>»«<|im_start|>»user↵", "| 0 + 1?«<|im_end|>»↵", "| «<|im_start|>»assistant↵"]

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.core import TyperGroup
 
 from stages import cli
 
-COMMANDS = typer.main.get_command(cli.app)
+GROUP = typer.main.get_command(cli.app)
+assert isinstance(GROUP, TyperGroup)
+COMMANDS = GROUP.commands
 WITHOUT = {"audit", "init", "schema", "verify"}  # need no project
 MORE = {"export": ["--dtype", "fp32"], "gc": ["--dry-run"]}  # what these ask for before anything else
 
@@ -19,14 +22,14 @@ def typed(name: str) -> list[str]:
     if name == "compare":
         return ["a/b", "a/c"]
     words = []
-    for parameter in COMMANDS.commands[name].params:
+    for parameter in COMMANDS[name].params:
         if parameter.required:
             words += [parameter.opts[0]] if parameter.param_type_name == "option" else []
             words.append("1")
     return words + MORE.get(name, [])
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS.commands) - WITHOUT))
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - WITHOUT))
 def test_it_says_what_a_project_is(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

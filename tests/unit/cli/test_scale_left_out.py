@@ -68,7 +68,9 @@ def test_a_pipeline_is_planned_at_a_scale_that_it_is_at(project: Path, capsys: p
 def test_a_profile_that_nobody_named_and_that_is_not_there_is_told_by_its_file(project: Path, asked: str) -> None:
     (project / "specs/hardware/h100.yaml").unlink()
     with pytest.raises(UserError, match=r"^specs/hardware/h100.yaml: not there; scale paper, on device cuda") as caught:
-        print_plan((), None, None, False, False) if asked == "plan" else print_diff("HEAD", None, None, None, 0, 0)
+        print_plan((), None, None, False, False) if asked == "plan" else print_diff(
+            "HEAD", None, None, None, False, False
+        )
     assert "found" not in str(caught.value)
 
 

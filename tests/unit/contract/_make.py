@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Literal
 
 from stages.spec.resolved_phases import BatchStep, Phase, ShareRamp, Source
-from stages.spec.resolved_training import Piece
+from stages.spec.resolved_training import Piece, Shape
+
+Group = Literal["text", "multimodal"]
 
 
 def phase(
@@ -35,14 +38,14 @@ def phase(
     )
 
 
-def source(weight: int, group: str = "text", corpus: str = "prose") -> Source:
+def source(weight: int, group: Group = "text", corpus: str = "prose") -> Source:
     return Source(corpus=corpus, group=group, weight=weight, start=0, end=10**9, digest="0" * 64)
 
 
 def piece(
     start: int,
     end: int,
-    shape: str,
+    shape: Shape,
     first: float,
     last: float,
     p0: Fraction = Fraction(0),

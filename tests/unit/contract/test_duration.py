@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from stages.spec.families.ouro import OuroModel
 from stages.spec.resolved_phases import Loops
 from tests.unit.contract._make import phase, source
 
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "hidden": 8, "ffn": 16, "heads": 2, "kv_heads": 1, "head_dim": 4, "vocab": 32, "norm_eps": 1e-5, "tied": False,
     "init_std": 0.02,
 }  # fmt: skip
@@ -88,4 +89,5 @@ def test_a_mean_length_is_known_of_corpora_of_tokens_whose_documents_are_counted
         "pairs": SimpleNamespace(unit="pairs", size=1000, documents=8),
         "web": SimpleNamespace(unit="tokens", size=10**12, documents=None),
     }
-    assert duration.document_lengths(SimpleNamespace(corpora=corpora)) == {"prose": 125.0}
+    loaded: Any = SimpleNamespace(corpora=corpora)
+    assert duration.document_lengths(loaded) == {"prose": 125.0}

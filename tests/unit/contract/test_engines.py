@@ -61,7 +61,9 @@ def test_one_corpus_that_is_not_prepared_is_named_alone(stage):
     first, *rest = stage.phases[0].sources
     published = first.model_copy(update={"digest": "", "corpus": "web"})
     mixed = stage.model_copy(update={"phases": (stage.phases[0].model_copy(update={"sources": (published, *rest)}),)})
-    assert engines.refusal(mixed, None).startswith("published corpora (web); allowed:")
+    refusal = engines.refusal(mixed, None)
+    assert refusal is not None
+    assert refusal.startswith("published corpora (web); allowed:")
 
 
 @pytest.mark.parametrize("ranks", [2, 8])

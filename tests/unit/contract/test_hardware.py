@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -45,7 +47,7 @@ def test_a_profile_is_taken_over_field_by_field_in_bytes_and_fractions(files):
     assert (found.peak, found.mfu, found.per_node) == (3 * 10**12, 0.25, 4)
     assert (found.memory, found.runtime, found.disk) == (5 * 10**9, 10**9, 7 * 10**9)
     assert (found.block_ms, found.step_ms) == (0.5, 2.0)
-    assert (found.side, found.positions) == (0.5, 0.25)
+    assert (found.side, found.positions) == (Fraction(1, 2), Fraction(1, 4))
     assert found.sources == (
         ("peak, memory", "published", "its datasheet"),
         ("mfu, per_node, runtime, overhead, images", "assumed", "nothing is published"),
@@ -63,7 +65,7 @@ def test_each_kind_of_device_has_a_profile_unless_another_is_named():
 
 
 def test_a_scale_whose_machine_has_no_profile_is_told_what_to_write_or_to_name(files):
-    scale = SimpleNamespace(scale="big", device="cuda")
+    scale: Any = SimpleNamespace(scale="big", device="cuda")
     begin = (
         "specs/hardware/h100.yaml: not there; scale big, on device cuda, is priced on it. Copy it from a project that "
         "`stages init DIR --example ouro` makes, or name another "

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -77,9 +79,13 @@ def test_many_at_once_are_placed_as_one_by_one_for_every_small_size():
 def test_a_table_of_indices_keeps_its_shape_and_is_of_signed_integers():
     """Unsigned ones would turn a difference of two places into a huge number."""
     permutation = order.Permutation(100, order.key(1))
-    for indices in (np.arange(6).reshape(2, 3), np.arange(6), np.array(7), np.array([], dtype=np.int64), [[1, 2]]):
+    tables: tuple[Any, ...] = (
+        np.arange(6).reshape(2, 3), np.arange(6), np.array(7), np.array([], dtype=np.int64), [[1, 2]],
+    )  # fmt: skip
+    for indices in tables:
         placed = permutation.batch(indices)
-        assert (placed.shape, placed.dtype) == (np.shape(indices), np.int64)
+        assert placed.shape == np.shape(indices)
+        assert placed.dtype == np.int64
 
 
 def test_many_indices_of_which_one_lies_outside_are_refused_in_words():

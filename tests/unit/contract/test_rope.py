@@ -29,6 +29,7 @@ def test_llama31_leaves_fast_pairs_alone_and_divides_slow_ones_by_eight():
     assert scaled[0] == unscaled[0]
     assert scaled[-1] == unscaled[-1] / 8
     assert all(slow / 8 <= value <= slow for slow, value in zip(unscaled, scaled, strict=True))
+    assert LLAMA31.llama3 is not None
     assert rope.bands(LLAMA31.llama3, 500_000.0, 128) == (29, 6, 29)
 
 

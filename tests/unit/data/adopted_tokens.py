@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -56,5 +57,5 @@ def accept(root: Path) -> DataManifest:
 
 def read(root: Path) -> list[list[int]]:
     corpus = Corpus(root / "results/mini/data/mine")
-    pairs = zip(corpus.offsets, corpus.offsets[1:], strict=False)
+    pairs = pairwise(corpus.offsets[:])
     return [corpus.tokens[int(start) : int(end)].tolist() for start, end in pairs]

@@ -34,7 +34,7 @@ ALPACA = [
 ]
 HALVES = [{"prompt": chat[:2], "completion": chat[2:]} for chat in CHATS]
 
-Write = Callable[[Path, list[dict[str, Any]]], None]
+Write = Callable[[Path, list[dict[str, Any]]], object]
 
 
 def lines(rows: list[dict[str, Any]]) -> bytes:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -58,7 +58,7 @@ class Small:
 
     def source(self, name: str, start: int = 0, end: int | None = None, weight: int = 1) -> Source:
         manifest = self.corpus(name).manifest
-        group = "multimodal" if manifest.kind in ("multimodal", "pairs") else "text"
+        group: Literal["text", "multimodal"] = "multimodal" if manifest.kind in ("multimodal", "pairs") else "text"
         stop = manifest.size if end is None else end
         return Source(
             corpus=name, group=group, weight=weight, start=start, end=stop, digest=manifest.digest, kind=manifest.kind

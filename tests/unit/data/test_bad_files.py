@@ -94,7 +94,7 @@ BAD_FILES: dict[str, tuple[str, Write, str]] = {
     "parquet that is none": ("a.parquet", garbage, r"a\.parquet: damaged, or not what its name says"),
     "parquet that is empty": (
         "a.parquet",
-        lambda path, _: path.write_bytes(b"") and None,
+        lambda path, _: path.write_bytes(b""),
         "a.parquet: empty, and no file of its kind",
     ),
     "another column": ("a.parquet", headed, r"a\.parquet: no column 'text'; found: 'body'.*`columns`"),
@@ -116,7 +116,7 @@ BAD_FILES: dict[str, tuple[str, Write, str]] = {
     ),
     "UTF-16 by name of Markdown": (
         "a.md",
-        lambda path, _: path.write_bytes("a".encode("utf-16")) and None,
+        lambda path, _: path.write_bytes("a".encode("utf-16")),
         r"a\.md: begins as UTF-16 .*`iconv -f UTF-16",
     ),
     "a pipe": ("a.jsonl", pipe, r"path: a\.jsonl: a\.jsonl: not a regular file"),

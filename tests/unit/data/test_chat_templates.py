@@ -54,7 +54,7 @@ FORGETS = (  # as Qwen3's: an earlier answer's reasoning is left out
     "{{ m['content'].split('</think>')[-1] if not loop.last else m['content'] }}{{ '<|im_end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-TALK = [
+TALK: list[dict[str, Any]] = [
     {"role": "user", "content": "What is 1 + 2?"},
     {"role": "assistant", "content": "It is 3."},
     {"role": "user", "content": "the cat said hello?"},
@@ -136,7 +136,7 @@ def test_tools_and_calls_are_written_by_the_template(tmp_path: Path) -> None:
 def test_a_picture_has_as_many_tokens_as_cells_none_of_them_learned(tmp_path: Path) -> None:
     made = opened(tmp_path, published.CHATML)
     pictures = [Picture(np.zeros(size, np.uint8), ()) for size in ((8, 16), (8, 8))]
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "or"}, {"type": "image"}]},
         {"role": "assistant", "content": "the cat"},
     ]
@@ -154,7 +154,7 @@ def test_the_local_tokenizer_writes_chatml_of_what_it_has_words_for() -> None:
     assert talk([{**TALK[0], "name": "x"}, TALK[1]]).parts == ()
 
 
-BAD = {
+BAD: dict[str, tuple[str, list[dict[str, Any]], str]] = {
     "the template raises": (INSTRUCT, TALK[1:], r"refuses the conversation: roles must alternate"),
     "rewrites earlier turns": (
         FORGETS, [TALK[0], TALK[3], TALK[0], TALK[1]], r"messages\[1\]: the chat template writes"),

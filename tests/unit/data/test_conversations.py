@@ -74,7 +74,7 @@ def test_the_last_row_of_conversations_holds_whole_ones(small: Small, tail: int)
 
 def test_windows_of_conversations_end_with_padding_where_no_whole_one_is_left(small: Small) -> None:
     """Windows are more than rows of whole conversations where many of these are longer than the context."""
-    context = int(np.median(np.diff(small.corpus("reasoning").offsets)))
+    context = int(np.median(np.diff(small.corpus("reasoning").offsets[:])))
     data = load(small, phase(small.source("reasoning"), objective="sft", packing="concatenate", context=context))
     last = data.supplies()[0].available - 1
     (row,) = data.samples(last, 1, context - 1)

@@ -228,7 +228,7 @@ def big(path: Path) -> None:
         file.truncate((16 << 20) + 1)
 
 
-ROWS: dict[str, tuple[dict[str, Any], Callable[[Path], None] | None, str]] = {
+ROWS: dict[str, tuple[dict[str, Any], Callable[[Path], object] | None, str]] = {
     "an absolute path": ({"image": "/etc/passwd", "text": "a"}, None, "'/etc/passwd': not below the project"),
     "a path with two dots": ({"image": "x/../../b.png", "text": "a"}, None, "not below the project or the root"),
     "a path with a NUL": ({"image": "b.png\0", "text": "a"}, None, r"'b.png\\x00': not below the project"),

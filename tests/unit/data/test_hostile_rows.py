@@ -82,7 +82,7 @@ def test_a_key_that_another_row_of_a_table_has_is_not_made_a_null(project: Small
         read(project)
 
 
-def _with(what: str, of: dict[str, object]) -> dict[str, object]:
+def _with(what: str, of: dict[str, object]) -> dict[str, Any]:
     """A conversation with a tool, or a call, that has these."""
     call = {"type": "function", "function": {"name": "f", "arguments": of}}
     answer = {"role": "assistant", "content": "!"} | ({"tool_calls": [call]} if what == "a call" else {})
@@ -114,7 +114,7 @@ def flipped(path: Path) -> None:
     path.write_bytes(data)
 
 
-FILES: dict[str, tuple[str, Callable[[Path], None], str]] = {
+FILES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "an empty Parquet file": ("a.parquet", nothing, r"a\.parquet: empty, and no file of its kind is"),
     "an empty Arrow file": ("a.arrow", nothing, r"a\.arrow: empty, and no file"),
     "an empty gzip file": ("a.jsonl.gz", nothing, r"a\.jsonl\.gz: empty, and no file"),

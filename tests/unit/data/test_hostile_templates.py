@@ -35,7 +35,7 @@ def marked(before: str, block: str) -> str:
     )
 
 
-LEFT_OUT = {
+LEFT_OUT: dict[str, tuple[str, list[dict[str, Any]], list[dict[str, Any]] | None, str]] = {
     "the reasoning of an answer": (
         body("{{ m.content.split('</think>')[-1] }}"), REASONED, None,
         r"messages\[1\]: what the assistant says is not in the answer"),

@@ -23,9 +23,13 @@ __all__ = ["project"]
 
 PAGE = (Path(__file__).parents[3] / "docs/known-data.md").read_text()
 TEXT = [f"document {number}" for number in range(4)]
-TALK = [[{"role": "user", "content": f"{number}?"}, {"role": "assistant", "content": "!"}] for number in range(4)]
-SHARE = [[{"from": "human", "value": one[0]["content"], "weight": 0.0}, {"from": "gpt", "value": "!", "weight": 1.0}]
-         for one in TALK]  # fmt: skip
+TALK: list[list[dict[str, Any]]] = [
+    [{"role": "user", "content": f"{number}?"}, {"role": "assistant", "content": "!"}] for number in range(4)
+]
+SHARE: list[list[dict[str, Any]]] = [
+    [{"from": "human", "value": one[0]["content"], "weight": 0.0}, {"from": "gpt", "value": "!", "weight": 1.0}]
+    for one in TALK
+]
 WORSE = [[one[0], {"role": "assistant", "content": "?"}] for one in TALK]
 Rows = list[dict[str, Any]]
 
@@ -147,7 +151,7 @@ def test_pictures_as_img2dataset_writes_them_are_found(project: Small, name: str
 
 
 CHAT = [{"role": "user", "content": "a?"}, {"role": "assistant", "content": "b"}]
-TREE = [
+TREE: Rows = [
     {"message_id": "1", "parent_id": None, "role": "prompter", "text": "a?"},
     {"message_id": "2", "parent_id": "1", "role": "assistant", "text": "b"},
     {"message_id": "3", "parent_id": "1", "role": "assistant", "text": "c"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from stages.errors import SpecError, UserError
 from stages.spec.resolved_phases import Source
 from tests.edits import edit
 from tests.unit.data import published
-from tests.unit.data.small import ZERO, load, phase, write_spec
+from tests.unit.data.small import ZERO, Small, load, phase, write_spec
 
 
 def opened(root: Path, **changes: object) -> Tokenizer:
@@ -68,7 +69,9 @@ def test_ids_are_stored_in_16_bits_where_they_fit_and_else_in_32(
     encoded = encode([plain("a", "the cat", False)], made, None)
     assert encoded.tokens.dtype == np.dtype(dtype)
     assert encoded.tokens.tolist() == [made.roles.bos, *made.encode("the cat"), made.roles.eos]
-    assert encoded.tokens.max() == made.roles.eos < made.vocab
+    assert encoded.tokens.max() == made.roles.eos
+    assert made.roles.eos is not None
+    assert made.roles.eos < made.vocab
 
 
 def test_a_tokenizer_without_bos_begins_no_document_with_one(tmp_path: Path) -> None:
@@ -86,7 +89,7 @@ def test_parts_name_special_tokens_by_role_and_one_that_is_not_there_is_refused(
         encode([document], without, None)
 
 
-WRONG = {
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no such token": ({"roles": {**published.ROLES, "bos": "<bos>"}}, r"roles.bos: '<bos>': no token of the"),
     "one token for bos and eos": (
         {"roles": {**published.ROLES, "bos": "</s>"}}, r"roles.bos: '</s>', which is pad too; .*bos is none"),
@@ -257,18 +260,15 @@ def test_a_corpus_keeps_its_tokenizer_and_is_read_by_its_roles(
     assert made.tokenizer == spec.digest
     assert {shard.file for shard in made.shards} == {"tokens.bin", "tokens.idx", "tokenizer.json", "tokenizer_use.json"}
     corpus, words = Corpus(tmp_path / "data" / "notes"), Heldout(tmp_path / "data").tokenizer("notes")
-    assert corpus.tokens.dtype == np.int32
+    assert corpus.tokens[:].dtype == np.int32
     assert words.decode(corpus.tokens[: corpus.offsets[1]]).startswith("<s>the cat sat on mat")
     assert corpus.roles == words.roles == declared(tmp_path, spec).roles
     source = Source(corpus="notes", group="text", weight=1, start=0, end=made.size, digest=made.digest, kind="text")
-    [row] = load(_Small(tmp_path / "data"), phase(source, packing="whole", context=64, budget=64)).samples(0, 1, 0)
+    [row] = load(Small(tmp_path, tmp_path / "data"), phase(source, packing="whole", context=64, budget=64)).samples(
+        0, 1, 0
+    )
     assert row.tokens[row.segments < 0].tolist() == [words.roles.pad] * int((row.segments < 0).sum()) != []
     assert (row.image, row.fill) == (words.roles.image, words.roles.pad)
-
-
-class _Small:
-    def __init__(self, data: Path) -> None:
-        self.data = data
 
 
 def test_it_cuts_as_transformers_does(tmp_path: Path) -> None:

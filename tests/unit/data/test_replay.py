@@ -45,7 +45,7 @@ def test_text_is_learned_to_its_last_token_and_of_conversations_only_the_answers
 
 
 def test_replayed_text_fills_its_rows_and_leaves_no_document_out(small: Small, mixed: Phase) -> None:
-    longest = int(np.diff(small.corpus("math").offsets).max())
+    longest = int(np.diff(small.corpus("math").offsets[:]).max())
     narrow = mixed.model_copy(update={"context": longest - 1, "sources": mixed.sources[1:]})
     data = load(small, narrow)
     assert data.left_out == {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -79,12 +81,16 @@ def test_a_cut_row_says_what_is_left_of_what_was_read(length: int, spans: list[t
     assert list(row().cut(length, CELL).spans) == spans
 
 
+def written(numbers: np.ndarray) -> tuple[list[Any], str]:
+    return numbers.tolist(), str(numbers.dtype)
+
+
 def test_a_blank_row_teaches_nothing_and_belongs_to_no_document() -> None:
     empty = blank(3, LOCAL)
-    assert (empty.tokens.tolist(), empty.tokens.dtype) == ([PAD] * 3, np.int64)
-    assert (empty.labels.tolist(), empty.labels.dtype) == ([UNSUPERVISED] * 3, np.int64)
-    assert (empty.segments.tolist(), empty.segments.dtype) == ([PADDING] * 3, np.int32)
-    assert (empty.positions.tolist(), empty.positions.dtype) == ([0] * 3, np.int64)
+    assert written(empty.tokens) == ([PAD] * 3, "int64")
+    assert written(empty.labels) == ([UNSUPERVISED] * 3, "int64")
+    assert written(empty.segments) == ([PADDING] * 3, "int32")
+    assert written(empty.positions) == ([0] * 3, "int64")
     assert (empty.images, empty.spans) == ((), ())
 
 
@@ -93,4 +99,4 @@ def test_black_is_minus_one_white_is_one_and_every_channel_is_the_same() -> None
     assert pixels.shape == (2, 2, 3)
     assert pixels.dtype == np.float32
     for channel in range(3):
-        np.testing.assert_allclose(pixels[:, :, channel], [[-1, 1], [-0.6, 0.6]], rtol=1e-6)
+        np.testing.assert_allclose(pixels[:, :, channel], np.array([[-1, 1], [-0.6, 0.6]]), rtol=1e-6)

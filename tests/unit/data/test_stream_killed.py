@@ -92,7 +92,7 @@ def test_what_is_encoded_is_not_encoded_again(project: Small, encoded: list[int]
 def test_it_goes_on_over_files_in_whatever_order_the_spec_states_them(project: Small, encoded: list[int]) -> None:
     for name in ("b.jsonl", "a.jsonl"):
         (project.root / name).write_text("\n".join(rows(40, seed=ord(name[0]))) + "\n")
-    declare(project, ["b.jsonl", "a.jsonl"])  # type: ignore[arg-type]
+    declare(project, ["b.jsonl", "a.jsonl"])
     broken_off(project, merge.Merge, "contents", interrupt)
     encoded.clear()
     run(project)

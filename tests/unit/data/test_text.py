@@ -140,6 +140,7 @@ def test_a_long_question_holds_the_whole_module() -> None:
     assert files(1)[0].text.rstrip() in said(document)
     (name,) = re.findall(r"What does ([\w.]+) do\?", said(document))
     answer = next(part.content for part in document.parts if part.supervised)
+    assert isinstance(answer, str)
     assert answer in {"area": MODULE, "Shape": MODULE, "Shape.draw": MODULE}[name]
 
 

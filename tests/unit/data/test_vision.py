@@ -19,6 +19,10 @@ def training() -> digits.Digits:
     return digits.load(CorpusSpec.model_validate(spec("pairs")))[0]
 
 
+def overlap(start: Fraction, end: Fraction, pixel: int) -> Fraction:
+    return min(end, Fraction(pixel + 1)) - max(start, Fraction(pixel))
+
+
 def by_fractions(pixels: np.ndarray, rows: int, columns: int) -> np.ndarray:
     """Area averaging from its definition, with exact fractions, one output pixel at a time."""
     height, width = pixels.shape
@@ -27,9 +31,9 @@ def by_fractions(pixels: np.ndarray, rows: int, columns: int) -> np.ndarray:
         for j in range(columns):
             total = Fraction(0)
             for y in range(height):
-                high = min(Fraction((i + 1) * height, rows), y + 1) - max(Fraction(i * height, rows), y)
+                high = overlap(Fraction(i * height, rows), Fraction((i + 1) * height, rows), y)
                 for x in range(width):
-                    wide = min(Fraction((j + 1) * width, columns), x + 1) - max(Fraction(j * width, columns), x)
+                    wide = overlap(Fraction(j * width, columns), Fraction((j + 1) * width, columns), x)
                     if high > 0 and wide > 0:
                         total += high * wide * int(pixels[y, x])
             mean = total / (Fraction(height, rows) * Fraction(width, columns))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ BITS = (
     *(" ", "  ", "\n", " \n", "\r\n", "\t", "\x1c", "\x85", "\u00a0", "\u2003", "\u180e", "\u200b", "\ufeff"),
     *("é", "e\u0301", "\u0301", "Ω", "\u212b", "ﬀ", "中", "文", "ا", "ก็", "😀", "²", "Ⅻ"),
 )
-Cut = pre_tokenizers.PreTokenizer
+Cut: TypeAlias = pre_tokenizers.PreTokenizer
 
 
 def split(*patterns: str) -> Cut:
@@ -33,7 +35,7 @@ TAKEN: dict[str, Callable[[], Cut]] = {
     "GPT-2": lambda: pre_tokenizers.ByteLevel(add_prefix_space=False),
     "digits alone": lambda: gpt2(pre_tokenizers.Digits(individual_digits=True)),
     "runs of digits": lambda: gpt2(pre_tokenizers.Digits(individual_digits=False)),
-    **{f"pattern {number}": lambda one=one: split(one) for number, one in enumerate(word_cache.PATTERNS)},
+    **{f"pattern {number}": partial(split, one) for number, one in enumerate(word_cache.PATTERNS)},
     "cut before": lambda: split(*word_cache.CUTTERS, word_cache.PATTERNS[1]),
 }
 

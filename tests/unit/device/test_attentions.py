@@ -128,7 +128,7 @@ class StandIn:
             parts, join = zip(*(x.split(sizes) for x in tensors), strict=True), torch.cat
         else:
             parts, join = zip(*(x.unbind() for x in tensors), strict=True), torch.stack
-        made = [with_gradients(*part[:3], part[3] if len(part) > 3 else None, asked["softmax_scale"]) for part in parts]
+        made = [with_gradients(q, k, v, grad[0] if grad else None, asked["softmax_scale"]) for q, k, v, *grad in parts]
         return tuple(join(list(one)) for one in zip(*made, strict=True))
 
 
@@ -137,7 +137,7 @@ def package(monkeypatch: pytest.MonkeyPatch) -> StandIn:
     made = StandIn()
     for name in ("flash_attn", "flash_attn.cute"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    monkeypatch.setitem(sys.modules, "flash_attn.cute.interface", made)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "flash_attn.cute.interface", made)
     return made
 
 
@@ -227,7 +227,7 @@ def off(where: Callable[[Tensor], Tensor]) -> Attend:
     ("attend", "said"),
     [
         (lambda *given: attention.attend(*given), ""),
-        (lambda *given: attention.attend(*given[:4], given[4] * 2), "too far off"),
+        (lambda q, k, v, how, scale: attention.attend(q, k, v, how, scale * 2), "too far off"),
         (lambda q, k, v, _, scale: attention.attend(q, k, v, None, scale), "too far off"),
         (off(lambda out: torch.cat([out[..., :-1, :], out[..., -1:, :] * 1.001], -2)), "too far off"),
         (off(lambda out: out * torch.nan), "too far off"),

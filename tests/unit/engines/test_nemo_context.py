@@ -123,7 +123,7 @@ class Copies:
 def test_a_rank_holds_no_more_of_whole_rows_than_the_plan_says(segments, monkeypatch):
     length, ranks, groups, width = 2048, 16, 2, 32
     rows = torch.arange(segments, dtype=torch.int32).repeat_interleave(length // segments)[None]
-    parts = [torch.randn(length // ranks, 1, groups, width, requires_grad=True) for _ in "qkv"]
+    q, k, v = (torch.randn(length // ranks, 1, groups, width, requires_grad=True) for _ in "qkv")
     monkeypatch.setattr(context, "dist", Copies)
     monkeypatch.setattr(attention_of_rows, "in_rows", lambda q, k, v, scale: Kernel.apply(q, k, v))
     monkeypatch.setattr(context_parallel, "spans", lambda q, k, v, *_, **__: Kernel.apply(q, k, v))
@@ -131,7 +131,7 @@ def test_a_rank_holds_no_more_of_whole_rows_than_the_plan_says(segments, monkeyp
     monkeypatch.setattr(attention_of_rows, "spans", lambda q, k, v, *_, **__: Kernel.apply(q, k, v))
     group = SimpleNamespace(rank=lambda: 0, size=lambda: ranks)
     with Alive() as alive:
-        context.attend_over_ranks(*parts, rows, group, 1.0).sum().backward()
+        context.attend_over_ranks(q, k, v, rows, group, 1.0).sum().backward()
     of_whole_rows = 2 * length * groups * width * 4
     assert 2 < alive.peak / of_whole_rows <= memory_nemo.GATHERED
 
@@ -156,5 +156,6 @@ def test_attention_of_another_kind_is_refused(field, value):
 def test_one_rank_computes_the_torch_engines_bits_layer_by_layer():
     q, k, v = inputs(ROWS)
     got = attention(None, 1)(*(x.transpose(0, 1) for x in (q, k, v)), ROWS)
-    want = attend(*(x.transpose(0, 1).contiguous().transpose(0, 1) for x in (q, k, v)), documents(ROWS), 0.3)
+    q, k, v = (x.transpose(0, 1).contiguous().transpose(0, 1) for x in (q, k, v))
+    want = attend(q, k, v, documents(ROWS), 0.3)
     assert torch.equal(got, want.transpose(0, 1).flatten(2))

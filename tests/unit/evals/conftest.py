@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from stages.data.document import Document, Part, Picture, chat, plain, text_part
 from stages.data.encode import encode
 from stages.data.heldout import Heldout
 from stages.data.prepared import contents, write_folder
+from stages.spec.schema.corpora import Kind
+from stages.store.seal import Shard
 
 TRAINING = 2  # documents of each corpus that are not held out
 WORDS = ("zero", "one", "two", "three")
@@ -67,26 +70,31 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("data"))
 
 
+def _manifest(fields: dict[str, Any], shards: list[Shard]) -> DataManifest:
+    return DataManifest(**fields, shards=shards)
+
+
 def build(root: Path) -> Path:
     """The corpora and their tokenizer, under `root`."""
     (root / "tokenizer").mkdir()
     trained = tokenizer.train(["the cat sat on zero one two three a small assistant", "user What is Which digit"], 290)
     (root / "tokenizer" / tokenizer_use.FILE).write_text(trained.to_str())
     words = tokenizer.Tokenizer(root / "tokenizer" / tokenizer_use.FILE)
-    for name, kind, documents in (
+    corpora: tuple[tuple[str, Kind, list[Document]], ...] = (
         ("text", "text", _text()), ("chats", "sft", _chats()),
         ("questions", "multimodal", _questions()), ("pairs", "pairs", _pairs()),
         ("preferences", "preference", _preferences()),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for name, kind, documents in corpora:
         encoded = encode(documents, words, 8 if kind == "multimodal" else None)
         size = TRAINING if kind == "pairs" else int(encoded.lengths[:TRAINING].sum())
         cell, patch, channels = (8, 4, 3) if kind in ("multimodal", "pairs") else (0, 0, 0)
-        manifest = partial(
-            DataManifest, schema_version=1, corpus=name, kind=kind, tokenizer="0" * 64, size=size, documents=TRAINING,
-            longest=int(encoded.lengths.max()), heldout=len(documents) - TRAINING, cell=cell, patch=patch,
-            channels=channels, digest="0" * 64,
-        )  # fmt: skip
-        write_folder(root / name, contents(encoded, kind), lambda shards, manifest=manifest: manifest(shards=shards))
+        fields: dict[str, Any] = {
+            "schema_version": 1, "corpus": name, "kind": kind, "tokenizer": "0" * 64, "size": size,
+            "documents": TRAINING, "longest": int(encoded.lengths.max()), "heldout": len(documents) - TRAINING,
+            "cell": cell, "patch": patch, "channels": channels, "digest": "0" * 64,
+        }  # fmt: skip
+        write_folder(root / name, contents(encoded, kind), partial(_manifest, fields))
     return root
 
 

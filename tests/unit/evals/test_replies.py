@@ -30,7 +30,7 @@ class Knowing(nn.Module):
         self.scale, self.softcap = nn.Parameter(torch.tensor(50.0)), None
 
     def embed(self, tokens: Tensor) -> Tensor:
-        return torch.zeros(*tokens.shape, JOINT["llm"].hidden)
+        return torch.zeros(*tokens.shape, LLAMA.hidden)
 
     def forward(
         self, tokens: Tensor, positions: Tensor, documents: Documents | None, embeddings: Tensor | None

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from reader import Kept  # beside this script
+from reader import Kept  # type: ignore[import-not-found]  # beside this script
 
 
 def read(folder: Path, pictures: list[Path]) -> dict[str, Any]:

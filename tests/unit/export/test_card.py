@@ -14,6 +14,8 @@ from stages.errors import UsageError
 from stages.export import claims, lineage
 from stages.export.card import Facts, head
 from stages.export.names import Published
+from stages.export.result import Result
+from stages.spec.claims import Claim
 from stages.spec.schema.releases import RawReleaseFiles
 from stages.store import manifest
 from tests.unit.export.conftest import Export
@@ -26,7 +28,7 @@ def parts(folder: Path) -> tuple[dict[str, Any], str]:
     return yaml.safe_load(top), body
 
 
-def opened(root: Path, ref: str):  # type: ignore[no-untyped-def]
+def opened(root: Path, ref: str) -> tuple[Result, tuple[Claim, ...]]:
     from stages.commands.finished import finished
 
     with chdir(root):
@@ -104,7 +106,7 @@ def test_an_ancestor_that_is_gone_is_named_as_gone(finished: Path, tmp_path: Pat
     assert "- The whole lineage could be read: not in place: plain/base" in body.split("## What does not hold")[1]
 
 
-def descends(root: Path, monkeypatch: pytest.MonkeyPatch, *names: str):  # type: ignore[no-untyped-def]
+def descends(root: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -> Result:
     """A result whose lineage has these released models in it."""
     made = {
         name: RawReleaseFiles(

@@ -6,6 +6,7 @@ import json
 import shutil
 from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from stages.commands.evaluate import evaluate
 from stages.errors import UserError
 
 
-def found(root: Path, ref: str, capsys: pytest.CaptureFixture[str], *tasks: str) -> dict:
+def found(root: Path, ref: str, capsys: pytest.CaptureFixture[str], *tasks: str) -> dict[str, Any]:
     capsys.readouterr()
     with chdir(root):
         evaluate(ref, "mini", tasks, as_json=True)

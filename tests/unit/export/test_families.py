@@ -45,8 +45,9 @@ def _models() -> Iterator[LanguageModel]:
     for module in sorted(one.name for one in iter_modules(tests.families.__path__)):
         if module.startswith("test_"):
             for one in vars(import_module(f"tests.families.{module}")).values():
-                if isinstance(one, type) and isinstance(getattr(one, "MODEL", None), LanguageModel):
-                    yield one.MODEL
+                model = getattr(one, "MODEL", None)
+                if isinstance(one, type) and isinstance(model, LanguageModel):
+                    yield model
 
 
 MODELS = {cfg.family: cfg for cfg in reversed(list(_models()))}  # the first of each family
@@ -74,7 +75,7 @@ def test_every_family_is_here_or_carries_its_own_code() -> None:
 
 def _read_otherwise(python: Path, positions: str) -> set[str]:
     """Families whose scaled positions a version of transformers refuses, or computes otherwise (docs/exporting.md)."""
-    words = [python, "-c", "from importlib.metadata import version as v; print(v('transformers'))"]
+    words = [str(python), "-c", "from importlib.metadata import version as v; print(v('transformers'))"]
     found = tuple(map(int, subprocess.run(words, check=True, capture_output=True, text=True).stdout.split(".")[:2]))
     if positions == "plain":
         return set()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -120,7 +121,7 @@ def test_characters_come_whole(finished: Path) -> None:
     ],
 )
 def test_a_way_of_drawing_is_stated_in_full(
-    how: dict, message: str, finished: Path, capsys: pytest.CaptureFixture[str]
+    how: dict[str, Any], message: str, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(UsageError, match=message):
         said(finished, "plain/base", capsys, **how)

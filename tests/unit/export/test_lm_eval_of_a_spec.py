@@ -125,7 +125,7 @@ def test_where_it_is_not_installed_the_stage_is_done_and_says_what_it_lacks(
     one = verdict(asking)
     assert (one.state, one.note) == ("done", "lm_eval: tiny_sums not run, not installed")
     with chdir(asking):
-        print_status("mini", None, False, False, False)
+        print_status("mini", (), False, False, False)
     assert "lm_eval: tiny_sums not run, not installed" in capsys.readouterr().out
     assert "lm_eval" not in numbers(asking)["after"]
     assert whole(asking, "plain/tuned")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,10 @@ def test_a_stage_without_a_language_model(exported: Export) -> None:
 @pytest.mark.parametrize("kind", ["folder", "file", "link"])
 def test_a_place_that_is_taken(kind: str, exported: Export, tmp_path: Path) -> None:
     place = tmp_path / "export"
-    {"folder": place.mkdir, "file": place.touch, "link": lambda: place.symlink_to(tmp_path / "nowhere")}[kind]()
+    make: dict[str, Callable[[], None]] = {
+        "folder": place.mkdir, "file": place.touch, "link": lambda: place.symlink_to(tmp_path / "nowhere"),
+    }  # fmt: skip
+    make[kind]()
     with pytest.raises(UserError, match=r"export: is there already; allowed: a new folder. Nothing was written"):
         exported("plain/tuned")
     assert [path.name for path in tmp_path.iterdir()] == ["export"]

@@ -23,6 +23,7 @@ from stages.export.result import Result
 from stages.models import build, hf, hf_config, kimi_vl
 from stages.models.hf_names import hf_names
 from stages.models.vision_packing import pack
+from stages.spec.families.moonlight import MoonlightModel
 from stages.spec.project import Project
 from stages.store import stage_record
 from tests.families import test_yarn
@@ -252,7 +253,7 @@ def test_rotary_positions_of_every_kind_are_ours(kind: str) -> None:
 
     name = kind.removeprefix("yarn: ")
     cfg, rope, _ = CASES.get(kind) or (CASES["moonlight"][0], test_yarn.rope(test_yarn.YARNS[name]), None)
-    dim = getattr(cfg, "head_dim", None) or cfg.qk_rope_dim  # type: ignore[union-attr]
+    dim: int = cfg.qk_rope_dim if isinstance(cfg, MoonlightModel) else vars(cfg)["head_dim"]
     four = hf_config.render(hf_config.ModelConfig(cfg, rope, 256, 4))
     five = {
         "rope_parameters": {"rope_theta": four["rope_theta"], **(four["rope_scaling"] or {})},

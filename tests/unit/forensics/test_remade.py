@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     found = {}
     for kind in ("upcycle", "merge"):
         folder = root / kind
-        case = cases.lay(cases.make(kind, small), folder, small, lambda one, folder=folder: whole.run(one, folder))
+        case = cases.lay(cases.make(kind, small), folder, small, partial(whole.run, root=folder))
         found[kind] = case, folder
     case, folder = found["merge"]
     shutil.copytree(Layout(folder, cases.SCALE).stage("tiny/parent") / "model/llm", folder / RELEASES / RELEASE)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from stages.commands.data import prepare
 from stages.commands.replay import opened, print_replay
@@ -220,7 +221,7 @@ def test_a_flip_in_the_stored_result_is_named_by_its_tensor(here: Path) -> None:
 
     before, name = Stored.__getitem__, "model.norm.weight"
 
-    def damaged(self: Stored, asked: str):  # type: ignore[no-untyped-def]
+    def damaged(self: Stored, asked: str) -> Tensor:
         found = before(self, asked).clone()
         return found + 1 if asked == name else found
 

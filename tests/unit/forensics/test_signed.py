@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def found(root: Path, public: Path) -> list[str]:
     return list(signed.problems(Layout(root, "mini").stage(CHAIN[-1]), _public(public)))
 
 
-def tampered_files(root: Path) -> Iterator[tuple[str, str, Callable[[Path], None]]]:
+def tampered_files(root: Path) -> Iterator[tuple[str, str, Callable[[Path], object]]]:
     """(name of the case, what has to be named, the tampering) for every file of every stage of a chain."""
     draw = random.Random(4)
 
@@ -97,7 +98,7 @@ def tampered_files(root: Path) -> Iterator[tuple[str, str, Callable[[Path], None
             name = f"{ref}/{file}"
             for _ in range(12):
                 place, bit = draw.randrange(size), draw.randrange(8)
-                yield f"{name} bit {place}.{bit}", name, lambda path, place=place, bit=bit: flip(path, place, bit)
+                yield f"{name} bit {place}.{bit}", name, partial(flip, place=place, bit=bit)
             yield f"{name} cut", name, lambda path: path.write_bytes(path.read_bytes()[:-1])
             yield f"{name} longer", name, lambda path: path.write_bytes(path.read_bytes() + b"\0")
             yield f"{name} gone", name, lambda path: path.unlink()
@@ -172,11 +173,12 @@ def test_an_envelope_that_is_none_is_named(chain: Path, tmp_path: Path, keys: tu
     path = signed.envelope_of(Layout(tmp_path / "copy", "mini").stage(CHAIN[1]))
     good = json.loads(path.read_text())
     other = {**good["signatures"][0], "keyid": "0" * 64}
-    for wrong in (
+    envelopes: tuple[Any, ...] = (
         {}, [], "x", {**good, "payload": "?"}, {**good, "signatures": []}, {**good, "signatures": [other]},
         {**good, "payloadType": "text/plain"}, {"payload": good["payload"]}, {**good, "payload": 7},
         {**good, "payloadType": None}, {**good, "signatures": [7]}, {**good, "signatures": {"keyid": "0", "sig": []}},
-    ):  # fmt: skip
+    )  # fmt: skip
+    for wrong in envelopes:
         path.write_text(json.dumps(wrong))
         assert [one for one in found(tmp_path / "copy", keys[1]) if str(path) in one], wrong
     path.unlink()

@@ -11,7 +11,7 @@ import pytest
 
 from stages.engines import Inputs, run
 from stages.guards.findings import GuardError
-from stages.spec.resolved import Init, Stage
+from stages.spec.resolved import Init, Model, Stage
 from stages.store import attempts, manifest
 from stages.store.manifest import Parent
 from tests.unit.data.small import Small, phase
@@ -30,7 +30,7 @@ def stage(small: Small, corpora: tuple[str, ...] = ("math",), **changes: Any) ->
     """A language model on prepared corpora, and a projector that stays frozen beside it."""
     sources = tuple(small.source(name) for name in corpora)
     made = phase(*sources, budget=BUDGET, **changes)
-    modules = {"llm": LLAMA, "projector": tiny.PROJECTOR}
+    modules: dict[str, Model] = {"llm": LLAMA, "projector": tiny.PROJECTOR}
     return tiny.stage(modules, (made,), ("llm",), seed=3)
 
 

@@ -13,6 +13,7 @@ import pytest
 from stages.data.loader import PhaseData
 from stages.data.sample import Sample
 from stages.engines import run, training
+from stages.spec.resolved import Model
 from stages.spec.resolved_phases import ShareRamp
 from tests.unit.data.small import Small, phase
 from tests.unit.guards.small_stages import LLAMA, Patch, inputs, refused, stage
@@ -91,7 +92,11 @@ def test_a_mixture_that_is_not_the_declared_one_stops_the_stage(
     sources = tuple(small.source(name) for name in ("math", "captions"))
     share = ShareRamp(first=(1, 2), last=(1, 2), over=0)
     mixed = phase(*sources, budget=4 * 4 * 96, context=96, objective="joint", share=share)
-    modules = {"llm": LLAMA, "vit": tiny.VIT.model_copy(update={"channels": 3}), "projector": tiny.PROJECTOR}
+    modules: dict[str, Model] = {
+        "llm": LLAMA,
+        "vit": tiny.VIT.model_copy(update={"channels": 3}),
+        "projector": tiny.PROJECTOR,
+    }
     made = tiny.stage(modules, (mixed,), ("llm", "vit", "projector"), seed=3)
     run(made.model_copy(update={"name": "right"}), inputs(small, tmp_path, "c" * 32))
     one_sided(monkeypatch)

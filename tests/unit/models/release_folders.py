@@ -17,6 +17,7 @@ from stages.engines import Inputs
 from stages.engines.received import receive
 from stages.spec.families.llama import LlamaModel
 from stages.spec.families.moonlight import MoonlightModel
+from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_models import Llama3Scaling, Rope
 from tests.unit.train import tiny
@@ -41,7 +42,7 @@ SIZES: dict[str, Any] = {
 }  # fmt: skip
 
 
-def importing(model: LlamaModel | MoonlightModel = LLAMA, rope: Rope = SCALED, digest: str | None = None) -> Stage:
+def importing(model: LanguageModel = LLAMA, rope: Rope = SCALED, digest: str | None = None) -> Stage:
     architecture = "LlamaForCausalLM" if isinstance(model, LlamaModel) else "DeepseekV3ForCausalLM"
     init = Init(
         weights="release", parent=None, release="given", optimizer="reset", layer_map=None, stand_in=False,
@@ -95,11 +96,11 @@ def edit(folder: Path, **fields: Any) -> None:
     path.write_text(json.dumps({key: value for key, value in found.items() if value is not ...}, indent=2))
 
 
-def edits(**fields: Any) -> Callable[[Path], None]:
+def edits(**fields: Any) -> Callable[[Path], object]:
     return lambda folder: edit(folder, **fields)
 
 
-def tensors(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path], None]:
+def tensors(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path], object]:
     def apply(folder: Path) -> None:
         path = sorted(folder.glob("model-*.safetensors"))[0]
         found = load_file(path)

@@ -97,7 +97,7 @@ def lists(seed: int) -> list[Tensor]:
 @pytest.mark.parametrize("form", ["apex", "torch"])
 def test_adamw_is_the_plain_update(form: str) -> None:
     at = Update(step=3, lr=1e-2, beta1=0.9, beta2=0.95, eps=1e-8)
-    plain, other = ([lists(0), lists(1), lists(2), [x.square() for x in lists(3)]] for _ in range(2))
+    plain, other = ((lists(0), lists(1), lists(2), [x.square() for x in lists(3)]) for _ in range(2))
     adamw_step(*plain, at)
     if form == "apex":
         apex_forms.adamw(Amp("amp_C"), *other, at)

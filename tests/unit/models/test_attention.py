@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch.nn.attention import varlen
 
 from stages.models import attention
@@ -24,13 +25,14 @@ SHORT = segments_of([(0, 5), (1, 30), (2, 1), (-1, 4)], [(0, 40)])
 LONG = segments_of([(0, 70), (1, 1), (2, 200), (-1, 29)], [(0, 33), (1, 267)])
 
 
-def inputs(segments, width=8, value=8, groups=2, seed=0):
+def inputs(segments, width=8, value=8, groups=2, seed=0) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     batch, length = segments.shape
-    return [
-        torch.randn(batch, length, heads, size, generator=generator, requires_grad=True)
-        for heads, size in ((4, width), (groups, width), (groups, value))
-    ]
+
+    def drawn(heads, size):
+        return torch.randn(batch, length, heads, size, generator=generator, requires_grad=True)
+
+    return drawn(4, width), drawn(groups, width), drawn(groups, value)
 
 
 def by_definition(q, k, v, segments, scale):
@@ -62,7 +64,8 @@ def test_a_document_is_blind_to_the_others_exactly(segments):
     changed = segments == 1
     noise = torch.randn(segments.shape, generator=torch.Generator().manual_seed(4)) * 50 * changed
     before = attend(q, k, v, documents(segments), 0.3)
-    after = attend(*(x + noise[..., None, None] for x in (q, k, v)), documents(segments), 0.3)
+    louder = noise[..., None, None]
+    after = attend(q + louder, k + louder, v + louder, documents(segments), 0.3)
     assert torch.equal(before[~changed], after[~changed])
     assert not torch.equal(before[changed], after[changed])
     for grad in torch.autograd.grad(before[~changed].sum(), (q, k, v)):
@@ -78,9 +81,11 @@ def varlen_by_hand(q, k, v, borders_q, borders_k, longest_q, longest_k, *, scale
     outputs = []
     for start, end in pairwise(borders_q.tolist()):
         assert 0 < end - start <= longest_q == longest_k
-        own = (x[start:end].transpose(0, 1) for x in (q, k, v))
+        own_q, own_k, own_v = (x[start:end].transpose(0, 1) for x in (q, k, v))
         causal = {(-1, 0): True, (-1, -1): False}[window_size]
-        outputs.append(F.scaled_dot_product_attention(*own, is_causal=causal, scale=scale, enable_gqa=True))
+        outputs.append(
+            F.scaled_dot_product_attention(own_q, own_k, own_v, is_causal=causal, scale=scale, enable_gqa=True)
+        )
     return torch.cat([output.transpose(0, 1) for output in outputs])
 
 

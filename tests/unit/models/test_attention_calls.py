@@ -89,9 +89,9 @@ class Joined(TorchDispatchMode):
 def test_what_is_not_divided_is_not_copied(call: Call, joins: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the output is joined once, and the gradient of each of three inputs; a split into one part copied those."""
     monkeypatch.setattr(attention_calls, "best", lambda *_: call)
-    made = [torch.randn(3, 20, 4, 8).requires_grad_() for _ in range(3)]
+    q, k, v = made = [torch.randn(3, 20, 4, 8).requires_grad_() for _ in range(3)]
     with Joined() as found:
-        torch.autograd.grad(attention.in_calls(*made, 0.3, H100).square().sum(), made)
+        torch.autograd.grad(attention.in_calls(q, k, v, 0.3, H100).square().sum(), made)
     assert found.count == joins
 
 

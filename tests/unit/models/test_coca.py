@@ -57,10 +57,10 @@ def test_siglip_loss_is_symmetric_in_the_towers_and_blind_to_the_order_of_pairs(
 def test_whole_batch_gradient_is_autograds_whatever_the_block(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coca, "ROWS", rows)
     contrastive = made(CONTRASTIVE)
-    inputs = [part.requires_grad_() for part in embeddings(7, 2)]
-    loss = siglip_loss(*inputs, contrastive.logit_scale, contrastive.logit_bias)
+    image, text = inputs = [part.requires_grad_() for part in embeddings(7, 2)]
+    loss = siglip_loss(image, text, contrastive.logit_scale, contrastive.logit_bias)
     expected = torch.autograd.grad(loss, [*inputs, contrastive.logit_scale, contrastive.logit_bias])
-    cached = whole_batch_gradient(*inputs, contrastive)
+    cached = whole_batch_gradient(image, text, contrastive)
     torch.testing.assert_close(cached.loss, loss.detach())
     for found, wanted in zip(
         (cached.image_emb, cached.text_emb, cached.logit_scale, cached.logit_bias), expected, strict=True

@@ -27,7 +27,8 @@ CUTS = [(0, 48), (48, 96), (24, 72), (47, 49), (95, 96)]
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("cut", CUTS, ids=str)
 def test_a_stretch_has_the_values_and_gradients_of_the_whole_row(row, cut, value):
-    check(segments_of(ROWS[row]), *cut, value)
+    first, end = cut
+    check(segments_of(ROWS[row]), first, end, value)
 
 
 def check(segments, first, end, value=8):
@@ -51,8 +52,10 @@ def lower_right_by_hand(q, k, v, borders_q, borders_k, longest_q, longest_k, *, 
         assert 0 < b - a <= longest_q
         assert b - a <= end - start <= longest_k
         mask = torch.ones(b - a, end - start, dtype=torch.bool).tril(end - start - b + a)
-        own = (x.transpose(0, 1) for x in (q[a:b], k[start:end], v[start:end]))
-        outputs.append(F.scaled_dot_product_attention(*own, attn_mask=mask, scale=scale, enable_gqa=True))
+        own_q, own_k, own_v = (x.transpose(0, 1) for x in (q[a:b], k[start:end], v[start:end]))
+        outputs.append(
+            F.scaled_dot_product_attention(own_q, own_k, own_v, attn_mask=mask, scale=scale, enable_gqa=True)
+        )
     return torch.cat([output.transpose(0, 1) for output in outputs])
 
 
@@ -62,11 +65,12 @@ def test_the_borders_for_a_gpus_kernel_give_the_same(row, cut, monkeypatch):
     """As on a GPU in bf16, with torch's kernel done by hand."""
     segments = segments_of(ROWS[row])
     q, k, v = inputs(segments)
-    want = attend(q, k, v, documents(segments), 0.3)[0, cut[0] : cut[1]]
+    first, end = cut
+    want = attend(q, k, v, documents(segments), 0.3)[0, first:end]
     monkeypatch.setattr(choice, "attention", lambda *_: "flash_varlen")
     monkeypatch.setattr(varlen, "varlen_attn", lower_right_by_hand)
-    stretch = Stretch(segments[0].numpy(), *cut, q.device)
-    got = attend_stretch(q[0, cut[0] : cut[1]], k[0], v[0], stretch, 0.3)
+    stretch = Stretch(segments[0].numpy(), first, end, q.device)
+    got = attend_stretch(q[0, first:end], k[0], v[0], stretch, 0.3)
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
 
 
@@ -75,7 +79,7 @@ def test_what_lies_ahead_of_a_document_is_not_read():
     assert (stretch.start, stretch.opening, stretch.ahead) == (10, 60, 38)
 
 
-@pytest.mark.parametrize("cut", [(4, 4), (-1, 3), (0, 97)])
-def test_no_stretch(cut):
+@pytest.mark.parametrize(("first", "end"), [(4, 4), (-1, 3), (0, 97)])
+def test_no_stretch(first, end):
     with pytest.raises(ValueError, match="no stretch of a row of 96"):
-        Stretch(segments_of([(0, 96)])[0].numpy(), *cut, torch.device("cpu"))
+        Stretch(segments_of([(0, 96)])[0].numpy(), first, end, torch.device("cpu"))

@@ -69,14 +69,14 @@ def test_in_bf16_they_differ_by_the_roundings_of_its_products(size: Chunk) -> No
     whose roundings are in the last factor.
     """
     states, matrix, labels, weights = given()
-    rounded = [part.bfloat16().float().requires_grad_() for part in (states, matrix)]
-    total, losses = _in_bf16(*rounded, labels, weights, size)
+    states, matrix = rounded = [part.bfloat16().float().requires_grad_() for part in (states, matrix)]
+    total, losses = _in_bf16(states, matrix, labels, weights, size)
     largest = float((rounded[0] @ rounded[1].T).detach().abs().max())
     exact_losses = F.cross_entropy(rounded[0].double() @ rounded[1].double().T, labels, reduction="none")
     supervised = labels != -100
     off = (losses.double() - exact_losses)[supervised].abs().max()
     assert 0 < off <= 2 * BF16 * largest * 1.001
-    exact = gradients(plain(*rounded, labels, weights), rounded)
+    exact = gradients(plain(states, matrix, labels, weights), rounded)
     allowed = math.exp(2 * BF16 * largest) * (1 + BF16) ** 2 * (1 + 1e-4) - 1
     for mine, other, size_of in zip(
         gradients(total, rounded), exact, _absolute(*rounded, labels, weights), strict=True

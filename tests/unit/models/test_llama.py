@@ -1,5 +1,7 @@
 """A language model's promises: documents do not see each other, initial weights are functions of their names."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from stages.spec.resolved_models import ContrastiveModel, Rope
 from tests.unit.models.rows import documents
 
 ROPE = Rope(base=10_000.0, llama3=None, interpolation=1.0)
-SHARED = {
+SHARED: dict[str, Any] = {
     "layers": 2,
     "hidden": 16,
     "ffn": 24,

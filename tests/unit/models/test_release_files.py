@@ -27,7 +27,7 @@ from tests.unit.models.release_folders import (
 __all__ = ["folder", "pattern"]
 
 
-def index(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+def index(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], object]:
     def apply(folder: Path) -> None:
         path = folder / "model.safetensors.index.json"
         found = json.loads(path.read_text())
@@ -37,7 +37,7 @@ def index(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
     return apply
 
 
-def pipe(name: str) -> Callable[[Path], None]:
+def pipe(name: str) -> Callable[[Path], object]:
     def apply(folder: Path) -> None:
         path = next(iter(sorted(folder.glob(name))))
         path.unlink()
@@ -46,7 +46,7 @@ def pipe(name: str) -> Callable[[Path], None]:
     return apply
 
 
-def link_out(name: str) -> Callable[[Path], None]:
+def link_out(name: str) -> Callable[[Path], object]:
     def apply(folder: Path) -> None:
         path = next(iter(sorted(folder.glob(name))))
         path.rename(folder.parent / path.name)
@@ -84,7 +84,7 @@ def gguf_alone(folder: Path) -> None:
     (folder / "config.json").unlink()
 
 
-FILES: dict[str, tuple[Callable[[Path], None], str]] = {
+FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no folder": (nowhere, r"given: no folder"),
     "no config": (lambda f: (f / "config.json").unlink(), r"config.json: not there, so this is not"),
     "a pipe for a config": (pipe("config.json"), r"config.json: not a regular file"),
@@ -137,7 +137,7 @@ def test_a_folder_with_other_files_is_refused_by_its_own_line(folder: Path, name
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
-def test_the_one_file_of_weights_is_opened_only_if_it_is_one(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_the_one_file_of_weights_is_opened_only_if_it_is_one(tmp_path: Path, make: Callable[[Path], object]) -> None:
     folder = written(tmp_path / "given")
     (folder / "model.safetensors").unlink()
     make(folder / "model.safetensors")

@@ -40,7 +40,7 @@ from tests.unit.train import tiny
 
 __all__ = ["folder", "pattern"]
 
-GOOD: dict[str, tuple[dict[str, Any], Callable[[Path], None], LlamaModel | MoonlightModel, Rope]] = {
+GOOD: dict[str, tuple[dict[str, Any], Callable[[Path], object], LlamaModel | MoonlightModel, Rope]] = {
     "in shards": ({"max_shard_size": "12KB"}, lambda folder: None, LLAMA, SCALED),
     "in one file": ({}, lambda folder: None, LLAMA, SCALED),
     "in bf16": ({"dtype": torch.bfloat16}, lambda folder: None, LLAMA, SCALED),

@@ -16,7 +16,7 @@ from stages.contract.cost_phase import Assumed, multimodal, operations
 from stages.errors import UserError
 from stages.models.build import make
 from stages.spec.project import Project
-from stages.spec.resolved_models import Rope
+from stages.spec.resolved_models import MoonViTModel, Rope
 
 ROOT = Path(__file__).parents[3]
 ASSUMED = Assumed(Fraction(1, 2), Fraction(1, 2), {})
@@ -52,7 +52,8 @@ def test_llama_8b_by_context(context, giga):
 )
 def test_language_models_as_pytorch_counts_them(where, loops):
     """The counter sees full attention, T keys where causal rows see T / 2: the same as a context of 2 T."""
-    cfg, length = model(*where, scale="mini"), 16
+    pipeline, stage, name = where
+    cfg, length = model(pipeline, stage, name, scale="mini"), 16
     if cfg.family == "moonlight":  # blocks of 16 rows an expert: with one expert taken by all there is no filling
         cfg = cfg.model_copy(update={"experts": 1, "active_experts": 1})
     torch.manual_seed(0)
@@ -114,6 +115,7 @@ def test_coca_by_resolution():
     stage = Project.load(ROOT).resolve("kimi_vl", "paper").stages["vit_coca"]
     (phase,) = stage.phases
     tower = stage.modules["vit"]
+    assert isinstance(tower, MoonViTModel)
     expected, ladder = 0.0, [(0.0, 0.4, 224), (0.4, 0.75, 448), (0.75, 1.0, 896)]
     for start, end, cap in ladder:
         patches = (cap // 14) ** 2

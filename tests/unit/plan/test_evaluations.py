@@ -13,6 +13,7 @@ from stages.contract.hardware import Hardware
 from stages.data.digits import WORDS
 from stages.evals import answers, language, needle, pictures, subject
 from stages.plan.pipeline import as_json, plan_pipeline
+from stages.spec.language_model import LanguageModel
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 
@@ -38,10 +39,16 @@ def read(stage: Stage, project: Project, machine: str = "h100") -> list[Rows]:
     return list(evaluations.rows(stage, project.data, assumed))
 
 
+def llm(stage: Stage) -> LanguageModel:
+    model = stage.modules["llm"]
+    assert isinstance(model, LanguageModel)
+    return model
+
+
 def named(stage: Stage, *names: str, **execution: Any) -> Stage:
     asked = stage.evaluation.model_copy(update={"names": names})
-    execution = stage.execution.model_copy(update=execution)
-    return stage.model_copy(update={"evaluation": asked, "execution": execution})
+    changed = stage.execution.model_copy(update=execution)
+    return stage.model_copy(update={"evaluation": asked, "execution": changed})
 
 
 def test_counts_are_those_of_the_evaluations() -> None:
@@ -67,7 +74,7 @@ def test_rows_of_a_million_tokens_are_read_whole(cpt_1m: Stage, project: Project
 
 def test_a_row_takes_a_forward_pass_of_all_ranks_of_a_model(cpt_1m: Stage, project: Project, h100: Hardware) -> None:
     stage = named(cpt_1m, "position_loss")
-    each = cost.language_model(stage.modules["llm"], LONG).flops(False, False)
+    each = cost.language_model(llm(stage), LONG).flops(False, False)
     found = once(stage, h100, project)
     assert found.flops == pytest.approx(4 * LONG * each)
     assert found.seconds == pytest.approx(4 * LONG * each / (h100.peak * h100.mfu * stage.execution.ranks))
@@ -108,7 +115,7 @@ def test_replies_of_conversations_of_unknown_length_fill_their_room(project: Pro
     assert (replies.count, replies.length, replies.times) == (8, 256, 192)
     more = once(named(stage, "answers", "validation_loss"), h100, project)
     assert more.flops == once(named(stage, "answers"), h100, project).flops, "losses of answers are computed once"
-    each = cost.language_model(stage.modules["llm"], 256).flops(False, False)
+    each = cost.language_model(llm(stage), 256).flops(False, False)
     (rows, _), alone = read(named(stage, "answers"), project), once(named(stage, "validation_loss"), h100, project)
     assert more.flops - alone.flops == pytest.approx(192 * 8 * 256 * each)
     assert rows.times == 1

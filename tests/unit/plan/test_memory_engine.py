@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -16,9 +17,9 @@ from stages.spec.resolved_phases import BatchStep
 from stages.train.reduce import TreeSum
 from tests.unit.train import tiny
 
-LAPTOP: Any = hardware.Hardware(
+LAPTOP = hardware.Hardware(
     name="laptop", title="", device="cpu", peak=1, mfu=1.0, memory=10**12, runtime=0, per_node=None, disk=1,
-    block_ms=0.0, step_ms=0.0, side=1, positions=1, sources=(),
+    block_ms=0.0, step_ms=0.0, side=Fraction(1), positions=Fraction(1), sources=(),
 )  # fmt: skip
 
 

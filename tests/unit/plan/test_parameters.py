@@ -58,7 +58,7 @@ def test_only_language_models_have_a_head_and_only_tables_are_embeddings():
 
 
 def test_published_counts():
-    found = {}
+    found: dict[str, set[str]] = {}
     for model in models("paper").values():
         found.setdefault(model.family, set()).add(f"{parameters(model).total:.4g}")
     for family, published in PUBLISHED.items():

@@ -130,8 +130,9 @@ def test_json_is_complete(root, capsys):
     ],
 )
 def test_wrong_words(root, words, said):
+    names, scale, machine = words
     with pytest.raises(UsageError, match=said):
-        print_plan(*words, False, False)
+        print_plan(names, scale, machine, False, False)
 
 
 @pytest.mark.parametrize(

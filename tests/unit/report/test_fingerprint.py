@@ -94,7 +94,9 @@ print(fingerprint()["id"], hash(b"".join(result.numpy().tobytes() for result in 
 
 @pytest.mark.slow
 def test_a_variable_that_moves_bits_on_one_machine_moves_the_identity() -> None:
-    settings = ({}, {"ATEN_CPU_CAPABILITY": "default"}, {"MKL_CBWR": "COMPATIBLE"}, {"ONEDNN_MAX_CPU_ISA": "SSE41"})
+    settings: tuple[dict[str, str], ...] = (
+        {}, {"ATEN_CPU_CAPABILITY": "default"}, {"MKL_CBWR": "COMPATIBLE"}, {"ONEDNN_MAX_CPU_ISA": "SSE41"},
+    )  # fmt: skip
     plain = {name: value for name, value in os.environ.items() if name not in {key for one in settings for key in one}}
     bits: dict[str, set[str]] = {}
     for setting in settings:

@@ -21,7 +21,7 @@ def test_heldout_loss_decides_only_within_the_noise_of_the_rows(
     tmp_path: Path, losses: tuple[float, ...], after: float, passes: bool
 ) -> None:
     warmup = make.ouro_like()["warmup"]
-    figures = {"before": {"validation": {"loss": 4.0}}, "after": {"validation": {"loss": after}}}
-    make.write_result(tmp_path, warmup, losses=losses, **figures)
+    before, now = ({"validation": {"loss": loss}} for loss in (4.0, after))
+    make.write_result(tmp_path, warmup, losses=losses, before=before, after=now)
     (gate,) = judge(finished(Layout(tmp_path, warmup.scale)))
     assert gate.passed == passes

@@ -52,7 +52,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = root / "report"
     folder.write(
         out,
-        [subject(root, stages, dict.fromkeys(finished, "done"), swept=(swept,)),  # type: ignore[arg-type]
+        [subject(root, stages, dict.fromkeys(finished, "done"), swept=(swept,)),
          subject(root, vision, name="kimi", title=LONG, citation=LONG, problems=[LONG])],
         HEAD,
     )  # fmt: skip

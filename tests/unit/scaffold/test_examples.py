@@ -70,7 +70,7 @@ def test_every_example_is_offered() -> None:
 
 def test_the_extra_has_the_exact_packages_that_the_corpora_are_made_of() -> None:
     extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["mini"]
-    wanted = {}
+    wanted: dict[str, str] = {}
     for path in (ROOT / "specs/data").glob("*.yaml"):
         found = yaml.safe_load(path.read_text()).get("packages") or {}
         wanted |= {package.lower(): one["version"] for package, one in found.items()}

@@ -8,6 +8,7 @@ import pytest
 
 from stages.errors import SpecError, SpecErrors, UsageError, UserError
 from stages.spec.project import Project
+from stages.spec.validate import each
 from tests.edits import replaced
 from tests.unit.spec.small_project import edit
 from tests.unit.spec.test_bad_specs import FIRST, MINI, PIPELINE, SECOND, Bad, resolve_everything
@@ -82,8 +83,7 @@ def test_one_clear_error(root: Path, bad: Bad) -> None:
     edit(root, bad.file, bad.old, bad.new)
     with pytest.raises((SpecError, SpecErrors)) as caught:
         resolve_everything(root)
-    errors = caught.value.errors if isinstance(caught.value, SpecErrors) else [caught.value]
-    (error,) = [one for one in errors if one.key == bad.key]
+    (error,) = [one for one in each(caught.value) if one.key == bad.key]
     assert error.where.file == f"specs/{bad.file}"
     assert bad.says in str(error)
     assert error.repair

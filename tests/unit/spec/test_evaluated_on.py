@@ -14,6 +14,7 @@ from stages.check.run import run
 from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
 from stages.spec.resolved_phases import Loops
+from stages.spec.validate import each
 from stages.sync import dvc, graph, params
 from tests.edits import edit, replaced, substituted
 
@@ -57,7 +58,7 @@ def edited(specs: Path, old: str, new: str, file: str = BASE) -> Path:
 def findings(specs: Path, scale: str) -> list[SpecError]:
     with pytest.raises((SpecError, SpecErrors)) as caught:
         Project.load(specs).resolve("llama31_1m", scale)
-    return caught.value.errors if isinstance(caught.value, SpecErrors) else [caught.value]
+    return each(caught.value)
 
 
 @pytest.mark.parametrize("slip", SLIPS, ids=[slip.what for slip in SLIPS])
@@ -150,6 +151,7 @@ def test_a_corpus_of_another_tokenizer_is_a_finding_at_its_line(specs: Path) -> 
     found = [one for one in run(Project.load(specs), "paper", {"I-41"}) if one.stage == "llama31_1m/base"]
     (finding,) = found
     assert finding.observed.startswith("prose, cut with tokenizer")
+    assert finding.where is not None
     assert (specs / BASE).read_text().splitlines()[finding.where.line - 1] == ON
 
 

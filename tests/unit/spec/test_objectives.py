@@ -13,6 +13,7 @@ from stages.errors import SpecError, SpecErrors
 from stages.spec.objectives import NEEDS
 from stages.spec.project import Project
 from stages.spec.resolved_phases import ObjectiveName
+from stages.spec.validate import each
 from tests.edits import edit, replaced, substituted
 
 ROOT = Path(__file__).parents[3]
@@ -138,8 +139,7 @@ def test_refused_at_its_line(specs: Path, slip: Slip, scale: str) -> None:
     path.write_text(anyhow(text) if "\nsources:\n" in text else text)
     with pytest.raises((SpecError, SpecErrors)) as caught:
         Project.load(specs).resolve(slip.file.partition("/")[0], scale)
-    errors = caught.value.errors if isinstance(caught.value, SpecErrors) else [caught.value]
-    (error,) = [error for error in errors if error.key == slip.key]
+    (error,) = [error for error in each(caught.value) if error.key == slip.key]
     assert error.where.file == f"specs/{slip.file}"
     assert path.read_text().splitlines()[error.where.line - 1].strip().startswith(slip.at)
     assert slip.says in str(error)

@@ -59,7 +59,7 @@ def test_a_pipeline_at_no_scale_is_a_finding(root: Path) -> None:
     mini = root / "specs/scales/mini.yaml"
     text = mini.read_text()
     mini.write_text(text[: text.index("  lone:\n")] + text[text.index("sources:") :])
-    found = [(one.where.file, one.observed) for one in run_all(Project.load(root))]
+    found = [(one.where and one.where.file, one.observed) for one in run_all(Project.load(root))]
     assert found == [
         (f"specs/{name}/pipeline.yaml", f"pipeline: {name!r}, which no scale has an entry for")
         for name in ("lone", "lone_variant")

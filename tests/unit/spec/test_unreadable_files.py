@@ -19,7 +19,7 @@ from tests.unit.spec.test_bad_specs import SECOND, resolve_everything
 SOON = 2.0  # seconds of the processor: others may be using the machine
 
 
-def filled(text: str) -> Callable[[Path], None]:
+def filled(text: str) -> Callable[[Path], object]:
     return lambda path: path.write_text(text) and None
 
 
@@ -32,7 +32,7 @@ def of_keys(before: str, line: str) -> str:
 
 SCALE_KEYS = "scale: mini\nextends: paper\n"
 VARIANT = "stage: second\n"
-UNREADABLE: dict[str, tuple[str, Callable[[Path], None], str]] = {
+UNREADABLE: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "a pipe": (SECOND, os.mkfifo, "found a pipe"),
     "an endless device": (SECOND, lambda path: path.symlink_to("/dev/zero"), "found a device"),
     "a directory": ("scales/mini.yaml", Path.mkdir, "found a directory"),

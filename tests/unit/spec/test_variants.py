@@ -10,6 +10,7 @@ from stages.check.run import run_pipeline
 from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
+from stages.spec.validate import each
 from stages.sync import params
 from tests.unit.spec.small_project import edit
 
@@ -107,7 +108,7 @@ def test_any_single_value_of_a_stage_can_be_varied(root: Path, field: str, value
 def test_each_mistake_is_at_its_line(root: Path, field: str, values: str, key: str, said: str) -> None:
     with pytest.raises((SpecError, SpecErrors)) as wrong:
         stages(root, field, values)
-    error = wrong.value.errors[0] if isinstance(wrong.value, SpecErrors) else wrong.value
+    error = each(wrong.value)[0]
     assert error.key == key
     assert said in f"{error.found} {error.allowed}"
     assert error.where.file == "specs/toy/second.yaml"
@@ -150,5 +151,8 @@ def test_the_value_that_a_sweep_replaces_is_one_of_its_own(
     root: Path, field: str, values: str, found: tuple[str, str, str] | None
 ) -> None:
     wrong = run_pipeline(sweep(root, field, values), "toy", "paper")
-    there = [(one.at[0], one.found, Path(one.where.file).name) for one in wrong if one.id == "S-11" and one.at != OTHER]
+    there = [
+        (one.at[0], one.found, Path(one.where.file).name)
+        for one in wrong if one.id == "S-11" and one.at != OTHER and one.where
+    ]  # fmt: skip
     assert there == ([found] if found else [])

@@ -115,7 +115,8 @@ def test_a_run_whose_folder_was_moved_makes_no_other_in_its_place(layout: Layout
 
 
 def test_of_two_processes_only_one_gets_a_number(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    mkdir, first = files.disk.mkdir, []
+    mkdir = files.disk.mkdir
+    first: list[Path] = []
 
     def slower(path: Path) -> None:
         if path.name == "attempt-0001" and not first:

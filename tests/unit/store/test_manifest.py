@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,11 +100,11 @@ def test_children_receive_weights_state_and_counters_and_no_names(layout: Layout
     run("toy/one", A)
     one = record(layout)
     shard, seven = one.shards[0], {"file": "metrics.csv", "size": 7, "blake3": "7" * 64}
-    same = [
+    same: list[dict[str, Any]] = [
         {"stage": "toy/other"}, {"tier": "statistical"}, {"stand_in": True}, {"key": B},
         {"shards": [shard, Shard.model_validate(seven)]},
     ]  # fmt: skip
-    other = [
+    other: list[dict[str, Any]] = [
         {"counters": {"steps": 4}},
         {"shards": []},
         {"shards": [shard, Shard.model_validate(seven | {"file": "state/counters.json"})]},

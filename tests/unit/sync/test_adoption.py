@@ -43,7 +43,7 @@ def test_a_job_waits_for_all_that_are_alive_of_its_rule(tmp_path: Path, capsys: 
 
 def test_a_line_is_printed_once_and_slurm_asked_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = []
-    waits = Adoption(Layout(tmp_path, "mini"), KEYS, lambda: asked.append(1) or [job("7")], lambda number: "")  # type: ignore[func-returns-value]
+    waits = Adoption(Layout(tmp_path, "mini"), KEYS, lambda: asked.append(1) or [job("7")], lambda number: "")
     assert waits.option("p/s") == waits.option("p/s")
     assert (len(asked), len(capsys.readouterr().err.splitlines())) == (1, 1)
 

@@ -19,7 +19,7 @@ DATA = torch.randn(32, 8, generator=torch.Generator().manual_seed(0))
 class Shared:
     """Samples and dropout masks are drawn with the process-wide generator."""
 
-    lengths = (8,)  # a sample's number of values, by its number
+    lengths: tuple[int, ...] = (8,)  # a sample's number of values, by its number
     batch = 4
 
     def train(self, until: int, folder: Path, watch: Watch) -> None:

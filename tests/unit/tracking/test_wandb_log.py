@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -126,6 +127,6 @@ def test_a_process_goes_on_behind_what_a_killed_one_wrote_and_a_cut_file_is_told
     monkeypatch.setattr(backends, "WRITTEN", 0.0)
     for cut in (whole[:-1], b""):
         (tmp_path / f"w/wandb/offline-run-20260101_000001-{KEY}/run-{KEY}.wandb").unlink()
-        made = offline(tmp_path, wandb, lambda path, cut=cut: path.write_bytes(cut), sent=5)
+        made = offline(tmp_path, wandb, partial(Path.write_bytes, data=cut), sent=5)
         with pytest.raises(OSError, match="is cut off or gone; is the disk full"):
             made.finish(9, {}, "FAILED")

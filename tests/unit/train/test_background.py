@@ -140,7 +140,7 @@ def test_no_two_checkpoints_are_in_flight_and_none_is_when_the_result_is_put_in_
     flying, most, told = 0, 0, list[str]()
     save, complete = partials.save, results.complete
 
-    def counted(folder: Path, write: Callable[[Path], None]) -> Path:
+    def counted(folder: Path, write: Callable[[Path], object]) -> Path:
         nonlocal flying, most
         flying, most = flying + 1, max(most, flying + 1)
         made = save(folder, write)

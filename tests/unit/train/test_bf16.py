@@ -107,7 +107,9 @@ def test_rotations_are_computed_in_fp32_and_rounded_once(interleaved: bool) -> N
 
 
 def test_a_router_chooses_and_weighs_in_fp32_whatever_autocast_says() -> None:
-    router, x = Router(tiny.MOONLIGHT.hidden, tiny.MOONLIGHT.parts.mixture), wide(40, 16)
+    mixture = tiny.MOONLIGHT.parts.mixture
+    assert mixture is not None
+    router, x = Router(tiny.MOONLIGHT.hidden, mixture), wide(40, 16)
     nn.init.normal_(router.weight, generator=torch.Generator().manual_seed(1))
     plain = router(x, None)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from stages.commands.point import refuse_to_repeat
 from stages.contract import ledger
+from stages.data.sample import Sample
 from stages.engines import Inputs, run, training
 from stages.engines.launch import read_job, write_job
 from stages.errors import UserError
@@ -58,8 +60,8 @@ def result(root: Path, name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("make", [lambda: tiny.make("moe"), two_phases, growing], ids=["moe", "two phases", "coca"])
-def test_a_branch_equals_a_stage_of_its_budget(tmp_path: Path, make: object) -> None:
-    stage: Stage = make()  # type: ignore[operator]
+def test_a_branch_equals_a_stage_of_its_budget(tmp_path: Path, make: Callable[[], Stage]) -> None:
+    stage = make()
     point = point_of(stage)
     trunk, branch = given(tmp_path / "kept", stage, point)
     run(stage, trunk)
@@ -78,9 +80,9 @@ def test_a_trunk_goes_on_from_what_its_point_left_and_trains_no_step_twice(
     read: list[int] = []
 
     class Counting(tiny.Data):
-        def samples(self, first: int, count: int, tail: int) -> list[object]:
+        def samples(self, first: int, count: int, tail: int) -> list[Sample]:
             read.append(first)
-            return super().samples(first, count, tail)  # type: ignore[return-value]
+            return super().samples(first, count, tail)
 
     monkeypatch.setattr(training, "PhaseData", Counting)
     stage = tiny.make("next_token")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stages.contract.ledger import Step
+from stages.data.sample import PairRow, Sample
 from stages.engines import run
 from stages.engines.torch_trainer import freeze
 from stages.models.build import build
@@ -84,7 +85,10 @@ class Alone(Ranks):
 
 
 class NoRows:
-    def samples(self, first: int, count: int, tail: int) -> list[object]:
+    def samples(self, first: int, count: int, tail: int) -> list[Sample]:
+        return []
+
+    def pairs(self, first: int, count: int, tail: int) -> list[PairRow]:
         return []
 
 
@@ -93,6 +97,7 @@ def test_a_flipped_bit_in_any_tensor_of_the_optimizer_shows_in_its_own_word(obje
     """Moments, the average of the weights and counts of steps: all of a checkpoint's optimizer state."""
     stage = tiny.make(objective)
     modules = build(stage)
+    assert stage.optimizer is not None
     cfg = stage.optimizer.model_copy(update={"ema": 0.5})
     optimizer = Optimizer(cfg, trained_slots(modules, stage.trained, cfg))
     sums = StateSums(modules, optimizer, NoRows())
@@ -123,11 +128,13 @@ def test_ranks_own_parts_of_every_tensor_that_a_step_computes_with(objective: st
     stage = tiny.make(objective)
     modules = build(stage)
     freeze(stage, modules)
+    cfg = stage.optimizer
+    assert cfg is not None
     gradients = [torch.randn_like(one) for _, one in modules.named_parameters() if one.requires_grad]
 
     def words(rank: int, size: int) -> dict[str, int]:
         here = Alone(rank, size)
-        optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer), here)
+        optimizer = Optimizer(cfg, trained_slots(modules, stage.trained, cfg), here)
         sums = StateSums(modules, optimizer, NoRows(), here)
         sums.rows.samples(0, 0, 0)
         sums.take(Step(0, 0, 1, 0, 1, 0), gradients)
@@ -187,6 +194,7 @@ def test_gradients_are_summed_before_the_clip(tmp_path: Path, monkeypatch: pytes
     """So that a flipped bit in one of them shows in its word alone, though the clip scales them all by the norm."""
     monkeypatch.setattr("stages.engines.training.PhaseData", tiny.Data)
     made, first, second = tiny.make("next_token"), list[list[str]](), list[list[str]]()
+    assert made.optimizer is not None
     for clip in (None, 1e-3):
         inputs = tiny.inputs(tmp_path / str(clip))
         run(made.model_copy(update={"optimizer": made.optimizer.model_copy(update={"clip": clip})}), inputs)

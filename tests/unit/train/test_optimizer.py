@@ -48,8 +48,8 @@ def test_adamw_equals_torch() -> None:
 def test_the_fused_kernel_that_gpus_use_is_the_plain_form(step: int) -> None:
     """On a CPU, which has the kernel too; its terms are the plain form's, each rounded a few times."""
     generator = torch.Generator().manual_seed(step)
-    given = [[torch.randn(shape, generator=generator) for shape in ((7, 5), (64,))] for _ in range(4)]
-    given[3] = [tensor.square() for tensor in given[3]]
+    p, g, m, v = ([torch.randn(shape, generator=generator) for shape in ((7, 5), (64,))] for _ in range(4))
+    given = (p, g, m, [tensor.square() for tensor in v])
     fused, plain = deepcopy(given), deepcopy(given)
     for update, lists in ((torch_adamw, fused), (foreach_adamw, plain)):
         update(*lists, Update(step=step, lr=0.01, beta1=0.9, beta2=0.95, eps=1e-8))
@@ -208,6 +208,7 @@ def test_a_group_is_moved_and_decayed_by_its_multiples_and_what_is_in_none_as_be
     plain = cfg.model_copy(update={"decay": "all"})
     made, alone = grouped(plain.model_copy(update={"groups": GROUPED})), grouped(plain)
     tables = grouped(plain.model_copy(update={"weight_decay": 0.0}))
+    assert isinstance(plain.weight_decay, float)
     tower = grouped(plain.model_copy(update={"weight_decay": 2 * plain.weight_decay}))
     for seed in range(3):
         gradients = random_gradients(made, seed)

@@ -18,7 +18,8 @@ from stages.spec.resolved_models import Llama3Scaling, Rope
 from stages.train.ranks import Ranks
 from tests.unit.train import tiny
 
-ROPE = Rope(base=500_000.0, llama3=Llama3Scaling(factor=8.0, low=1.0, high=4.0, original=32), interpolation=1.0)
+LLAMA3 = Llama3Scaling(factor=8.0, low=1.0, high=4.0, original=32)
+ROPE = Rope(base=500_000.0, llama3=LLAMA3, interpolation=1.0)
 INIT = Init(weights="release", parent=None, release="tiny", optimizer="reset", layer_map=None, stand_in=False)
 
 
@@ -70,7 +71,7 @@ def test_the_model_that_the_spec_describes_is_taken(folder: Path) -> None:
         ({"base": 50_000.0}, "rope_theta: found 500000.0; allowed: 50000.0"),
         ({"interpolation": 8.0}, "rope_scaling.rope_type: found 'llama3'; allowed: 'longrope'"),
         (
-            {"llama3": ROPE.llama3.model_copy(update={"high": 5.0})},
+            {"llama3": LLAMA3.model_copy(update={"high": 5.0})},
             "rope_scaling.high_freq_factor: found 4.0; allowed: 5.0",
         ),
         ({"llama3": None}, "rope_scaling.rope_type: found 'llama3'; allowed: 'default'"),

@@ -34,7 +34,7 @@ def test_a_loss_that_is_not_a_number_stops_before_the_update(tmp_path: Path, mon
                     weight.fill_(math.inf)
             return found
 
-    built = received.receive
+    built, weight = received.receive, torch.zeros(1)
 
     def remember(*args: Any) -> Any:
         nonlocal weight
@@ -42,7 +42,6 @@ def test_a_loss_that_is_not_a_number_stops_before_the_update(tmp_path: Path, mon
         weight = modules["llm"].model.norm.weight
         return modules
 
-    weight = torch.zeros(1)
     monkeypatch.setattr(training, "PhaseData", Poisoned)
     monkeypatch.setattr(received, "receive", remember)
     with pytest.raises(NonFiniteError, match=r"tiny/box, phase main: step 5 \(tokens 512 to 768.*partial-000000003"):

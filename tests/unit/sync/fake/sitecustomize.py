@@ -1,11 +1,20 @@
 """Put on PYTHONPATH by the tests of rules and DVC: stages and corpora finish at once, nothing is trained."""
 
+from __future__ import annotations
+
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stages.data.prepared import DataManifest
+    from stages.engines import Inputs
+    from stages.spec.resolved import Stage
+    from stages.store.seal import Shard
 
 
-def _train(stage, inputs):  # type: ignore[no-untyped-def]
+def _train(stage: Stage, inputs: Inputs) -> None:
     from stages.store import attempts, finish, manifest
 
     ref = f"{stage.pipeline}/{stage.name}"
@@ -26,12 +35,12 @@ def _train(stage, inputs):  # type: ignore[no-untyped-def]
         log.write(ref + "\n")
 
 
-def _prepare(root, name, out, accept=False, processes=1):  # type: ignore[no-untyped-def]
+def _prepare(root: Path, name: str, out: Path, accept: bool = False, processes: int = 1) -> DataManifest:
     from stages.data import prepared, spec
 
     declared = spec.load_tokenizer(root) if name == "tokenizer" else spec.load(root, name)
 
-    def make(shards):  # type: ignore[no-untyped-def]
+    def make(shards: list[Shard]) -> DataManifest:
         return prepared.DataManifest(
             schema_version=1, corpus=name, kind=getattr(declared, "kind", "tokenizer"), digest=declared.digest,
             tokenizer=spec.load_tokenizer(root).digest,

@@ -4,10 +4,12 @@ Run: python benchmarks/attention.py
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from stages.models import ops
 from stages.models.attention import attend
@@ -31,7 +33,7 @@ MODELS = {
 }  # fmt: skip
 
 
-def documents(length, mean):
+def documents(length: int, mean: int) -> Tensor:
     """Segments [TOKENS / length, length] with exponentially distributed document lengths."""
     generator = torch.Generator().manual_seed(0)
     lengths = torch.empty(TOKENS).exponential_(1 / mean, generator=generator).long() + 1
@@ -39,7 +41,7 @@ def documents(length, mean):
     return numbers.view(-1, length).int()
 
 
-def best(function, repeats=5):
+def best(function: Callable[[], object], repeats: int = 5) -> float:
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -48,13 +50,13 @@ def best(function, repeats=5):
     return min(times) * 1e3
 
 
-def dense(q, k, v, segments):
+def dense(q: Tensor, k: Tensor, v: Tensor, segments: Tensor) -> Tensor:
     mask = (segments[:, None, :, None] == segments[:, None, None, :]).tril()
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=0.25).transpose(1, 2)
 
 
-def compare(length, mean):
+def compare(length: int, mean: int) -> None:
     segments = documents(length, mean)
     q, k, v = (torch.randn(*segments.shape, 4, 16, requires_grad=True) for _ in range(3))
     laid_out = best(lambda: attend(q, k, v, Documents(segments.numpy(), CPU), 0.25).sum().backward())
@@ -62,7 +64,7 @@ def compare(length, mean):
     print(f"attention T={length} documents~{mean}: laid out {laid_out:.1f} ms, dense mask {masked:.1f} ms", flush=True)
 
 
-def speed(name, length, mean):
+def speed(name: str, length: int, mean: int | None) -> None:
     cfg = MODELS[name]
     model = make(cfg, Rope(base=10_000.0, llama3=None, interpolation=1.0), "cpu")
     initialise(model, "llm", cfg, 1)
@@ -70,7 +72,7 @@ def speed(name, length, mean):
     tokens = torch.randint(0, cfg.vocab, (TOKENS // length, length))
     positions = torch.arange(length).expand_as(tokens)
 
-    def step():
+    def step() -> None:
         logits = model.logits(model(tokens, positions, rows, None))
         ops.cross_entropy(logits.flatten(0, 1), tokens.flatten()).mean().backward()
 

@@ -49,7 +49,9 @@ def wanted(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> engines.Le
 
 
 @pytest.mark.parametrize("where", LAYOUTS, ids=str)
-def test_counts_rates_and_losses_of_every_step(where: Layout, stage: Stage, wanted: engines.Left, tmp_path: Path):
+def test_counts_rates_and_losses_of_every_step(
+    where: Layout, stage: Stage, wanted: engines.Left, tmp_path: Path
+) -> None:
     given = tiny.inputs(tmp_path, phases=len(stage.phases))
     engines.run(engines.on_nemo(stage, where), given)
     found = engines.left(given)

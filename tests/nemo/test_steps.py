@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch.distributed as dist
+from torch import Tensor, nn
 
 from stages.errors import UserError
+from stages.spec.resolved import Stage
 from tests.nemo import step_case as case
 from tests.nemo.ranks import run
 from tests.nemo.step_case import Layout
@@ -28,13 +31,13 @@ LAYOUTS = [
 ]
 
 
-def state(own, lm):
+def state(own: Stage, lm: nn.Module) -> dict[str, Tensor]:
     return {f"llm.{name}": tensor for name, tensor in lm.state_dict().items()}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 @pytest.mark.parametrize("family", ["llama", "ouro"])
-def test_loss_and_gradients_of_a_step_are_the_torch_engines(family, layout):
+def test_loss_and_gradients_of_a_step_are_the_torch_engines(family: str, layout: Layout) -> None:
     own = case.stage(family)
     lm = case.model(own)
     wanted = case.by_torch(own, lm)
@@ -48,7 +51,7 @@ def test_loss_and_gradients_of_a_step_are_the_torch_engines(family, layout):
 
 @pytest.mark.parametrize("layout", [Layout(bf16=True), Layout(tp=2, cp=2, sequence=True, bf16=True)], ids=str)
 @pytest.mark.parametrize("family", ["llama", "ouro"])
-def test_in_bf16_a_step_is_the_same_up_to_the_rounding_of_bf16(family, layout):
+def test_in_bf16_a_step_is_the_same_up_to_the_rounding_of_bf16(family: str, layout: Layout) -> None:
     """Eight bits: losses agree to 1e-3, gradients to a tenth (seen: 5e-4 and 0.063)."""
     own = case.stage(family)
     lm = case.model(own)
@@ -59,7 +62,7 @@ def test_in_bf16_a_step_is_the_same_up_to_the_rounding_of_bf16(family, layout):
     assert case.worst(case.assembled(own, layout, found), wanted.gradients)[0] <= 0.1
 
 
-def gathered(own, layout, weights):
+def gathered(own: Stage, layout: Layout, weights: Mapping[str, Tensor]) -> list[int]:
     """Elements of every gather over the context-parallel ranks in a step."""
     from stages.engines.nemo import context
 
@@ -75,7 +78,7 @@ def gathered(own, layout, weights):
 
 
 @pytest.mark.parametrize("recompute", [None, "full", "selective"])
-def test_what_is_gathered_is_one_layers_keys_and_values_twice_a_micro_batch(recompute):
+def test_what_is_gathered_is_one_layers_keys_and_values_twice_a_micro_batch(recompute: str | None) -> None:
     """Once forwards and once for the backward pass, which keeps nothing gathered; not again where Core recomputes."""
     own, layout = case.stage("llama"), Layout(cp=2, recompute=recompute)
     cfg = case.LLAMA
@@ -84,7 +87,7 @@ def test_what_is_gathered_is_one_layers_keys_and_values_twice_a_micro_batch(reco
         assert sizes == [each] * (2 * cfg.layers * 4)  # four micro-batches
 
 
-def test_ouros_layers_are_not_divided_over_pipeline_ranks():
+def test_ouros_layers_are_not_divided_over_pipeline_ranks() -> None:
     from stages.engines.nemo import ouro
 
     config = SimpleNamespace(num_layers=2, pipeline_model_parallel_size=2)

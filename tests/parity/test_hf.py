@@ -1,10 +1,14 @@
 """Model folders: transformers reads them with the same logits; we read them back or say exactly why not."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from stages.errors import UserError
@@ -13,6 +17,7 @@ from stages.models.build import initialise, make
 from stages.spec.families.llama import LlamaModel
 from stages.spec.families.moonlight import MoonlightModel
 from stages.spec.families.ouro import OuroModel
+from stages.spec.language_model import LanguageModel
 from stages.spec.resolved_models import Llama3Scaling, ProjectorModel, Rope
 from tests.rounding import noise
 
@@ -41,15 +46,18 @@ CASES = {
     "ouro": (OURO, PLAIN, 4),
 }
 
+# The module, what it was built from, its loops, and the folder that it is exported to.
+Case = tuple[Any, LanguageModel, Rope, int | None, Path]
 
-def built(cfg, rope, seed=1):
+
+def built(cfg: LanguageModel, rope: Rope, seed: int = 1) -> Any:
     module = make(cfg, rope, "cpu").eval()
     initialise(module, "llm", cfg, seed)
     return module
 
 
 @pytest.fixture
-def case(kind, tmp_path):
+def case(kind: str, tmp_path: Path) -> Case:
     cfg, rope, loops = CASES[kind]
     module = built(cfg, rope)
     for buffer_name, buffer in module.named_buffers():
@@ -60,12 +68,12 @@ def case(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", sorted(CASES.keys() - {"ouro"}))  # transformers 4.57.6 has no Ouro
-def test_transformers_reads_it_with_the_same_logits(case):
+def test_transformers_reads_it_with_the_same_logits(case: Case) -> None:
     module, cfg, _, _, folder = case
     theirs = AutoModelForCausalLM.from_pretrained(folder).eval()
     tokens = torch.randint(0, 61, (2, 300), generator=torch.Generator().manual_seed(0))  # past the declared 256
 
-    def logits():
+    def logits() -> Tensor:
         return module.logits(module(tokens, torch.arange(300).expand(2, -1), None, None))
 
     allowed = noise(module, logits, max(cfg.hidden, cfg.ffn))
@@ -77,7 +85,7 @@ def test_transformers_reads_it_with_the_same_logits(case):
 
 
 @pytest.mark.parametrize("kind", CASES)
-def test_reading_back_gives_the_same_model_and_the_same_bytes(case, tmp_path):
+def test_reading_back_gives_the_same_model_and_the_same_bytes(case: Case, tmp_path: Path) -> None:
     module, cfg, rope, loops, folder = case
     config = hf_config.read(folder)
     assert (config.model, config.rope, config.max_context, config.loops) == (cfg, rope, 256, loops)
@@ -92,7 +100,7 @@ def test_reading_back_gives_the_same_model_and_the_same_bytes(case, tmp_path):
 
 
 @pytest.mark.parametrize("kind", CASES)
-def test_an_edited_config_is_not_half_believed(case):
+def test_an_edited_config_is_not_half_believed(case: Case) -> None:
     folder = case[-1]
     path = folder / "config.json"
     edited = json.loads(path.read_text())
@@ -102,7 +110,7 @@ def test_an_edited_config_is_not_half_believed(case):
         hf_config.read(folder)
 
 
-def damage(folder, change):
+def damage(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
     tensors = load_file(folder / "model.safetensors")
     change(tensors)
     save_file(tensors, folder / "model.safetensors")
@@ -118,7 +126,9 @@ def damage(folder, change):
     ],
     ids=["missing", "unexpected", "shape", "expert"],
 )
-def test_loading_is_strict_and_changes_nothing_on_failure(tmp_path, change, message):
+def test_loading_is_strict_and_changes_nothing_on_failure(
+    tmp_path: Path, change: Callable[[dict[str, Tensor]], object], message: str
+) -> None:
     hf.save(built(MOONLIGHT, PLAIN), MOONLIGHT, PLAIN, 256, tmp_path)
     damage(tmp_path, change)
     module = built(MOONLIGHT, PLAIN, seed=2)
@@ -128,7 +138,7 @@ def test_loading_is_strict_and_changes_nothing_on_failure(tmp_path, change, mess
     assert all(torch.equal(tensor, module.state_dict()[name]) for name, tensor in before.items())
 
 
-def test_folders_without_readable_weights(tmp_path):
+def test_folders_without_readable_weights(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"config.json: not found"):
         hf_config.read(tmp_path)
     with pytest.raises(UserError, match=r"no \*.safetensors file"):
@@ -138,7 +148,7 @@ def test_folders_without_readable_weights(tmp_path):
         hf.load(built(LLAMA, PLAIN), tmp_path)
 
 
-def test_shards_are_one_model(tmp_path):
+def test_shards_are_one_model(tmp_path: Path) -> None:
     module = built(LLAMA, PLAIN)
     tensors = dict(module.state_dict())
     names = sorted(tensors)
@@ -149,7 +159,7 @@ def test_shards_are_one_model(tmp_path):
     assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in tensors.items())
 
 
-def test_modules_that_transformers_does_not_know_are_kept_too(tmp_path):
+def test_modules_that_transformers_does_not_know_are_kept_too(tmp_path: Path) -> None:
     cfg = ProjectorModel(
         family="projector", vision_hidden=8, merge=2, llm_hidden=6, norm_eps=1e-5, init_std=0.02
     )  # fmt: skip

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from stages.models.build import initialise, make
@@ -14,7 +15,7 @@ from tests.rounding import noise
 SCALING = Llama3Scaling(factor=8.0, low=1.0, high=4.0, original=32)
 
 
-def llama(**changes):
+def llama(**changes: Any) -> LlamaModel:
     values: dict[str, Any] = {
         "family": "llama", "layers": 3, "hidden": 48, "ffn": 96, "heads": 6, "kv_heads": 2, "head_dim": 8,
         "vocab": 101, "norm_eps": 1e-5, "tied": False, "init_std": 0.2,
@@ -22,7 +23,7 @@ def llama(**changes):
     return LlamaModel(**(values | changes))
 
 
-def reference(cfg, rope):
+def reference(cfg: LlamaModel, rope: Rope) -> LlamaForCausalLM:
     scaling = None
     if rope.llama3 is not None:
         scaling = {
@@ -51,7 +52,7 @@ def reference(cfg, rope):
     ids=["plain", "llama3", "interpolated"],
 )
 @pytest.mark.parametrize("changes", [{}, {"kv_heads": 6}, {"tied": True}], ids=["gqa", "mha", "tied"])
-def test_logits_equal_transformers(rope, changes):
+def test_logits_equal_transformers(rope: Rope, changes: dict[str, Any]) -> None:
     cfg = llama(**changes)
     ours = make(cfg, rope, "cpu")
     initialise(ours, "llm", cfg, seed=1)
@@ -63,7 +64,7 @@ def test_logits_equal_transformers(rope, changes):
     tokens = torch.randint(0, cfg.vocab, (2, 70), generator=torch.Generator().manual_seed(0))
     positions = torch.arange(70).expand(2, -1)
 
-    def logits():
+    def logits() -> Tensor:
         return ours.logits(ours(tokens, positions, None, None))
 
     with torch.no_grad():

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
 
 from stages.models.build import initialise, make
@@ -13,7 +14,7 @@ from stages.spec.resolved_models import Rope
 from tests.rounding import noise
 
 
-def moonlight(**changes):
+def moonlight(**changes: Any) -> MoonlightModel:
     values: dict[str, Any] = {
         "family": "moonlight", "layers": 3, "dense_layers": 1, "hidden": 48, "ffn": 96, "heads": 4, "vocab": 101,
         "kv_lora_rank": 24, "qk_nope_dim": 12, "qk_rope_dim": 8, "v_head_dim": 10, "experts": 8,
@@ -23,7 +24,7 @@ def moonlight(**changes):
     return MoonlightModel(**(values | changes))
 
 
-def reference(cfg, rope):
+def reference(cfg: MoonlightModel, rope: Rope) -> DeepseekV3ForCausalLM:
     return DeepseekV3ForCausalLM(
         DeepseekV3Config(
             vocab_size=cfg.vocab, hidden_size=cfg.hidden, intermediate_size=cfg.ffn,
@@ -41,7 +42,7 @@ def reference(cfg, rope):
 @pytest.mark.parametrize(
     "changes", [{}, {"active_experts": 6, "shared_experts": 1}, {"dense_layers": 0}], ids=["top2", "top6", "all-moe"]
 )
-def test_logits_equal_transformers(changes):
+def test_logits_equal_transformers(changes: dict[str, Any]) -> None:
     cfg, rope = moonlight(**changes), Rope(base=50_000.0, llama3=None, interpolation=1.0)
     ours = make(cfg, rope, "cpu").eval()
     initialise(ours, "llm", cfg, seed=1)
@@ -51,7 +52,7 @@ def test_logits_equal_transformers(changes):
     theirs.load_state_dict(to_hf(ours.state_dict()), strict=True)
     tokens = torch.randint(0, cfg.vocab, (2, 70), generator=torch.Generator().manual_seed(0))
 
-    def logits():
+    def logits() -> Tensor:
         return ours.logits(ours(tokens, torch.arange(70).expand(2, -1), None, None))
 
     with torch.no_grad():

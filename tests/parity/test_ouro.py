@@ -1,12 +1,15 @@
 """Ouro with one loop is a plain transformer; with more, its loops and exit distribution are the paper's."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from stages.models.build import initialise, make
 from stages.models.looped import exit_distribution, log_exit_distribution
@@ -24,7 +27,7 @@ POSITIONS = torch.arange(20).expand(2, -1)
 
 
 @pytest.fixture
-def ouro():
+def ouro() -> Any:
     module = make(CFG, ROPE, "cpu")
     initialise(module, "llm", CFG, seed=3)
     for name, parameter in module.named_parameters():
@@ -33,11 +36,11 @@ def ouro():
     return module
 
 
-def norm(x, gain):
+def norm(x: Tensor, gain: Tensor) -> Tensor:
     return gain * x / (x.pow(2).mean(-1, keepdim=True) + CFG.norm_eps).sqrt()
 
 
-def rotated(x):
+def rotated(x: Tensor) -> Tensor:
     """x [B, H, T, D] turned by position, from RoFormer's definition with complex numbers."""
     half = x.shape[-1] // 2
     frequencies = torch.tensor([10_000.0 ** (-i / half) for i in range(half)], dtype=torch.float64)
@@ -46,7 +49,7 @@ def rotated(x):
     return torch.cat((turned.real, turned.imag), dim=-1).float()
 
 
-def plain_stack(weights, x):
+def plain_stack(weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
     """One pass through the layers, written from the paper and the released code's order of norms."""
     for layer in range(CFG.layers):
         w = {name: weights[f"model.layers.{layer}.{name}.weight"] for name in (
@@ -66,7 +69,7 @@ def plain_stack(weights, x):
     return norm(x, weights["model.norm.weight"])
 
 
-def test_one_loop_is_the_plain_stack_and_every_loop_starts_from_the_normed_state(ouro):
+def test_one_loop_is_the_plain_stack_and_every_loop_starts_from_the_normed_state(ouro: Any) -> None:
     weights = ouro.state_dict()
     allowed = noise(ouro, lambda: ouro(TOKENS, POSITIONS, None, None, loops=1)[0][0], CFG.ffn)  # of one loop
     with torch.no_grad():
@@ -80,13 +83,13 @@ def test_one_loop_is_the_plain_stack_and_every_loop_starts_from_the_normed_state
         assert torch.equal(ouro(TOKENS, POSITIONS, None, None, loops=1)[0][0], hidden[0])
 
 
-def test_one_loop_leaves_with_certainty_whatever_the_gate_says():
+def test_one_loop_leaves_with_certainty_whatever_the_gate_says() -> None:
     for logit in (-1e4, 0.0, 1e4):
         assert exit_distribution([torch.full((2, 3), logit)]).equal(torch.ones(1, 2, 3))
 
 
 @given(st.lists(st.floats(-200, 200), min_size=1, max_size=8))
-def test_exit_distribution_sums_to_one_and_its_entropy_is_bounded(logits):
+def test_exit_distribution_sums_to_one_and_its_entropy_is_bounded(logits: list[float]) -> None:
     gates = [torch.tensor([logit], dtype=torch.float64) for logit in logits]
     p, log_p = exit_distribution(gates), log_exit_distribution(gates)
     assert torch.isfinite(log_p).all()
@@ -95,6 +98,6 @@ def test_exit_distribution_sums_to_one_and_its_entropy_is_bounded(logits):
     assert -1e-12 <= entropy <= math.log(len(logits)) + 1e-12
 
 
-def test_exit_distribution_by_hand():
+def test_exit_distribution_by_hand() -> None:
     gates = [torch.logit(torch.tensor(value, dtype=torch.float64)) for value in (0.25, 0.5, 0.9)]
     assert exit_distribution(gates).tolist() == pytest.approx([0.25, 0.375, 0.375])

@@ -7,6 +7,7 @@ from stages.models.build import make
 from stages.spec.families.llama import LlamaModel
 from stages.spec.families.moonlight import MoonlightModel
 from stages.spec.families.ouro import OuroModel
+from stages.spec.language_model import LanguageModel
 from stages.spec.resolved_models import Llama3Scaling, Rope
 
 LLAMA_31_8B = LlamaModel(
@@ -20,14 +21,14 @@ MOONLIGHT = MoonlightModel(
 )  # fmt: skip
 
 
-def ouro(layers):
+def ouro(layers: int) -> OuroModel:
     return OuroModel(
         family="ouro", layers=layers, hidden=2048, ffn=5632, heads=16, kv_heads=16, head_dim=128, vocab=49_152,
         norm_eps=1e-6, tied=False, init_std=0.02, post_norm_gain=1.0,
     )  # fmt: skip
 
 
-def billions(cfg):
+def billions(cfg: LanguageModel) -> float:
     rope = Rope(base=500_000.0, llama3=Llama3Scaling(factor=8.0, low=1.0, high=4.0, original=8192), interpolation=1.0)
     return sum(parameter.numel() for parameter in make(cfg, rope, "meta").parameters()) / 1e9
 
@@ -37,11 +38,11 @@ def billions(cfg):
     [(LLAMA_31_8B, "8.030"), (MOONLIGHT, "15.96"), (ouro(24), "1.435"), (ouro(48), "2.668")],
     ids=["Llama-3.1-8B", "Moonlight-16B-A3B", "Ouro-1.4B", "Ouro-2.6B"],
 )
-def test_counts(cfg, published):
+def test_counts(cfg: LanguageModel, published: str) -> None:
     assert f"{billions(cfg):.4g}".ljust(len(published), "0") == published
 
 
-def test_moonlight_active():
+def test_moonlight_active() -> None:
     assert f"{parameters(MOONLIGHT).active / 1e9:.3g}" == "2.24"
     without_ends = billions(MOONLIGHT) - 2 * 163_840 * 2048 / 1e9
     assert f"{without_ends:.4g}" == "15.29"

@@ -24,7 +24,7 @@ NAMES = ["plain", "llama3", "linear", "llama3-interpolated"]
 
 @pytest.mark.parametrize("length", [1000, 131_072, 1_048_576 + 1])
 @pytest.mark.parametrize("rope", ROPES, ids=NAMES)
-def test_exported_scaling_gives_our_frequencies_at_any_length(rope, length):
+def test_exported_scaling_gives_our_frequencies_at_any_length(rope: Rope, length: int) -> None:
     scaling = rope_scaling(rope, 128, 1_048_576)
     config = LlamaConfig(
         hidden_size=256, num_attention_heads=2, head_dim=128, rope_theta=rope.base, rope_scaling=scaling,
@@ -37,12 +37,12 @@ def test_exported_scaling_gives_our_frequencies_at_any_length(rope, length):
 
 
 @pytest.mark.parametrize("interleaved", [False, True])
-def test_products_depend_on_the_distance_only(interleaved):
+def test_products_depend_on_the_distance_only(interleaved: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     rotary = Rotary(ROPES[0], 16)
     q, k = (torch.randn(1, 1, 1, 16, generator=generator) for _ in range(2))
 
-    def product(a, b):
+    def product(a: int, b: int) -> float:
         turned = [rotate(x, *rotary.tables(torch.tensor([[p]])), interleaved=interleaved) for x, p in ((q, a), (k, b))]
         return (turned[0] * turned[1]).sum().item()
 
@@ -52,14 +52,14 @@ def test_products_depend_on_the_distance_only(interleaved):
 
 
 @pytest.mark.parametrize("interleaved", [False, True])
-def test_gradient_of_a_rotation(interleaved):
+def test_gradient_of_a_rotation(interleaved: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1, 5, 2, 6, dtype=torch.float64, generator=generator, requires_grad=True)
     cos, sin = (t.double() for t in Rotary(ROPES[0], 6).tables(torch.arange(5)[None]))
     assert torch.autograd.gradcheck(lambda v: rotate(v, cos, sin, interleaved), (x,))
 
 
-def test_casting_the_model_leaves_the_tables_in_fp32():
+def test_casting_the_model_leaves_the_tables_in_fp32() -> None:
     cfg = LlamaModel(
         family="llama", layers=1, hidden=16, ffn=16, heads=2, kv_heads=1, head_dim=8, vocab=11, norm_eps=1e-5,
         tied=False, init_std=0.02,

@@ -44,12 +44,12 @@ def merged(models: list[list[float]], given: list[int]) -> torch.Tensor:
 
 
 @given(st.lists(numbers, min_size=4, max_size=4), parts)
-def test_equal_models_are_their_own_merge(values, given):
+def test_equal_models_are_their_own_merge(values: list[float], given: list[int]) -> None:
     assert torch.equal(merged([values] * len(given), given), torch.tensor(values))
 
 
 @given(st.data(), parts)
-def test_a_merge_is_the_exact_average_rounded(data, given):
+def test_a_merge_is_the_exact_average_rounded(data: st.DataObject, given: list[int]) -> None:
     models = [data.draw(st.lists(numbers, min_size=4, max_size=4)) for _ in given]
     found = merged(models, given)
     stored = [[Fraction(float(np.float32(value))) for value in one] for one in models]
@@ -60,7 +60,7 @@ def test_a_merge_is_the_exact_average_rounded(data, given):
         assert abs(Fraction(float(found[place])) - exact) <= error
 
 
-def test_whole_numbers_that_differ_are_refused():
+def test_whole_numbers_that_differ_are_refused() -> None:
     module = Model()
     models = [("a", Fraction(1, 2), module.taking([0.0] * 4, 1)), ("b", Fraction(1, 2), module.taking([0.0] * 4, 2))]
     with pytest.raises(UserError, match="count of b differs"):

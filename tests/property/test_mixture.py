@@ -1,18 +1,20 @@
 """The realised share of every prefix is within nesting depth + 1 samples of its target; nothing is skipped."""
 
 import itertools
+from collections.abc import Callable
 from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.contract.mixture import Mixture
-from stages.spec.resolved_phases import ShareRamp
+from stages.spec.resolved_phases import Phase, ShareRamp
 from tests.unit.contract._make import phase, source
 
 weights = st.lists(st.integers(1, 1000), min_size=1, max_size=7)
 shares = st.fractions(0, 1, max_denominator=1000)
 SAMPLES = 200
+Mixed = tuple[Phase, Callable[[int], list[Fraction]]]
 
 
 def pair(value: Fraction) -> tuple[int, int]:
@@ -20,7 +22,7 @@ def pair(value: Fraction) -> tuple[int, int]:
 
 
 @st.composite
-def mixed(draw):
+def mixed(draw: st.DrawFn) -> Mixed:
     """A phase with both groups and a share ramp, and its target: samples of each source among the first n."""
     text, multimodal = draw(weights), draw(weights)
     first, last, over = draw(shares), draw(shares), draw(st.integers(0, 300))
@@ -39,7 +41,7 @@ def mixed(draw):
 
 
 @given(mixed(), st.integers(0, SAMPLES))
-def test_every_prefix_is_near_its_target(drawn, n):
+def test_every_prefix_is_near_its_target(drawn: Mixed, n: int) -> None:
     made, target = drawn
     mixture = Mixture(made)
     for got, wanted in zip(mixture.counts(n), target(n), strict=True):
@@ -47,7 +49,7 @@ def test_every_prefix_is_near_its_target(drawn, n):
 
 
 @given(mixed())
-def test_ordinals_count_up_without_gaps(drawn):
+def test_ordinals_count_up_without_gaps(drawn: Mixed) -> None:
     mixture = Mixture(drawn[0])
     seen = [0] * len(drawn[0].sources)
     for i in range(SAMPLES):
@@ -58,7 +60,7 @@ def test_ordinals_count_up_without_gaps(drawn):
 
 
 @given(weights, st.integers(0, SAMPLES))
-def test_one_group_needs_no_share(drawn, n):
+def test_one_group_needs_no_share(drawn: list[int], n: int) -> None:
     mixture = Mixture(phase(sources=tuple(source(weight) for weight in drawn)))
     assert sum(mixture.counts(n)) == n
     for got, weight in zip(mixture.counts(n), drawn, strict=True):
@@ -66,7 +68,7 @@ def test_one_group_needs_no_share(drawn, n):
 
 
 @given(shares, shares, st.integers(1, 300))
-def test_a_rising_ramp_never_falls_nor_passes_its_cap(first, last, over):
+def test_a_rising_ramp_never_falls_nor_passes_its_cap(first: Fraction, last: Fraction, over: int) -> None:
     first, last = sorted((first, last))
     made = phase(
         sources=(source(1), source(1, "multimodal")), share=ShareRamp(first=pair(first), last=pair(last), over=over)

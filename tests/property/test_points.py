@@ -9,7 +9,8 @@ from stages.contract import ledger, schedule
 from stages.contract.mixture import Mixture
 from stages.spec.cutting import cut, cut_schedule
 from stages.spec.points import borders
-from stages.spec.resolved_phases import ShareRamp
+from stages.spec.resolved_phases import Phase, ShareRamp
+from stages.spec.resolved_training import Schedule
 from tests.property.test_ledger import phases
 from tests.property.test_schedule import schedules
 from tests.unit.contract._make import source
@@ -17,7 +18,7 @@ from tests.unit.train import tiny
 
 
 @given(phases(), st.data())
-def test_borders_are_the_ends_of_steps(drawn, data):
+def test_borders_are_the_ends_of_steps(drawn: Phase, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, drawn.budget))
     ends = [0, *(step.end for step in ledger.steps(drawn))]
     ramp = [(rung.after, rung.sequences * drawn.context) for rung in drawn.batch]
@@ -25,7 +26,7 @@ def test_borders_are_the_ends_of_steps(drawn, data):
 
 
 @given(st.lists(phases(), min_size=1, max_size=3), st.data())
-def test_a_stage_cut_at_a_steps_end_has_the_steps_before_it(drawn, data):
+def test_a_stage_cut_at_a_steps_end_has_the_steps_before_it(drawn: list[Phase], data: st.DataObject) -> None:
     clock, placed = 0, []
     for phase in drawn:
         placed.append(phase.model_copy(update={"clock_start": clock}))
@@ -47,7 +48,7 @@ def test_a_stage_cut_at_a_steps_end_has_the_steps_before_it(drawn, data):
 
 
 @given(schedules(), st.data())
-def test_a_schedule_cut_anywhere_is_the_same_curve(drawn, data):
+def test_a_schedule_cut_anywhere_is_the_same_curve(drawn: Schedule, data: st.DataObject) -> None:
     end = data.draw(st.integers(1, drawn.pieces[-1].end))
     clock = data.draw(st.integers(0, end))
     made = cut_schedule(drawn, end)
@@ -58,7 +59,7 @@ def test_a_schedule_cut_anywhere_is_the_same_curve(drawn, data):
 
 
 @given(st.integers(1, 200), st.integers(1, 20), st.integers(1, 300))
-def test_a_phase_cut_picks_the_same_corpora(samples, at, over):
+def test_a_phase_cut_picks_the_same_corpora(samples: int, at: int, over: int) -> None:
     share = ShareRamp(first=(1, 10), last=(3, 5), over=over)
     pictures = source(2, "multimodal", "pictures")
     drawn = tiny.phase("next_token", sources=(source(3), source(1, corpus="code"), pictures), share=share)

@@ -25,20 +25,20 @@ ropes = st.builds(Rope, base=st.floats(10.0, 5e7), llama3=scalings, interpolatio
 
 
 @given(ropes, dims)
-def test_frequencies_fall_from_pair_to_pair(drawn, dim):
+def test_frequencies_fall_from_pair_to_pair(drawn: Rope, dim: int) -> None:
     frequencies = rope.inv_freq(drawn, dim)
     assert all(fast > slow > 0 for fast, slow in itertools.pairwise(frequencies))
 
 
 @given(ropes, dims)
-def test_scaling_only_slows_down_and_at_most_by_its_factors(drawn, dim):
+def test_scaling_only_slows_down_and_at_most_by_its_factors(drawn: Rope, dim: int) -> None:
     factors = rope.longrope_factors(drawn, dim)
     most = drawn.interpolation * (drawn.llama3.factor if drawn.llama3 else 1.0)
     assert all(drawn.interpolation * (1 - 1e-12) <= factor <= most * (1 + 1e-12) for factor in factors)
 
 
 @given(ropes, dims)
-def test_longrope_factors_round_trip(drawn, dim):
+def test_longrope_factors_round_trip(drawn: Rope, dim: int) -> None:
     for pair, (factor, frequency) in enumerate(
         zip(rope.longrope_factors(drawn, dim), rope.inv_freq(drawn, dim), strict=True)
     ):
@@ -46,19 +46,20 @@ def test_longrope_factors_round_trip(drawn, dim):
 
 
 @given(ropes.filter(lambda drawn: drawn.llama3 is not None), dims)
-def test_every_pair_falls_in_one_band(drawn, dim):
+def test_every_pair_falls_in_one_band(drawn: Rope, dim: int) -> None:
+    assert drawn.llama3 is not None
     assert sum(rope.bands(drawn.llama3, drawn.base, dim)) == dim // 2
 
 
 @given(ropes, dims)
-def test_frequencies_are_the_formula_where_nothing_scales(drawn, dim):
+def test_frequencies_are_the_formula_where_nothing_scales(drawn: Rope, dim: int) -> None:
     plain = drawn.model_copy(update={"llama3": None})
     wanted = [drawn.base ** (-2 * pair / dim) / drawn.interpolation for pair in range(dim // 2)]
     assert rope.inv_freq(plain, dim) == pytest.approx(wanted, rel=1e-14)
 
 
 @given(ropes, st.floats(10.0, 5e7), dims)
-def test_a_changed_base_is_the_same_change_for_every_scaling_free_pair(drawn, base, dim):
+def test_a_changed_base_is_the_same_change_for_every_scaling_free_pair(drawn: Rope, base: float, dim: int) -> None:
     """Pair i's wavelength grows by (new / old)^(2i/d): the slowest by the whole ratio, the fastest not at all."""
     old = drawn.model_copy(update={"llama3": None})
     before, after = rope.wavelengths(old, dim), rope.wavelengths(old.model_copy(update={"base": base}), dim)
@@ -67,7 +68,9 @@ def test_a_changed_base_is_the_same_change_for_every_scaling_free_pair(drawn, ba
 
 
 @given(ropes, st.floats(10.0, 5e7), st.integers(0, 400), st.integers(0, 400), st.integers(0, 2000))
-def test_scores_depend_on_the_distance_alone_also_after_a_change_of_base(drawn, base, m, n, shift):
+def test_scores_depend_on_the_distance_alone_also_after_a_change_of_base(
+    drawn: Rope, base: float, m: int, n: int, shift: int
+) -> None:
     """<R(m) q, R(n) k> = <R(m + s) q, R(n + s) k> (RoFormer, arXiv 2104.09864, eq. 16), on the models' own rotation."""
     generator = torch.Generator().manual_seed(m)
     q, k = torch.randn(2, 1, 1, 1, 16, generator=generator)  # [B, T, heads, dim] each

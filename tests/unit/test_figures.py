@@ -124,7 +124,7 @@ def resolved_edges(project: Project, pipeline: str, scale: str) -> set[tuple[str
     return {(edge.parent, edge.child) for edge in project.resolve(pipeline, scale).edges}
 
 
-def test_the_vit_box_is_the_only_one_with_two_rules():
+def test_the_vit_box_is_the_only_one_with_two_rules() -> None:
     for boxes in BOX_OF.values():
         doubled = {stage for stage, box in boxes.items() if list(boxes.values()).count(box) > 1}
         assert doubled in (set(), KIMI_VL_TWO_RULES)
@@ -132,14 +132,14 @@ def test_the_vit_box_is_the_only_one_with_two_rules():
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("pipeline", FIGURES)
-def test_the_specs_have_the_figures_edges(project, pipeline, scale):
+def test_the_specs_have_the_figures_edges(project: Project, pipeline: str, scale: str) -> None:
     edges = local(resolved_edges(project, pipeline, scale), pipeline)
     assert by_box(pipeline, edges) == set(FIGURES[pipeline])
     assert set(project.resolve(pipeline, scale).stages) == set(BOX_OF[pipeline])
 
 
 @pytest.mark.parametrize("pipeline", FIGURES)
-def test_both_rules_of_the_vit_box_and_the_frozen_language_model(project, pipeline):
+def test_both_rules_of_the_vit_box_and_the_frozen_language_model(project: Project, pipeline: str) -> None:
     edges = local(resolved_edges(project, pipeline, "paper"), pipeline)
     inside = {(parent, child) for parent, child in edges if {parent, child} <= KIMI_VL_TWO_RULES}
     assert inside == ({("vit_coca", "vit_align")} if pipeline == "kimi_vl" else set())
@@ -183,7 +183,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_variant_has_rules_for_what_its_caption_changes_and_no_more(project, variant):
+def test_a_variant_has_rules_for_what_its_caption_changes_and_no_more(project: Project, variant: str) -> None:
     resolved = project.resolve(variant, "mini")
     own = {f"{variant}/{stage}" for stage in resolved.own}
     assert {(edge.parent, edge.child) for edge in resolved.edges if edge.child in own} == VARIANTS[variant]
@@ -198,21 +198,21 @@ def budget(project: Project, pipeline: str, *stages: str) -> int:
 TRILLION = 10**12
 
 
-def test_kimi_vl_totals(project):
+def test_kimi_vl_totals(project: Project) -> None:
     assert budget(project, "kimi_vl", "text_pretrain") == 5_200_000_000_000
     rest = [stage for stage in BOX_OF["kimi_vl"] if stage != "text_pretrain"]
     assert budget(project, "kimi_vl", *rest) == 4_400_000_000_000
 
 
 @pytest.mark.parametrize("size", ["1_4b", "2_6b"])
-def test_ouro_totals(project, size):
+def test_ouro_totals(project: Project, size: str) -> None:
     branch = [f"{stage}_{size}" for stage in ("stable_2", "ct_anneal", "longct", "midtrain")]
     assert budget(project, "ouro", "warmup", "stable_1") == 3 * TRILLION
     assert budget(project, "ouro", "warmup", "stable_1", *branch) == 7_720_000_000_000
     assert budget(project, "ouro_seed003", *branch) == 4_720_000_000_000  # caption 003 gives the warm-up no tokens
 
 
-def test_llama_contexts(project):
+def test_llama_contexts(project: Project) -> None:
     stages = project.resolve("llama31_1m", "paper").stages
     lengths = {name: stage.phases[0].context for name, stage in stages.items() if stage.phases}
     mebi = 1024 * 1024
@@ -231,12 +231,12 @@ def rule_edges(pipeline: str) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("pipeline", FIGURES)
-def test_the_rules_have_the_figures_edges(pipeline):
+def test_the_rules_have_the_figures_edges(pipeline: str) -> None:
     assert by_box(pipeline, rule_edges(pipeline)) == set(FIGURES[pipeline])
 
 
 @pytest.mark.parametrize("pipeline", FIGURES)
-def test_dvc_has_the_figures_edges(pipeline):
+def test_dvc_has_the_figures_edges(pipeline: str) -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     boxes = {name.split("__", 1)[1]: stage for name, stage in stages.items() if name.startswith(f"{pipeline}__")}
     assert set(boxes) == set(BOX_OF[pipeline])

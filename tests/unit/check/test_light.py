@@ -16,7 +16,7 @@ sys.exit([name for name in {HEAVY} if name in sys.modules] or code)
 """
 
 
-def test_nothing_heavy_is_loaded():
+def test_nothing_heavy_is_loaded() -> None:
     done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -24,12 +24,12 @@ def test_nothing_heavy_is_loaded():
 JUDGED = "import sys; from stages.data import as_declared; from stages.sync import workflow; "
 
 
-def test_what_every_snakemake_asks_about_corpora_loads_no_tokenizers():
+def test_what_every_snakemake_asks_about_corpora_loads_no_tokenizers() -> None:
     code = JUDGED + "sys.exit(bool({'tokenizers', 'jinja2', 'stages.data.encode'} & {*sys.modules}))"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_garbage_is_collected_again_afterwards():
+def test_garbage_is_collected_again_afterwards() -> None:
     with uncollected():
         assert not gc.isenabled()
     assert gc.isenabled()
@@ -47,5 +47,5 @@ assert gc.collect() == 0 and gc.get_freeze_count() == there > 0, "a search went 
 """
 
 
-def test_what_is_kept_until_the_end_is_searched_no_more():
+def test_what_is_kept_until_the_end_is_searched_no_more() -> None:
     subprocess.run([sys.executable, "-c", KEPT], cwd=ROOT, check=True)

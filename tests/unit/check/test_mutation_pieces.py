@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.mutants.mutant import ROOT
 from tests.mutants.pieces import PIECES
 
@@ -19,7 +21,7 @@ def test_the_tests_of_a_piece_are_there() -> None:
     assert [test for test in selected if not (ROOT / test.partition("::")[0]).exists()] == []
 
 
-def test_an_edit_of_a_test_or_of_what_stands_beside_it_is_noticed(tmp_path) -> None:
+def test_an_edit_of_a_test_or_of_what_stands_beside_it_is_noticed(tmp_path: Path) -> None:
     (piece, *_) = PIECES
     beside = tmp_path / "tests/unit/contract/_make.py"
     for path in (beside, tmp_path / "tests/property/test_order.py", tmp_path / "tests/property/test_keys.py"):

@@ -60,7 +60,7 @@ def pair(trained: tuple[str, ...], modules: Mapping[str, Any] = MODULES) -> floa
     return cost_coca.pair(stage, PATCHES, PAIRS)
 
 
-def test_trained_throughout_is_a_forward_a_backward_of_two_and_another_forward_of_the_towers():
+def test_trained_throughout_is_a_forward_a_backward_of_two_and_another_forward_of_the_towers() -> None:
     towers = VIT_WEIGHTS + VIT_ATTENTION + TEXT_WEIGHTS + TEXT_ATTENTION + POOLING_WEIGHTS + POOLING_ATTENTION
     rest = LOGITS + DECODER_WEIGHTS + DECODER_ATTENTION
     assert pair(tuple(MODULES)) == 2 * ((3 + 1) * towers + 3 * rest)
@@ -70,7 +70,7 @@ def test_trained_throughout_is_a_forward_a_backward_of_two_and_another_forward_o
     ("frozen", "weights"),
     [("vit", VIT_WEIGHTS), ("text", TEXT_WEIGHTS), ("head", POOLING_WEIGHTS), ("decoder", DECODER_WEIGHTS)],
 )
-def test_a_frozen_module_saves_the_gradient_of_its_weights_and_nothing_else(frozen, weights):
+def test_a_frozen_module_saves_the_gradient_of_its_weights_and_nothing_else(frozen: str, weights: float) -> None:
     moving = tuple(name for name in MODULES if name != frozen)
     assert pair(tuple(MODULES)) - pair(moving) == 2 * weights
 
@@ -81,15 +81,15 @@ def empty(family: Any) -> Any:
 
 
 @pytest.mark.parametrize("idle", [*(empty(one) for one in FAMILIES.values()), SimpleNamespace(family="projector")])
-def test_a_module_that_the_objective_does_not_run_costs_nothing(idle):
+def test_a_module_that_the_objective_does_not_run_costs_nothing(idle: Any) -> None:
     assert pair((*MODULES, "idle"), {"idle": idle, **MODULES}) == pair(tuple(MODULES))
 
 
-def test_an_image_token_costs_the_projector_two_layers_on_merged_patches():
+def test_an_image_token_costs_the_projector_two_layers_on_merged_patches() -> None:
     projector = ProjectorModel(family="projector", vision_hidden=8, merge=3, llm_hidden=6, norm_eps=1e-5, init_std=0.02)
     assert cost.projector(projector) == cost.Work(macs((1, 9 * 8, 9 * 8), (1, 9 * 8, 6)))
 
 
 @pytest.mark.parametrize(("side", "patches"), [(3, 1), (4, 1), (7, 1), (8, 4), (11, 4), (12, 9)])
-def test_a_cap_lets_through_whole_patches_and_at_least_one(side, patches):
+def test_a_cap_lets_through_whole_patches_and_at_least_one(side: int, patches: int) -> None:
     assert cost_coca.patches_of(VIT, side) == patches

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ POOLING = ContrastiveModel(
 PICTURES = phase(budget=800, context=8, sources=(source(1, "multimodal"),))
 
 
-def stage(trained: str = "vit projector llm", **modules):
+def stage(trained: str = "vit projector llm", **modules: Any) -> Any:
     return SimpleNamespace(pipeline="p", name="s", modules=modules, trained=tuple(trained.split()))
 
 
@@ -41,24 +42,24 @@ def tower(patches: int) -> float:
     return cost.vision_tower(VIT, patches).flops(True, True)
 
 
-def test_an_image_has_the_patches_of_its_share_of_the_table_and_each_token_merges_some():
+def test_an_image_has_the_patches_of_its_share_of_the_table_and_each_token_merges_some() -> None:
     """Half of a table of 6 x 6: images of 3 x 3 patches; a quarter of 800 positions, 3 x 3 patches in each."""
     with_vit = operations(stage(vit=VIT, projector=PROJECTOR, llm=LLM), PICTURES, assumed())
     without = operations(stage(projector=PROJECTOR, llm=LLM), PICTURES, assumed())
     assert with_vit - without == pytest.approx(200 * 9 * tower(9), rel=1e-12)
 
 
-def test_without_a_projector_a_patch_is_a_token():
+def test_without_a_projector_a_patch_is_a_token() -> None:
     assert operations(stage(vit=VIT), PICTURES, assumed()) == pytest.approx(200 * tower(9), rel=1e-12)
 
 
 @pytest.mark.parametrize(("side", "patches"), [(Fraction(1), 36), (Fraction(1, 3), 4), (Fraction(1, 100), 1)])
-def test_an_image_has_at_least_one_patch(side, patches):
+def test_an_image_has_at_least_one_patch(side: Fraction, patches: int) -> None:
     found = operations(stage(vit=VIT), PICTURES, assumed(side))
     assert found == pytest.approx(200 * tower(patches), rel=1e-12)
 
 
-def test_a_gradient_flows_through_what_lies_behind_a_trained_module_and_not_before_it():
+def test_a_gradient_flows_through_what_lies_behind_a_trained_module_and_not_before_it() -> None:
     modules = {"llm": LLM, "projector": PROJECTOR, "vit": VIT}  # whatever the order they are written in
     words, images = cost.language_model(LLM, 8) * 800, 200.0
     patches = cost.vision_tower(VIT, 9) * (9 * images)
@@ -73,7 +74,7 @@ def test_a_gradient_flows_through_what_lies_behind_a_trained_module_and_not_befo
         assert operations(stage(trained, **modules), PICTURES, assumed()) == pytest.approx(wanted, rel=1e-12)
 
 
-def test_rows_cost_what_their_documents_cost_weighed_by_source():
+def test_rows_cost_what_their_documents_cost_weighed_by_source() -> None:
     """A document of known length counts twice its mean, at most the context; one of unknown length the context."""
     two = phase(context=8, sources=(source(1), source(3, corpus="code")))
     assert equal_length(two, {"prose": 2.0, "code": 3.0}) == (1 * 4 + 3 * 6) / 4
@@ -83,7 +84,7 @@ def test_rows_cost_what_their_documents_cost_weighed_by_source():
     assert equal_length(phase(context=8), {"prose": 2.0}) == 8
 
 
-def test_each_stretch_of_the_resolution_ladder_has_whole_pairs_of_its_own_size():
+def test_each_stretch_of_the_resolution_ladder_has_whole_pairs_of_its_own_size() -> None:
     """Caps of 1 x 1 and 3 x 3 patches: of the 32 positions of a batch, 32 pairs and 3."""
     ladder = (Resolution(after=0, cap=4), Resolution(after=300, cap=15))
     of = phase(budget=800, context=8, batch=((0, 4),)).model_copy(
@@ -94,7 +95,7 @@ def test_each_stretch_of_the_resolution_ladder_has_whole_pairs_of_its_own_size()
     assert operations(one, of, assumed()) == wanted
 
 
-def test_a_looped_model_is_charged_for_its_loops():
+def test_a_looped_model_is_charged_for_its_loops() -> None:
     ouro = OuroModel(**{**LLM.model_dump(), "family": "ouro", "post_norm_gain": 1.0})
     text = phase(budget=800, context=8, sources=(source(1),))
     looped = text.model_copy(update={"loops": Loops(count=3, beta=0.1)})
@@ -103,13 +104,13 @@ def test_a_looped_model_is_charged_for_its_loops():
     assert operations(stage(llm=ouro), looped, assumed()) == 3 * once
 
 
-def test_the_mean_share_of_a_ramp_that_begins_above_nothing():
+def test_the_mean_share_of_a_ramp_that_begins_above_nothing() -> None:
     """From 1/5 to 3/5 over the first half of 100 samples, then 3/5: 2/5 and 3/5, half of the time each."""
     ramp = phase(budget=800, context=8, share=ShareRamp(first=(1, 5), last=(3, 5), over=50))
     assert multimodal(ramp) == Fraction(1, 2)
     assert multimodal(ramp.model_copy(update={"budget": 400})) == Fraction(2, 5)
 
 
-def test_work_adds_up_by_part_and_grows_by_part():
+def test_work_adds_up_by_part_and_grows_by_part() -> None:
     assert cost.Work(1, 2) + cost.Work(3, 4) == cost.Work(4, 6)
     assert cost.Work(1, 2) * 3 == cost.Work(3, 6)

@@ -7,31 +7,33 @@ import dataclasses
 import pytest
 
 from stages.contract import engines, hardware, memory
+from stages.contract.hardware import Hardware
 from stages.spec.project import Project
+from stages.spec.resolved import Stage
 from tests.mutants.mutant import ROOT
 
 
 @pytest.fixture(scope="module")
-def project():
+def project() -> Project:
     return Project.load(ROOT)
 
 
 @pytest.fixture
-def h100(project):
+def h100(project: Project) -> Hardware:
     return hardware.load(project.files, "h100")
 
 
-def on(stage, ranks, device="cuda"):
+def on(stage: Stage, ranks: int, device: str = "cuda") -> Stage:
     return stage.model_copy(update={"execution": stage.execution.model_copy(update={"ranks": ranks, "device": device})})
 
 
 @pytest.fixture
-def stage(project):
+def stage(project: Project) -> Stage:
     """A miniature, whose corpora are prepared ones."""
     return project.resolve("ouro", "mini").stages["stable_1"]
 
 
-def too_small(stage, h100, ranks):
+def too_small(stage: Stage, h100: Hardware, ranks: int) -> Hardware:
     """A device that lacks a byte for what a rank has whole."""
     (phase,) = stage.phases
     whole = memory.of(on(stage, ranks), phase, h100)
@@ -39,12 +41,12 @@ def too_small(stage, h100, ranks):
     return dataclasses.replace(h100, memory=whole.total - 1)
 
 
-def test_what_is_prepared_and_fits_is_run(stage, h100):
+def test_what_is_prepared_and_fits_is_run(stage: Stage, h100: Hardware) -> None:
     assert engines.prepared(stage)
     assert engines.refusal(stage, None) is engines.refusal(stage, h100) is engines.refusal(on(stage, 8), h100) is None
 
 
-def test_published_corpora_are_named_each_once(project, h100):
+def test_published_corpora_are_named_each_once(project: Project, h100: Hardware) -> None:
     paper = project.resolve("ouro", "paper").stages["stable_1"]
     names = sorted(source.corpus for phase in paper.phases for source in phase.sources)
     assert not engines.prepared(paper)
@@ -57,7 +59,7 @@ def test_published_corpora_are_named_each_once(project, h100):
     assert engines.refusal(twice, None) == engines.refusal(paper, None)
 
 
-def test_one_corpus_that_is_not_prepared_is_named_alone(stage):
+def test_one_corpus_that_is_not_prepared_is_named_alone(stage: Stage) -> None:
     first, *rest = stage.phases[0].sources
     published = first.model_copy(update={"digest": "", "corpus": "web"})
     mixed = stage.model_copy(update={"phases": (stage.phases[0].model_copy(update={"sources": (published, *rest)}),)})
@@ -67,7 +69,7 @@ def test_one_corpus_that_is_not_prepared_is_named_alone(stage):
 
 
 @pytest.mark.parametrize("ranks", [2, 8])
-def test_weights_that_ranks_would_have_to_divide_are_refused(ranks, stage, h100):
+def test_weights_that_ranks_would_have_to_divide_are_refused(ranks: int, stage: Stage, h100: Hardware) -> None:
     machine = too_small(stage, h100, ranks)
     why = (
         f"weights and gradients that {ranks} ranks have to divide; allowed for the torch engine: what fits whole on "
@@ -77,13 +79,13 @@ def test_weights_that_ranks_would_have_to_divide_are_refused(ranks, stage, h100)
     assert engines.refusal(on(stage, ranks), None) is None, "whether it fits is not asked"
 
 
-def test_one_rank_and_ranks_on_cpus_are_another_check_s_matter(stage, h100):
+def test_one_rank_and_ranks_on_cpus_are_another_check_s_matter(stage: Stage, h100: Hardware) -> None:
     machine = too_small(stage, h100, 8)
     assert engines.undivided(on(stage, 1), machine) is None
     assert engines.undivided(on(stage, 8, "cpu"), machine) is None
 
 
-def test_one_phase_that_does_not_fit_is_enough(stage, h100):
+def test_one_phase_that_does_not_fit_is_enough(stage: Stage, h100: Hardware) -> None:
     machine = too_small(stage, h100, 8)
     (phase,) = stage.phases
     whole = memory.of(on(stage, 8), phase, h100)

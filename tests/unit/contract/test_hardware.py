@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,13 +34,13 @@ sources:
 
 
 @pytest.fixture
-def files(tmp_path):
+def files(tmp_path: Path) -> Files:
     """A project with a pipeline's folder, and no profile of a machine."""
     (tmp_path / "specs" / "hardware").mkdir(parents=True)
     return Files(tmp_path)
 
 
-def test_a_profile_is_taken_over_field_by_field_in_bytes_and_fractions(files):
+def test_a_profile_is_taken_over_field_by_field_in_bytes_and_fractions(files: Files) -> None:
     assert yaml.safe_load(TEXT)
     (files.specs / "hardware" / "small.yaml").write_text(TEXT)
     found = hardware.load(files, "small")
@@ -55,16 +56,16 @@ def test_a_profile_is_taken_over_field_by_field_in_bytes_and_fractions(files):
     )
 
 
-def test_a_project_without_profiles_says_so(files):
+def test_a_project_without_profiles_says_so(files: Files) -> None:
     with pytest.raises(UsageError, match="found 'h100'; allowed: none: specs/hardware has no profile"):
         hardware.load(files, "h100")
 
 
-def test_each_kind_of_device_has_a_profile_unless_another_is_named():
+def test_each_kind_of_device_has_a_profile_unless_another_is_named() -> None:
     assert (hardware.usual("cpu"), hardware.usual("cuda")) == ("laptop_cpu", "h100")
 
 
-def test_a_scale_whose_machine_has_no_profile_is_told_what_to_write_or_to_name(files):
+def test_a_scale_whose_machine_has_no_profile_is_told_what_to_write_or_to_name(files: Files) -> None:
     scale: Any = SimpleNamespace(scale="big", device="cuda")
     begin = (
         "specs/hardware/h100.yaml: not there; scale big, on device cuda, is priced on it. Copy it from a project that "

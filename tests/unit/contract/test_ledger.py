@@ -5,12 +5,12 @@ from stages.contract.ledger import Step
 from tests.unit.contract._make import phase
 
 
-def test_an_even_budget():
+def test_an_even_budget() -> None:
     even = phase(budget=32, context=8, batch=((0, 2),))
     assert list(ledger.steps(even)) == [Step(0, 0, 16, 0, 2, 0), Step(1, 16, 32, 2, 2, 0)]
 
 
-def test_the_last_step_takes_what_is_left():
+def test_the_last_step_takes_what_is_left() -> None:
     # 16 a step, 43 in all: the third step has two sequences, of which the last is cut to 3 positions.
     uneven = phase(budget=43, context=8, batch=((0, 2),))
     assert list(ledger.steps(uneven))[-1] == Step(2, 32, 43, 4, 2, 3)
@@ -18,32 +18,32 @@ def test_the_last_step_takes_what_is_left():
     assert ledger.samples(uneven) == 6
 
 
-def test_a_last_step_of_whole_sequences_has_no_tail():
+def test_a_last_step_of_whole_sequences_has_no_tail() -> None:
     assert list(ledger.steps(phase(budget=40, context=8, batch=((0, 2),))))[-1] == Step(2, 32, 40, 4, 1, 0)
 
 
-def test_a_budget_below_one_step():
+def test_a_budget_below_one_step() -> None:
     assert list(ledger.steps(phase(budget=5, context=8, batch=((0, 2),)))) == [Step(0, 0, 5, 0, 1, 5)]
 
 
-def test_the_batch_grows_at_the_first_border_at_or_past_its_threshold():
+def test_the_batch_grows_at_the_first_border_at_or_past_its_threshold() -> None:
     ramp = phase(budget=100, context=8, batch=((0, 1), (20, 2)))
     assert [(step.start, step.sequences) for step in ledger.steps(ramp)] == [
         (0, 1), (8, 1), (16, 1), (24, 2), (40, 2), (56, 2), (72, 2), (88, 2),
     ]  # fmt: skip
 
 
-def test_a_rung_that_one_step_jumps_over_is_skipped():
+def test_a_rung_that_one_step_jumps_over_is_skipped() -> None:
     ramp = phase(budget=200, context=8, batch=((0, 4), (10, 6), (30, 8)))
     assert [step.sequences for step in ledger.steps(ramp)] == [4, 8, 8, 5]
 
 
-def test_a_threshold_that_is_met_exactly_ends_its_rung_also_where_less_than_a_step_is_left():
+def test_a_threshold_that_is_met_exactly_ends_its_rung_also_where_less_than_a_step_is_left() -> None:
     falling = phase(budget=48, context=8, batch=((0, 4), (32, 1)))
     assert [(step.start, step.sequences) for step in ledger.steps(falling)] == [(0, 4), (32, 1), (40, 1)]
 
 
-def test_moonlight_has_149_thousand_steps():
+def test_moonlight_has_149_thousand_steps() -> None:
     # arXiv 2502.16982, section 3.3: 2,048 sequences of 8K to 200B tokens, 4,096 after, 5.2T in all.
     text = phase(budget=5_200_000_000_000, context=8192, batch=((0, 2048), (200_000_000_000, 4096)))
     assert ledger.count(text) == 11_921 + 149_012
@@ -53,7 +53,7 @@ def test_moonlight_has_149_thousand_steps():
 
 
 @pytest.mark.timeout(60)
-def test_more_steps_than_can_be_walked_over_take_no_longer():
+def test_more_steps_than_can_be_walked_over_take_no_longer() -> None:
     """It is a closed form: a walk over these steps, or over any share of them, would take years."""
     endless = phase(budget=10**21, context=8192, batch=((0, 2048), (10**20, 4096)))
     assert ledger.count(endless) == 10**20 // (2048 * 8192) + 1 + (9 * 10**20 - 2048 * 8192) // (4096 * 8192) + 1
@@ -62,6 +62,6 @@ def test_more_steps_than_can_be_walked_over_take_no_longer():
 
 
 @pytest.mark.parametrize("consumed", [-1, 100])
-def test_no_step_outside_the_budget(consumed):
+def test_no_step_outside_the_budget(consumed: int) -> None:
     with pytest.raises(ValueError, match="no step at"):
         ledger.step_at(phase(budget=100), consumed)

@@ -1,22 +1,22 @@
 import pytest
 
 from stages.contract.mixture import Mixture
-from stages.spec.resolved_phases import ShareRamp
+from stages.spec.resolved_phases import ShareRamp, Source
 from tests.unit.contract._make import phase, source
 
 RAMP = ShareRamp(first=(0, 1), last=(2, 5), over=50)
 
 
-def test_one_source_is_read_in_order():
+def test_one_source_is_read_in_order() -> None:
     assert [Mixture(phase(sources=(source(3),))).pick(i) for i in range(3)] == [(0, 0), (0, 1), (0, 2)]
 
 
-def test_three_to_one_takes_turns_evenly():
+def test_three_to_one_takes_turns_evenly() -> None:
     mixture = Mixture(phase(sources=(source(1), source(3))))
     assert [mixture.pick(i)[0] for i in range(8)] == [1, 1, 1, 0, 1, 1, 1, 0]
 
 
-def test_kimi_vl_share_rises_from_nothing_to_forty_percent():
+def test_kimi_vl_share_rises_from_nothing_to_forty_percent() -> None:
     mixture = Mixture(phase(sources=(source(1), source(1, "multimodal")), share=RAMP))
     assert mixture.multimodal(0) == 0
     assert mixture.multimodal(50) == 10  # the mean of 0 and 0.4 over 50 samples
@@ -26,14 +26,14 @@ def test_kimi_vl_share_rises_from_nothing_to_forty_percent():
     assert firsts[0] >= 14, "text only at first: the share must integrate to one before a sample is multimodal"
 
 
-def test_without_a_ramp_all_samples_are_of_the_one_group_there_is():
+def test_without_a_ramp_all_samples_are_of_the_one_group_there_is() -> None:
     pictures = Mixture(phase(sources=(source(3, "multimodal"), source(1, "multimodal"))))
     assert (pictures.multimodal(8), pictures.counts(8)) == (8, (6, 2))
     text = Mixture(phase(sources=(source(3), source(1))))
     assert (text.multimodal(8), text.counts(8)) == (0, (6, 2))
 
 
-def test_paper_scale_counts_are_instant():
+def test_paper_scale_counts_are_instant() -> None:
     mixture = Mixture(
         phase(
             sources=(source(734), source(130), source(20), source(75), source(41), source(1, "multimodal")),
@@ -54,7 +54,7 @@ def test_paper_scale_counts_are_instant():
         ((source(0),), None),
     ],
 )
-def test_groups_and_share_belong_together(sources, share):
+def test_groups_and_share_belong_together(sources: tuple[Source, ...], share: ShareRamp | None) -> None:
     with pytest.raises(ValueError, match=r"share|weight"):
         Mixture(phase(sources=sources, share=share))
 
@@ -63,7 +63,7 @@ def test_groups_and_share_belong_together(sources, share):
     "ramp",
     [((3, 2), (1, 2), 5), ((0, 1), (3, 2), 5), ((-1, 2), (1, 2), 5), ((1, 2), (-1, 2), 5), ((0, 1), (1, 2), -1)],
 )
-def test_impossible_shares(ramp):
+def test_impossible_shares(ramp: tuple[tuple[int, int], tuple[int, int], int]) -> None:
     with pytest.raises(ValueError, match="share"):
         Mixture(
             phase(
@@ -83,12 +83,14 @@ def test_impossible_shares(ramp):
         ((1, 4), (3, 4), 2, [0, 0, 1, 1, 2]),  # n / 4 + n^2 / 8: 3 / 8, 1
     ],
 )
-def test_the_count_is_the_integral_of_the_share_rounded_down(first, last, over, counts):
+def test_the_count_is_the_integral_of_the_share_rounded_down(
+    first: tuple[int, int], last: tuple[int, int], over: int, counts: list[int]
+) -> None:
     both = (source(1), source(1, "multimodal"))
     mixture = Mixture(phase(sources=both, share=ShareRamp(first=first, last=last, over=over)))
     assert [mixture.multimodal(n) for n in range(len(counts))] == counts
 
 
-def test_before_the_first_sample_there_is_none():
+def test_before_the_first_sample_there_is_none() -> None:
     with pytest.raises(IndexError, match="sample -1 comes before the first"):
         Mixture(phase(sources=(source(1),))).pick(-1)

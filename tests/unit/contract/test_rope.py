@@ -10,21 +10,21 @@ LLAMA31 = Rope(base=500_000.0, llama3=Llama3Scaling(factor=8.0, low=1.0, high=4.
 LLAMA31_1M = LLAMA31.model_copy(update={"interpolation": 8.0})
 
 
-def plain(base, interpolation=1.0):
+def plain(base: float, interpolation: float = 1.0) -> Rope:
     return Rope(base=base, llama3=None, interpolation=interpolation)
 
 
-def test_plain_frequencies():
+def test_plain_frequencies() -> None:
     assert rope.inv_freq(plain(10_000.0), 4) == [1.0, 10_000.0**-0.5]
 
 
-def test_interpolation_stretches_every_wavelength():
+def test_interpolation_stretches_every_wavelength() -> None:
     assert rope.longest_wavelength(plain(10_000.0, 8.0), 64) == pytest.approx(
         8 * rope.longest_wavelength(plain(10_000.0), 64), rel=1e-15
     )
 
 
-def test_llama31_leaves_fast_pairs_alone_and_divides_slow_ones_by_eight():
+def test_llama31_leaves_fast_pairs_alone_and_divides_slow_ones_by_eight() -> None:
     unscaled, scaled = rope.inv_freq(plain(500_000.0), 128), rope.inv_freq(LLAMA31, 128)
     assert scaled[0] == unscaled[0]
     assert scaled[-1] == unscaled[-1] / 8
@@ -33,7 +33,7 @@ def test_llama31_leaves_fast_pairs_alone_and_divides_slow_ones_by_eight():
     assert rope.bands(LLAMA31.llama3, 500_000.0, 128) == (29, 6, 29)
 
 
-def test_llama31_equals_transformers():
+def test_llama31_equals_transformers() -> None:
     transformers = pytest.importorskip("transformers")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -50,7 +50,7 @@ def test_llama31_equals_transformers():
     assert theirs.tolist() == pytest.approx(rope.inv_freq(LLAMA31, 128), rel=1e-6)
 
 
-def test_longrope_factors_reproduce_llama3_with_interpolation_in_transformers():
+def test_longrope_factors_reproduce_llama3_with_interpolation_in_transformers() -> None:
     transformers = pytest.importorskip("transformers")
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
@@ -67,28 +67,28 @@ def test_longrope_factors_reproduce_llama3_with_interpolation_in_transformers():
     assert theirs.tolist() == pytest.approx(rope.inv_freq(LLAMA31_1M, 128), rel=1e-6)
 
 
-def test_the_published_recipes_cover_their_contexts():
+def test_the_published_recipes_cover_their_contexts() -> None:
     # Slowest pair of each: what lets positions beyond the context stay distinct.
     assert rope.longest_wavelength(LLAMA31_1M, 128) > 1_048_576
     assert rope.longest_wavelength(plain(800_000.0), 64) > 131_072
     assert rope.longest_wavelength(plain(1_000_000.0), 128) > 65_536
 
 
-def test_no_scaling_means_factors_of_one():
+def test_no_scaling_means_factors_of_one() -> None:
     assert rope.longrope_factors(plain(10_000.0), 64) == [1.0] * 32
 
 
 @pytest.mark.parametrize("dim", [0, -2, 3])
-def test_an_odd_dimension_is_an_error(dim):
+def test_an_odd_dimension_is_an_error(dim: int) -> None:
     with pytest.raises(ValueError, match="even and positive"):
         rope.inv_freq(plain(10_000.0), dim)
 
 
-def test_wavelengths_are_full_turns():
+def test_wavelengths_are_full_turns() -> None:
     assert rope.wavelengths(plain(10_000.0), 4)[0] == 2 * math.pi
 
 
-def test_a_pair_that_turns_exactly_as_often_as_a_limit_says_is_blended():
+def test_a_pair_that_turns_exactly_as_often_as_a_limit_says_is_blended() -> None:
     """By which it is left alone, or divided whole: the blend ends there with the same frequency."""
     turns = 8192 / (2 * math.pi)  # over the original context, of a pair that turns by one radian a position
     at_high = Llama3Scaling(factor=8.0, low=1.0, high=turns, original=8192)

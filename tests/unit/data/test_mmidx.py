@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ def test_a_document_of_several_sequences_is_read_as_one(tmp_path: Path) -> None:
         (lambda raw: raw[:5], "no MMIDIDX header"),
     ],
 )
-def test_a_foreign_index_is_refused(tmp_path: Path, change, message: str) -> None:
+def test_a_foreign_index_is_refused(tmp_path: Path, change: Callable[[bytes], bytes], message: str) -> None:
     path = write(tmp_path, [[1, 2], [3]]).with_suffix(".idx")
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(UserError, match=message):

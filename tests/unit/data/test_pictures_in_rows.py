@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from stages.data.sample import Sample
 from stages.data.tokenizer import Tokenizer
 from stages.data.tokenizer_use import FILE
 from stages.errors import UserError
-from stages.spec.resolved_phases import ShareRamp
+from stages.spec.resolved_phases import Phase, ShareRamp
 from tests.unit.data.small import Small, coca, half, load, phase
 
 
@@ -62,7 +64,7 @@ def test_a_cut_row_keeps_its_pictures_whatever_source_comes_after_it(small: Smal
     assert len(cut.images) == len(whole.cut(63, 8).images)
 
 
-def pair_phase(small: Small, **changes):
+def pair_phase(small: Small, **changes: Any) -> Phase:
     settings = {"objective": "coca", "unit": "patches", "context": 128, "coca": coca((0, 8), (256, 16), (640, 32))}
     return phase(small.source("pairs"), **{**settings, **changes})
 

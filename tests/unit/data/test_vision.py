@@ -44,7 +44,7 @@ def by_fractions(pixels: np.ndarray, rows: int, columns: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("shape", "cap", "becomes"), [((24, 24), 16, (16, 16)), ((32, 16), 16, (16, 8)), ((24, 32), 16, (8, 16))]
 )
-def test_shrinking_is_exact_area_averaging(shape, cap: int, becomes) -> None:
+def test_shrinking_is_exact_area_averaging(shape: tuple[int, int], cap: int, becomes: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     small = digits.shrink(pixels, cap, 8)
     assert small.shape == becomes

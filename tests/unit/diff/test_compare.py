@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from inline_snapshot import snapshot
@@ -17,7 +19,7 @@ from tests.unit.spec import small_project
 LOSSES = (3.0, 2.5, 2.0, 1.5)
 
 
-def run(root, losses=LOSSES, after=1.5, **changes):
+def run(root: Path, losses: tuple[float, ...] = LOSSES, after: float = 1.5, **changes: Any) -> Path:
     """A finished run of one stage below `root`; `changes` are made to its manifest.json."""
     stage = make.stage("warmup", "Warmup", phases=[make.phase(4096)], pieces=[make.piece(0, 4096, "linear", 0.0, 1e-3)])
     place = make.write_result(root, stage, losses=losses, before={"loss": 4.0}, after={"loss": after})
@@ -26,7 +28,7 @@ def run(root, losses=LOSSES, after=1.5, **changes):
     return place
 
 
-def test_two_equal_runs(tmp_path, capsys):
+def test_two_equal_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a, b = run(tmp_path / "a"), run(tmp_path / "b")
     assert print_compare(str(a), str(b), "mini", False) == 0
     said = capsys.readouterr().out.replace(str(tmp_path), "")
@@ -52,7 +54,7 @@ equal: every step and every weight, to the last bit
 """)
 
 
-def test_the_first_divergent_step_and_the_largest_difference(tmp_path):
+def test_the_first_divergent_step_and_the_largest_difference(tmp_path: Path) -> None:
     a = run(tmp_path / "a")
     b = run(tmp_path / "b", losses=(3.0, 2.5, 2.25, 1.0), after=1.0, key="f" * 32)
     found = runs.compare(a, b)
@@ -67,13 +69,13 @@ def test_the_first_divergent_step_and_the_largest_difference(tmp_path):
     assert not found.broken  # other keys: nothing was promised
 
 
-def test_the_last_bit_counts(tmp_path):
+def test_the_last_bit_counts(tmp_path: Path) -> None:
     a, b = run(tmp_path / "a"), run(tmp_path / "b", losses=(3.0, 2.5, 2.0, 1.5000000000000002))
     loss = runs.compare(a, b).columns[0]
     assert (loss.first, loss.largest) == (4, 2**-52)
 
 
-def test_a_broken_promise_ends_with_one(tmp_path, capsys):
+def test_a_broken_promise_ends_with_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a, b = run(tmp_path / "a"), run(tmp_path / "b", losses=(3.0, 2.5, 2.0, 1.75))
     assert print_compare(str(a), str(b), "mini", False) == 1
     assert "BROKEN: same key, same environment, both bit-exact, and yet different from step 4 on (loss)" in (
@@ -85,13 +87,15 @@ def test_a_broken_promise_ends_with_one(tmp_path, capsys):
     ("changes", "why"),
     [({"key": "f" * 32}, "the specs differ"), ({"tier": "same-order"}, "the tier promises no equal bits")],
 )
-def test_a_difference_that_may_be(tmp_path, capsys, changes, why):
+def test_a_difference_that_may_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], why: str
+) -> None:
     a, b = run(tmp_path / "a"), run(tmp_path / "b", losses=(3.0, 2.5, 2.0, 1.75), **changes)
     assert print_compare(str(a), str(b), "mini", False) == 0
     assert f"different from step 4 on (loss); {why}" in capsys.readouterr().out
 
 
-def test_a_result_beside_itself_is_said_to_be_one(tmp_path, capsys):
+def test_a_result_beside_itself_is_said_to_be_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a, b = run(tmp_path / "a"), run(tmp_path / "b")
     print_compare(str(a), str(a), "mini", False)
     assert capsys.readouterr().out.endswith("A and B are one result: both names lead to it.\n")
@@ -99,7 +103,7 @@ def test_a_result_beside_itself_is_said_to_be_one(tmp_path, capsys):
     assert "one result" not in capsys.readouterr().out
 
 
-def test_another_environment_promises_nothing(tmp_path):
+def test_another_environment_promises_nothing(tmp_path: Path) -> None:
     a, b = run(tmp_path / "a"), run(tmp_path / "b", losses=(3.0, 2.5, 2.0, 1.75))
     (b / "run.json").write_text(json.dumps({"environment": {"id": "another"}}))
     found = runs.compare(a, b)
@@ -107,7 +111,7 @@ def test_another_environment_promises_nothing(tmp_path):
     assert not found.broken
 
 
-def test_a_shorter_run(tmp_path, capsys):
+def test_a_shorter_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a, b = run(tmp_path / "a"), run(tmp_path / "b", losses=LOSSES[:2], key="f" * 32)
     print_compare(str(a), str(b), "mini", True)
     found = json.loads(capsys.readouterr().out)
@@ -115,7 +119,7 @@ def test_a_shorter_run(tmp_path, capsys):
     assert not found["equal"]
 
 
-def test_data_order_is_what_is_read_and_not_how_it_is_batched():
+def test_data_order_is_what_is_read_and_not_how_it_is_batched() -> None:
     stage = make.stage("warmup", "Warmup", phases=[make.phase(4096)])
     longer = stage.model_copy(update={"phases": (make.phase(8192),)})
     other = stage.model_copy(update={"phases": (make.phase(4096).model_copy(update={"micro_batch": 2}),)})
@@ -123,7 +127,7 @@ def test_data_order_is_what_is_read_and_not_how_it_is_batched():
     assert runs.order(stage) == runs.order(other)
 
 
-def test_results_by_reference_at_two_scales(tmp_path, monkeypatch):
+def test_results_by_reference_at_two_scales(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = run(tmp_path)
     (tmp_path / "specs" / "scales").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
@@ -133,7 +137,9 @@ def test_results_by_reference_at_two_scales(tmp_path, monkeypatch):
         folder("nonsense", "mini")
 
 
-def test_a_result_that_is_not_there_is_told_with_what_makes_it_or_what_else_there_is(tmp_path, monkeypatch):
+def test_a_result_that_is_not_there_is_told_with_what_makes_it_or_what_else_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(small_project.write(tmp_path))
     made = r"no finished result in .*results/mini/toy/first. `snakemake toy__first --config scale=mini` makes it"
     with pytest.raises(UsageError, match=made):
@@ -144,7 +150,7 @@ def test_a_result_that_is_not_there_is_told_with_what_makes_it_or_what_else_ther
         folder("toy/frist", "mini")
 
 
-def test_a_point_is_named_as_specs_name_it(tmp_path, monkeypatch):
+def test_a_point_is_named_as_specs_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_project.write(tmp_path)
     monkeypatch.chdir(tmp_path)
     place = tmp_path / "results/mini/toy/second_at_64"
@@ -155,7 +161,7 @@ def test_a_point_is_named_as_specs_name_it(tmp_path, monkeypatch):
     assert folder("toy/second@64", "mini") == place
 
 
-def test_a_damaged_result_is_named(tmp_path):
+def test_a_damaged_result_is_named(tmp_path: Path) -> None:
     a, b = run(tmp_path / "a"), run(tmp_path / "b")
     (b / "metrics.csv").unlink()
     with pytest.raises(UserError, match=r"b/results/.*metrics.csv: is not there"):

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from inline_snapshot import snapshot
 
 from stages.commands.diff import print_diff
-from tests.unit.diff.conftest import GIT, ROOT, commit, found, refs
+from tests.unit.diff.conftest import GIT, ROOT, Told, commit, found, refs
 from tests.unit.spec.small_project import edit
 
 PIPELINE, FIRST, SECOND = "toy/pipeline.yaml", "toy/first.yaml", "toy/second.yaml"
 
 
-def test_a_peak_rate_on_one_screen(root, told):
+def test_a_peak_rate_on_one_screen(root: Path, told: Told) -> None:
     edit(root, PIPELINE, "to: 1e-3, for: 100 steps", "to: 5e-4, for: 100 steps")
     assert told() == snapshot("""\
 HEAD → work tree, at paper
@@ -41,7 +42,7 @@ to be run again: 5 stages, 0.0927 GPU-hours, of which 0.0193 are variants'; 0 st
 """)
 
 
-def test_a_context_and_a_rope_base_on_one_screen(root, told):
+def test_a_context_and_a_rope_base_on_one_screen(root: Path, told: Told) -> None:
     edit(root, SECOND, "base: 10_000", "base: 50_000")
     edit(root, SECOND, "budget: 2B", "budget: 1.5B")
     edit(root, PIPELINE, "until: 4B}\n  other", "until: 3.5B}\n  other")
@@ -76,7 +77,7 @@ to be run again: 5 stages, 0.0831 GPU-hours, of which 0.0193 are variants'; 0 st
 """)
 
 
-def test_markdown_for_a_pull_request(root, told):
+def test_markdown_for_a_pull_request(root: Path, told: Told) -> None:
     edit(root, SECOND, "batch: 64 seq", "batch: 128 seq")
     assert told(markdown=True) == snapshot("""\
 ### `stages diff` HEAD → work tree, at `paper`
@@ -111,12 +112,12 @@ to be run again: 2 stages, 0.0386 GPU-hours; 3 stay as they are  \n\
         (SECOND, "train: [llm]", "# nothing\ntrain:\n  - llm"),
     ],
 )
-def test_what_means_nothing_shows_nothing(root, told, name, old, new):
+def test_what_means_nothing_shows_nothing(root: Path, told: Told, name: str, old: str, new: str) -> None:
     edit(root, name, old, new)
     assert told() == "HEAD → work tree, at paper\n\nno semantic change: every stage has the key it had.\n"
 
 
-def test_other_scales_and_hardware_are_told_apart(root, told):
+def test_other_scales_and_hardware_are_told_apart(root: Path, told: Told) -> None:
     edit(root, "scales/mini.yaml", "lr: 10", "lr: 20")
     edit(root, "hardware/h100.yaml", "mfu: 40%", "mfu: 80%")
     text = told()
@@ -126,14 +127,14 @@ def test_other_scales_and_hardware_are_told_apart(root, told):
     assert "  specs/scales/paper.yaml:6  seed: 1 → 2\n\nedited, not read" in told(scale="mini"), "mini extends it"
 
 
-def test_each_revision_is_priced_on_its_own_profile(root, told):
+def test_each_revision_is_priced_on_its_own_profile(root: Path, told: Told) -> None:
     edit(root, "hardware/h100.yaml", "peak: 989T", "peak: 1978T")
     edit(root, "hardware/h100.yaml", "bandwidth: 2.4T", "bandwidth: 4.8T")
     before, after = found(told)["published"]["device_hours"]
     assert after == pytest.approx(before / 2)
 
 
-def test_a_scale_on_cpus_is_priced_on_a_cpu(root, capsys):
+def test_a_scale_on_cpus_is_priced_on_a_cpu(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit(root, SECOND, "batch: 64 seq", "batch: 128 seq")
     print_diff("HEAD", None, "mini", None, False, False)
     text = capsys.readouterr().out
@@ -141,14 +142,14 @@ def test_a_scale_on_cpus_is_priced_on_a_cpu(root, capsys):
     assert "GPU" not in text
 
 
-def test_variants_have_a_price_too(root, told):
+def test_variants_have_a_price_too(root: Path, told: Told) -> None:
     edit(root, "toy_variant/second.yaml", "batch: 64 seq", "batch: 128 seq")
     text = told()
     assert "to be run again: 2 stages, 0.0193 GPU-hours, of which 0.0193 are variants'" in text
     assert found(told)["published"]["rerun_hours"] == 0
 
 
-def test_a_later_clock_alone_is_told(root, told):
+def test_a_later_clock_alone_is_told(root: Path, told: Told) -> None:
     """A stage whose parent becomes longer does the same work at a later point of its schedule's clock."""
     edit(root, PIPELINE, "    - {shape: cosine, to: 1e-4, until: 4B}", "    - {shape: constant, until: 4B}")
     commit(root, "constant")
@@ -157,14 +158,14 @@ def test_a_later_clock_alone_is_told(root, told):
     assert "toy/second, toy_variant/second\n      clock begins at 2B → 2.5B" in told()
 
 
-def test_execution_is_told_apart(root, told):
+def test_execution_is_told_apart(root: Path, told: Told) -> None:
     edit(root, FIRST, "nodes: 2", "nodes: 4")
     text = told()
     assert "not what is computed:\n  specs/toy/first.yaml:39  execution.nodes: 2 → 4" in text
     assert "no semantic change" in text
 
 
-def test_downstream_is_stale_and_a_sibling_is_not(root, told):
+def test_downstream_is_stale_and_a_sibling_is_not(root: Path, told: Told) -> None:
     edit(root, SECOND, "seq\n    micro_batch: 1 seq", "seq\n    micro_batch: 2 seq")
     difference = found(told)
     assert (refs(difference["changed"]), difference["stale"]) == (["toy/second"], ["toy/release"])
@@ -172,7 +173,7 @@ def test_downstream_is_stale_and_a_sibling_is_not(root, told):
     assert difference["changed"][0]["lr"] is None
 
 
-def test_the_first_clock_and_the_largest_change(root, told):
+def test_the_first_clock_and_the_largest_change(root: Path, told: Told) -> None:
     edit(root, PIPELINE, "cosine, to: 1e-4", "cosine, to: 2e-4")
     first = found(told)["changed"][0]["lr"]
     warm_up = 100 * 64 * 4096
@@ -182,7 +183,7 @@ def test_the_first_clock_and_the_largest_change(root, told):
     assert (last["end"], last["largest"]) == ([1e-4, 2e-4], 1.0)
 
 
-def test_added_and_removed_stages(root, told):
+def test_added_and_removed_stages(root: Path, told: Told) -> None:
     edit(root, PIPELINE, "stages: [first, second, release]", "stages: [first, second]")
     (root / "specs/toy/release.yaml").unlink()
     commit(root, "two")
@@ -190,7 +191,7 @@ def test_added_and_removed_stages(root, told):
     assert found(told, old="HEAD", new="HEAD~1")["added"] == ["toy/release", "toy_variant/release"]
 
 
-def test_the_scale_decides_what_is_compared(root, told):
+def test_the_scale_decides_what_is_compared(root: Path, told: Told) -> None:
     edit(root, "scales/mini.yaml", "lr: 10", "lr: 20")
     assert not found(told, scale="paper")["semantic"]
     mini = found(told, scale="mini")
@@ -199,7 +200,9 @@ def test_the_scale_decides_what_is_compared(root, told):
 
 
 @pytest.mark.slow
-def test_the_readmes_edit_of_ouros_stable_rate(tmp_path, monkeypatch, capsys):
+def test_the_readmes_edit_of_ouros_stable_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """One line of the real specs: the peak of the stable schedule. The README shows what is printed, to the letter."""
     shutil.copytree(ROOT / "specs", tmp_path / "specs")
     subprocess.run([*GIT, "init", "-q", "."], cwd=tmp_path, check=True)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.edits import replaced
-from tests.unit.diff.conftest import commit, found
+from tests.unit.diff.conftest import Told, commit, found
 from tests.unit.spec.small_project import edit
 
 PIPELINE, FIRST, SECOND = "toy/pipeline.yaml", "toy/first.yaml", "toy/second.yaml"
 
 
-def test_figures_that_come_from_elsewhere_are_told(root, told):
+def test_figures_that_come_from_elsewhere_are_told(root: Path, told: Told) -> None:
     """Where a figure comes from moves no key; a reviewer has to see that a paper's figure became a guess."""
     edit(root, FIRST, "mark: published, citation: a table", "mark: assumed, reason: a guess")
     assert "sources:\n  published → assumed  specs/toy/first.yaml  phases.short.budget\n" in told()
@@ -43,7 +45,7 @@ def test_figures_that_come_from_elsewhere_are_told(root, told):
         ),
     ],
 )
-def test_changed_waivers_are_told(root, told, before, after, what):
+def test_changed_waivers_are_told(root: Path, told: Told, before: str, after: str, what: str) -> None:
     spec = root / "specs" / SECOND
     plain = spec.read_text()
     for waiver in (before, after):
@@ -56,14 +58,14 @@ def test_changed_waivers_are_told(root, told, before, after, what):
     assert f"waivers:\n  {what} specs/toy/second.yaml:" in told(old="HEAD~1", new="HEAD")
 
 
-def test_another_reason_of_a_waiver_is_none_to_tell(root, told):
+def test_another_reason_of_a_waiver_is_none_to_tell(root: Path, told: Told) -> None:
     edit(root, SECOND, "\nsources:", "\nwaivers:\n  - {id: I-29, at: rope, found: 8Ki, reason: why}\nsources:")
     commit(root, "two")
     edit(root, SECOND, "reason: why", "reason: as the paper says")
     assert found(told)["waivers"] == []
 
 
-def test_a_figure_that_changed_under_its_citation_is_told(root, told):
+def test_a_figure_that_changed_under_its_citation_is_told(root: Path, told: Told) -> None:
     """Whether a paper says the new figure no check can know; the reviewer is shown what it is said to come from."""
     edit(root, FIRST, "budget: 1B\n    context: 4Ki", "budget: 0.9B\n    context: 4Ki")
     assert (
@@ -75,13 +77,13 @@ def test_a_figure_that_changed_under_its_citation_is_told(root, told):
     assert "edited under the source that they had: published, a table" in told(markdown=True)
 
 
-def test_a_figure_that_changed_with_its_citation_is_not_told_apart(root, told):
+def test_a_figure_that_changed_with_its_citation_is_not_told_apart(root: Path, told: Told) -> None:
     edit(root, FIRST, "budget: 1B\n    context: 4Ki", "budget: 0.9B\n    context: 4Ki")
     edit(root, FIRST, "citation: a table", "citation: another table")
     assert "source that they had" not in told()
 
 
-def test_another_citation_of_the_same_figure_is_told(root, told):
+def test_another_citation_of_the_same_figure_is_told(root: Path, told: Told) -> None:
     edit(root, FIRST, "citation: a table", "citation: another table")
     line = "published, a table → published, another table  specs/toy/first.yaml  phases.short.budget"
     assert f"sources:\n  {line}\n" in told()

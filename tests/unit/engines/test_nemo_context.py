@@ -2,10 +2,12 @@
 
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from stages.contract import memory_nemo
 from stages.engines.nemo import context
@@ -24,7 +26,7 @@ ONE_EACH = segments_of([(0, 96)], [(0, 96)])
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 4])
-def test_every_position_has_one_rank_and_the_parts_give_the_row(ranks):
+def test_every_position_has_one_rank_and_the_parts_give_the_row(ranks: int) -> None:
     row = torch.arange(24 * ranks)
     parts = [context.own(row, rank, ranks, dim=0) for rank in range(ranks)]
     assert len({len(part) for part in parts}) == 1
@@ -33,24 +35,24 @@ def test_every_position_has_one_rank_and_the_parts_give_the_row(ranks):
 
 
 @pytest.mark.parametrize("ranks", [2, 4, 8])
-def test_every_rank_has_the_same_work_of_a_causal_row(ranks):
+def test_every_rank_has_the_same_work_of_a_causal_row(ranks: int) -> None:
     """Pairs of a query and a key: with contiguous parts the last rank of eight would have fifteen times the first's."""
     work = [sum(position + 1 for part in context.chunks(96, rank, ranks) for position in part) for rank in range(ranks)]
     assert len(set(work)) == 1
 
 
-def test_core_cuts_its_angles_in_the_same_way():
+def test_core_cuts_its_angles_in_the_same_way() -> None:
     """Rank r of n has chunks r and 2n - 1 - r, as in Core's get_pos_emb_on_this_cp_rank."""
     assert context.chunks(16, 1, 2) == (range(4, 8), range(8, 12))
     assert context.chunks(16, 0, 2) == (range(0, 4), range(12, 16))
 
 
-def test_a_row_that_cannot_be_cut_is_refused():
+def test_a_row_that_cannot_be_cut_is_refused() -> None:
     with pytest.raises(ValueError, match="rows of 98 positions are not divisible into the 4 chunks of 2 context-"):
         context.chunks(98, 0, 2)
 
 
-def on_rank(segments):
+def on_rank(segments: Tensor) -> tuple[list[Any], int]:
     """Attention over ranks, forward and backward: outputs, gradients, and the most that autograd kept in one tensor."""
     rank, ranks = dist.get_rank(), dist.get_world_size()
     q, k, v = inputs(segments, value=5)
@@ -64,13 +66,13 @@ def on_rank(segments):
     return [out.detach().numpy(), *(part.grad.numpy() for part in parts)], max(kept)
 
 
-def attention(group, ranks, **fields):
+def attention(group: Any, ranks: int, **fields: Any) -> Any:
     config = SimpleNamespace(**{**PLAIN, "kv_channels": 8, "context_parallel_size": ranks, **fields})
     return DocumentAttention(config, 1, None, "self", softmax_scale=0.3, pg_collection=SimpleNamespace(cp=group))
 
 
 @pytest.fixture
-def outside_core(monkeypatch):
+def outside_core(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without Megatron: no layer is computed again by it."""
     module = SimpleNamespace(is_checkpointing=lambda: False)
     monkeypatch.setitem(sys.modules, "megatron.core.tensor_parallel.random", module)
@@ -78,7 +80,9 @@ def outside_core(monkeypatch):
 
 @pytest.mark.parametrize("segments", [ROWS, ONE_EACH], ids=["documents", "one-each"])
 @pytest.mark.parametrize("ranks", [2, 4])
-def test_ranks_compute_what_one_process_does_and_keep_only_their_share(ranks, segments, outside_core):
+def test_ranks_compute_what_one_process_does_and_keep_only_their_share(
+    ranks: int, segments: Tensor, outside_core: None
+) -> None:
     q, k, v = inputs(segments, value=5)
     weight = torch.randn(*q.shape[:3], 5, generator=torch.Generator().manual_seed(9))
     out = attend(q, k, v, documents(segments), 0.3)
@@ -96,12 +100,12 @@ class Kernel(torch.autograd.Function):
     """The memory of an attention kernel: it keeps its inputs, and gives a gradient of the size of each."""
 
     @staticmethod
-    def forward(ctx, q, k, v):
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         ctx.save_for_backward(q, k, v)
         return q.clone()
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Any) -> tuple[Tensor, ...]:
         _, k, v = ctx.saved_tensors
         return grad.clone(), torch.zeros(k.shape), torch.zeros(v.shape)
 
@@ -110,17 +114,17 @@ class Copies:
     """Collectives of one rank of many, by copies."""
 
     @staticmethod
-    def all_gather(parts, part, group):
+    def all_gather(parts: list[Tensor], part: Tensor, group: Any) -> None:
         for one in parts:
             one.copy_(part)
 
     @staticmethod
-    def all_to_all_single(received, sent, group):
+    def all_to_all_single(received: Tensor, sent: Tensor, group: Any) -> None:
         received.copy_(sent)
 
 
 @pytest.mark.parametrize("segments", [1, 8], ids=["one-document", "documents"])
-def test_a_rank_holds_no_more_of_whole_rows_than_the_plan_says(segments, monkeypatch):
+def test_a_rank_holds_no_more_of_whole_rows_than_the_plan_says(segments: int, monkeypatch: pytest.MonkeyPatch) -> None:
     length, ranks, groups, width = 2048, 16, 2, 32
     rows = torch.arange(segments, dtype=torch.int32).repeat_interleave(length // segments)[None]
     q, k, v = (torch.randn(length // ranks, 1, groups, width, requires_grad=True) for _ in "qkv")
@@ -137,7 +141,7 @@ def test_a_rank_holds_no_more_of_whole_rows_than_the_plan_says(segments, monkeyp
 
 
 @pytest.mark.parametrize("wrong", [ROWS.long(), ROWS[:, :-2], ROWS[:1]], ids=["int64", "short", "rows"])
-def test_segments_of_another_kind_are_refused(wrong):
+def test_segments_of_another_kind_are_refused(wrong: Tensor) -> None:
     module = attention(None, 1)
     q, k, v = (x.transpose(0, 1) for x in inputs(ROWS))
     with pytest.raises(ValueError, match=r"int32 \[2, 96\] on the host are needed"):
@@ -148,12 +152,12 @@ def test_segments_of_another_kind_are_refused(wrong):
     ("attention_dropout", 0.1), ("apply_query_key_layer_scaling", True), ("window_size", (128, 0)),
     ("softmax_type", "learnable"),
 ])  # fmt: skip
-def test_attention_of_another_kind_is_refused(field, value):
+def test_attention_of_another_kind_is_refused(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=field):
         attention(None, 1, **{field: value})
 
 
-def test_one_rank_computes_the_torch_engines_bits_layer_by_layer():
+def test_one_rank_computes_the_torch_engines_bits_layer_by_layer() -> None:
     q, k, v = inputs(ROWS)
     got = attention(None, 1)(*(x.transpose(0, 1) for x in (q, k, v)), ROWS)
     q, k, v = (x.transpose(0, 1).contiguous().transpose(0, 1) for x in (q, k, v))

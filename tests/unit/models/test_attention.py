@@ -1,6 +1,7 @@
 """Attention never crosses a document's border, and every plan gives what a plain mask gives."""
 
 import inspect
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -13,10 +14,11 @@ from stages.models import attention
 from stages.models.attention import attend, spans
 from stages.models.documents import Spans
 from stages.models.ops import choice
+from stages.models.ops.choice import Feature
 from tests.unit.models.rows import documents
 
 
-def segments_of(*rows):
+def segments_of(*rows: Sequence[tuple[int, int]]) -> Tensor:
     """Rows of (number, length) pairs."""
     return torch.tensor([[number for number, length in row for _ in range(length)] for row in rows], dtype=torch.int32)
 
@@ -25,17 +27,19 @@ SHORT = segments_of([(0, 5), (1, 30), (2, 1), (-1, 4)], [(0, 40)])
 LONG = segments_of([(0, 70), (1, 1), (2, 200), (-1, 29)], [(0, 33), (1, 267)])
 
 
-def inputs(segments, width=8, value=8, groups=2, seed=0) -> tuple[Tensor, Tensor, Tensor]:
+def inputs(
+    segments: Tensor, width: int = 8, value: int = 8, groups: int = 2, seed: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     batch, length = segments.shape
 
-    def drawn(heads, size):
+    def drawn(heads: int, size: int) -> Tensor:
         return torch.randn(batch, length, heads, size, generator=generator, requires_grad=True)
 
     return drawn(4, width), drawn(groups, width), drawn(groups, value)
 
 
-def by_definition(q, k, v, segments, scale):
+def by_definition(q: Tensor, k: Tensor, v: Tensor, segments: Tensor, scale: float) -> Tensor:
     """Softmax over the allowed positions, in float64."""
     q, k, v = (x.double().transpose(1, 2) for x in (q, k, v))
     k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
@@ -46,7 +50,7 @@ def by_definition(q, k, v, segments, scale):
 @pytest.mark.parametrize("value", [8, 5], ids=["equal-widths", "narrow-values"])
 @pytest.mark.parametrize("groups", [4, 2], ids=["mha", "gqa"])
 @pytest.mark.parametrize("segments", [SHORT, LONG], ids=["short", "long"])
-def test_values_and_gradients_are_the_definition(segments, groups, value):
+def test_values_and_gradients_are_the_definition(segments: Tensor, groups: int, value: int) -> None:
     q, k, v = inputs(segments, value=value, groups=groups)
     weight = torch.randn(*q.shape[:3], value, generator=torch.Generator().manual_seed(9))
     got = attend(q, k, v, documents(segments), 0.3)
@@ -59,7 +63,7 @@ def test_values_and_gradients_are_the_definition(segments, groups, value):
 
 
 @pytest.mark.parametrize("segments", [SHORT, LONG], ids=["short", "long"])
-def test_a_document_is_blind_to_the_others_exactly(segments):
+def test_a_document_is_blind_to_the_others_exactly(segments: Tensor) -> None:
     q, k, v = inputs(segments)
     changed = segments == 1
     noise = torch.randn(segments.shape, generator=torch.Generator().manual_seed(4)) * 50 * changed
@@ -72,7 +76,19 @@ def test_a_document_is_blind_to_the_others_exactly(segments):
         assert not grad[changed].any()
 
 
-def varlen_by_hand(q, k, v, borders_q, borders_k, longest_q, longest_k, *, scale, window_size, enable_gqa=False):
+def varlen_by_hand(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    borders_q: Tensor,
+    borders_k: Tensor,
+    longest_q: int,
+    longest_k: int,
+    *,
+    scale: float,
+    window_size: tuple[int, int],
+    enable_gqa: bool = False,
+) -> Tensor:
     """What torch's varlen_attn is documented to do, document by document: [N, H, D] -> [N, H, D]."""
     assert borders_q.dtype == borders_k.dtype == torch.int32
     assert torch.equal(borders_q, borders_k)
@@ -90,7 +106,7 @@ def varlen_by_hand(q, k, v, borders_q, borders_k, longest_q, longest_k, *, scale
 
 
 @pytest.fixture
-def by_spans(monkeypatch):
+def by_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU in bf16, with torch's kernel done by hand."""
     monkeypatch.setattr(choice, "attention", lambda *_: "flash_varlen")
     monkeypatch.setattr(varlen, "varlen_attn", varlen_by_hand)
@@ -99,7 +115,9 @@ def by_spans(monkeypatch):
 @pytest.mark.parametrize("value", [8, 5], ids=["equal-widths", "narrow-values"])
 @pytest.mark.parametrize("groups", [4, 2], ids=["mha", "gqa"])
 @pytest.mark.parametrize("segments", [SHORT, LONG], ids=["short", "long"])
-def test_the_documents_borders_give_the_definition_too(segments, groups, value, by_spans):
+def test_the_documents_borders_give_the_definition_too(
+    segments: Tensor, groups: int, value: int, by_spans: None
+) -> None:
     q, k, v = inputs(segments, value=value, groups=groups)
     weight = torch.randn(*q.shape[:3], value, generator=torch.Generator().manual_seed(9))
     got, want = attend(q, k, v, documents(segments), 0.3), by_definition(q, k, v, segments, 0.3)
@@ -110,7 +128,7 @@ def test_the_documents_borders_give_the_definition_too(segments, groups, value, 
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
 
 
-def test_a_packed_image_sees_all_of_itself_by_its_borders(by_spans):
+def test_a_packed_image_sees_all_of_itself_by_its_borders(by_spans: None) -> None:
     where = Spans(torch.tensor([0, 4, 10], dtype=torch.int32), 6)
     q, k, v = (torch.randn(10, 2, 8, generator=torch.Generator().manual_seed(seed)) for seed in range(3))
     got = spans(q, k, v, where, 0.3, causal=False)
@@ -119,7 +137,7 @@ def test_a_packed_image_sees_all_of_itself_by_its_borders(by_spans):
         torch.testing.assert_close(got[part], torch.einsum("hqk,khd->qhd", scores.softmax(-1), v[part]))
 
 
-def test_torchs_kernel_takes_what_it_is_given_here():
+def test_torchs_kernel_takes_what_it_is_given_here() -> None:
     """The names of its arguments, in the installed torch; 2.10's have no scale."""
     known = inspect.signature(varlen.varlen_attn).parameters
     assert {"scale", "window_size"} <= known.keys()
@@ -141,15 +159,17 @@ BOTH = frozenset({"flash_varlen", "grouped_mm"})
     ("cuda", torch.float32, 128, BOTH, "sdpa"),
     ("cpu", torch.bfloat16, 128, BOTH, "sdpa"),
 ])  # fmt: skip
-def test_which_kernel_takes_documents(device, dtype, width, has, wanted):
+def test_which_kernel_takes_documents(
+    device: str, dtype: torch.dtype, width: int, has: frozenset[Feature], wanted: str
+) -> None:
     assert choice.attention(device, dtype, width, has) == wanted
 
 
-def test_a_cpu_takes_the_layout_and_says_so():
+def test_a_cpu_takes_the_layout_and_says_so() -> None:
     assert choice.describe("cpu", torch.bfloat16) == {"attention": "sdpa", "experts": "loop"}
 
 
-def test_key_heads_are_repeated_where_no_fused_kernel_takes_groups(monkeypatch):
+def test_key_heads_are_repeated_where_no_fused_kernel_takes_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     q, k, v = inputs(LONG, groups=2)
     plain = attend(q, k, v, documents(LONG), 0.3)
     monkeypatch.setattr(choice, "equal_heads", lambda *_: True)
@@ -157,24 +177,24 @@ def test_key_heads_are_repeated_where_no_fused_kernel_takes_groups(monkeypatch):
 
 
 @pytest.mark.parametrize("segments", [SHORT, LONG], ids=["short", "long"])
-def test_padding_is_finite(segments):
+def test_padding_is_finite(segments: Tensor) -> None:
     assert attend(*inputs(segments), documents(segments), 0.3).isfinite().all()
 
 
-def test_rows_of_one_document_stay_as_they_are():
+def test_rows_of_one_document_stay_as_they_are() -> None:
     assert documents(torch.zeros(3, 7, dtype=torch.int32)).one_a_row
     assert documents(torch.tensor([[0, 0], [-1, -1]], dtype=torch.int32)).one_a_row
     assert not documents(torch.tensor([[0, 0], [0, -1]], dtype=torch.int32)).one_a_row
 
 
-def test_the_layout_holds_every_position_once_and_little_else():
+def test_the_layout_holds_every_position_once_and_little_else() -> None:
     layout = documents(LONG).layout
     assert torch.equal(layout.index[layout.inverse], torch.arange(LONG.numel()))
     assert int(layout.real.sum()) == LONG.numel()
     assert sum(rows * length for rows, length in layout.shapes) == len(layout.index) < 2 * LONG.numel()
 
 
-def test_the_same_bits_twice():
+def test_the_same_bits_twice() -> None:
     q, k, v = inputs(LONG)
     first, second = (
         torch.autograd.grad(attend(q, k, v, documents(LONG), 0.3).square().sum(), (q, k, v)) for _ in range(2)

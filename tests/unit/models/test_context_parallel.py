@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch.nn.attention import varlen
 
 from stages.models.attention import attend
@@ -26,12 +27,12 @@ CUTS = [(0, 48), (48, 96), (24, 72), (47, 49), (95, 96)]
 @pytest.mark.parametrize("value", [8, 5], ids=["equal-widths", "narrow-values"])
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("cut", CUTS, ids=str)
-def test_a_stretch_has_the_values_and_gradients_of_the_whole_row(row, cut, value):
+def test_a_stretch_has_the_values_and_gradients_of_the_whole_row(row: str, cut: tuple[int, int], value: int) -> None:
     first, end = cut
     check(segments_of(ROWS[row]), first, end, value)
 
 
-def check(segments, first, end, value=8):
+def check(segments: Tensor, first: int, end: int, value: int = 8) -> None:
     q, k, v = inputs(segments, value=value)
     weight = torch.randn(end - first, 4, value, generator=torch.Generator().manual_seed(9))
     stretch = Stretch(segments[0].numpy(), first, end, q.device)
@@ -44,7 +45,19 @@ def check(segments, first, end, value=8):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
 
 
-def lower_right_by_hand(q, k, v, borders_q, borders_k, longest_q, longest_k, *, scale, window_size, enable_gqa=False):
+def lower_right_by_hand(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    borders_q: Tensor,
+    borders_k: Tensor,
+    longest_q: int,
+    longest_k: int,
+    *,
+    scale: float,
+    window_size: tuple[int, int],
+    enable_gqa: bool = False,
+) -> Tensor:
     """FlashAttention's rule for fewer queries than keys: query i of n sees keys up to i + m - n of m."""
     assert window_size == (-1, 0)
     outputs = []
@@ -61,7 +74,9 @@ def lower_right_by_hand(q, k, v, borders_q, borders_k, longest_q, longest_k, *, 
 
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("cut", CUTS, ids=str)
-def test_the_borders_for_a_gpus_kernel_give_the_same(row, cut, monkeypatch):
+def test_the_borders_for_a_gpus_kernel_give_the_same(
+    row: str, cut: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As on a GPU in bf16, with torch's kernel done by hand."""
     segments = segments_of(ROWS[row])
     q, k, v = inputs(segments)
@@ -74,12 +89,12 @@ def test_the_borders_for_a_gpus_kernel_give_the_same(row, cut, monkeypatch):
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
 
 
-def test_what_lies_ahead_of_a_document_is_not_read():
+def test_what_lies_ahead_of_a_document_is_not_read() -> None:
     stretch = Stretch(segments_of([(0, 10), (1, 50), (2, 36)])[0].numpy(), 48, 96, torch.device("cpu"))
     assert (stretch.start, stretch.opening, stretch.ahead) == (10, 60, 38)
 
 
 @pytest.mark.parametrize(("first", "end"), [(4, 4), (-1, 3), (0, 97)])
-def test_no_stretch(first, end):
+def test_no_stretch(first: int, end: int) -> None:
     with pytest.raises(ValueError, match="no stretch of a row of 96"):
         Stretch(segments_of([(0, 96)])[0].numpy(), first, end, torch.device("cpu"))

@@ -4,11 +4,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from stages.models.build import initialise, make, normal
 from stages.spec.families.llama import LlamaModel
 from stages.spec.families.moonlight import MoonlightModel
 from stages.spec.families.ouro import OuroModel
+from stages.spec.language_model import LanguageModel
+from stages.spec.resolved import Model
 from stages.spec.resolved_models import ContrastiveModel, Rope
 from tests.unit.models.rows import documents
 
@@ -33,13 +36,20 @@ MODELS = {
 }  # fmt: skip
 
 
-def built(cfg, seed=1, name="llm"):
+def built(cfg: Model, seed: int = 1, name: str = "llm") -> Any:
     module = make(cfg, ROPE, "cpu")
     initialise(module, name, cfg, seed)
     return module
 
 
-def hidden(module, cfg, tokens, positions, segments, embeddings=None):
+def hidden(
+    module: Any,
+    cfg: LanguageModel,
+    tokens: Tensor,
+    positions: Tensor,
+    segments: Tensor | None,
+    embeddings: Tensor | None = None,
+) -> Any:
     made = None if segments is None else documents(segments)
     if cfg.family == "ouro":
         return module(tokens, positions, made, embeddings, loops=2)[0][-1]
@@ -48,7 +58,7 @@ def hidden(module, cfg, tokens, positions, segments, embeddings=None):
 
 @pytest.mark.parametrize("lengths", [(30, 20, 14), (90, 40, 70)], ids=["short", "long"])
 @pytest.mark.parametrize("family", MODELS)
-def test_changing_a_document_changes_no_bit_of_the_others(family, lengths):
+def test_changing_a_document_changes_no_bit_of_the_others(family: str, lengths: tuple[int, ...]) -> None:
     cfg = MODELS[family]
     module = built(cfg).eval()
     segments = torch.repeat_interleave(torch.arange(3, dtype=torch.int32), torch.tensor(lengths))[None]
@@ -65,7 +75,7 @@ def test_changing_a_document_changes_no_bit_of_the_others(family, lengths):
 
 
 @pytest.mark.parametrize("family", MODELS)
-def test_embeddings_replace_tokens(family):
+def test_embeddings_replace_tokens(family: str) -> None:
     cfg = MODELS[family]
     module = built(cfg).eval()
     tokens, positions = torch.arange(8)[None], torch.arange(8)[None]
@@ -75,7 +85,7 @@ def test_embeddings_replace_tokens(family):
 
 
 @pytest.mark.parametrize("family", MODELS)
-def test_initial_weights_depend_on_seed_module_and_name_only(family):
+def test_initial_weights_depend_on_seed_module_and_name_only(family: str) -> None:
     cfg = MODELS[family]
     first = built(cfg).state_dict()
     torch.manual_seed(99)
@@ -89,7 +99,7 @@ def test_initial_weights_depend_on_seed_module_and_name_only(family):
 
 
 @pytest.mark.parametrize("family", MODELS)
-def test_norms_start_at_one_biases_at_zero_matrices_at_the_declared_deviation(family):
+def test_norms_start_at_one_biases_at_zero_matrices_at_the_declared_deviation(family: str) -> None:
     for name, tensor in built(MODELS[family]).state_dict().items():
         if "bias" in name:
             assert not tensor.any(), name
@@ -99,18 +109,18 @@ def test_norms_start_at_one_biases_at_zero_matrices_at_the_declared_deviation(fa
             assert 0.1 < tensor.std() < 0.3, name
 
 
-def test_a_parameters_numbers_are_fixed_for_ever():
+def test_a_parameters_numbers_are_fixed_for_ever() -> None:
     digits = normal(7, "llm|lm_head.weight", torch.Size([3]), 1.0)
     assert torch.equal(digits, normal(7, "llm|lm_head.weight", torch.Size([3]), 1.0))
     assert torch.equal(digits * 0.5, normal(7, "llm|lm_head.weight", torch.Size([3]), 0.5))
 
 
-def test_a_language_model_without_rope_is_refused():
+def test_a_language_model_without_rope_is_refused() -> None:
     with pytest.raises(ValueError, match="needs the stage's rope"):
         make(MODELS["llama"], None, "cpu")
 
 
-def test_the_contrastive_scalars_are_the_specs_and_its_pooling_head_is_seeded():
+def test_the_contrastive_scalars_are_the_specs_and_its_pooling_head_is_seeded() -> None:
     cfg = ContrastiveModel(
         family="contrastive", hidden=8, ffn=16, heads=2, norm_eps=1e-6, init_std=0.2,
         init_log_temperature=2.5, init_bias=-10.0,

@@ -1,8 +1,11 @@
 """The router's bookkeeping: counts, balance loss, bias rule; experts one by one."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from stages.models.build import initialise, make
 from stages.models.experts import Experts
@@ -21,18 +24,18 @@ POSITIONS = torch.arange(10).expand(3, -1)
 
 
 @pytest.fixture
-def model():
+def model() -> Any:
     module = make(CFG, ROPE, "cpu")
     initialise(module, "llm", CFG, 1)
     return module
 
 
 @pytest.fixture
-def tokens():
+def tokens() -> Tensor:
     return torch.randint(0, 31, (3, 10), generator=torch.Generator().manual_seed(0))
 
 
-def test_counts_add_up_over_micro_batches_and_leave_padding_out(model, tokens):
+def test_counts_add_up_over_micro_batches_and_leave_padding_out(model: Any, tokens: Tensor) -> None:
     segments = torch.zeros(3, 10, dtype=torch.int32)
     segments[1, 6:] = -1
     model(tokens, POSITIONS, None, None)
@@ -47,7 +50,7 @@ def test_counts_add_up_over_micro_batches_and_leave_padding_out(model, tokens):
     assert not model.router_counts().any()
 
 
-def test_what_stands_in_padding_changes_neither_counts_nor_loss(model, tokens):
+def test_what_stands_in_padding_changes_neither_counts_nor_loss(model: Any, tokens: Tensor) -> None:
     segments = torch.zeros(3, 10, dtype=torch.int32)
     segments[:, 7:] = -1
     other = torch.where(segments < 0, (tokens + 5) % 31, tokens)
@@ -60,7 +63,7 @@ def test_what_stands_in_padding_changes_neither_counts_nor_loss(model, tokens):
     assert torch.equal(seen[0][1], seen[1][1])
 
 
-def test_bias_rule_by_hand():
+def test_bias_rule_by_hand() -> None:
     bias = torch.zeros(1, 4)
     counts = torch.tensor([[10, 2, 4, 4]])  # mean 5: errors -, +, +, +; mean sign 0.5
     assert balanced(bias, counts, 0.001)[0].tolist() == pytest.approx([-0.0015, 0.0005, 0.0005, 0.0005])
@@ -68,7 +71,7 @@ def test_bias_rule_by_hand():
     assert not balanced(bias, even, 0.001).any()
 
 
-def test_bias_moves_layer_by_layer_and_is_saved(model, tokens):
+def test_bias_moves_layer_by_layer_and_is_saved(model: Any, tokens: Tensor) -> None:
     model(tokens, POSITIONS, None, None)
     counts = model.router_counts()
     model.update_router_bias(counts, 0.01)
@@ -80,7 +83,7 @@ def test_bias_moves_layer_by_layer_and_is_saved(model, tokens):
     assert not any(name.endswith("counts") for name in model.state_dict())
 
 
-def test_balance_loss_is_the_papers_formula():
+def test_balance_loss_is_the_papers_formula() -> None:
     scores = torch.rand(6, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     want = 0.0
     for i in range(4):
@@ -91,7 +94,7 @@ def test_balance_loss_is_the_papers_formula():
     assert balance_loss(even, 1).item() == pytest.approx(1.0)
 
 
-def test_auxiliary_loss_reaches_the_router_only_through_scores(model, tokens):
+def test_auxiliary_loss_reaches_the_router_only_through_scores(model: Any, tokens: Tensor) -> None:
     with pytest.raises(ValueError, match="no training forward"):
         model.aux_loss()
     model(tokens, POSITIONS, None, None)
@@ -101,7 +104,7 @@ def test_auxiliary_loss_reaches_the_router_only_through_scores(model, tokens):
     assert model.model.layers[-1].mlp.experts.up_proj.grad is None
 
 
-def test_grouped_experts_equal_one_expert_at_a_time():
+def test_grouped_experts_equal_one_expert_at_a_time() -> None:
     generator = torch.Generator().manual_seed(0)
     experts = Experts(CFG.hidden, CFG.experts, CFG.expert_ffn)
     for parameter in experts.parameters():

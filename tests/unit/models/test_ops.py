@@ -10,7 +10,7 @@ from stages.models import ops
 from tests.rounding import assert_sums_close
 
 
-def test_formulas():
+def test_formulas() -> None:
     x = torch.tensor([[3.0, 4.0]])
     assert ops.rms_norm(x, torch.tensor([1.0, 2.0]), 0.5)[0].tolist() == pytest.approx(
         [3 / math.sqrt(13), 8 / math.sqrt(13)]
@@ -21,7 +21,7 @@ def test_formulas():
     assert ops.global_norm([torch.tensor([3.0]), torch.tensor([[4.0]])]).item() == 5.0
 
 
-def test_cross_entropy_is_torchs_with_its_gradient():
+def test_cross_entropy_is_torchs_with_its_gradient() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = (torch.randn(7, 11, generator=generator) * 20).requires_grad_()
     labels = torch.tensor([0, 10, -100, 3, 3, -100, 7])
@@ -38,7 +38,7 @@ def test_cross_entropy_is_torchs_with_its_gradient():
 
 
 @pytest.mark.parametrize("vocab", [11, 50_000])
-def test_the_head_in_blocks_is_the_head_as_a_whole(vocab):
+def test_the_head_in_blocks_is_the_head_as_a_whole(vocab: int) -> None:
     generator = torch.Generator().manual_seed(0)
     states = torch.randn(7, 5, generator=generator).requires_grad_()
     matrix = torch.randn(vocab, 5, generator=generator).requires_grad_()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from stages.errors import UserError
 from stages.models.build import initialise, make
@@ -12,7 +13,7 @@ from stages.spec.resolved_models import Rope
 ROPE = Rope(base=10_000.0, llama3=None, interpolation=1.0)
 
 
-def ouro(layers, seed=1):
+def ouro(layers: int, seed: int = 1) -> nn.Module:
     cfg = OuroModel(
         family="ouro", layers=layers, hidden=16, ffn=24, heads=2, kv_heads=2, head_dim=8, vocab=31, norm_eps=1e-6,
         tied=False, init_std=0.2, post_norm_gain=1.0,
@@ -22,11 +23,11 @@ def ouro(layers, seed=1):
     return module
 
 
-def shapes(module):
+def shapes(module: nn.Module) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in module.state_dict().items()}
 
 
-def test_every_tensor_is_a_copy_of_the_layer_that_the_map_names():
+def test_every_tensor_is_a_copy_of_the_layer_that_the_map_names() -> None:
     parent, child = ouro(2), ouro(4, seed=2)
     result = upcycle(parent.state_dict(), shapes(child), (0, 1, 0, 1))
     assert set(result.state) == set(child.state_dict()) == set(result.sources)
@@ -39,14 +40,14 @@ def test_every_tensor_is_a_copy_of_the_layer_that_the_map_names():
     child.load_state_dict(result.state, strict=True)
 
 
-def test_copies_are_the_childs_own():
+def test_copies_are_the_childs_own() -> None:
     parent = ouro(2)
     result = upcycle(parent.state_dict(), shapes(ouro(4)), (0, 1, 0, 1))
     result.state["lm_head.weight"].zero_()
     assert parent.state_dict()["lm_head.weight"].any()
 
 
-def test_one_loop_of_the_child_is_two_of_the_parent_but_for_the_norm_between():
+def test_one_loop_of_the_child_is_two_of_the_parent_but_for_the_norm_between() -> None:
     parent, child = ouro(2), ouro(4, seed=2)
     child.load_state_dict(upcycle(parent.state_dict(), shapes(child), (0, 1, 0, 1)).state)
     parent.model.norm = torch.nn.Identity()
@@ -58,7 +59,7 @@ def test_one_loop_of_the_child_is_two_of_the_parent_but_for_the_norm_between():
         )
 
 
-def test_moments_follow_their_parameters():
+def test_moments_follow_their_parameters() -> None:
     names = ["model.layers.3.mlp.up_proj.weight.exp_avg", "lm_head.weight.exp_avg_sq"]
     assert source_names(names, (0, 0, 1, 1)) == {
         "model.layers.3.mlp.up_proj.weight.exp_avg": "model.layers.1.mlp.up_proj.weight.exp_avg",
@@ -66,7 +67,7 @@ def test_moments_follow_their_parameters():
     }
 
 
-def test_what_the_map_leaves_out_is_named():
+def test_what_the_map_leaves_out_is_named() -> None:
     result = upcycle(ouro(3).state_dict(), shapes(ouro(4)), (0, 1, 0, 1))
     assert "model.layers.2.mlp.up_proj.weight" in result.unused
     with pytest.raises(UserError, match="outside the layer map of 3 layers"):
@@ -75,7 +76,7 @@ def test_what_the_map_leaves_out_is_named():
         upcycle(ouro(2).state_dict(), shapes(ouro(4)), (0, 1, 0, 2))
 
 
-def test_another_width_is_refused():
+def test_another_width_is_refused() -> None:
     child = shapes(ouro(2)) | {"model.norm.weight": torch.Size([17])}
     with pytest.raises(UserError, match=r"shapes differ: model.norm.weight \[17\] from \[16\]"):
         upcycle(ouro(2).state_dict(), child, (0, 1))

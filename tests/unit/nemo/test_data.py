@@ -8,7 +8,7 @@ import torch
 
 from stages.data.sample import Sample
 from stages.engines.nemo.context import whole
-from stages.engines.nemo.data import Share, micro_batches
+from stages.engines.nemo.data import Micro, Share, micro_batches
 from stages.train.ranks import Ranks
 from tests.unit.train import tiny
 
@@ -23,7 +23,7 @@ def row(number: int, length: int = LENGTH) -> Sample:
     return Sample(tokens, labels, segments, np.arange(length, dtype=np.int64), (), ())
 
 
-def steps(rows: int, micro_batch: int, replicas: int, contexts: int = 1, group: int = 1):
+def steps(rows: int, micro_batch: int, replicas: int, contexts: int = 1, group: int = 1) -> list[list[list[Micro]]]:
     """Micro-batches by replica, then by rank of its context."""
     phase = tiny.phase("next_token", micro_batch=micro_batch)
     samples = [row(number, 9 if number == rows - 1 else LENGTH) for number in range(rows)]
@@ -36,7 +36,9 @@ def steps(rows: int, micro_batch: int, replicas: int, contexts: int = 1, group: 
 @pytest.mark.parametrize("group", [1, 2, 4])
 @pytest.mark.parametrize("replicas", [1, 2, 3, 4])
 @pytest.mark.parametrize("rows", [1, 5, 8])
-def test_every_row_is_computed_once_and_every_rank_has_as_many_micro_batches(rows, replicas, group):
+def test_every_row_is_computed_once_and_every_rank_has_as_many_micro_batches(
+    rows: int, replicas: int, group: int
+) -> None:
     found = [of_rank[0] for of_rank in steps(rows, 2, replicas, group=group)]
     numbers = Counter(int(sample.tokens[0]) // 100 - 1 for rank in found for micro in rank for sample in micro.samples)
     assert numbers == Counter(range(rows))
@@ -49,7 +51,7 @@ def test_every_row_is_computed_once_and_every_rank_has_as_many_micro_batches(row
     )
 
 
-def test_blank_rows_teach_nothing_and_are_one_document_of_padding():
+def test_blank_rows_teach_nothing_and_are_one_document_of_padding() -> None:
     ((rank,),) = steps(1, 2, 1, group=2)
     blank = rank[1]
     assert blank.samples == ()
@@ -60,7 +62,7 @@ def test_blank_rows_teach_nothing_and_are_one_document_of_padding():
 
 
 @pytest.mark.parametrize("contexts", [2, 4])
-def test_ranks_of_a_context_have_the_rows_between_them_and_all_of_the_documents(contexts):
+def test_ranks_of_a_context_have_the_rows_between_them_and_all_of_the_documents(contexts: int) -> None:
     (parts,) = steps(4, 2, 1, contexts)
     ((alone,),) = steps(4, 2, 1)
     for number, micro in enumerate(alone):

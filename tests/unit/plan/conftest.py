@@ -10,6 +10,6 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="session")
-def project():
+def project() -> Project:
     """The shipped specs."""
     return Project.load(ROOT)

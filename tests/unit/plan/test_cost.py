@@ -5,6 +5,7 @@ The counter knows attention as plain products only, hence the math backend.
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,15 +24,15 @@ ASSUMED = Assumed(Fraction(1, 2), Fraction(1, 2), {})
 ROPE = Rope(base=10_000.0, llama3=None, interpolation=1.0)
 
 
-def model(pipeline, stage, module, scale="paper"):
+def model(pipeline: str, stage: str, module: str, scale: str = "paper") -> Any:
     return Project.load(ROOT).resolve(pipeline, scale).stages[stage].modules[module]
 
 
-def per_token(cfg, context, loops=1):
+def per_token(cfg: Any, context: int, loops: int = 1) -> float:
     return cost.language_model(cfg, context, loops).flops(trained=True, gradient=True)
 
 
-def enumerated(context):
+def enumerated(context: int) -> float:
     """Llama-3.1-8B product by product: (rows of the left matrix per token, inner, outer), then x 2 x 3."""
     layer = [(4096, 4096), (4096, 1024), (4096, 1024), (4096, 4096), (4096, 14_336), (4096, 14_336), (14_336, 4096)]
     matrices = 32 * sum(inner * outer for inner, outer in layer) + 4096 * 128_256
@@ -40,7 +41,7 @@ def enumerated(context):
 
 
 @pytest.mark.parametrize(("context", "giga"), [(2**13, 51.5), (2**17, 148), (2**18, 251), (2**19, 457), (2**20, 870)])
-def test_llama_8b_by_context(context, giga):
+def test_llama_8b_by_context(context: int, giga: float) -> None:
     found = per_token(model("llama31_1m", "base", "llm"), context)
     assert found == enumerated(context)
     assert float(f"{found / 1e9:.3g}") == giga
@@ -50,7 +51,7 @@ def test_llama_8b_by_context(context, giga):
     ("where", "loops"),
     [(("llama31_1m", "base", "llm"), 1), (("ouro", "warmup", "llm"), 3), (("kimi_vl", "text_pretrain", "llm"), 1)],
 )
-def test_language_models_as_pytorch_counts_them(where, loops):
+def test_language_models_as_pytorch_counts_them(where: tuple[str, str, str], loops: int) -> None:
     """The counter sees full attention, T keys where causal rows see T / 2: the same as a context of 2 T."""
     pipeline, stage, name = where
     cfg, length = model(pipeline, stage, name, scale="mini"), 16
@@ -70,7 +71,7 @@ def test_language_models_as_pytorch_counts_them(where, loops):
     assert counter.get_total_flops() == 2 * length * (wanted.weights + wanted.attention + widened)
 
 
-def test_vision_tower_as_pytorch_counts_it():
+def test_vision_tower_as_pytorch_counts_it() -> None:
     cfg = model("kimi_vl", "vit_coca", "vit", scale="mini")
     module = make(cfg, None, "cpu")
     with torch.no_grad():
@@ -83,7 +84,7 @@ def test_vision_tower_as_pytorch_counts_it():
     assert counter.get_total_flops() == 2 * (wanted.weights + wanted.attention)
 
 
-def test_what_frozen_modules_save():
+def test_what_frozen_modules_save() -> None:
     work = cost.Work(weights=10, attention=3)
     assert work.flops(trained=True, gradient=True) == 2 * 3 * 13
     assert work.flops(trained=False, gradient=True) == 2 * (2 * 10 + 3 * 3)
@@ -91,26 +92,26 @@ def test_what_frozen_modules_save():
     assert work.flops(trained=True, gradient=False) == work.flops(trained=True, gradient=True)
 
 
-def test_only_the_experts_taken_count():
+def test_only_the_experts_taken_count() -> None:
     cfg = model("kimi_vl", "text_pretrain", "llm")
     doubled = cfg.model_copy(update={"experts": 128})
     router = 26 * 64 * 2048
     assert cost.language_model(doubled, 8192).weights - cost.language_model(cfg, 8192).weights == router
 
 
-def test_a_loop_costs_the_stack_and_the_head_again():
+def test_a_loop_costs_the_stack_and_the_head_again() -> None:
     cfg = model("ouro", "warmup", "llm")
     assert per_token(cfg, 4096, 8) == 8 * per_token(cfg, 4096, 1)
 
 
-def test_cutting_a_phase_in_two_changes_nothing():
+def test_cutting_a_phase_in_two_changes_nothing() -> None:
     stage = Project.load(ROOT).resolve("ouro", "paper").stages["stable_1"]
     (whole,) = stage.phases
     half = whole.model_copy(update={"budget": whole.budget // 2})
     assert operations(stage, whole, ASSUMED) == pytest.approx(2 * operations(stage, half, ASSUMED), rel=1e-12)
 
 
-def test_coca_by_resolution():
+def test_coca_by_resolution() -> None:
     """A pair costs more at a higher cap, and a phase is its stretches of the ladder together."""
     stage = Project.load(ROOT).resolve("kimi_vl", "paper").stages["vit_coca"]
     (phase,) = stage.phases
@@ -126,7 +127,7 @@ def test_coca_by_resolution():
     assert cost_coca.pair(stage, 1024, 8192) > 3 * cost_coca.pair(stage, 256, 32_768)
 
 
-def test_the_mean_multimodal_share():
+def test_the_mean_multimodal_share() -> None:
     stages = Project.load(ROOT).resolve("kimi_vl", "paper").stages
     shares = {name: multimodal(stages[name].phases[0]) for name in ("text_pretrain", "vit_align", "joint_cooldown")}
     assert shares == {"text_pretrain": 0, "vit_align": 1, "joint_cooldown": Fraction(2, 5)}
@@ -134,7 +135,7 @@ def test_the_mean_multimodal_share():
     assert abs(ramp - Fraction(3, 10)) < Fraction(1, 10**6)
 
 
-def test_modules_that_an_objective_cannot_use_are_named():
+def test_modules_that_an_objective_cannot_use_are_named() -> None:
     stages = Project.load(ROOT).resolve("kimi_vl", "paper").stages
     coca = stages["vit_coca"]
     mixed = coca.model_copy(update={"phases": stages["vit_align"].phases})

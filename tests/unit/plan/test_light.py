@@ -13,5 +13,5 @@ sys.exit("torch" in sys.modules or "pandas" in sys.modules)
 """
 
 
-def test_neither_torch_nor_pandas_is_imported():
+def test_neither_torch_nor_pandas_is_imported() -> None:
     assert subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, check=False).returncode == 0

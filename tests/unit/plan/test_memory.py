@@ -7,11 +7,14 @@ import dataclasses
 import pytest
 
 from stages.contract import hardware, memory
+from stages.contract.hardware import Hardware
 from stages.contract.parameters import parameters
+from stages.spec.project import Project
+from stages.spec.resolved import Stage
 
 
 @pytest.fixture
-def stage(project):
+def stage(project: Project) -> Stage:
     """On the torch engine, as a scale without the NeMo engine would plan it."""
     published = project.resolve("llama31_1m", "paper").stages["cpt_1m"]
     torch = {"engine": "torch", "parallel": None}
@@ -20,18 +23,18 @@ def stage(project):
 
 
 @pytest.fixture
-def h100(project):
+def h100(project: Project) -> Hardware:
     return hardware.load(project.files, "h100")
 
 
-def test_zero1_keeps_weights_and_gradients_whole(stage, h100):
+def test_zero1_keeps_weights_and_gradients_whole(stage: Stage, h100: Hardware) -> None:
     found = memory.of(stage, stage.phases[0], h100)
     count = parameters(stage.modules["llm"]).total
     assert found.layout == "zero1"
     assert found.states == 4 * count + 12 * count // stage.execution.ranks
 
 
-def test_a_smaller_device_makes_it_fsdp(stage, h100):
+def test_a_smaller_device_makes_it_fsdp(stage: Stage, h100: Hardware) -> None:
     small = dataclasses.replace(h100, memory=40 * 10**9)
     found = memory.of(stage, stage.phases[0], small)
     count = parameters(stage.modules["llm"]).total
@@ -39,13 +42,13 @@ def test_a_smaller_device_makes_it_fsdp(stage, h100):
     assert found.states == 16 * count // stage.execution.ranks + 2 * 2 * count // 32
 
 
-def test_a_sequence_is_divided_where_there_are_more_ranks_than_sequences(stage):
+def test_a_sequence_is_divided_where_there_are_more_ranks_than_sequences(stage: Stage) -> None:
     phase = stage.phases[0]  # 4 sequences of 1Mi
     assert stage.execution.ranks == 128
     assert memory.positions(stage, phase) == 2**20 * 4 / 128
 
 
-def test_recomputation_keeps_one_layer_and_inputs(stage, h100):
+def test_recomputation_keeps_one_layer_and_inputs(stage: Stage, h100: Hardware) -> None:
     all_kept = stage.model_copy(update={"execution": stage.execution.model_copy(update={"activations": "kept"})})
     kept = memory.of(all_kept, stage.phases[0], h100).activations
     recomputed = memory.of(stage, stage.phases[0], h100).activations
@@ -54,7 +57,7 @@ def test_recomputation_keeps_one_layer_and_inputs(stage, h100):
     assert kept == at_once * 34 * hidden * 32 + at_once * 6 * vocab
 
 
-def test_checkpoints(project):
+def test_checkpoints(project: Project) -> None:
     resolved = project.resolve("kimi_vl", "paper")
     text, align = resolved.stages["text_pretrain"], resolved.stages["vit_align"]
     llm = parameters(text.modules["llm"])
@@ -67,7 +70,7 @@ def test_checkpoints(project):
     assert frozen < 4 * weights + 9 * (weights - llm.total)  # frozen: weights only
 
 
-def test_the_host_has_a_copy_of_a_checkpoint_beside_gpus_where_something_is_trained(project):
+def test_the_host_has_a_copy_of_a_checkpoint_beside_gpus_where_something_is_trained(project: Project) -> None:
     for scale, factor in (("paper", 1), ("mini", 0)):  # GPUs, and a CPU, on which a run waits
         resolved = project.resolve("kimi_vl", scale)
         text = resolved.stages["text_pretrain"]
@@ -75,13 +78,13 @@ def test_the_host_has_a_copy_of_a_checkpoint_beside_gpus_where_something_is_trai
     assert memory.copied(project.resolve("ouro", "paper").stages["upcycle_2_6b"]) == 0
 
 
-def test_pointers_and_releases_take_no_disk(project):
+def test_pointers_and_releases_take_no_disk(project: Project) -> None:
     resolved = project.resolve("ouro", "paper")
     for name in ("keep_1_4b", "ouro_1_4b", "thinking_2_6b"):
         assert memory.disk(resolved.stages[name], resolved.states[name]) == 0
 
 
-def test_a_stage_without_phases_has_the_moments_that_it_takes_over(project):
+def test_a_stage_without_phases_has_the_moments_that_it_takes_over(project: Project) -> None:
     resolved = project.resolve("ouro", "paper")
     upcycle, release = resolved.stages["upcycle_2_6b"], resolved.stages["ouro_2_6b"]
     count = parameters(upcycle.modules["llm"]).total

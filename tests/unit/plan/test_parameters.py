@@ -1,6 +1,7 @@
 """Closed-form parameter counts against the models themselves, on the meta device."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ PUBLISHED = {
 }
 
 
-def models(scale):
+def models(scale: str) -> dict[str, Any]:
     project = shipped.project()
     return {
         f"{pipeline}/{stage.name}/{name}": model
@@ -31,19 +32,19 @@ def models(scale):
 
 
 @pytest.mark.parametrize("scale", ["paper", "mini"])
-def test_equal_what_is_built(scale):
+def test_equal_what_is_built(scale: str) -> None:
     for model, name in {model: name for name, model in models(scale).items()}.items():  # each once
         built = make(model, ROPE, "meta")
         assert parameters(model).total == sum(each.numel() for each in built.parameters()), name
 
 
 @pytest.mark.parametrize("merge", [1, 2, 3])
-def test_a_projector_of_any_merge_equals_what_is_built(merge):
+def test_a_projector_of_any_merge_equals_what_is_built(merge: int) -> None:
     cfg = models("mini")["kimi_vl/vit_align/projector"].model_copy(update={"merge": merge})
     assert parameters(cfg).total == sum(each.numel() for each in make(cfg, ROPE, "meta").parameters())
 
 
-def test_only_language_models_have_a_head_and_only_tables_are_embeddings():
+def test_only_language_models_have_a_head_and_only_tables_are_embeddings() -> None:
     """The position table of the vision tower; words and positions of captions; the rest looks nothing up."""
     coca, align = (f"kimi_vl/{stage}" for stage in ("vit_coca", "vit_align"))
     found = {name: parameters(model) for name, model in models("mini").items()}
@@ -57,7 +58,7 @@ def test_only_language_models_have_a_head_and_only_tables_are_embeddings():
         assert found[f"{coca}/{captions}"].embedding == (cfg.vocab + cfg.length) * cfg.hidden
 
 
-def test_published_counts():
+def test_published_counts() -> None:
     found: dict[str, set[str]] = {}
     for model in models("paper").values():
         found.setdefault(model.family, set()).add(f"{parameters(model).total:.4g}")
@@ -66,12 +67,12 @@ def test_published_counts():
         assert wanted <= found[family]
 
 
-def test_moonlight_active_without_embedding_and_head():
+def test_moonlight_active_without_embedding_and_head() -> None:
     moonlight = models("paper")["kimi_vl/text_pretrain/llm"]
     assert f"{parameters(moonlight).active / 1e9:.3g}" == "2.24"
 
 
-def test_a_tied_head_is_the_embedding():
+def test_a_tied_head_is_the_embedding() -> None:
     model = models("mini")["ouro/warmup/llm"]
     tied, own = parameters(model.model_copy(update={"tied": True})), parameters(model)
     assert (tied.head, own.total - tied.total) == (0, model.vocab * model.hidden)

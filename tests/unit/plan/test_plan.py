@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from inline_snapshot import snapshot
@@ -12,15 +14,19 @@ from stages.commands.plan import print_plan
 from stages.contract import cost, hardware
 from stages.contract.cost_phase import equal_length, operations
 from stages.errors import SpecError, UsageError
-from stages.plan.pipeline import plan_pipeline
+from stages.plan.pipeline import PipelinePlan, plan_pipeline
 from stages.spec.files import Files
+from stages.spec.language_model import LanguageModel
+from stages.spec.project import Project
 from tests.edits import edit
 from tests.unit.plan.conftest import ROOT
 from tests.unit.spec import small_project
 
+Price = Callable[..., PipelinePlan]
+
 
 @pytest.fixture
-def root(tmp_path, monkeypatch):
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The small project with the shipped hardware profiles."""
     small_project.write(tmp_path)
     shutil.copytree(ROOT / "specs" / "hardware", tmp_path / "specs" / "hardware")
@@ -29,8 +35,8 @@ def root(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def price(project):
-    def run(pipeline, scale="paper", device="h100"):
+def price(project: Project) -> Price:
+    def run(pipeline: str, scale: str = "paper", device: str = "h100") -> PipelinePlan:
         return plan_pipeline(project, pipeline, scale, hardware.load(project.files, device))
 
     return run
@@ -43,13 +49,13 @@ def price(project):
         ("kimi_vl", [5_200_000_000_000, 4_400_000_000_000, 2_100_000_000_000, 2_300_000_000_000]),
     ],
 )
-def test_published_totals_are_met(price, pipeline, totals):
+def test_published_totals_are_met(price: Price, pipeline: str, totals: list[int]) -> None:
     claims = price(pipeline).claims
     assert [claim.planned for claim in claims] == totals
     assert all(claim.met for claim in claims)
 
 
-def test_every_pipeline_fits_the_devices_it_is_for(price):
+def test_every_pipeline_fits_the_devices_it_is_for(price: Price) -> None:
     for pipeline, scale, device in [
         *((name, "paper", "h100") for name in ("llama31_1m", "kimi_vl", "ouro")),
         *((name, "mini", "laptop_cpu") for name in ("llama31_1m", "kimi_vl", "ouro")),
@@ -60,7 +66,7 @@ def test_every_pipeline_fits_the_devices_it_is_for(price):
         assert plan.disk <= plan.hardware.disk
 
 
-def test_device_hours_are_operations_by_speed(price):
+def test_device_hours_are_operations_by_speed(price: Price) -> None:
     stage = next(stage for stage in price("llama31_1m").stages if stage.ref.endswith("cpt_1m"))
     per_token = 3 * 2 * (32 * (4096 * 4096 * 2 + 4096 * 1024 * 2 + 3 * 4096 * 14_336) + 4096 * 128_256)
     per_token += 3 * 2 * 32 * 2 * 4096 * 2**19  # half of 1Mi keys
@@ -68,17 +74,19 @@ def test_device_hours_are_operations_by_speed(price):
     assert stage.device_hours == pytest.approx(1.8e9 * per_token / (989e12 * 0.4) / 3600, rel=1e-12)
 
 
-def test_a_frozen_language_model_saves_its_weights_gradient(project):
+def test_a_frozen_language_model_saves_its_weights_gradient(project: Project) -> None:
     stage = project.resolve("kimi_vl", "paper").stages["vit_align"]
     assumed = hardware.load(project.files, "h100").assumed({})
     moving = stage.model_copy(update={"trained": ("vit", "projector", "llm")})
     (phase,) = stage.phases
-    matrices = cost.language_model(stage.modules["llm"], phase.context).weights
+    model = stage.modules["llm"]
+    assert isinstance(model, LanguageModel)
+    matrices = cost.language_model(model, phase.context).weights
     saved = operations(moving, phase, assumed) - operations(stage, phase, assumed)
     assert saved == pytest.approx(2 * matrices * phase.budget, rel=1e-9)
 
 
-def test_masks_between_documents_make_attention_cheaper(project):
+def test_masks_between_documents_make_attention_cheaper(project: Project) -> None:
     stage = project.resolve("llama31_1m", "mini").stages["sft_1m"]
     lengths = {source.corpus: 100.0 for source in stage.phases[0].sources}
     assert equal_length(stage.phases[0], lengths) == 200.0
@@ -87,7 +95,7 @@ def test_masks_between_documents_make_attention_cheaper(project):
     assert equal_length(unmasked, lengths) == stage.phases[0].context
 
 
-def test_the_table_of_the_small_project(root, capsys):
+def test_the_table_of_the_small_project(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     print_plan(("toy",), "paper", None, False, False)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 120
@@ -103,7 +111,9 @@ toy at paper: A toy
 """)
 
 
-def test_tables_of_all_pipelines_fit_120_columns(capsys, monkeypatch):
+def test_tables_of_all_pipelines_fit_120_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ROOT)
     print_plan((), "paper", None, False, False)
     text = capsys.readouterr().out
@@ -112,7 +122,7 @@ def test_tables_of_all_pipelines_fit_120_columns(capsys, monkeypatch):
     assert "does not fit" not in text
 
 
-def test_json_is_complete(root, capsys):
+def test_json_is_complete(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     print_plan(("toy",), "paper", "h200", False, True)
     (plan,) = json.loads(capsys.readouterr().out)
     phase = plan["stages"][0]["phases"][0]
@@ -129,7 +139,7 @@ def test_json_is_complete(root, capsys):
         ((("toy",), "paper", "h10"), r"--hardware: found 'h10'; allowed: h100, h200, laptop_cpu"),
     ],
 )
-def test_wrong_words(root, words, said):
+def test_wrong_words(root: Path, words: tuple[tuple[str, ...], str, str | None], said: str) -> None:
     names, scale, machine = words
     with pytest.raises(UsageError, match=said):
         print_plan(names, scale, machine, False, False)
@@ -148,7 +158,7 @@ def test_wrong_words(root, words, said):
         ("covers: [mfu]", "covers: [mf]", r"h100.yaml:6: mfu: found 40% without a source"),
     ],
 )
-def test_mistakes_in_a_profile(root, old, new, said):
+def test_mistakes_in_a_profile(root: Path, old: str, new: str, said: str) -> None:
     path = root / "specs" / "hardware" / "h100.yaml"
     edit(path, old, new)
     with pytest.raises(Exception, match=said) as caught:

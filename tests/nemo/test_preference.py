@@ -128,7 +128,7 @@ def test_losses_margins_and_weights_are_the_torch_engines(
 def test_other_losses_are_the_torch_engines_too(
     given: Callable[[str], Given], wanted: Callable[..., Left], tmp_path: Path
 ) -> None:
-    settings = {"loss": "apo_zero", "answers": "mean", "beta": 5.0, "nll": 0.0}
+    settings: dict[str, Any] = {"loss": "apo_zero", "answers": "mean", "beta": 5.0, "nll": 0.0}
     inputs, other = given("llama").copied(tmp_path / "copy"), wanted("llama", **settings)
     engines.run(engines.on_nemo(preferring(**settings), layout(2, tp=2)), inputs)
     found = engines.left(inputs)
@@ -180,7 +180,7 @@ def another() -> None:
 def itself() -> None:
     from stages.engines.nemo import frozen
 
-    frozen.beside = lambda stage, chunks: list(chunks)  # type: ignore[assignment]
+    frozen.beside = lambda stage, chunks: list(chunks)
 
 
 @pytest.mark.parametrize(

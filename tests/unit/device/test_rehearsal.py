@@ -177,7 +177,7 @@ def test_the_record_is_whole_all_the_while_and_after_a_signal(
     )
     monkeypatch.setattr(process, "STOP", stop := Event())
     monkeypatch.setattr(device, "STOP", stop)
-    seen = []
+    seen: list[str] = []
 
     def watch() -> None:
         until("a row", lambda: path.exists() and "exit code 1: broken" in path.read_text(), over.is_set)

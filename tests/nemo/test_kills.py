@@ -14,7 +14,7 @@ from tests.nemo.ranks import RankError
 from tests.nemo.test_resume import same
 from tests.unit.train import tiny
 
-KILLS = 3  # of each stage, 36 in all
+KILLS = 3  # of each stage, 39 in all
 LIMIT = 300.0  # seconds for one run, which takes five on an idle machine
 CASES = (
     ("next_token", layout()),
@@ -29,6 +29,7 @@ CASES = (
     ("moe", layout(2, tp=2, sequence_parallel=True)),
     ("joint", layout()),
     ("joint", layout(2, pp=2)),
+    ("preference", layout(2, cp=2)),
 )
 
 

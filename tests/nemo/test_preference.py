@@ -183,9 +183,27 @@ def itself() -> None:
     frozen.beside = lambda stage, chunks: list(chunks)
 
 
+def otherwise() -> None:
+    from stages.engines.nemo import provider
+
+    build = provider.build_frozen
+
+    def built(stage: Stage) -> list[Any]:
+        chunks = build(stage)
+        chunks[0].config.hidden_dropout = 0.1
+        return chunks
+
+    provider.build_frozen = built
+
+
 @pytest.mark.parametrize(
     ("disturb", "said"),
-    [(another, r"I-49 at tiny/box.*found a reference that differs in"), (itself, r"I-49 at tiny/box.*that moved in")],
+    [
+        (another, r"I-49 at tiny/box.*found a reference that differs in"),
+        (itself, r"I-49 at tiny/box.*that moved in"),
+        (otherwise, r"BuiltOtherwiseError: .*model.hidden_dropout is 0.1, configured 0.0"),
+    ],
+    ids=["another", "itself", "otherwise"],
 )
 def test_another_reference_than_the_parent_stops_the_stage(
     disturb: Callable[[], None], said: str, given: Callable[[str], Given], tmp_path: Path

@@ -1,6 +1,7 @@
-"""`python -m tests.nemo.traced LIBRARY PIPELINE/STAGE [PHASE [LAYERS]]`: a micro-batch and an update as on GPUs.
+"""`python -m tests.nemo.traced LIBRARY PIPELINE/STAGE PHASE LAYERS OBJECTIVE`: a micro-batch and an update as on GPUs.
 
-Of a stage of scale `paper`, on its first rank, at its number of ranks; JSON on the output. With LAYERS, `shortened`.
+Of a stage of scale `paper`, on its first rank, at its number of ranks; JSON on the output. With LAYERS, `shortened`;
+with the objective `preference`, `preferring`; "" for as it is.
 Nothing is computed and nothing is sent: tensors are fake, with a device, a type and a shape, and collectives return at
 once. What is executed is Bridge's own validation, Core's code and ours as on a GPU, with every layer. `watch` of
 tests/traced looks for factors of two types, operations without a deterministic form and views that FlashAttention
@@ -25,17 +26,16 @@ import numpy as np
 from tests.traced import device
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS, SIDE = 3, 448
+DOCUMENTS, PAIRED, SIDE = 3, 4, 448
 
 
-def main(library: str, ref: str, phase: str = "0", layers: str | None = None) -> None:
+def main(library: str, ref: str, phase: str, layers: str, objective: str) -> None:
     device.load(Path(library))
     from stages.spec.project import Project
 
     pipeline, _, name = ref.partition("/")
-    stage = shortened(
-        Project.load(ROOT).resolve(pipeline, "paper").stages[name], None if layers is None else int(layers)
-    )
+    stage = Project.load(ROOT).resolve(pipeline, "paper").stages[name]
+    stage = shortened(preferring(stage, objective), int(layers) if layers else None)
     os.environ.update(RANK="0", LOCAL_RANK="0", LOCAL_WORLD_SIZE="8", WORLD_SIZE=str(stage.execution.ranks))
     warnings.filterwarnings("ignore")
     with contextlib.redirect_stdout(sys.stderr):
@@ -55,6 +55,17 @@ def shortened(stage: Any, layers: int | None) -> Any:
     }
     phases = tuple(phase.model_copy(update={"micro_batch": 1}) for phase in stage.phases)
     return stage.model_copy(update={"modules": modules, "phases": phases})
+
+
+def preferring(stage: Any, objective: str) -> Any:
+    """The stage with pairs of answers in its rows, where that is the objective."""
+    if not objective:
+        return stage
+    from stages.spec.resolved_phases import Preference
+
+    settings = Preference(loss="dpo", beta=0.1, answers="sum", turn_ends="learned", nll=0.2)
+    changes = {"objective": objective, "packing": "whole", "document_mask": True, "preference": settings}
+    return stage.model_copy(update={"phases": tuple(phase.model_copy(update=changes) for phase in stage.phases)})
 
 
 def trace(stage: Any, number: int) -> dict[str, Any]:
@@ -105,7 +116,7 @@ def _built(stage: Any) -> Any:
     import torch.distributed as dist
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
-    from stages.engines.nemo import groups, provider
+    from stages.engines.nemo import frozen, groups, provider
     from stages.engines.nemo.optimizer import Mover
 
     dist.init_process_group("fake", rank=0, world_size=stage.execution.ranks, store=FakeStore())
@@ -117,7 +128,7 @@ def _built(stage: Any) -> Any:
             for moment in one.moments:
                 one.take(moment, torch.zeros(one.stop - one.start, device="cuda"))
             one.count(0)
-    return SimpleNamespace(chunks=chunks, mover=mover)
+    return SimpleNamespace(chunks=chunks, mover=mover, reference=frozen.beside(stage, chunks))
 
 
 def _step(stage: Any, phase: Any, made: Any, rows: list[Any]) -> None:
@@ -130,12 +141,14 @@ def _step(stage: Any, phase: Any, made: Any, rows: list[Any]) -> None:
 
     gpu = torch.device("cuda", 0)
     work = families.work(stage, phase, made.chunks)
+    if made.reference:
+        work = families.preference(stage, phase, made.chunks, made.reference)
     given = SimpleNamespace(samples=lambda *_: rows)
     steps = Steps(stage, phase, made.chunks, made.mover, work, given, Ranks(0, 1, gpu))
     here = steps._share
     share = data.Share(0, 1, here.context, here.contexts, here.together)
     work.begin(rows)
-    micros = data.micro_batches(rows, phase, share, gpu)
+    micros = work.prepare(data.micro_batches(rows, phase, share, gpu))
     for chunk in made.chunks:
         chunk.zero_grad_buffer()
     made.mover.zero()
@@ -164,7 +177,8 @@ def samples(stage: Any, phase: Any) -> list[Any]:
     from stages.data.sample import Image, Sample
 
     length = phase.context
-    segments = np.repeat(np.arange(DOCUMENTS), -(-length // DOCUMENTS))[:length].astype(np.int32)
+    documents = DOCUMENTS if phase.preference is None else PAIRED
+    segments = np.repeat(np.arange(documents), -(-length // documents))[:length].astype(np.int32)
     starts = np.concatenate([[0], np.flatnonzero(np.diff(segments)) + 1])
     tokens = np.arange(1000, 1000 + length) % 4096 + 1000
     images: tuple[Image, ...] = ()

@@ -25,10 +25,10 @@ from stages.spec.resolved import Stage
 from stages.train.ranks import Ranks
 
 
-def beside(stage: Stage, chunks: Sequence[Any]) -> list[Any] | None:
-    """Copies of this rank's chunks; None where nothing is read beside the model."""
+def beside(stage: Stage, chunks: Sequence[Any]) -> list[Any]:
+    """Copies of this rank's chunks; none where nothing is read beside the model."""
     if not stage.read_frozen:
-        return None
+        return []
     copies = provider.build_frozen(stage)
     for copy, chunk in zip(copies, chunks, strict=True):
         _fill(inner(copy), inner(chunk))

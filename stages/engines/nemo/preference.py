@@ -38,8 +38,8 @@ class Preference(Causal):
         from megatron.core import parallel_state
 
         super().__init__(phase)
-        if phase.preference is None:
-            raise ValueError(f"phase {phase.name}: preference training without its settings")
+        if phase.preference is None or not reference:
+            raise ValueError(f"phase {phase.name}: preference training without its settings or its reference")
         self._settings, self._reference = phase.preference, reference
         self._context = parallel_state.get_context_parallel_group()
         self._last = parallel_state.is_pipeline_last_stage(ignore_virtual=True)

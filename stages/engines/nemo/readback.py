@@ -32,9 +32,15 @@ class BuiltOtherwiseError(UserError):
     repeats = True
 
 
-def check_fields(stage: Stage, stated: Config, chunks: Sequence[nn.Module], core: Any, ranks: Ranks) -> None:
-    """Raise BuiltOtherwiseError on all ranks where an object of one of them has another value than configured."""
-    own = [f"{name} is {found!r}, configured {wanted!r}" for name, found, wanted in _fields(stated, chunks, core)]
+def check_fields(
+    stage: Stage, stated: Config, chunks: Sequence[nn.Module], models: Sequence[nn.Module], core: Any, ranks: Ranks
+) -> None:
+    """Raise BuiltOtherwiseError on all ranks where an object of one of them has another value than configured.
+
+    `chunks` are of the model that is trained, `models` those and what is read beside it.
+    """
+    fields = _fields(stated, chunks, models, core)
+    own = [f"{name} is {found!r}, configured {wanted!r}" for name, found, wanted in fields]
     differences = sorted({one for theirs in ranks.values(own) for one in theirs})
     if differences:
         rest = f", and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
@@ -44,11 +50,13 @@ def check_fields(stage: Stage, stated: Config, chunks: Sequence[nn.Module], core
         )
 
 
-def _fields(stated: Config, chunks: Sequence[nn.Module], core: Any) -> Iterator[tuple[str, Any, Any]]:
+def _fields(
+    stated: Config, chunks: Sequence[nn.Module], models: Sequence[nn.Module], core: Any
+) -> Iterator[tuple[str, Any, Any]]:
     """Fields that differ: name, found, configured."""
     chain = getattr(core, "chained_optimizers", [core])
     objects: dict[str, list[Any]] = {
-        "model": [getattr(chunk, "config") for chunk in chunks],  # noqa: B009
+        "model": [getattr(chunk, "config") for chunk in models],  # noqa: B009
         "ddp": [getattr(chunk, "ddp_config") for chunk in chunks],  # noqa: B009
         "optimizer": [one.config for one in chain],
     }

@@ -62,7 +62,7 @@ class NemoTrainer:
         else:
             handover.load_weights(self._moved.owned, self._weights, self._source())
         self._received = None
-        self._frozen: list[Any] | None = None
+        self._frozen: list[Any] = []
 
     def evaluated(self) -> Divided:
         """The model as all ranks have it."""
@@ -91,17 +91,16 @@ class NemoTrainer:
 
     def built(self) -> BuiltReport | None:
         """What Megatron's objects contain, under our names, and the frequencies that they turn by."""
-        own.check_fields(
-            self._stage, config(self._stage, self._stage.phases[0]), self._chunks, self._moved.core, self._ranks
-        )
+        stated, read = config(self._stage, self._stage.phases[0]), [*self._chunks, *self._frozen]
+        own.check_fields(self._stage, stated, self._chunks, read, self._moved.core, self._ranks)
         modules, beside, state = self._gathered(), self.read_frozen(), self.state()[1]
         report = None
         if modules is not None:
             report = readback.built(self._stage, self._inputs, modules, self._moved, state, beside)
         else:
             exhaust(state)
-        computed = {} if self._frozen is None else frozen.expected(modules, self._moved.owned, self._ranks)
-        return own.completed(report, self._moved.owned, self._chunks, self._ranks, computed)
+        computed = frozen.expected(modules, self._moved.owned, self._ranks) if self._frozen else {}
+        return own.completed(report, self._moved.owned, read, self._ranks, computed)
 
     def checksum_columns(self) -> tuple[str, ...]:
         """None: no step is promised to have the same bits again."""
@@ -109,10 +108,10 @@ class NemoTrainer:
 
     def stepper(self, phase: Phase, rows: Rows) -> Steps:
         """The phase on this model, as the model's family computes it."""
-        if phase.preference is not None and self._frozen is not None:
-            work = families.preference(self._stage, phase, self._chunks, self._frozen)
-        else:
+        if phase.preference is None:
             work = families.work(self._stage, phase, self._chunks)
+        else:
+            work = families.preference(self._stage, phase, self._chunks, self._frozen)
         return Steps(self._stage, phase, self._chunks, self._moved, work, rows, self._ranks)
 
     @torch.no_grad()
@@ -148,7 +147,7 @@ class NemoTrainer:
 
     def read_frozen(self) -> Mapping[str, Digests]:
         """Of the reference of preference training, gathered from all ranks."""
-        if self._frozen is None:
+        if not self._frozen:
             return {}
         return frozen.digests(self._frozen, self._rules, self._weights, self._ranks)
 

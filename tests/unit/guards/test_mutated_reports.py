@@ -63,6 +63,12 @@ def test_where_policy_and_reference_are_one_a_loss_begins_with_what_its_formula_
     assert preference.begins_at(settings, 4.0) == pytest.approx(begins)
 
 
+def test_a_reference_in_the_types_that_the_policy_computes_with_is_the_parent_too() -> None:
+    rounded = {**reports.WEIGHTS, "model.layers.0.q.weight": "c"}
+    assert not list(found(PREFERRED, referred(read_frozen=rounded, computed=rounded)))
+    assert {one.id for one in found(PREFERRED, referred(computed=rounded))} == {"I-49"}, "in fp32 beside one in bf16"
+
+
 def test_a_fresh_model_under_another_base_is_i_11() -> None:
     fresh = {name: init.model_copy(update={"weights": "fresh", "optimizer": "reset", "parent": None})
              for name, init in STAGE.init.items()}  # fmt: skip

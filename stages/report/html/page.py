@@ -146,7 +146,9 @@ def _inner(laid: Mapping[str, Any], by_ref: Mapping[str, View]) -> list[Picture]
         for here in laid.values() if names else ():
             drawing = curves.several(here, by_ref, names, title.lower())
             if drawing is not None:
-                shown = _environment().get_template("series.html.j2").render(labels=labels if len(labels) > 1 else ())
+                forked = any(column.branch % 2 for column in here)
+                several = labels if len(labels) > 1 else ()
+                shown = _environment().get_template("series.html.j2").render(labels=several, forked=forked)
                 found.append(Picture(title, drawing, Markup(shown)))
     return found
 

@@ -12,7 +12,7 @@ from stages.plan.stage import StagePlan
 from stages.report.headlines import MEASURES, VALIDATION, Measure
 from stages.report.html.views import View
 from stages.report.number_format import count, length, loss, rate, seconds
-from stages.spec.resolved import Stage
+from stages.spec.resolved import Init, Stage
 
 Figures = Mapping[str, Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]]]  # scale -> ref -> before, after
 DASH = "–"
@@ -96,14 +96,7 @@ def hand_overs(views: Sequence[View]) -> Table:
         stage = view.stage
         groups: dict[tuple[str, str], list[str]] = {}
         for module, init in stage.init.items():
-            weights = init.parent or init.release or ", ".join(stage.parents) or "fresh"
-            if init.stand_in:
-                weights = f"{weights}, a stand-in"
-            if init.average:
-                weights = f"{weights}, its average"
-            if init.weights in ("upcycle", "merge"):
-                weights = f"{weights}, {init.weights}d"
-            groups.setdefault((weights.removeprefix(f"{stage.pipeline}/"), init.optimizer), []).append(module)
+            groups.setdefault((_weights(stage, init), init.optimizer), []).append(module)
         for (weights, optimizer), modules in groups.items():
             trains = bool(stage.phases)
             clock, data = (stage.clock, stage.data) if trains else (DASH, DASH)
@@ -111,6 +104,15 @@ def hand_overs(views: Sequence[View]) -> Table:
                    _rates(stage, by_ref)]  # fmt: skip
             table.rows.append((view, row))
     return table
+
+
+def _weights(stage: Stage, init: Init) -> str:
+    """Whose weights a module takes, and how; a merge takes those of all parents."""
+    parents = [] if init.weights == "fresh" else [init.parent] if init.parent else stage.parents
+    whose = init.release or ", ".join(one.removeprefix(f"{stage.pipeline}/") for one in parents) or "fresh"
+    how = [", a stand-in"] * init.stand_in + [", its average"] * bool(init.average)
+    how += [f", {init.weights}d"] * (init.weights in ("upcycle", "merge"))
+    return "".join([whose, *how])
 
 
 def _rates(stage: Stage, stages: Mapping[str, Stage]) -> str:

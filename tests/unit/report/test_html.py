@@ -10,12 +10,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from stages.commands.report import write_report
 from stages.errors import UsageError
 from stages.report.html import folder
 from stages.report.html.page import Subject, render
+from stages.report.html.tables import hand_overs
 from stages.report.html.views import View, view
 from stages.spec.resolved import Stage
 from stages.store import live
@@ -121,6 +123,14 @@ def test_no_file_of_a_result_can_keep_the_page_from_being_written(tmp_path: Path
     Balanced(render(subject(tmp_path, stages, {"warmup": "done"}), HEAD))
 
 
+def test_the_second_branch_is_named_beside_every_picture_that_draws_it(tmp_path: Path) -> None:
+    stages = ouro_like("mini")
+    table = write_result(tmp_path, stages["warmup"]) / "metrics.csv"
+    pd.read_csv(table).assign(exit_loop=2.5, entropy=0.5).to_csv(table, index=False)
+    assert render(subject(tmp_path, stages, {"warmup": "done"}), HEAD).count("second branch") == 3
+    assert "second branch" not in render(subject(tmp_path, {"warmup": stages["warmup"]}, {"warmup": "done"}), HEAD)
+
+
 def test_a_pipeline_without_a_paper_or_a_figure_names_none(tmp_path: Path) -> None:
     stages = ouro_like("mini")
     assert "seed 1 · a paper, a figure" in render(subject(tmp_path, stages), HEAD)
@@ -155,6 +165,19 @@ def test_vision_stages_have_a_picture_of_their_own_in_their_own_unit(tmp_path: P
     page = render(subject(tmp_path, stages, {"text": "done", "vit": "done"}), HEAD)
     assert "image patches consumed over the lineage" in page
     assert "<h3>Vision</h3>" in page
+
+
+def test_a_hand_over_says_fresh_of_a_new_module_beside_parents_and_all_parents_of_a_merge(tmp_path: Path) -> None:
+    stages = {name: stage.model_copy(update={"scale": "mini"}) for name, stage in kimi_like().items()}
+    two = stages["joint"]
+    fresh = two.init["m"].model_copy(update={"weights": "fresh", "parent": None})
+    merged = fresh.model_copy(update={"weights": "merge"})
+    stages["joint"] = two.model_copy(update={"init": {"new": fresh, "sum": merged}})
+    rows = hand_overs(subject(tmp_path, stages).views).rows
+    found = {row[1]: row[2] for _, row in rows if row[0] == "joint"}
+    names = ", ".join(parent.partition("/")[2] for parent in two.parents)
+    assert len(two.parents) > 1
+    assert found == {"new": "fresh", "sum": f"{names}, merged"}
 
 
 def test_other_seeds_are_drawn_beside_and_their_spread_is_in_the_table(tmp_path: Path) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from tests.mutants.mutant import ROOT
 from tests.mutants.pieces import PIECES
@@ -19,6 +23,20 @@ def test_every_module_is_in_one_piece() -> None:
 def test_the_tests_of_a_piece_are_there() -> None:
     selected = [test for piece in PIECES for test in (*piece.selection(), *(f"tests/{one}" for one in piece.without))]
     assert [test for test in selected if not (ROOT / test.partition("::")[0]).exists()] == []
+
+
+def test_every_survivor_is_of_a_line_that_is_there_and_so_is_the_test_that_kills_it() -> None:
+    modules: dict[str, list[dict[str, Any]]] = yaml.safe_load((ROOT / "tests/mutants/survivors.yaml").read_text())
+    gone = []
+    for module, entries in modules.items():
+        code = " ".join((ROOT / "stages" / module).read_text().split())
+        for entry in entries:
+            function, test = entry["function"].rpartition(".")[2], entry.get("test", "")
+            path, _, name = test.partition("::")
+            killed = not test or f"def {name.partition('[')[0]}(" in (ROOT / path).read_text()
+            if " ".join(entry["was"].split()) not in code or not re.search(rf"def {function}\b", code) or not killed:
+                gone.append((module, entry["function"], entry["was"]))
+    assert gone == []
 
 
 def test_an_edit_of_a_test_or_of_what_stands_beside_it_is_noticed(tmp_path: Path) -> None:

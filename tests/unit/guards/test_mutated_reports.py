@@ -131,6 +131,14 @@ def test_the_error_lists_every_finding_and_says_what_names_the_specs_files() -> 
     assert files == "`stages show tiny/box --scale mini` names the spec's files."
 
 
+FIRST_TWO = replace(GOOD_END.rows[1], supervised=GOOD_END.rows[0].supervised + GOOD_END.rows[1].supervised)
+
+
+@pytest.mark.parametrize("change", [{"clock": GOOD_END.clock - 16}, {"rows": (FIRST_TWO, *GOOD_END.rows[2:])}])
+def test_the_clock_and_the_rows_of_metrics_are_counted_too(change: dict[str, Any]) -> None:
+    assert {one.id for one in found(STAGE, end(**change))} == {"I-09"}
+
+
 def test_an_engine_that_does_not_say_what_it_read_is_held_to_the_rest() -> None:
     assert not found(STAGE, end(reads=None))
     assert found(STAGE, end(reads=None, rows=(StepRow(1, 0.0, 0),)))

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import torch
+
 from stages.models.build import build
 from stages.spec.families.llama import LlamaModel
 from stages.spec.families.ouro import OuroModel
@@ -86,3 +88,11 @@ def preferring(answers: str, ends: str = "learned", context: int = 64) -> Stage:
 def made(of: Stage) -> Any:
     """The stage's modules with the weights of its seed."""
     return build(of)
+
+
+def lively(of: Stage) -> Any:
+    """Modules whose logits depend on every token and pixel, as those of the start's small weights do not."""
+    modules = build(of)
+    for number, parameter in enumerate(modules.parameters()):
+        torch.nn.init.normal_(parameter, std=0.2, generator=torch.Generator().manual_seed(number))
+    return modules

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,17 +13,20 @@ from stages.evals import COMPUTED, Whole, run
 from stages.evals.subject import Subject
 from stages.spec.evaluations import EVALUATIONS
 from stages.spec.resolved_models import Rope
-from tests.unit.evals.stages_by_hand import COCA, JOINT, LLAMA, OURO, made, phase, stage
+from tests.families.test_gemma2 import TestGemma2 as Gemma2
+from tests.unit.evals.stages_by_hand import COCA, JOINT, LLAMA, OURO, VOCAB, lively, made, phase, stage
 
 
 def evaluate(of: Any, heldout: Heldout, **more: Any) -> dict[str, Any]:
     return run(Whole(of, made(of)), of, heldout, **more)
 
 
-def test_validation_loss_is_the_mean_over_all_supervised_held_out_tokens(heldout: Heldout) -> None:
-    of = stage({"llm": LLAMA}, ("validation_loss",), phase("text", "chats"))
-    found = evaluate(of, heldout)["validation"]
-    lm, total, count = made(of)["llm"], 0.0, 0
+@pytest.mark.parametrize("model", [LLAMA, Gemma2.MODEL.model_copy(update={"vocab": VOCAB})])  # the latter's caps bind
+def test_validation_loss_is_the_mean_over_all_supervised_held_out_tokens(heldout: Heldout, model: Any) -> None:
+    of = stage({"llm": model}, ("validation_loss",), phase("text", "chats"))
+    modules = lively(of)
+    found = run(Whole(of, modules), of, heldout)["validation"]
+    lm, total, count = modules["llm"], 0.0, 0
     for name in ("text", "chats"):
         for row in heldout.rows(name, 64, 3, True):
             for segment in range(len(row.spans)):  # one document at a time, without any mask
@@ -58,6 +62,29 @@ def test_position_buckets_cover_every_position_once(heldout: Heldout) -> None:
     late = found["buckets"][3:]
     mean = sum(bucket["loss"] * bucket["tokens"] for bucket in late) / sum(bucket["tokens"] for bucket in late)
     assert found["beyond"] == pytest.approx(mean)
+
+
+def test_losses_by_position_are_those_of_rows_read_alone(heldout: Heldout) -> None:
+    """Of text, where there is text; a row's first token is no target."""
+    of = stage({"llm": LLAMA}, ("position_loss",), phase("chats", "text"), context=32, old=12)
+    modules = lively(of)
+    found = run(Whole(of, modules), of, heldout)["positions"]
+    losses = []
+    for row in heldout.stretches(["text"], 33, 3):
+        tokens = torch.from_numpy(np.asarray(row, dtype=np.int64))[None]
+        with torch.no_grad():
+            logits = modules["llm"].logits(modules["llm"](tokens[:, :-1], torch.arange(32)[None], None, None))
+        losses.append(F.cross_entropy(logits[0], tokens[0, 1:], reduction="none"))
+    by_place = torch.stack(losses).mean(0)
+    for bucket in found["buckets"]:
+        assert bucket["loss"] == pytest.approx(by_place[bucket["from"] : bucket["to"]].mean().item(), rel=1e-4)
+    assert found["within"] == pytest.approx(by_place[:12].mean().item(), rel=1e-4)
+    assert found["beyond"] == pytest.approx(by_place[12:].mean().item(), rel=1e-4)
+
+
+def test_the_last_phase_says_how_often_a_model_is_looped(heldout: Heldout) -> None:
+    of = stage({"llm": OURO}, ("loops",), phase("text", loops=2), phase("text", loops=3))
+    assert list(evaluate(of, heldout)["loops"]) == ["1", "2", "3"]
 
 
 def test_without_an_old_context_there_is_nothing_beyond_it(heldout: Heldout) -> None:

@@ -15,6 +15,8 @@ from stages.data.heldout import Heldout
 from stages.data.roles import LOCAL
 from stages.evals import Whole, pictures, run
 from stages.evals.answers import well_formed
+from stages.evals.needle import _plant
+from stages.evals.subject import Subject
 from stages.models.documents import Documents
 from tests.unit.evals.stages_by_hand import COCA, JOINT, LLAMA, VOCAB, made, phase, stage
 
@@ -75,6 +77,30 @@ def test_a_model_that_finds_the_needle_has_full_marks_everywhere(heldout: Heldou
     assert {cell["depth"] for cell in found["grid"]} == {0.0, 0.25, 0.5, 0.75, 1.0}
 
 
+def test_a_cell_is_of_the_needles_at_its_depth(heldout: Heldout) -> None:
+    """A model that reads the first three fifths of the text alone."""
+    tokenizer = heldout.tokenizer("text")
+
+    def reads(ids: list[int]) -> int | None:
+        row = tokenizer.decode(ids)
+        asked = re.search(r"\nThe number of (\w+) is $", row)
+        told = asked and re.search(rf"\nThe number of {asked[1]} is (\d)\.\n", row)
+        if not asked or not told:
+            return None
+        hay = len(row) - len(told[0]) - len(asked[0])
+        return tokenizer.encode(told[1])[0] if told.start() <= 0.6 * hay else None
+
+    found = results(NEEDLES, reads, heldout)["needle"]
+    for cell in found["grid"]:
+        assert cell["gain"] == pytest.approx(math.log(10) if cell["depth"] <= 0.5 else 0.0, abs=1e-6), cell
+
+
+def test_needles_of_one_depth_differ_from_row_to_row(heldout: Heldout) -> None:
+    subject = Subject(Whole(NEEDLES, made(NEEDLES)), NEEDLES, NEEDLES.phases, heldout)
+    text = heldout.stretches(["text"], 160, 1)[0]
+    assert len({_plant(subject, text, 0.5, number)[1] for number in range(12)}) > 3
+
+
 def test_a_model_that_knows_nothing_gains_nothing(heldout: Heldout) -> None:
     found = results(NEEDLES, lambda ids: None, heldout)["needle"]
     assert found["gain"] == pytest.approx(0.0, abs=1e-6)
@@ -93,6 +119,18 @@ def test_a_model_that_knows_the_conversations_replies_word_for_word(heldout: Hel
     found = results(CHATS, recites, heldout)["answers"]
     assert found["well_formed"] == found["exact"] == 1.0
     assert found["replies"] == 5
+
+
+def test_a_reply_that_only_begins_as_the_reference_does_is_not_exact(heldout: Heldout) -> None:
+    known = [heldout.tokens("chats", number).tolist() for number in heldout.documents("chats")]
+
+    def ends_early(ids: list[int]) -> int | None:
+        begun = any(doc[: len(ids)] == ids and heldout.supervised("chats", number)[len(ids) - 1]
+                    for number, doc in zip(heldout.documents("chats"), known, strict=True))  # fmt: skip
+        return IM_END if begun else next((doc[len(ids)] for doc in known if doc[: len(ids)] == ids), None)
+
+    found = results(CHATS, ends_early, heldout)["answers"]
+    assert (found["well_formed"], found["exact"]) == (1.0, 0.0)
 
 
 def test_a_model_that_never_stops_is_not_well_formed(heldout: Heldout) -> None:

@@ -21,17 +21,9 @@ from stages.evals.model import row
 from stages.evals.whole import Whole, batches
 from stages.models import kimi_vl
 from stages.models.vision_packing import pack
-from tests.unit.evals.stages_by_hand import JOINT, LLAMA, OURO, VIT, made, phase, stage
+from tests.unit.evals.stages_by_hand import JOINT, LLAMA, OURO, VIT, lively, phase, stage
 
 LENGTHS = (5, 9, 3, 12)
-
-
-def lively(of: Any) -> Any:
-    """Modules whose logits depend on every token and pixel, as the small weights of the start's do not."""
-    modules = made(of)
-    for number, parameter in enumerate(modules.parameters()):
-        torch.nn.init.normal_(parameter, std=0.2, generator=torch.Generator().manual_seed(number))
-    return modules
 
 
 def alone(modules: Any, tokens: NDArray[np.int64], loops: int | None, images: Sequence[Image] = ()) -> Tensor:

@@ -40,6 +40,20 @@ def test_validation_loss_is_the_mean_over_all_supervised_held_out_tokens(heldout
     assert found["loss"] == pytest.approx(total / count, rel=1e-5)
 
 
+def test_without_a_document_mask_a_row_is_one_text(heldout: Heldout) -> None:
+    joined = phase("chats").model_copy(update={"document_mask": False})
+    of = stage({"llm": LLAMA}, ("validation_loss",), joined, context=128)
+    modules = lively(of)
+    found = run(Whole(of, modules), of, heldout)["validation"]
+    lm, losses = modules["llm"], []
+    for row in heldout.rows("chats", 128, 3, False):
+        tokens, labels = torch.from_numpy(row.tokens)[None], torch.from_numpy(row.labels)
+        with torch.no_grad():
+            logits = lm.logits(lm(tokens, torch.arange(len(labels))[None], None, None))[0]
+        losses.append(F.cross_entropy(logits, labels, reduction="none")[labels != -100])
+    assert found["loss"] == pytest.approx(torch.cat(losses).mean().item(), rel=1e-5)
+
+
 @pytest.mark.parametrize(("of", "name"), [(LLAMA, "validation_loss"), (OURO, "loops")])
 def test_corpora_that_hold_out_less_than_a_row_are_named(heldout: Heldout, of: Any, name: str) -> None:
     with pytest.raises(UserError, match="text: too little is held out for one row of 100000 tokens; add documents"):

@@ -6,10 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import cycle
 from typing import Any
 
 import pytest
 
+from stages.contract.mixture import Mixture
 from stages.guards import preference, run
 from stages.guards.findings import GuardError, refuse
 from stages.guards.report import BuiltReport, EndReport, StepRow
@@ -137,6 +139,32 @@ FIRST_TWO = replace(GOOD_END.rows[1], supervised=GOOD_END.rows[0].supervised + G
 @pytest.mark.parametrize("change", [{"clock": GOOD_END.clock - 16}, {"rows": (FIRST_TWO, *GOOD_END.rows[2:])}])
 def test_the_clock_and_the_rows_of_metrics_are_counted_too(change: dict[str, Any]) -> None:
     assert {one.id for one in found(STAGE, end(**change))} == {"I-09"}
+
+
+@pytest.mark.parametrize(("sums", "entropies"), [((float("nan"),), ()), ((), (-0.5,))])
+def test_an_exit_that_is_no_probability_is_found(sums: tuple[float, ...], entropies: tuple[float, ...]) -> None:
+    assert GOOD_END.exits is not None
+    report = end(exits=replace(GOOD_END.exits, sums=sums, entropies=entropies))
+    assert {one.id for one in found(STAGE, report)} == {"I-32"}
+
+
+def test_a_source_that_gives_too_little_is_found_though_no_other_gives_too_much() -> None:
+    """What it lacks is divided among the others."""
+    assert GOOD_END.reads is not None
+    picked = list(GOOD_END.reads[0].picked)
+    sources = STAGE.phases[0].sources
+    lacking = max(range(len(sources)), key=picked.count)
+    others = cycle(number for number in range(len(sources)) if number != lacking)
+    for place in [place for place, one in enumerate(picked) if one == lacking][: Mixture(STAGE.phases[0]).depth + 3]:
+        picked[place] = next(others)
+    (one,) = found(STAGE, read(picked=tuple(picked)))
+    assert one.id == "I-30"
+    assert one.observed.endswith(f"rows from {sources[lacking].corpus}")
+
+
+def test_a_clock_that_stands_still_is_found_though_its_rate_is_the_schedule_s() -> None:
+    (one,) = found(STAGE, row(3, clock=GOOD_END.rows[2].clock, lr=GOOD_END.rows[2].lr))
+    assert (one.id, one.observed) == ("I-02", "a clock that goes back or stands still")
 
 
 def test_an_engine_that_does_not_say_what_it_read_is_held_to_the_rest() -> None:

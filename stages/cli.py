@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -39,19 +38,13 @@ def main() -> None:
         if (reported := for_user(error)) is None:
             raise
         if reported.resumable:
-            _ignore_requests()
+            from stages.train.stopping import ignore_requests
+
+            ignore_requests()
         print(f"stages: {reported}", file=sys.stderr)
         sys.exit(reported.exit_code)
     finally:
         gc.freeze()  # else Python searches everything for reference cycles once more before the process ends
-
-
-def _ignore_requests() -> None:
-    """What requested this end may do so again while the process ends: that must not change its exit code."""
-    from stages.train.stopping import ASKING
-
-    for number in ASKING:
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _say_version(wanted: bool) -> None:
@@ -219,8 +212,10 @@ def run(
     Example: `stages run ouro/warmup`.
     """
     from stages.commands.run import run_stage
+    from stages.train.stopping import ignore_requests
 
     run_stage(ref, scale, releases, marker, train_again)
+    ignore_requests()
 
 
 @app.command(rich_help_panel=RUNS)

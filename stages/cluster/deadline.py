@@ -1,34 +1,38 @@
 """The end of a job's time, foreseen from within the job.
 
-The controller is queried at the start, and again when the moment seems to have come: limits get extended.
+A limit may be raised or lowered while the job runs (`scontrol update TimeLimit=`), so the controller is queried again
+and again.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from stages.cluster import slurm
 
-UNLIMITED = 3600.0  # seconds until a job without a limit is queried again: it may be given one
-LATER = 60.0  # seconds until a controller that does not answer is queried again
+LOOK = 60.0  # seconds between two queries, at most; also of a job without a limit, or while the controller is away
 
 
 @contextmanager
 def watching(number: str, marks: Sequence[tuple[float, Callable[[], None]]]) -> Iterator[None]:
     """Within the block, call each function, in a thread, when a job has only its number of seconds left.
 
-    The marks come in the order of time, the most seconds first. Of a job that has not twice a mark's seconds left at
-    the beginning, half of its time is left when the mark is reached, and of later marks in proportion.
+    The marks come in the order of time, the most seconds first. Of a block that has not twice the first mark's seconds
+    from its beginning to the limit of now, half of that time is left when the mark is reached, and of later marks in
+    proportion.
     """
-    over, acting = threading.Event(), threading.Lock()
+    over, acting, began = threading.Event(), threading.Lock(), time.monotonic()
+
+    def mark(seconds: float, left: float) -> float:
+        return seconds * min(1.0, (time.monotonic() - began + left) / 2 / marks[0][0])
 
     def look() -> None:
-        left = _time_left(number, over)
-        share = 1.0 if left is None else min(1.0, left / 2 / marks[0][0])
         for seconds, act in marks:
-            _wait_for(number, seconds * share, over)
+            _wait_for(number, partial(mark, seconds), over)
             with acting:
                 if over.is_set():
                     return
@@ -42,25 +46,20 @@ def watching(number: str, marks: Sequence[tuple[float, Callable[[], None]]]) -> 
             over.set()
 
 
-def _wait_for(number: str, mark: float, over: threading.Event) -> None:
-    """Return when a job has only `mark` seconds left, or `over`."""
+def _wait_for(number: str, mark: Callable[[float], float], over: threading.Event) -> None:
+    """Return when a job has only `mark` of the seconds left that it has, or `over`."""
     while not over.is_set():
-        left = _time_left(number, over)
-        if left is None:
-            over.wait(UNLIMITED)
-        elif left <= mark:
+        left = _time_left(number)
+        ahead = LOOK if left is None else left - mark(left)
+        if ahead <= 0:
             return
-        else:
-            over.wait(max(left - mark, 1.0))
+        over.wait(min(max(ahead, 1.0), LOOK))
 
 
-def _time_left(number: str, over: threading.Event) -> float | None:
-    """Seconds; None without a limit, or when the job is over."""
-    while not over.is_set():
-        try:
-            found = slurm.job(number)
-        except slurm.SlurmError:
-            over.wait(LATER)
-        else:
-            return found.time_left if found is not None else None
-    return None
+def _time_left(number: str) -> float | None:
+    """Seconds; None without a limit, when the job is over, or while the controller gives no answer."""
+    try:
+        found = slurm.job(number)
+    except slurm.SlurmError:
+        return None
+    return None if found is None else found.time_left

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from stages.commands.find_project import open_project, pick
-from stages.commands.run import refuse_damaged
+from stages.commands.parents import refuse_damaged
 from stages.errors import UserError
 from stages.export.result import Result
 from stages.spec.claims import Claim

@@ -10,12 +10,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from stages.cluster import deadline, slurm
 from stages.errors import UserError
 from stages.store import lease
-from stages.train.stopping import StoppedError, listened_to
+from stages.train.stopping import StoppedError, ended_when_asked
 
 POLL = 5.0  # seconds between two looks at what Slurm makes of the job
 ENDING = 60.0  # seconds in which Slurm ends a job that it has requeued, or at least has taken note of it
@@ -148,18 +147,10 @@ def looked_after(ref: str, job: str, folder: Path, ahead: float) -> Iterator[Non
     Raises StoppedError when a stop is requested before there are ranks to pass it on to.
     """
     turn = Turn(ref, job, folder)
-
-    def stopped(number: int, frame: FrameType | None) -> None:
-        if not turn.requeued.is_set() and not turn.waits:
-            raise StoppedError(f"{ref}: stopped before it began to train; run it again.")
-
-    previous = {number: signal.signal(number, stopped) for number in listened_to()}
-    try:
-        with deadline.watching(job, [(ahead, turn.stop), (ahead * LAST, turn.cut)]):
-            yield
-    except UserError as error:
-        turn.ended(error)
-        raise
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    with ended_when_asked(ref, unless=lambda: turn.requeued.is_set() or turn.waits):
+        try:
+            with deadline.watching(job, [(ahead, turn.stop), (ahead * LAST, turn.cut)]):
+                yield
+        except UserError as error:
+            turn.ended(error)
+            raise

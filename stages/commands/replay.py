@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.commands.find_project import open_project, pick
-from stages.commands.run import inputs_of, refuse_damaged
+from stages.commands.parents import refuse_damaged
+from stages.commands.run import inputs_of
 from stages.errors import UsageError, UserError
 from stages.forensics.recorded import Recorded, recorded
 from stages.spec.resolved import Stage

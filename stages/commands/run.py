@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from stages.cluster import site, slurm
 from stages.commands import lm_eval, released_tokenizer
 from stages.commands.find_project import open_project, pick
 from stages.commands.in_job import looked_after
+from stages.commands.parents import refuse_without_parents
 from stages.commands.point import refuse_to_repeat
 from stages.commands.run_log import logged
 from stages.commands.waiting import POLL, waited
@@ -22,13 +24,14 @@ from stages.errors import UserError
 from stages.spec.key import phase_keys
 from stages.spec.loader_data import LoadedData
 from stages.spec.resolved import Stage
-from stages.store import damage, done, evaluated, finish, lm_eval_tasks, manifest, markers, same_key, seal
+from stages.store import done, evaluated, finish, lm_eval_tasks, manifest, markers, same_key
 from stages.store.layout import Layout
 from stages.store.lease import HeldError
 from stages.store.releases import folders as release_folders
 from stages.sync import graph
 from stages.sync.verdicts import refuse_damaged_corpora
 from stages.tracking import start as trackers
+from stages.train.stopping import StoppedError, ended_when_asked
 
 
 def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None = None, again: bool = False) -> None:
@@ -43,22 +46,26 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
     loaded = graph.readable(root, project, scale)
     ref, stage = pick(loaded, ref)
     call = _Call(root, project.data, Layout(root, scale), loaded.stages, loaded.keys, stage, releases)
-    layout, key, parents = call.layout, call.key, call.parents
-    marker = layout.marker(ref, key)
+    layout, marker = call.layout, call.layout.marker(ref, call.key)
     markers.expect(awaited, marker, ref)
     gate = Gate(project, scale, loaded.stages)
-    if not done.is_done(layout, ref, key, parents).done:
+    if not call.verdict.done:
         gate.refuse(ref)
-    _refuse_without_parents(layout, stage, loaded.stages, loaded.keys)
-    made = _make(call, gate, awaited is None, again)
-    if not (made or evaluated.outdated(layout.stage(ref), stage) or lm_eval_tasks.missing(layout, ref, stage)):
-        print(f"{ref}: done already, nothing was run")
-    _evaluate_again(call)
-    _evaluate_outside(call)
-    verdict = done.is_done(layout, ref, key, parents)
-    if not verdict.done:
-        raise UserError(f"{ref}: the run ended, but its result is {verdict.state}: {verdict.why}.")
-    markers.place(marker)
+    refuse_without_parents(layout, stage, loaded.stages, loaded.keys)
+    made = False
+    with ended_when_asked(ref):
+        try:
+            made = _make(call, gate, awaited is None, again)
+            if not (made or call.unevaluated):
+                print(f"{ref}: done already, nothing was run")
+            _evaluate_again(call)
+            _evaluate_outside(call)
+        except StoppedError:
+            if not (made and call.verdict.done and not call.unevaluated):
+                raise
+        if not call.verdict.done:
+            raise UserError(f"{ref}: the run ended, but its result is {call.verdict.state}: {call.verdict.why}.")
+        markers.place(marker)
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,17 @@ class _Call:
     def parents(self) -> dict[str, str]:
         """Their keys."""
         return {parent: self.keys[parent] for parent in self.stage.parents}
+
+    @property
+    def verdict(self) -> done.Verdict:
+        """On its result, by a quick look."""
+        return done.is_done(self.layout, self.ref, self.key, self.parents)
+
+    @property
+    def unevaluated(self) -> bool:
+        """Whether a result that is there lacks numbers that its spec asks for."""
+        outdated = evaluated.outdated(self.layout.stage(self.ref), self.stage)
+        return bool(outdated or lm_eval_tasks.missing(self.layout, self.ref, self.stage))
 
     def inputs(self, record: Mapping[str, manifest.Parent]) -> engines.Inputs:
         return inputs_of(self.layout, self.stage, self.stages, self.keys, record, release_folders(self.releases))
@@ -124,6 +142,11 @@ def _make(call: _Call, gate: Gate, alone: bool, again: bool) -> bool:
                 return True
             except HeldError:  # another run was faster by a moment
                 time.sleep(POLL)
+            except UserError as error:
+                if not call.verdict.done:
+                    raise
+                print(f"{ref}: done. After its result was in place: {error}", file=sys.stderr)
+                return True
     return False
 
 
@@ -183,34 +206,6 @@ def _refuse_undeclared(stage: Stage) -> None:
                 f"specs/releases/{init.release}.yaml declares no digest. `stages release {init.release} FOLDER "
                 "--accept` prints it."
             )
-
-
-def _refuse_without_parents(layout: Layout, stage: Stage, stages: Mapping[str, Stage], keys: Mapping[str, str]) -> None:
-    missing = []
-    for parent in stage.parents:
-        above = {grandparent: keys[grandparent] for grandparent in stages[parent].parents}
-        verdict = done.is_done(layout, parent, keys[parent], above, deep=True)
-        if not verdict.done:
-            missing.append(f"{parent} is {verdict.state} ({verdict.why})")
-        else:
-            for pointed_to in manifest.pointed_to(layout, parent):
-                refuse_damaged(layout, pointed_to)
-    if missing:
-        ref = f"{stage.pipeline}/{stage.name}"
-        raise UserError(
-            f"{ref} needs its parents: {'; '.join(missing)}. "
-            f"`snakemake {graph.rule_name(ref)} --config scale={layout.scale}` runs them and it."
-        )
-
-
-def refuse_damaged(layout: Layout, ref: str) -> None:
-    """What a stage builds on is read in full, seal and all: a flipped bit must not be trained on."""
-    folder = layout.stage(ref)
-    broken = [*seal.problems(folder), *manifest.verify(folder, deep=True)]
-    if broken:
-        listed = "; ".join(map(str, broken))
-        damage.note(folder, listed)  # so that the next `snakemake` rebuilds it
-        raise UserError(f"{ref} is damaged: {listed}. `stages run {ref} --scale {layout.scale}` rebuilds it.")
 
 
 def _refuse_short(stage: Stage, root: Path, layout: Layout) -> None:

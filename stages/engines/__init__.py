@@ -69,20 +69,20 @@ def evaluate(stage: Stage, inputs: Inputs) -> None:
     is computed by as many ranks as a run has. Raises as `engines.evaluation.again`, and as `run`.
     """
     folder = inputs.layout.stage(f"{stage.pipeline}/{stage.name}")
-    if stage.phases and stage.execution.engine == "nemo" and evaluated.lacking(folder, stage):
-        _refuse(stage)
-        if local.inside():
-            from stages.engines.nemo import engine
+    by_ranks = stage.phases and stage.execution.engine == "nemo"
+    if by_ranks and local.inside():
+        from stages.engines.nemo import engine
 
-            engine.evaluate(stage, inputs)
-            return
+        engine.evaluate(stage, inputs)
+    elif by_ranks and evaluated.lacking(folder, stage):
+        _refuse(stage)
         from stages.engines import launch
 
         launch.start(stage, inputs, again=True)
-        return
-    from stages.engines.evaluation import again
+    else:
+        from stages.engines.evaluation import again
 
-    again(stage, inputs)
+        again(stage, inputs)
 
 
 def found(stage: Stage, inputs: Inputs) -> Mapping[str, Any]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,10 +66,18 @@ def found(stage: Stage, inputs: Inputs) -> dict[str, Any]:
         path.unlink(missing_ok=True)
 
 
+def clear(inputs: Inputs) -> None:
+    """Once the stage is finished, remove what killed launchers left for their ranks. Raises WriteError."""
+    for path in inputs.layout.run(inputs.key).glob("ranks-*.json"):
+        with files.failing(path):
+            path.unlink(missing_ok=True)
+
+
 def _described(inputs: Inputs) -> Path:
     """A file for what ranks must know, where all nodes see it."""
     job = slurm.allocation()
-    return inputs.layout.run(inputs.key) / f"ranks-{job.job if job else os.getpid()}.json"
+    who = job.job if job else f"{socket.gethostname()}.{os.getpid()}"
+    return inputs.layout.run(inputs.key) / f"ranks-{who}.json"
 
 
 def _start(stage: Stage, inputs: Inputs, words: Sequence[str]) -> None:
@@ -105,13 +114,15 @@ def launch(
     Raises StoppedError where they stopped on request, HeldError where another run has the lease, and
     UserError where a rank failed: it names the rank that failed first by itself, not those that only lost it.
     """
-    for left in reversed(range(STARTS)):
+
+    def run() -> Ended:
         with local.free_port() as port:
             met = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}
-            ended, stopped = local.run(command, range(ranks), {**(environment or {}), **met})
-        if stopped or not _start_again(ended, title, left):
-            break
-    judge(ended, ranks, title, stopped, advice)
+            exits, stopped = local.run(command, range(ranks), {**(environment or {}), **met})
+        return Ended(exits, [], stopped, silent=False)
+
+    ended = _on_a_free_port(run, title)
+    judge(ended.exits, ranks, title, ended.stopped, advice)
 
 
 def launch_on(
@@ -130,21 +141,22 @@ def launch_on(
             f"{title}: {ranks} ranks on {len(used)} nodes of job {job.job}; allowed: as many on each. Change "
             "`execution: {ranks, nodes}` in the stage's spec or in specs/scales."
         )
-    for left in reversed(range(STARTS)):
-        ended = nodes.run(command, ranks, used, threads, job, slurm.turn(job.job), step or Step())
-        if ended.stopped or not _start_again(ended.exits, title, left):
-            break
+    turn = slurm.turn(job.job)
+    ended = _on_a_free_port(lambda: nodes.run(command, ranks, used, threads, job, turn, step or Step()), title)
     if not ended.stopped and len(ended.exits) < ranks and {end.code for end in ended.exits} <= {0, CRASHED, *ASKED}:
         raise _lost(ended, used, ranks, title, advice)
     judge(ended.exits, ranks, title, ended.stopped, advice)
 
 
-def _start_again(ended: Sequence[Exit], title: str, left: int) -> bool:
-    """Whether the first rank's port was taken and there are starts `left`; says so."""
-    words = next((end.words for end in ended if end.code == PortTakenError.exit_code), "")
-    if words and left:
+def _on_a_free_port(run: Callable[[], Ended], title: str) -> Ended:
+    """How a run of the ranks ended, the last of up to STARTS: another follows one whose first rank's port was taken."""
+    for _ in range(STARTS - 1):
+        ended = run()
+        words = next((end.words for end in ended.exits if end.code == PortTakenError.exit_code), "")
+        if ended.stopped or not words:
+            return ended
         local.say(f"{title}: {words} The ranks are started again, with another port.", sys.stderr)
-    return bool(words and left)
+    return run()
 
 
 def judge(ended: Sequence[Exit], ranks: int, title: str, stopped: bool, advice: Advice) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from stages.engines import Inputs, place, readback
+from stages.engines import Inputs, launch, place, readback
 from stages.guards import run as guards
 from stages.models import hf, ops
 from stages.models.ops import choice
@@ -134,7 +134,8 @@ def complete(
     promised: Promise,
     course: Course | None = None,
 ) -> str:
-    """Write stage.json, run.json and the manifest, put the result in place, drop partial checkpoints.
+    """Write stage.json, run.json and the manifest, put the result in place, drop partial checkpoints and what
+    killed launchers left.
 
     `course` is None where nothing was trained.
     """
@@ -153,6 +154,7 @@ def complete(
     )
     digest = finish.finish(attempt, record)
     partials.clear(inputs.layout, inputs.key)
+    launch.clear(inputs)
     return digest
 
 

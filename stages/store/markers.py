@@ -15,9 +15,10 @@ from stages.store.layout import Layout
 
 def place(marker: Path) -> None:
     """Say that a stage is done. Raises WriteError."""
-    with files.failing(marker):
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.touch()
+    if not marker.exists():
+        with files.failing(marker):
+            marker.parent.mkdir(parents=True, exist_ok=True)
+            marker.touch()
 
 
 def expect(awaited: Path | None, marker: Path, what: str) -> None:
@@ -36,8 +37,7 @@ def refresh(layout: Layout, done: Iterable[Path]) -> None:
     """Make exactly the markers of `done` exist under this scale."""
     wanted = set(done)
     for marker in wanted:
-        if not marker.exists():
-            place(marker)
+        place(marker)
     for folder in layout.markers.glob("*"):
         for marker in folder.glob("*") if folder.is_dir() and not folder.is_symlink() else ():
             if marker not in wanted:

@@ -14,8 +14,8 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Collection, Iterable
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def enter(folder: Path, forget: bool = False) -> list[str]:
     Returns a line for each process whose locks were removed or are in force. Raises WriteError when the disk refuses.
     """
     records = folder / FOLDER
-    with files.failing(records):
+    with _failing(records):
         records.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / GUARD):
             others = [driver for driver in read(records) if driver != this()]
@@ -81,6 +81,19 @@ def enter(folder: Path, forget: bool = False) -> list[str]:
                 _remove(records, others)
                 return []
             return _sort_out(folder, others)
+
+
+@contextmanager
+def _failing(records: Path) -> Iterator[None]:
+    """A refusal to write in Snakemake's folder, in which Snakemake itself writes even if it is to run nothing."""
+    try:
+        with files.failing(records):
+            yield
+    except files.WriteError as error:
+        raise files.WriteError(
+            f"{error} Snakemake writes there in a dry run too; `stages status` tells what is to be run, and writes "
+            "nothing."
+        ) from error
 
 
 def read(records: Path) -> list[Driver]:

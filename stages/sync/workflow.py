@@ -22,6 +22,7 @@ from stages.sync.saved_graph import Kept
 
 EVERYTHING, VARIANTS = "all", "variants"  # rules of the Snakefile: of all published pipelines, of all variants
 SNAKEMAKE = ".snakemake"  # its own folder in the project
+DRY = {"-n", "--dry-run", "--dryrun"}  # how a run that starts no jobs is called
 T = TypeVar("T")
 
 
@@ -107,7 +108,8 @@ def open_main(root: Path, config: Mapping[str, Any], quiet: bool) -> Workflow:
     judged = verdicts.refresh(root, layout, loaded, read_deep(loaded, config))
     undone = [name for name, one in judged.items() if not one.done]
     flow = _build(root, scale, releases, layout, loaded, undone, Gate(project, scale, loaded.stages))
-    saved_graph.write(layout.markers, flow)
+    if DRY.isdisjoint(sys.argv):  # else there are no jobs that would read it
+        saved_graph.write(layout.markers, flow)
     for name, error in loaded.unreadable.items():
         print(f"stages: {name} is left out, its specs cannot be read: {error}", file=sys.stderr)
     if not quiet:

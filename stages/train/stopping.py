@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -73,6 +73,18 @@ def stop_when_asked() -> Iterator[StopRequest]:
 
 
 @contextmanager
+def ended_when_asked(what: str, unless: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Raise StoppedError when one of ASKING comes within the block, where nothing is trained, `unless` that holds."""
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        if not unless():
+            raise StoppedError(f"{what}: stopped while nothing was trained; run it again.")
+
+    with _handled(listened_to(), heard):
+        yield
+
+
+@contextmanager
 def on_request(ask: Callable[[], None]) -> Iterator[None]:
     """Call `ask` when one of ASKING comes within the block, or Ctrl-C for the first time; a second one ends at once.
 
@@ -91,9 +103,21 @@ def on_request(ask: Callable[[], None]) -> Iterator[None]:
     numbers = listened_to()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         numbers.append(signal.SIGINT)
+    with _handled(numbers, heard):
+        yield
+
+
+@contextmanager
+def _handled(numbers: Iterable[signal.Signals], heard: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     before = {number: signal.signal(number, heard) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def ignore_requests() -> None:
+    """For what has its end: a request that comes while the process ends must not change the exit code."""
+    for number in ASKING:
+        signal.signal(number, signal.SIG_IGN)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from stages.commands.run import refuse_damaged
+from stages.commands.parents import refuse_damaged
 from stages.errors import UserError
 from stages.store import attempts, damage, done, files, finish, manifest, partials, seal
 from stages.store.layout import Layout

@@ -59,12 +59,19 @@ def test_a_limit_that_is_extended_moves_the_mark(command: Command, tmp_path: Pat
     assert asked(tmp_path) == 3
 
 
-def test_a_job_shorter_than_twice_the_mark_gets_half_of_its_time(command: Command, tmp_path: Path) -> None:
-    command("squeue", answers(8, 5, 4))
+@pytest.mark.parametrize("first", ["8:00:00", "0:50"], ids=["a limit that is lowered", "a short job"])
+def test_with_less_than_twice_the_marks_time_the_mark_comes_when_half_of_it_is_left(
+    first: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadline, "LOOK", 0.1)
+    command("squeue", left(first))
     due = Event()
     with deadline.watching("7", [(300.0, due.set)]):
+        assert not due.wait(0.5)
+        command("squeue", left("0:50"))
+        assert not due.wait(0.5), "fifty of about fifty seconds are left"
+        command("squeue", left("0:00"))
         wait_for(due)
-    assert asked(tmp_path) == 3, "not while five of eight seconds are left, and at once when four are"
 
 
 def test_without_a_limit_there_is_no_mark(command: Command) -> None:
@@ -85,7 +92,7 @@ def test_nothing_comes_once_the_block_is_left(command: Command, tmp_path: Path) 
 
 
 def test_a_controller_that_is_away_is_asked_again(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deadline, "LATER", 0.1)
+    monkeypatch.setattr(deadline, "LOOK", 0.1)
     command("squeue", "echo 'slurm_load_jobs error: Zero Bytes were transmitted or received' >&2; exit 1")
     due = Event()
     with deadline.watching("7", [(300.0, due.set)]):

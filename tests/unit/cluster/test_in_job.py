@@ -63,7 +63,7 @@ def test_near_the_limit_a_stage_is_stopped_and_its_job_requeued(
         'echo "7|RUNNING||0:0$left|n1|None|/p"',
     )
     with (
-        pytest.raises(StoppedError, match="p/s: stopped before it began to train"),
+        pytest.raises(StoppedError, match="p/s: stopped while nothing was trained"),
         in_job.looked_after("p/s", "7", tmp_path, ahead=10.0),
     ):
         train(tmp_path)
@@ -263,7 +263,7 @@ def test_what_asks_for_a_stop_before_there_are_ranks_stops_the_job(
     try:
         job(command)
         with (
-            pytest.raises(StoppedError, match="p/s: stopped before it began to train"),
+            pytest.raises(StoppedError, match="p/s: stopped while nothing was trained"),
             in_job.looked_after("p/s", "7", tmp_path, ahead=10.0),
         ):
             signal.raise_signal(number)

@@ -16,10 +16,13 @@ from tests.unit.store.conftest import A
 B = "b" * 32
 
 
-def test_a_marker_is_an_empty_file_and_may_be_there_already(layout: Layout) -> None:
-    for _ in range(2):
-        markers.place(layout.marker("toy/one", A))
-    assert layout.marker("toy/one", A).read_bytes() == b""
+def test_a_marker_is_an_empty_file_and_one_that_is_there_stays_as_it_is(layout: Layout) -> None:
+    marker = layout.marker("toy/one", A)
+    markers.place(marker)
+    assert marker.read_bytes() == b""
+    os.utime(marker, (1, 1))
+    markers.place(marker)  # which a disk that is read-only by now allows
+    assert marker.stat().st_mtime == 1
 
 
 def test_what_snakemake_awaits_is_what_would_be_made(layout: Layout) -> None:
@@ -63,5 +66,5 @@ def test_a_disk_that_refuses_is_told_of_by_the_marker(layout: Layout, monkeypatc
         with pytest.raises(files.WriteError, match=f"one.{A}: cannot be written"):
             markers.refresh(layout, [])
     monkeypatch.setattr(Path, "touch", refuse)
-    with pytest.raises(files.WriteError, match=f"one.{A}: cannot be written"):
-        markers.place(marker)
+    with pytest.raises(files.WriteError, match=f"two.{A}: cannot be written"):
+        markers.place(layout.marker("toy/two", A))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.store import holder
+from stages.store import files, holder
 from stages.sync import drivers
 from stages.sync.drivers import Driver
 
@@ -55,6 +55,12 @@ def test_the_lock_of_a_process_that_is_gone_is_removed_with_a_word(driver: Drive
     assert not any(path.exists() for path in left)
     assert said == [f"snakemake, process {driver.pid} on host {driver.host}, is gone: its lock was removed"]
     assert drivers.read(tmp_path / "drivers") == [drivers.this()]
+
+
+def test_who_may_not_write_in_snakemakes_folder_is_told_what_works(tmp_path: Path) -> None:
+    (tmp_path / "drivers").touch()
+    with pytest.raises(files.WriteError, match="a dry run too; `stages status` tells what is to be run, and writes"):
+        drivers.enter(tmp_path)
 
 
 def test_the_lock_of_a_living_process_stays(living: Driver, tmp_path: Path) -> None:

@@ -71,6 +71,13 @@ def test_a_jobs_own_process_leaves_markers_alone(project: Path) -> None:
     assert not marker.exists(), "nothing is done, and the main process says so"
 
 
+def test_a_dry_run_has_no_jobs_and_writes_nothing_for_them(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["snakemake", "-n", "toy"])
+    flow = workflow.open_main(project, {}, quiet=True)
+    assert flow.undone
+    assert not list((project / "results").rglob("*"))
+
+
 def test_a_jobs_own_process_needs_a_main_process(project: Path) -> None:
     with pytest.raises(UserError, match=r"graph.json: not there, so this job's Snakemake has ended"):
         workflow.open_job(project, {})

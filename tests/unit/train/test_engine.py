@@ -236,7 +236,11 @@ def test_a_kept_stage_is_a_pointer_that_a_child_follows(tmp_path: Path) -> None:
     first = tiny.make("next_token")
     run(first, tiny.inputs(tmp_path))
     kept, inputs = child(first, tmp_path, "kept", "b" * 32, kind="keep", phases=(), trained=())
+    left = inputs.layout.run("b" * 32) / "ranks-here.7.json"  # by a launcher that was killed
+    left.parent.mkdir(parents=True)
+    left.touch()
     run(kept, inputs)
+    assert not left.exists()
     assert record(tmp_path, "kept").points_to == "tiny/box"
     assert not list((tmp_path / "results/mini/tiny/kept").rglob("*.safetensors"))
     exported, inputs = child(kept, tmp_path, "out", "c" * 32, kind="export", phases=(), trained=())

@@ -1,0 +1,40 @@
+"""What a stage builds on is done and whole, before anything is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stages.errors import UserError
+from stages.spec.resolved import Stage
+from stages.store import damage, done, manifest, seal
+from stages.store.layout import Layout
+from stages.sync import graph
+
+
+def refuse_without_parents(layout: Layout, stage: Stage, stages: Mapping[str, Stage], keys: Mapping[str, str]) -> None:
+    """Raise UserError where a parent is not done, with the command that makes it, or what it points to is damaged."""
+    missing = []
+    for parent in stage.parents:
+        above = {grandparent: keys[grandparent] for grandparent in stages[parent].parents}
+        verdict = done.is_done(layout, parent, keys[parent], above, deep=True)
+        if not verdict.done:
+            missing.append(f"{parent} is {verdict.state} ({verdict.why})")
+        else:
+            for pointed_to in manifest.pointed_to(layout, parent):
+                refuse_damaged(layout, pointed_to)
+    if missing:
+        ref = f"{stage.pipeline}/{stage.name}"
+        raise UserError(
+            f"{ref} needs its parents: {'; '.join(missing)}. "
+            f"`snakemake {graph.rule_name(ref)} --config scale={layout.scale}` runs them and it."
+        )
+
+
+def refuse_damaged(layout: Layout, ref: str) -> None:
+    """What a stage builds on is read in full, seal and all: a flipped bit must not be trained on."""
+    folder = layout.stage(ref)
+    broken = [*seal.problems(folder), *manifest.verify(folder, deep=True)]
+    if broken:
+        listed = "; ".join(map(str, broken))
+        damage.note(folder, listed)  # so that the next `snakemake` rebuilds it
+        raise UserError(f"{ref} is damaged: {listed}. `stages run {ref} --scale {layout.scale}` rebuilds it.")

@@ -14,7 +14,7 @@ from stages import cli
 from stages.commands import run
 from stages.errors import UserError
 from stages.spec.project import Project
-from stages.store.done import Verdict
+from stages.store.done import State, Verdict
 from stages.train.stopping import ASKING, StoppedError
 from tests.unit.train import tiny
 
@@ -28,7 +28,8 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Train], 
     """`stages run tiny/box`, whose engine does as it is told; the exit code."""
 
     def typed(train: Train) -> int:
-        stage, states = tiny.make("next_token").model_copy(update={"phases": ()}), ["missing"]
+        stage = tiny.make("next_token").model_copy(update={"phases": ()})
+        states: list[State] = ["missing"]
         graph = SimpleNamespace(stages={"tiny/box": stage}, keys={"tiny/box": KEY}, absent={})
         monkeypatch.setattr(run, "open_project", lambda _: (tmp_path, Project.load(ROOT)))
         monkeypatch.setattr(run.graph, "readable", lambda *_: graph)

@@ -59,7 +59,7 @@ def _print_list(project: Project, scale: str, resolved: Sequence[ResolvedPipelin
             print(f"  and {others} stage{'s' if others > 1 else ''} as in {one.extends}")
     for name in absent:
         print(f"{name}: {project.loaded(name).raw.title}\n  not at this scale; at {', '.join(project.scales_of(name))}")
-    print(f"at scale {scale}; `stages show PIPELINE/STAGE` tells what one is handed and what it does")
+    print(f"at scale {scale}; `stages show PIPELINE/STAGE` prints what one takes from its parent and what it does")
 
 
 def budget(stage: Stage) -> str:

@@ -121,7 +121,7 @@ class Chosen:
             found = self.parents()
             above = [one for parent in found for one in (parent, *manifest.pointed_to(self.layout, parent))]
         except manifest.ManifestError as error:
-            raise UserError(f"{self.ref}: what it was handed over is not there: {error}") from error
+            raise UserError(f"{self.ref}: what its parents left for it is not there: {error}") from error
         for one in above:
             refuse_damaged(self.layout, one)
         return found

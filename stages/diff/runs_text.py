@@ -54,7 +54,7 @@ def verdict(found: Runs) -> str:
     if found.broken:
         return (
             f"BROKEN: same key, same environment, both bit-exact, and yet different {where}. "
-            f"`stages status --deep` tells whether a file is damaged; otherwise this is a defect: keep both folders."
+            f"`stages status --deep` says whether a file is damaged; otherwise this is a defect: keep both folders."
         )
     why = "the specs differ" if not found.same_key else "the environments differ" if not found.same_environment else (
         "the tier promises no equal bits"

@@ -30,7 +30,7 @@ class ResultError(UserError):
 
     def __init__(self, path: Path, what: str) -> None:
         super().__init__(
-            f"{path}: {what}. Result files are written by runs and are not edited; `stages status --deep` tells "
+            f"{path}: {what}. Result files are written by runs and are not edited; `stages status --deep` says "
             f"which stages are damaged, and running the stage again rebuilds it."
         )
 

@@ -182,7 +182,7 @@ def _fitting(title: str, rows: Sequence[Row], width: int) -> Group:
     for line in rows:
         table.add_row(*(line.cells[number] for number in sorted(shown)))
     left_out = ", ".join(name for number, name in enumerate(COLUMNS) if number not in shown)
-    return Group(table, Text(totals(rows)), *([Text(f"no room for: {left_out}", "dim")] if left_out else []))
+    return Group(table, Text(totals(rows)), *([Text(f"columns left out: {left_out}", "dim")] if left_out else []))
 
 
 def _needed(rows: Sequence[Row], shown: Sequence[int]) -> int:

@@ -19,10 +19,10 @@ from tests.agreement.verdicts import Names
 
 PATH = Path(__file__).resolve().parents[2] / "docs/agreement.md"
 TEXT = """\
-# Snakemake, DVC and stages status say the same
+# Snakemake, DVC and stages status agree
 
-Every event below happened to a copy of one small finished project: six stages with a fork and a merge, five corpora,
-all really trained, under git and DVC with a folder as its remote.
+Every event below was made in a copy of one small trained project: six stages with a fork and a merge, five corpora,
+under git and DVC with a folder as its remote.
 
 ```
 text ─┬─ kept ─┐
@@ -32,21 +32,21 @@ text ─┬─ kept ─┐
 ```
 
 "To be run" is what `stages status` calls stale, missing, stopped or failed, what `snakemake -n` lists, and what
-`snakemake` and, in another copy, `dvc repro` then did, as attempts and result folders on disk tell: one set, or the
-four are distinguished.
-"Idle calls" are DVC's to hear that nothing is to be done: it looks at values as they are written, and at a stage's
-whole file. Afterwards `stages status`, `snakemake -n` and `dvc status` had nothing to do (after a direct `snakemake`,
-once `stages record-dvc` had been typed).
+`snakemake` and, in another copy, `dvc repro` then did, by attempts and result folders on disk: one set, or the four are
+listed apart.
+"Idle calls" are DVC's calls that end with nothing done: it compares values as they are written, and a stage's whole
+file. Afterwards `stages status`, `snakemake -n` and `dvc status` had nothing to do (after a direct `snakemake`,
+once `stages record-dvc` was run).
 
 | event | to be run | done by | idle calls of dvc repro | clean after it |
 |---|---|---|---|---|
 {rows}
 
 - A deleted, damaged or flipped result is rebuilt alone: the rerun gives the bits that its children were built on.
-- A flipped bit leaves size and time as they were. `stages status --deep` sees it, and everybody from then on.
+- A flipped bit leaves size and time as they were. `stages status --deep` finds it; from then on every command knows.
 - A killed stage goes on from its last checkpoint. A failed one waits for its spec to be mended.
-- With the code, `stages status` says how many results other code has made; nothing is run for that.
-- Evaluations are made anew from a result's weights; it counts as putting back here, since nothing is trained.
+- After a change of code, `stages status` says how many results other code has made; nothing is run.
+- Evaluations are repeated from a result's weights; this counts as putting back here, since nothing is trained.
 - Snakemake leaves a lock when it is killed itself; the next call removes it.
 
 Measured on {date} with Snakemake {snakemake}, DVC {dvc}, PyTorch {torch}, Python {python}. Written by

@@ -45,8 +45,13 @@ endif
 help: ## what each target does
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1: \2/p' Makefile
 
+# What tests write is in memory, where there is enough of it: they flush it to the disk by the ten thousand.
+define in-memory
+folder=$$($(1) -m tests.in_memory); trap 'rm -rf "$$folder"' EXIT; export TMPDIR="$${folder:-$${TMPDIR:-/tmp}}";
+endef
+
 test: lint ## lint, types, tests, and how much of spec, contract and check their own tests reach
-	pytest -n 2 --dist worksteal -m "not nightly" --cov=stages.spec --cov=stages.contract --cov=stages.check --cov-report=
+	$(call in-memory,python) pytest -n 2 --dist worksteal -m "not nightly" --cov=stages.spec --cov=stages.contract --cov=stages.check --cov-report=
 	for floor in spec contract check; do \
 		echo "lines of stages/$$floor reached, in per cent (at least 95):"; \
 		coverage report --include="stages/$$floor/*" --format=total --fail-under=95; done
@@ -62,7 +67,7 @@ NEMO_PYTHON ?= $(shell for python in python3.12 "$$HOME"/.pyenv/versions/3.12.*/
 	then echo "$$python"; break; fi; done)
 
 nemo: $(NEMO)/.ready ## the environment of the NeMo engine (5.5 GB), and its tests on this machine's CPU
-	$(NEMO)/bin/python -m pytest -q -n 2 --dist worksteal -m "not nightly" tests/nemo
+	$(call in-memory,$(NEMO)/bin/python) $(NEMO)/bin/python -m pytest -q -n 2 --dist worksteal -m "not nightly" tests/nemo
 
 nemo-record: $(NEMO)/.ready ## the NeMo engine beside the torch engine, and Megatron's known traps; rewrites results/records/nemo.md
 	$(NEMO)/bin/python -m tests.nemo.record

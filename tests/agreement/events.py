@@ -154,14 +154,14 @@ def killed(*tool: str, everything: bool = False) -> Happening:
 
     def happen(project: Project) -> None:
         longer(project)
-        driver = project.start(*tool)
-        while driver.poll() is None and not list(project.root.glob("results/.runs/*/attempt-*/partial-*")):
-            time.sleep(0.02)
-        tree = psutil.Process(driver.pid)
-        for process in [*([tree] if everything else []), *tree.children(recursive=True)]:
-            if everything or process.cmdline()[1:5] == ["-m", "stages", "run", "toy/joint"]:
-                process.send_signal(signal.SIGKILL)
-        said = driver.communicate()
+        with project.start(*tool) as driver:
+            while driver.poll() is None and not list(project.root.glob("results/.runs/*/attempt-*/partial-*")):
+                time.sleep(0.02)
+            tree = psutil.Process(driver.pid)
+            for process in [*([tree] if everything else []), *tree.children(recursive=True)]:
+                if everything or process.cmdline()[1:5] == ["-m", "stages", "run", "toy/joint"]:
+                    process.send_signal(signal.SIGKILL)
+            said = driver.communicate()
         assert driver.returncode != 0, said
 
     return happen

@@ -1,6 +1,6 @@
 """The published pipelines under Snakemake, stages killed with SIGKILL in the middle: the same bits as left alone.
 
-The project is copied with budgets of a few dozen steps; everything else, the corpora too, is what `snakemake` runs at
+The project is copied with budgets of about ten steps; everything else, the corpora too, is what `snakemake` runs at
 mini. One stage of every objective is killed once, after its first checkpoint; Snakemake is called again until
 it succeeds.
 """
@@ -38,13 +38,14 @@ KILLED_AFTER = 3  # steps: between two checkpoints, which are made every other s
 
 
 def copy(folder: Path) -> Path:
-    """The project at mini, with budgets of a few dozen steps and a checkpoint every other step."""
+    """The project at mini, with budgets of about ten steps and a checkpoint every other step."""
     folder.mkdir()
     shutil.copy(ROOT / "Snakefile", folder)
     for name in ("specs", "rules", "profiles"):
         shutil.copytree(ROOT / name, folder / name)
     path = folder / "specs/scales/mini.yaml"
-    text = substituted(path.read_text(), r"here: \w+", "here: 40K", everywhere=True)
+    text = substituted(path.read_text(), r"here: \w+", "here: 12K", everywhere=True)
+    text = substituted(text, r"evaluation: \{samples: \d+\}", "evaluation: {samples: 4}")
     path.write_text(substituted(text, r"checkpoint_every: \d+ steps", "checkpoint_every: 2 steps", everywhere=True))
     write.sync(folder, Project.load(folder), "mini")
     return folder

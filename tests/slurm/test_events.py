@@ -27,7 +27,7 @@ from tests.slurm.four_boxes import BOXES, manifests
 from tests.slurm.graph import Graph
 
 EVERY = 10  # steps between two checkpoints
-CI_STEPS = 120
+CI_STEPS = 60  # some more than boxes are held after
 
 pytestmark = pytest.mark.skipif(clusters.missing() is not None, reason=f"{clusters.missing()}")
 

@@ -20,6 +20,7 @@ from stages.guards.report import (
     EndReport,
     ExitReport,
     ModuleReport,
+    PairReport,
     StepRow,
 )  # fmt: skip
 from stages.guards.start import rotary_dim
@@ -130,6 +131,7 @@ def done(
     before: BuiltReport,
     run: Path,
     frozen: Mapping[str, Digests] | None = None,
+    pair: PairReport | None = None,
 ) -> EndReport:
     """What the stage did; `run` is the folder with the metrics, `frozen` digests of models that were read beside."""
     names, measured = numbers.scheduled(stage), preference_columns(stage)
@@ -145,6 +147,7 @@ def done(
         reads=log.report(),
         lineage={corpus: tuple(parts) for corpus, parts in log.lineage.items()},
         exits=_exits(stage, modules, log),
+        pair=pair,
         frozen_before={name: one.read_frozen for name, one in before.modules.items() if one.read_frozen is not None},
         frozen_after=frozen or {},
     )

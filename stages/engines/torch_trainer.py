@@ -7,12 +7,12 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from stages.engines import Inputs, frozen, last_pass, readback, received
+from stages.engines import Inputs, frozen, last_pass, pair_probe, readback, received
 from stages.engines.checkpoints import Checkpoints
 from stages.engines.trainer import Beside, Tables, exhaust
 from stages.evals import Model, Whole
 from stages.guards.phase_log import Rows
-from stages.guards.report import BuiltReport, Digests
+from stages.guards.report import BuiltReport, Digests, PairReport
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.store import attempts
@@ -95,6 +95,10 @@ class TorchTrainer:
     def read_frozen(self) -> Mapping[str, Digests]:
         """Of the copies that were made of what the stage received."""
         return readback.weights(self._frozen) if self._ranks.first and self._frozen is not None else {}
+
+    def pair(self, rows: Rows) -> PairReport | None:
+        """The objective's, and that of both models' log-probabilities."""
+        return pair_probe.probe(self._stage, self._modules, self._frozen, rows)
 
     def last_loss(self, rows: Rows) -> float:
         """The objective's, on the first rank."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stages.evals import Model
 from stages.guards.phase_log import Rows
-from stages.guards.report import BuiltReport, Digests
+from stages.guards.report import BuiltReport, Digests, PairReport
 from stages.spec.resolved_phases import Phase
 from stages.store import attempts
 from stages.train.checkpoint import Counters
@@ -90,6 +90,11 @@ class Trainer(Protocol):
 
     def read_frozen(self) -> Mapping[str, Digests]:
         """For the first rank: digests of the models that are read beside those that are trained, as they are now."""
+
+    def pair(self, rows: Rows) -> PairReport | None:
+        """For the first rank: a pair of answers of the last step's `rows`, measured twice under the weights as they are
+        now; None where no preferences are learned, or the engine does not measure it.
+        """
 
     def last_loss(self, rows: Rows) -> float:
         """Loss of some of the last step's `rows`, under the weights as they are now; 0 where there is no target.

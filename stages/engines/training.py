@@ -73,7 +73,8 @@ class Training:
         self.peaks = results.peaks_mb(self.stage, self.ranks)
         modules, beside = trainer.trained(), trainer.read_frozen()
         if report is not None and modules is not None:
-            done = readback.done(self.stage, modules, counters, self.reads, report, self.attempt.result, beside)
+            made, pair = self.attempt.result, None if self._data is None else trainer.pair(self._data)
+            done = readback.done(self.stage, modules, counters, self.reads, report, made, beside, pair)
             guards.check_end(self.stage, done)
         after = self._evaluate_after(trainer, modules, counters)
         if modules is not None:

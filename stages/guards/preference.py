@@ -1,5 +1,6 @@
-"""Guards of preference training: its reference is the parent before the first step and after the last, and at the first
-step, when the policy is the reference too, no pair has a margin.
+"""Guards of preference training: its reference is the parent before the first step and after the last; at the first
+step, when the policy is the reference too, no pair has a margin; and after the last, when it is not, the objective
+measures the policy from the reference and not the other way round.
 """
 
 from __future__ import annotations
@@ -8,13 +9,15 @@ import math
 from collections.abc import Iterator, Mapping
 
 from stages.check.findings import Finding
+from stages.data.preference import SIDES
 from stages.guards.findings import differing, finding, some
-from stages.guards.report import BuiltReport, EndReport
+from stages.guards.report import BuiltReport, EndReport, PairReport
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Preference
 
 ZERO = ("margin", "accuracy", "chosen_ratio", "rejected_ratio")  # at the first step
 ROUNDED = 1e-6  # relative, of a loss that is summed in fp32
+NOISE = 1e-3  # relative, of log-probabilities that are computed in two ways, in bf16 too
 
 
 def reference(stage: Stage, report: BuiltReport) -> Iterator[Finding]:
@@ -48,6 +51,28 @@ def measured(stage: Stage, report: EndReport) -> Iterator[Finding]:
     settings = stage.phases[0].preference if stage.phases else None
     if settings is not None and report.rows and stage.execution.device == "cpu":
         yield from _first_step(stage, settings, report.rows[0].pairs)
+    if settings is not None and len(report.rows) > 1 and not any(row.pairs.get("margin") for row in report.rows[1:]):
+        yield finding(
+            stage, "I-49", at="phases", observed="no pair with a margin at any step",
+            expected="a policy that moves away from its reference",
+            repair="Compute the reference's log-probabilities by the frozen copy.",
+        )  # fmt: skip
+    if report.pair is not None:
+        yield from _exchanged(stage, report.pair)
+
+
+def _exchanged(stage: Stage, pair: PairReport) -> Iterator[Finding]:
+    """After the last update an answer's log-ratio has the sign that both models' log-probabilities give it, if these
+    differ by more than rounding.
+    """
+    for name, measured, policy, reference in zip(SIDES, pair.ratios, pair.policy, pair.reference, strict=True):
+        clear = abs(policy - reference) > NOISE * max(abs(policy), abs(reference))
+        if clear and measured * (policy - reference) <= 0:
+            yield finding(
+                stage, "I-49", at="phases", observed=f"a log-ratio of {measured:.6g} of a {name} answer",
+                expected=f"the sign of {policy:.6g} under the policy less {reference:.6g} under the reference",
+                repair="Policy and reference are exchanged: subtract the reference's log-probability.",
+            )  # fmt: skip
 
 
 def _first_step(stage: Stage, settings: Preference, row: Mapping[str, float]) -> Iterator[Finding]:

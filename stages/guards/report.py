@@ -88,6 +88,18 @@ class ExitReport:
 
 
 @dataclass(frozen=True)
+class PairReport:
+    """A pair of answers after the last update, the chosen one first. `ratios`: log p of each under the policy less that
+    under the reference (of means, where the phase says so), as the objective has it; `policy` and `reference`: log p
+    of each, sums over its tokens, from the models alone.
+    """
+
+    ratios: tuple[float, float]
+    policy: tuple[float, float]
+    reference: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class ConfigReport:
     """The fields of a written config.json that say how positions work, as other software reads them."""
 
@@ -113,5 +125,6 @@ class EndReport:
     reads: tuple[PhaseReads, ...] | None
     lineage: Mapping[str, tuple[tuple[int, int], ...]]  # corpus -> what the stages above read
     exits: ExitReport | None
+    pair: PairReport | None = None
     frozen_before: Mapping[str, Digests] = field(default_factory=dict)
     frozen_after: Mapping[str, Digests] = field(default_factory=dict)

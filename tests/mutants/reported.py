@@ -9,7 +9,7 @@ from typing import Any
 from stages.check.findings import Finding
 from stages.contract import rope
 from stages.guards import run
-from stages.guards.report import BuiltReport, ConfigReport, EndReport
+from stages.guards.report import BuiltReport, ConfigReport, EndReport, PairReport
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Rope
 from tests.unit.guards import reports
@@ -62,10 +62,11 @@ def referred(**changes: Any) -> BuiltReport:
     return replace(report, modules={"llm": replace(llm, **changes)})
 
 
-def preferred(row: dict[str, float] = FIRST, **changes: Any) -> EndReport:
+def preferred(row: dict[str, float] = FIRST, margin: float = 0.5, **changes: Any) -> EndReport:
     report = reports.done(PREFERRED)
-    rows = (replace(report.rows[0], pairs=row), *report.rows[1:])
-    fields = {"rows": rows, "frozen_before": REFERENCE, "frozen_after": REFERENCE, **changes}
+    rows = (replace(report.rows[0], pairs=row), *(replace(one, pairs={"margin": margin}) for one in report.rows[1:]))
+    pair = PairReport(ratios=(0.5, -0.25), policy=(-9.5, -11.0), reference=(-10.0, -10.75))
+    fields = {"rows": rows, "frozen_before": REFERENCE, "frozen_after": REFERENCE, "pair": pair, **changes}
     return replace(report, **fields)
 
 

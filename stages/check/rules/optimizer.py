@@ -181,7 +181,8 @@ held_by_code(
     rule="The reference of preference training is the stage's parent, bit for bit (on the NeMo engine in bf16, rounded "
     "as the policy is): before the first step, after every resume, and at the end. At the first step, when the policy "
     "is the reference too, every margin is 0 and the loss is what the formula gives there: log 2 for DPO, 0 for "
-    "APO-zero, and the likelihood's share beside it.",
+    "APO-zero, and the likelihood's share beside it. Afterwards some margin is not 0, and after the last step the "
+    "log-ratios are those of the policy over its reference.",
     why="A reference that is loaded from a checkpoint is the policy itself: the loss stays where it begins, or "
     "measures each stretch of the run from another model. One computed in another precision gives margins where there "
     "are none.",

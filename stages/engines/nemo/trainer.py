@@ -151,6 +151,9 @@ class NemoTrainer:
             return {}
         return frozen.digests(self._frozen, self._rules, self._weights, self._ranks)
 
+    def pair(self, rows: Rows) -> None:
+        """Not measured: both models are divided over the ranks, and margins of all steps are in metrics.csv."""
+
     def last_loss(self, rows: Rows) -> float:
         """Of the first micro-batch of the last step that has a target: the mean over its targets, and over loops."""
         phase, model = self._stage.phases[-1], self.evaluated()

@@ -88,6 +88,33 @@ def test_right_reports_are_passed_over_in_silence() -> None:
     assert not found(PREFERRED, preferred())
 
 
+RIGHT = preferred().pair
+assert RIGHT is not None
+
+
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        (
+            preferred(pair=replace(RIGHT, ratios=(-0.5, 0.25))),
+            ["-0.5 of a chosen", "0.25 of a rejected"],
+        ),
+        (preferred(pair=replace(RIGHT, ratios=(0.5, 0.0))), ["0 of a rejected"]),
+        (preferred(margin=0.0), ["no pair with a margin at any step"]),
+    ],
+    ids=["exchanged", "one answer under one model", "the policy compared with itself"],
+)
+def test_policy_and_reference_are_told_apart_once_the_policy_has_moved(report: EndReport, said: list[str]) -> None:
+    observed = [one.observed for one in found(PREFERRED, report) if one.id == "I-49"]
+    assert len(observed) == len(said)
+    assert all(words in one for words, one in zip(said, observed, strict=True))
+
+
+def test_a_difference_that_may_be_rounding_has_no_sign() -> None:
+    near = replace(RIGHT, ratios=(-0.001, 0.0), policy=(-10.001, -10.75))
+    assert not found(PREFERRED, preferred(pair=near))
+
+
 def test_two_units_in_the_last_place_are_rounding_and_three_are_not() -> None:
     import numpy as np
 

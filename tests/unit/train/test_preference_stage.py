@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torch import nn
+from torch import Tensor, nn
 
 from stages.engines import Inputs, run, torch_trainer
 from stages.guards import tensors
 from stages.guards.findings import GuardError
 from stages.spec.resolved import Init, Stage
+from stages.spec.resolved_phases import Preference
 from stages.store import manifest
 from stages.store.digest import digest_bytes
 from stages.store.layout import Layout
+from stages.train.objectives import preference
+from stages.train.objectives.preference import Pairs, of_losses
 from tests.unit.train import tiny
 
 pytestmark = pytest.mark.usefixtures("made_up_data")
@@ -78,3 +81,28 @@ def test_a_reference_that_is_not_the_parent_stops_the_stage_before_its_first_ste
     with pytest.raises(GuardError, match=r"I-49 at tiny/box.*found a reference that differs in .model\.\w+"):
         run(*preferring(tmp_path))
     assert not list((tmp_path / "results/mini/tiny").glob("box/metrics.csv"))
+
+
+def _exchanged(policy: Tensor, reference: Tensor, lengths: Tensor, settings: Preference) -> Pairs:
+    return of_losses(reference, policy, lengths, settings)
+
+
+def _with_itself(policy: Tensor, reference: Tensor, lengths: Tensor, settings: Preference) -> Pairs:
+    return of_losses(policy, policy, lengths, settings)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        (_exchanged, r"a log-ratio of \S+ of a (chosen|rejected) answer"),
+        (_with_itself, "no pair with a margin at any step"),
+    ],
+)
+def test_an_objective_that_takes_one_model_for_the_other_stops_the_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: Any, found: str
+) -> None:
+    """Neither model's digest shows it, and the first step is the same."""
+    monkeypatch.setattr(preference, "of_losses", wrong)
+    with pytest.raises(GuardError, match=rf"I-49 at tiny/box.*found {found}"):
+        run(*preferring(tmp_path))
+    assert not result(tmp_path).exists()

@@ -10,6 +10,7 @@ from stages.data.corpus_manifest import DataManifest, read_manifest
 from stages.data.prepared import Corpus
 from stages.errors import UserError
 from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import both_answers
 from stages.store.manifest import NAME as MANIFEST
 
 SHOWN = 5  # rows that were left out; the manifest has all
@@ -71,7 +72,7 @@ def _untrained(made: DataManifest, folder: Path, contexts: dict[int, list[str]])
             if documents:
                 yield (
                     f"{documents} documents, {tokens} tokens, are longer than the context of {context} and left "
-                    f"out by {', '.join(dict.fromkeys(refs))}"
+                    f"out by {', '.join(dict.fromkeys(refs))}{both_answers(made.kind)}"
                 )
 
 

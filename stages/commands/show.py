@@ -152,6 +152,7 @@ def _phase(phase: Phase) -> str:
         f"{phase.epochs} epochs" if phase.epochs > 1 else "",
         f"{phase.loops.count} loops" if phase.loops else "",
         "documents masked from each other" if phase.document_mask else "documents see each other",
+        "a row has both answers of each pair" if phase.preference is not None else "",
         {"concatenate": "", "whole": "packed whole", "fixed": "packed whole, once"}[phase.packing],
     ]
     return ", ".join(part for part in parts if part)

@@ -13,7 +13,7 @@ from stages.data.prepared import Corpus
 from stages.data.sample import PADDING, UNSUPERVISED, Image, Sample, as_image
 from stages.data.windows import Windows
 from stages.errors import UserError
-from stages.spec.resolved_phases import Phase, Source
+from stages.spec.resolved_phases import Phase, Source, both_answers
 
 
 class SourceReader:
@@ -38,7 +38,8 @@ class SourceReader:
             documents = self.windows.last - self.windows.first
             raise UserError(
                 f"corpus {source.corpus}, phase {phase.name}: none of its {documents} documents fits into "
-                f"the context of {phase.context}; give the phase a longer context or another corpus"
+                f"the context of {phase.context}{both_answers(source.kind)}; "
+                "give the phase a longer context or another corpus"
             )
 
     def sample(self, ordinal: int) -> Sample:

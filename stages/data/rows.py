@@ -12,7 +12,7 @@ from stages.data.readers import scope
 from stages.data.sample import UNSUPERVISED
 from stages.errors import UserError
 from stages.spec.resolved import Stage
-from stages.spec.resolved_phases import Phase
+from stages.spec.resolved_phases import Phase, both_answers
 
 
 def refuse_short(stage: Stage, root: Path, data_root: Path) -> None:
@@ -60,7 +60,7 @@ def _counts(phase: Phase, supply: Supply) -> str:
     if supply.left_out:
         text += (
             f"; {supply.left_out:,} of its {supply.documents:,} documents are longer than the context of "
-            f"{phase.context:,} and left out"
+            f"{phase.context:,} and left out{both_answers(source.kind)}"
         )
     return text
 

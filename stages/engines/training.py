@@ -21,6 +21,7 @@ from stages.guards import reads
 from stages.guards import run as guards
 from stages.guards.reads import Reads
 from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import both_answers
 from stages.store import attempts, evaluated, json_file, partials
 from stages.train import checkpoint, metrics
 from stages.train.checkpoint import Counters
@@ -181,7 +182,8 @@ class Training:
             phase = stage.phases[number]
             self._data = data = PhaseData(phase, stage.seed, scope(phase), self.inputs.data_root)
             for corpus, documents in data.left_out.items() if self.ranks.first else ():
-                print(f"{phase.name}: {documents} documents of {corpus} are longer than {phase.context}, left out")
+                longer = f"longer than {phase.context}, left out{both_answers(phase.objective)}"
+                print(f"{phase.name}: {documents} documents of {corpus} are {longer}")
             watched = self.reads.watch(phase, data, self.inputs.data_root) if self.ranks.first else data
             counters = run_phase(run, phase, trainer.stepper(phase, watched), counters)
             if number + 1 < len(stage.phases):

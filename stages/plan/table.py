@@ -124,6 +124,7 @@ def totals(plan: PipelinePlan) -> list[str]:
         if phase.memory.total > plan.hardware.memory
     ]
     lines += _padding(plan)
+    lines += _pairs(plan)
     lines += _numbers(plan)
     lines += [f"does not fit: {one}" for one in tight]
     lines += [
@@ -158,6 +159,14 @@ def _padding(plan: PipelinePlan) -> list[str]:
         if found
         else []
     )
+
+
+def _pairs(plan: PipelinePlan) -> list[str]:
+    """What a row of preference training has."""
+    paired = [stage for stage in plan.stages if any(phase.objective == "preference" for phase in stage.phases)]
+    found = [stage.ref.partition("/")[2] for stage in paired]
+    said = "both answers of each pair, with the prompt before each, are in one row: context and budget count all of it"
+    return textwrap.wrap(f"{', '.join(found)}: {said}", WIDTH, subsequent_indent="  ") if found else []
 
 
 def _numbers(plan: PipelinePlan) -> Iterator[str]:

@@ -98,6 +98,11 @@ ANSWERS_ALONE: tuple[ObjectiveName, ...] = ("sft", "preference")  # of conversat
 Packing = Literal["concatenate", "whole", "fixed"]
 
 
+def both_answers(kind: str) -> str:
+    """What of a document's length a message about corpora of a kind has to say: of a pair, that it is one document."""
+    return " (of a pair, both answers with the prompt before each count together)" if kind == "preference" else ""
+
+
 def packs_whole(packing: Packing, objective: ObjectiveName, kind: str) -> bool:
     """Whether a corpus of a kind is packed in whole documents.
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
-from stages.spec.resolved_phases import Phase
+from stages.spec.resolved_phases import Phase, both_answers
 from stages.spec.resolved_pipeline import ResolvedPipeline
 
 LOST = 1 / 4  # of a corpus's tokens: recipes filter a few of a hundred by their length
@@ -46,7 +46,7 @@ def left_out(project: Project, scale: str) -> Iterator[str]:
                     where = resolved.where(own, "phases", number, "context")
                     rows = f"{resolved.refs[own]} packs whole documents into rows of {phase.context:,} tokens"
                     longer = f"{share:.0%} of {source.corpus} is in longer ones, which are not read"
-                    yield f"{where}: {scale}: {rows}, and {longer}."
+                    yield f"{where}: {scale}: {rows}, and {longer}{both_answers(source.kind)}."
 
 
 def _resolved(project: Project, scale: str) -> Iterator[ResolvedPipeline]:

@@ -52,8 +52,8 @@ def says(value: object) -> bool:
 
 def _text(value: object) -> object:
     """Text for people, or a name that somebody else gave: something has to stand there."""
-    if says(value):
-        return value
+    if says(value) or not isinstance(value, str):
+        return value  # what is no text at all is refused as such
     raise quantities.BadQuantity(quantities.describe(value), "text that says something", "Say it, or write `unknown`.")
 
 
@@ -75,11 +75,13 @@ def _is_placeholder(value: object) -> bool:
 
 def _citation(value: object) -> object:
     """Where something is published: a number of arXiv's that cannot be one is found by nobody."""
+    if not isinstance(value, str):
+        return value
     if not says(value) or (_is_placeholder(value) and value != NOWHERE):
         raise quantities.BadQuantity(
             quantities.describe(value), f"where it is published, or {NOWHERE}", "Say where: arXiv 2407.21783 table 3."
         )
-    for written in ARXIV.findall(str(value)):
+    for written in ARXIV.findall(value):
         id = written.rstrip(".").removesuffix(".pdf")
         if len(id) > YEAR and not ARXIV_ID.fullmatch(id):
             allowed = "a number such as 2504.07491: year and month, a point, five digits (four before 2015)"

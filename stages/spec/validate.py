@@ -123,6 +123,8 @@ def _one(document: Document, model: type[BaseModel], detail: ErrorDetails) -> Sp
     found = quantities.describe(detail["input"])
     if kind in KINDS:
         allowed, repair = KINDS[kind]
+        if kind == "string_type" and isinstance(detail["input"], list | dict):
+            repair = "Write one value."
         return SpecError(where, key, found, allowed, NOTHING if detail["input"] is None else repair)
     if kind == "too_short" and isinstance(detail["input"], list | dict):
         allowed = f"at least {_entries(context['min_length'])}"
@@ -149,7 +151,7 @@ def unknown(document: Document, path: Path, names: Iterable[str]) -> SpecError:
     """A key that does not exist, with the likeliest meant one."""
     choice, key = sorted(names), str(path[-1])
     # {reason: one thing, another}: YAML reads the second half as a key of its own.
-    cut = " " in key
+    cut = " " in key.strip()
     quotes = "Put quotes around the text: in {...} a comma ends a value."
     repair = quotes if cut else other_trainers.repair(key) or hint(key, choice)
     invariant = invariants.of_unknown(document.value, path)

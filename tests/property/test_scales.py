@@ -43,8 +43,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("shipped")
     shutil.copytree(ROOT / "specs", root / "specs")
     for file in (root / "specs/data").glob("*.yaml"):  # corpora that no scale exhausts: this is about scales
-        if "\nsize: " in file.read_text():
-            file.write_text(substituted(file.read_text(), r"^size: .*$", "size: 1_000_000_000_000"))
+        if "\nsize: " in (text := file.read_text()):
+            for key in ("size", "documents"):
+                text = substituted(text, rf"^{key}: .*$", f"{key}: 1_000_000_000_000")
+            file.write_text(re.sub(r"^packed:\n(  .*\n)+", "", text, flags=re.MULTILINE))
     yield root
     shutil.rmtree(root)
 

@@ -65,3 +65,4 @@ def _tokenizer(root: Path) -> None:
     write_spec(root, "tokenizer", {**words, **yaml.safe_load(declaration(made))})
     for name in ("prose", "code"):  # the toy's other mixtures name them; nothing reads them here
         edit(root, f"data/{name}.yaml", "size: ", "size: 1")
+        edit(root, f"data/{name}.yaml", "documents: ", "documents: 9")

@@ -27,7 +27,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def tuning(root: Path) -> Path:
     """469 rows of 128 tokens; 640 such rows hold 65,536 tokens, four fifths of their positions."""
-    tuned(root, "60_000", longest=120, rows=640, tokens=65_536)
+    tuned(root, "60_000", longest=300, rows=640, tokens=65_536)
     return root
 
 
@@ -51,7 +51,7 @@ def test_replayed_text_has_none(tuning: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_what_nobody_measured_is_not_guessed(tuning: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    edit(tuning, "data/chats.yaml", "  128: ", "  256: ")
+    edit(tuning, "data/chats.yaml", "  128: {rows: 640", "  256: {rows: 300")
     assert "packed whole, padding not measured" in shown(capsys)
 
 

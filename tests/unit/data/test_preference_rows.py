@@ -238,9 +238,7 @@ def test_pairs_longer_than_the_context_are_left_out_as_a_whole_and_counted(proje
     data = PhaseData(phase(project), 1, "p", project.data)
     assert data.left_out["mine"] >= 5
     assert all(len(sides(row)) == 2 * len(row.spans) for row in data.samples(0, 4, 0))
-    with pytest.raises(
-        UserError, match=r"fits into the context of 32 \(of a pair, both answers with the prompt"
-    ):
+    with pytest.raises(UserError, match=r"fits into the context of 32 \(of a pair, both answers with the prompt"):
         PhaseData(phase(project, context=32), 1, "p", project.data)
 
 

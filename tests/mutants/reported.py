@@ -62,11 +62,13 @@ def referred(**changes: Any) -> BuiltReport:
     return replace(report, modules={"llm": replace(llm, **changes)})
 
 
+MEASURED = PairReport(ratios=(0.5, -0.25), policy=(-9.5, -11.0), reference=(-10.0, -10.75))
+
+
 def preferred(row: dict[str, float] = FIRST, margin: float = 0.5, **changes: Any) -> EndReport:
     report = reports.done(PREFERRED)
     rows = (replace(report.rows[0], pairs=row), *(replace(one, pairs={"margin": margin}) for one in report.rows[1:]))
-    pair = PairReport(ratios=(0.5, -0.25), policy=(-9.5, -11.0), reference=(-10.0, -10.75))
-    fields = {"rows": rows, "frozen_before": REFERENCE, "frozen_after": REFERENCE, "pair": pair, **changes}
+    fields = {"rows": rows, "frozen_before": REFERENCE, "frozen_after": REFERENCE, "pair": MEASURED, **changes}
     return replace(report, **fields)
 
 

@@ -21,6 +21,7 @@ from tests.mutants.reported import (
     GOOD_BUILT,
     GOOD_CONFIG,
     GOOD_END,
+    MEASURED,
     MUTANTS,
     OF_PAIRS,
     PREFERRED,
@@ -88,18 +89,14 @@ def test_right_reports_are_passed_over_in_silence() -> None:
     assert not found(PREFERRED, preferred())
 
 
-RIGHT = preferred().pair
-assert RIGHT is not None
-
-
 @pytest.mark.parametrize(
     ("report", "said"),
     [
         (
-            preferred(pair=replace(RIGHT, ratios=(-0.5, 0.25))),
+            preferred(pair=replace(MEASURED, ratios=(-0.5, 0.25))),
             ["-0.5 of a chosen", "0.25 of a rejected"],
         ),
-        (preferred(pair=replace(RIGHT, ratios=(0.5, 0.0))), ["0 of a rejected"]),
+        (preferred(pair=replace(MEASURED, ratios=(0.5, 0.0))), ["0 of a rejected"]),
         (preferred(margin=0.0), ["no pair with a margin at any step"]),
     ],
     ids=["exchanged", "one answer under one model", "the policy compared with itself"],
@@ -111,7 +108,7 @@ def test_policy_and_reference_are_told_apart_once_the_policy_has_moved(report: E
 
 
 def test_a_difference_that_may_be_rounding_has_no_sign() -> None:
-    near = replace(RIGHT, ratios=(-0.001, 0.0), policy=(-10.001, -10.75))
+    near = replace(MEASURED, ratios=(-0.001, 0.0), policy=(-10.001, -10.75))
     assert not found(PREFERRED, preferred(pair=near))
 
 

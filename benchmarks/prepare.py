@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from benchmarks import rows
 from benchmarks.timing import Comparison, compare, show
@@ -47,7 +48,7 @@ class Theirs:
         self.tokenizer = Tokenizer.from_file(str(root / "tokenizers" / rows.CORPUS / "tokenizer.json"))
         self.texts = self.read()
 
-    def read(self) -> object:
+    def read(self) -> Any:
         """Read the file into a dataset that is kept in an Arrow file."""
         cache = str(self.cache / str(time.monotonic_ns()))
         return self.datasets.load_dataset("json", data_files=str(self.file), split="train", cache_dir=cache)
@@ -56,7 +57,7 @@ class Theirs:
         """Cut the texts into ids, into an Arrow file of their own."""
         many = self.processes if self.processes > 1 else None
         now = str(time.monotonic_ns())
-        made = self.texts.map(  # type: ignore[attr-defined]
+        made = self.texts.map(
             self._ids, batched=True, batch_size=BATCH, num_proc=many, remove_columns=["text"],
             load_from_cache_file=False, cache_file_name=str(self.cache / f"{now}.arrow"), new_fingerprint=now,
         )  # fmt: skip

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -46,12 +47,12 @@ GOAL, COST = 1.3, 1.10  # of Hugging Face's speed; what determinism may cost
 def run(size: Size, rows: Rows) -> None:
     device = torch.device(size.device)
     for work in CPU if size.rehearsed else GPU:
-        rows.measure(work.name, lambda work=work: one(work, device))  # type: ignore[misc]
+        rows.measure(work.name, partial(one, work, device))
 
 
 def one(work: Work, device: torch.device) -> list[Row]:
     """Each way in turn. One that fails is a row that says so; the Trainer may be absent."""
-    exact, fast = (attempt(lambda exact=exact: harness.train(work, device, exact)) for exact in (True, False))  # type: ignore[misc]
+    exact, fast = (attempt(partial(harness.train, work, device, exact)) for exact in (True, False))
     theirs = attempt(lambda: hf.train(work, device))
     name = f"Hugging Face's Trainer, {hf.attention(device)}"
     found = []

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -179,7 +179,7 @@ def test_one_file_costs_a_line_for_its_stage_and_leaves_the_others_readable(
         assert not said or "nothing" in said, file
         assert "release" in shown.out or own == "toy/release", file
         for box in ("toy/release", "toy_variant/second"):
-            quietly(lambda box=box: run_stage(box, "mini", None))  # type: ignore[misc]
+            quietly(partial(run_stage, box, "mini", None))
         quietly(lambda: collect(dry_run=True, delete=False, keep=0))
         print_status("mini", (), deep=False, failed=False, as_json=False)
         printed = "".join([*shown, *capsys.readouterr()])

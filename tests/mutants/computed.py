@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -82,11 +83,11 @@ def masked_counted(patch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def last_dropped(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    add = TreeSum.add
+    add, seen = TreeSum.add, Counter[TreeSum]()
 
     def odd_left_out(self: TreeSum, leaf: Any) -> None:
-        self.seen = getattr(self, "seen", 0) + 1  # type: ignore[attr-defined]
-        if self.seen != 4:  # type: ignore[attr-defined]
+        seen[self] += 1
+        if seen[self] != 4:
             add(self, leaf)
 
     patch.setattr(TreeSum, "add", odd_left_out)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from stages.check.context import Context
 from stages.spec.resolved_phases import BatchStep
+from stages.spec.resolved_training import Schedule
 from tests.mutants import changes
 from tests.mutants.mutant import Bent, Edited, Mutant
 
 KIMI, OURO, LLAMA = "kimi_vl", "ouro", "llama31_1m"
+
+
+def _other_schedule(context: Context) -> Schedule:
+    schedule = context.pipeline.stages["joint_longctx"].schedule
+    assert schedule is not None
+    return schedule.model_copy(update={"name": "other"})
+
 
 MUTANTS = (
     Mutant(
@@ -113,13 +122,7 @@ MUTANTS = (
     Mutant(
         "I-04",
         "the clock continues under another schedule",
-        Bent(
-            lambda context: changes.with_stage(
-                context,
-                "joint_longctx",
-                schedule=context.pipeline.stages["joint_longctx"].schedule.model_copy(update={"name": "other"}),  # type: ignore[union-attr]
-            )
-        ),
+        Bent(lambda context: changes.with_stage(context, "joint_longctx", schedule=_other_schedule(context))),
     ),
     Mutant(
         "I-04",

@@ -75,7 +75,7 @@ def gradients(stage: Stage, size: int, seed: int) -> tuple[list[torch.Tensor], i
     freeze(made, modules)
     assert made.optimizer is not None
     optimizer = Optimizer(made.optimizer, trained_slots(modules, made.trained, made.optimizer))
-    data: Any = Ragged(made.phases[0], 0, "", None)  # type: ignore[arg-type]
+    data: Any = Ragged(made.phases[0], 0, "", None)
     data.seed = seed
     objective = objectives.make(made, made.phases[0], modules, data, CPU)
     return gather(optimizer, objective, ledger.step_at(made.phases[0], 0))[0], objective.supervised()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 pytest.importorskip("pyarrow", reason="the tables of data are of files that pyarrow writes")
@@ -19,8 +21,10 @@ def test_every_row_of_the_record_is_a_case_of_the_tests() -> None:
 
 
 @pytest.mark.parametrize("cases", [refused.releases, refused.data])
-def test_at_least_forty_are_refused_each_by_a_message_of_its_own(cases: object) -> None:
-    found = cases()  # type: ignore[operator]
+def test_at_least_forty_are_refused_each_by_a_message_of_its_own(
+    cases: Callable[[], list[tuple[str, str, str]]],
+) -> None:
+    found = cases()
     messages = [(of, outcome) for of, _, outcome in found if outcome != "taken"]
     assert len(messages) >= 40
     assert len({name for _, name, _ in found}) > 0.9 * len(found)

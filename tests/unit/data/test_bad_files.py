@@ -179,9 +179,9 @@ def test_a_pattern_that_fits_nothing_is_refused(project: Small) -> None:
     ],
 )
 def test_a_spec_that_says_what_cannot_be_is_refused_by_its_line(
-    project: Small, change: dict[str, object], why: str
+    project: Small, change: dict[str, Any], why: str
 ) -> None:
-    declare(project, **{"path": "a.jsonl", **change})  # type: ignore[arg-type]
+    declare(project, **{"path": "a.jsonl", **change})
     with pytest.raises(SpecError, match=rf"^specs/data/mine\.yaml:\d+: {why}"):
         read(project)
 

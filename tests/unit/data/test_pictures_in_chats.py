@@ -82,7 +82,7 @@ def used(row: object) -> list[str]:
     return [name for name in (f"{n}.{k}.png" for n in range(60) for k in (0, 1)) if f'"{name}"' in json.dumps(row)]
 
 
-def in_tar(path: Path, found: Sequence[object]) -> None:
+def in_tar(path: Path, found: Sequence[dict[str, Any]]) -> None:
     members = []
     for n, row in enumerate(found):
         members += [(name, saved(coloured(int(name[:-6]) * 2 + int(name[-5])))) for name in used(row)]
@@ -90,11 +90,11 @@ def in_tar(path: Path, found: Sequence[object]) -> None:
     tar(path, members)
 
 
-def in_files(root: Path, found: Sequence[object]) -> None:
+def in_files(root: Path, found: Sequence[dict[str, Any]]) -> None:
     for row in found:
         for name in used(row):
             (root / name).write_bytes(saved(coloured(int(name[:-6]) * 2 + int(name[-5]))))
-    jsonl(root / "rows.jsonl", found)  # type: ignore[arg-type]
+    jsonl(root / "rows.jsonl", found)
 
 
 RGB: dict[str, Any] = {"pixels": "rgb", "parameters": {"cell": 8, "patch": 4, "channels": 3, "side": 16}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,14 @@ from tests.unit.data import published
 from tests.unit.data.small import ZERO, Small, load, phase, write_spec
 
 
-def opened(root: Path, **changes: object) -> Tokenizer:
-    published.write(root, **changes)  # type: ignore[arg-type]
+def opened(root: Path, **changes: Any) -> Tokenizer:
+    published.write(root, **changes)
     return declared(root, tokenizer_files.load(root, "mine", declared=False), check=False).open()
 
 
-def declare(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **changes: object) -> None:
+def declare(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **changes: Any) -> None:
     """Write the spec, and put into it what `stages tokenizer --accept` prints."""
-    published.write(root, **changes)  # type: ignore[arg-type]
+    published.write(root, **changes)
     (root / "specs/scales").mkdir(parents=True, exist_ok=True)
     monkeypatch.chdir(root)
     command.print_declaration("mine")
@@ -159,7 +160,7 @@ def _config(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text("[]")
 
 
-FILES = {
+FILES: dict[Callable[[Path], None], str] = {
     _garbage: r"tokenizer.json: not a tokenizer.json that `tokenizers` can read",
     _binary: r"tokenizer.json: cannot be read as UTF-8",
     _link_out: r"tokenizer.json: a link that leads out of .*, to ",
@@ -169,11 +170,11 @@ FILES = {
 
 
 @pytest.mark.parametrize("change", FILES, ids=lambda change: change.__name__)
-def test_files_that_are_none_are_refused(tmp_path: Path, change: object) -> None:
+def test_files_that_are_none_are_refused(tmp_path: Path, change: Callable[[Path], None]) -> None:
     root = tmp_path / "project"
     published.write(root)
-    change(root / "tokenizers" / "mine")  # type: ignore[operator]
-    with pytest.raises(UserError, match=FILES[change]):  # type: ignore[index]
+    change(root / "tokenizers" / "mine")
+    with pytest.raises(UserError, match=FILES[change]):
         declared(root, tokenizer_files.load(root, "mine", declared=False), check=False)
 
 

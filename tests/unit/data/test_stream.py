@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,10 +71,10 @@ def test_a_file_that_is_written_to_meanwhile_is_refused(project: Small, monkeypa
 
     whole = pool.encode_all
 
-    def meanwhile(*given: object) -> list[worker.Run]:
+    def meanwhile(*given: Any) -> list[worker.Run]:
         with (project.root / "rows.jsonl").open("a") as file:
             file.write(rows(1, seed=9)[0] + "\n")
-        return whole(*given)  # type: ignore[arg-type]
+        return whole(*given)
 
     monkeypatch.setattr(pool, "encode_all", meanwhile)
     with pytest.raises(UserError, match=r"^rows\.jsonl: changed while it was read"):

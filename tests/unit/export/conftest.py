@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,10 +23,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(finished: Path, tmp_path: Path) -> Export:
     """Type `stages export`: a stage of the finished project, with options."""
 
-    def write(ref: str, dtype: str | None = "fp32", shard: str = "5GB", root: Path = finished, **more: object) -> Path:
+    def write(ref: str, dtype: str | None = "fp32", shard: str = "5GB", root: Path = finished, **more: Any) -> Path:
         folder = Path(str(more.pop("folder", tmp_path / "export")))
         with chdir(root):
-            export(ref, folder, "mini", dtype, shard, **{"licence": None, "terms": None, **more})  # type: ignore[arg-type]
+            export(ref, folder, "mini", dtype, shard, **{"licence": None, "terms": None, **more})
         return folder
 
     return write

@@ -22,13 +22,13 @@ from tests.unit.export import ours
 from tests.unit.export.conftest import Export
 
 PROMPT, MOST = "Ada has 12", 12
-HOW = {"chat": False, "most": MOST, "temperature": None, "top_p": None, "seed": None}
+HOW: dict[str, Any] = {"chat": False, "most": MOST, "temperature": None, "top_p": None, "seed": None}
 
 
-def said(root: Path, ref: str, capsys: pytest.CaptureFixture[str], prompt: str = PROMPT, **how: object) -> str:
+def said(root: Path, ref: str, capsys: pytest.CaptureFixture[str], prompt: str = PROMPT, **how: Any) -> str:
     capsys.readouterr()
     with chdir(root):
-        generate(ref, prompt, "mini", **{**HOW, **how})  # type: ignore[arg-type]
+        generate(ref, prompt, "mini", **{**HOW, **how})
     return capsys.readouterr().out
 
 
@@ -150,7 +150,7 @@ def test_a_prompt_beyond_the_context(finished: Path, capsys: pytest.CaptureFixtu
 
 def test_a_text_ends_at_the_context_and_says_so(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with chdir(finished):
-        generate("plain/looped", PROMPT, "mini", **{**HOW, "most": 500})  # type: ignore[arg-type]
+        generate("plain/looped", PROMPT, "mini", **{**HOW, "most": 500})
     assert capsys.readouterr().err == "stopped at the model's context of 64 tokens\n"
 
 
@@ -166,5 +166,5 @@ def test_nothing_acts_on_a_terminal(
     monkeypatch.setattr(sample, "texts", lambda tokens, ids: iter(["a\x1b[2", "Jb\tc\n"]))
     monkeypatch.setattr("sys.stdout", out)
     with chdir(finished):
-        generate("plain/base", PROMPT, "mini", **HOW)  # type: ignore[arg-type]
+        generate("plain/base", PROMPT, "mini", **HOW)
     assert out.getvalue() == shown

@@ -25,6 +25,7 @@ from stages.models.hf_names import hf_names
 from stages.models.vision_packing import pack
 from stages.spec.families.moonlight import MoonlightModel
 from stages.spec.project import Project
+from stages.spec.resolved_models import MoonViTModel, ProjectorModel
 from stages.store import stage_record
 from tests.families import test_yarn
 from tests.parity.test_hf import CASES
@@ -70,17 +71,19 @@ def pictured(root: Path) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     modules = build.build(stage).eval()
     for name, module in modules.items():
         hf.load(module, folder / "model" / name)
-    cfg, merge = stage.modules["vit"], stage.modules["projector"].merge  # type: ignore[union-attr]
+    cfg, projector = stage.modules["vit"], stage.modules["projector"]
+    assert isinstance(cfg, MoonViTModel)
+    assert isinstance(projector, ProjectorModel)
     random = torch.Generator().manual_seed(0)
     sides = [(4, 2), (2, 6)]  # patches: one grid smaller than the table of positions, in both directions
-    pictures = [torch.rand(h * cfg.patch, w * cfg.patch, cfg.channels, generator=random) * 2 - 1 for h, w in sides]  # type: ignore[union-attr]
-    pixels, grids = pack([picture.numpy() for picture in pictures], cfg.patch)  # type: ignore[union-attr]
+    pictures = [torch.rand(h * cfg.patch, w * cfg.patch, cfg.channels, generator=random) * 2 - 1 for h, w in sides]
+    pixels, grids = pack([picture.numpy() for picture in pictures], cfg.patch)
     assert list(grids) == sides
     image = tokens.roles.image
     assert image is not None
     row = [1, *tokens.encode("Look:")]
     for height, width in sides:
-        row += [image] * (height * width // merge**2) + tokens.encode(" and")
+        row += [image] * (height * width // projector.merge**2) + tokens.encode(" and")
     ids = torch.tensor([row])
     where = kimi_vl.places(ids.numpy(), image, torch.device("cpu"))
     batch = kimi_vl.Batch(ids, torch.arange(len(row))[None], None, pixels, grids, where)
@@ -88,7 +91,7 @@ def pictured(root: Path) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         embeddings = kimi_vl.embed(modules, batch)
         hidden = modules["llm"](batch.tokens, batch.positions, batch.documents, embeddings)
         want = modules["llm"].logits(hidden)[0]
-    shape = (len(pixels), cfg.channels, cfg.patch, cfg.patch)  # type: ignore[union-attr]
+    shape = (len(pixels), cfg.channels, cfg.patch, cfg.patch)
     inputs = {
         "input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": pixels.view(shape).contiguous(),
         "image_grid_hws": torch.tensor(sides),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 from stages.contract import ledger, rope, schedule
 from stages.contract.mixture import Mixture
@@ -22,9 +23,11 @@ def stage() -> Stage:
     """A model that inherits everything, beside a frozen projector; two groups of corpora; two phases of one epoch."""
     init = Init(weights="inherit", parent=PARENT, release=None, optimizer="inherit", layer_map=None, stand_in=False)
     fresh = init.model_copy(update={"weights": "fresh", "parent": None, "optimizer": "reset"})
-    corpora = (("prose", "text", 2), ("code", "text", 1), ("captions", "multimodal", 1))
+    corpora: tuple[tuple[str, Literal["text", "multimodal"], int], ...] = (
+        ("prose", "text", 2), ("code", "text", 1), ("captions", "multimodal", 1),
+    )  # fmt: skip
     sources = tuple(
-        Source(corpus=name, group=group, weight=weight, start=0, end=10_000, digest="0" * 64)  # type: ignore[arg-type]
+        Source(corpus=name, group=group, weight=weight, start=0, end=10_000, digest="0" * 64)
         for name, group, weight in corpora
     )
     ramp = ShareRamp(first=(0, 1), last=(1, 2), over=20)

@@ -18,6 +18,7 @@ from stages.engines.nemo.config import config, rows, services, training
 from stages.engines.nemo.config.layers import LAYERS, MLA
 from stages.engines.nemo.config.machine import MACHINE
 from stages.errors import UserError
+from stages.spec.families.moonlight import MoonlightModel
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.spec.resolved_parallel import Parallel, Recompute
@@ -85,9 +86,10 @@ def test_rates_weights_and_budgets_are_the_stages() -> None:
     one = stage("llama31_1m", "cpt_512k")
     (phase,) = one.phases
     assert one.schedule is not None
+    assert one.optimizer is not None
     optimizer, train = section(one, "optimizer"), section(one, "train")
     assert optimizer["lr"] == schedule.lr(one.schedule, phase.clock_start + ledger.step_at(phase, 0).end)
-    assert (optimizer["adam_beta1"], optimizer["adam_beta2"]) == (one.optimizer.beta1, one.optimizer.beta2)  # type: ignore[union-attr]
+    assert (optimizer["adam_beta1"], optimizer["adam_beta2"]) == (one.optimizer.beta1, one.optimizer.beta2)
     assert (train["train_iters"], train["micro_batch_size"]) == (ledger.count(phase), phase.micro_batch)
     assert section(one, "rng")["seed"] == one.seed
     assert section(one, "stages")["clock"] == [phase.clock_start, phase.clock_start + phase.budget]
@@ -143,10 +145,13 @@ def test_what_is_computed_again(recompute: Recompute, granularity: str, method: 
 def test_routed_experts_are_the_models_and_what_core_would_do_to_balance_them_is_off() -> None:
     one = stage("kimi_vl", "text_pretrain")
     model, moonlight = section(one, "model"), one.modules["llm"]
-    assert model["num_moe_experts"] == moonlight.experts  # type: ignore[union-attr]
+    assert isinstance(moonlight, MoonlightModel)
+    assert model["num_moe_experts"] == moonlight.experts
     assert model["moe_layer_freq"] == [0, 1, 1]
     assert (model["moe_router_enable_expert_bias"], model["moe_aux_loss_coeff"]) == (False, 0.0)
-    assert section(one, "stages")["router"] == one.phases[0].router.model_dump()  # type: ignore[union-attr]
+    router = one.phases[0].router
+    assert router is not None
+    assert section(one, "stages")["router"] == router.model_dump()
     assert "kv_lora_rank" not in section(stage("llama31_1m", "cpt_1m"), "model")
 
 

@@ -11,6 +11,7 @@ from stages.contract.hardware import Hardware
 from stages.contract.parameters import parameters
 from stages.contract.parameters import routed as routed_experts
 from stages.plan import table
+from stages.spec.language_model import LanguageModel
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.spec.resolved_parallel import Parallel
@@ -93,7 +94,8 @@ def test_the_first_pipeline_rank_has_its_layers_and_the_embedding(llama: Stage, 
 def test_expert_ranks_divide_routed_experts_alone(moonlight: Stage, h100: Hardware) -> None:
     model = moonlight.modules["llm"]
     routed = 3 * 2048 * 1408 * 64 * 26
-    assert routed_experts(model.parts) == routed  # type: ignore[union-attr]
+    assert isinstance(model, LanguageModel)
+    assert routed_experts(model.parts) == routed
     whole, divided = (parts(laid(moonlight, 8, ep=ep), h100).gradients for ep in (1, 8))
     assert whole - divided == 4 * (routed - routed // 8)
 
@@ -115,8 +117,9 @@ def test_positions_channels_and_layers_are_divided(llama: Stage, h100: Hardware)
 
 def test_a_layer_of_cores_keeps_what_the_gate_multiplies_and_the_angles(llama: Stage, moonlight: Stage) -> None:
     """What comes up once more, and cosines and sines of queries and keys. Of a mixture, shared experts are Core's."""
-    assert memory_nemo._of_core(llama.modules["llm"]) == (14336, 4 * 128)  # type: ignore[arg-type]
-    assert memory_nemo._of_core(moonlight.modules["llm"]) == (2 * 1408, 4 * 64)  # type: ignore[arg-type]
+    models = [stage.modules["llm"] for stage in (llama, moonlight)]
+    found = [memory_nemo._of_core(model) for model in models if isinstance(model, LanguageModel)]
+    assert found == [(14336, 4 * 128), (2 * 1408, 4 * 64)]
 
 
 def test_logits_are_divided_by_words_and_positions(llama: Stage, h100: Hardware) -> None:

@@ -187,7 +187,8 @@ def test_what_is_recorded_of_an_environment(tmp_path: Path, monkeypatch: pytest.
         "packages": {name: version(name) for name in packages},
     }  # fmt: skip
     assert "MKL_CBWR=AVX2" in str(found["switches"])
-    assert "not installed" not in (found["torch"], *found["packages"].values())  # type: ignore[attr-defined]
+    assert isinstance(found["packages"], dict)
+    assert "not installed" not in (found["torch"], *found["packages"].values())
     assert (len(str(found["id"])), len(str(found["code"]))) == (16, 16)
 
 

@@ -9,6 +9,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -51,9 +52,9 @@ def subject(root: Path, stages: dict[str, Stage], states: dict[str, State] | Non
         "extends": None,
         "scale": "mini",
     }
-    pipeline = SimpleNamespace(**said | {key: value for key, value in more.items() if key in said})
-    rest = {key: value for key, value in more.items() if key not in said}
-    return Subject(pipeline=pipeline, seed=1, views=views, **rest)  # type: ignore[arg-type]
+    pipeline: Any = SimpleNamespace(**said | {key: value for key, value in more.items() if key in said})
+    rest: dict[str, Any] = {key: value for key, value in more.items() if key not in said}
+    return Subject(pipeline=pipeline, seed=1, views=views, **rest)
 
 
 class Balanced(HTMLParser):

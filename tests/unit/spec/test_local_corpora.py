@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -81,8 +82,8 @@ def alone(root: Path) -> None:
     """Without anything published, and without a tokenizer that is trained here."""
     for name in ("published", "tokenizer", "prose"):
         (root / f"specs/data/{name}.yaml").unlink()
-    mixture = {"mixtures": {"web": {"sources": [{"corpus": "code", "share": "100%", "group": "text"}]}}}
-    mixture["sources"] = [{"covers": ["*"], "mark": "chosen"}]  # type: ignore[assignment]
+    mixture: dict[str, Any] = {"mixtures": {"web": {"sources": [{"corpus": "code", "share": "100%", "group": "text"}]}}}
+    mixture["sources"] = [{"covers": ["*"], "mark": "chosen"}]
     (root / "specs/data/mixtures.yaml").write_text(yaml.safe_dump(mixture))
 
 

@@ -101,9 +101,8 @@ def test_budgets_follow_the_declared_power_and_the_floor(root: Path) -> None:
 
 def test_rope_keeps_its_ratio_of_wavelength_to_context(root: Path) -> None:
     paper, mini = resolved(root, "paper")["first"], resolved(root, "mini")["first"]
-    assert paper.rope is not None
-    assert mini.rope is not None
-    ratios = [Fraction(stage.rope.base) / stage.phases[1].context for stage in (paper, mini)]  # type: ignore[union-attr]
+    ratios = [Fraction(stage.rope.base) / stage.phases[1].context for stage in (paper, mini) if stage.rope]
+    assert len(ratios) == 2
     assert ratios[0] == ratios[1]
 
 

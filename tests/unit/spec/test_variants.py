@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -73,9 +74,11 @@ def test_a_variant_with_the_written_value_has_the_key_of_the_stage_without_varia
         ("seed", "{a: 1, b: 2}", lambda stage: stage.seed),
     ],
 )
-def test_any_single_value_of_a_stage_can_be_varied(root: Path, field: str, values: str, read: object) -> None:
+def test_any_single_value_of_a_stage_can_be_varied(
+    root: Path, field: str, values: str, read: Callable[[Stage], object]
+) -> None:
     found = stages(root, field, values)
-    seen = [read(found[name]) for name in ("second_a", "second_b")]  # type: ignore[operator]
+    seen = [read(found[name]) for name in ("second_a", "second_b")]
     assert seen[0] != seen[1]
 
 

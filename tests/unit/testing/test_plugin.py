@@ -8,7 +8,9 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -202,10 +204,10 @@ def test_updates_are_refused_in_ci_and_without_a_reason_and_do_nothing_without_t
     ],
     ids=["key", "environment", "golden", "of another kind", "environments"],
 )
-def test_a_golden_edited_by_hand_is_named_without_a_traceback(kept: Path, edit: object) -> None:
+def test_a_golden_edited_by_hand_is_named_without_a_traceback(kept: Path, edit: Callable[[Any], object]) -> None:
     path = kept / "tests/stages/tiny/sft.spec.yaml"
     entry = yaml.safe_load(path.read_text())
-    path.write_text(yaml.safe_dump(edit(entry)))  # type: ignore[operator]
+    path.write_text(yaml.safe_dump(edit(entry)))
     # The spec differs too, so that what the golden was made from is read.
     edits.edit(
         kept / "specs/tiny/pipeline.yaml",

@@ -59,15 +59,15 @@ class Record:
 @pytest.fixture
 def wandb(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The packages that W&B brings along, whose records are JSON here."""
-    made = {
+    made: dict[str, Any] = {
         name: ModuleType(name)
         for name in (
             "wandb", "wandb.proto", "wandb.proto.wandb_internal_pb2", "google", "google.protobuf",
             "google.protobuf.message",
         )
     }  # fmt: skip
-    made["wandb.proto.wandb_internal_pb2"].Record = Record  # type: ignore[attr-defined]
-    made["google.protobuf.message"].DecodeError = json.JSONDecodeError  # type: ignore[attr-defined]
+    made["wandb.proto.wandb_internal_pb2"].Record = Record
+    made["google.protobuf.message"].DecodeError = json.JSONDecodeError
     for name, module in made.items():
         monkeypatch.setitem(sys.modules, name, module)
     return made["wandb"]
@@ -107,8 +107,7 @@ def offline(root: Path, wandb: ModuleType, write: Callable[[Path], object], sent
         write(folder)
 
     run = SimpleNamespace(finish=finish, summary={}, log=lambda values, step: None)
-    wandb.Settings = lambda **_: None  # type: ignore[attr-defined]
-    wandb.init = lambda **_: run  # type: ignore[attr-defined]
+    vars(wandb).update(Settings=lambda **_: None, init=lambda **_: run)
     wanted = settings.RawWandb(project="p", folder="w", mode="offline")
     return backends.Wandb(wanted, root, Run(Layout(root, "mini"), "tiny/long", KEY), sent)
 

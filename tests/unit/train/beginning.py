@@ -24,6 +24,6 @@ def begin(stage: Stage, modules: nn.ModuleDict, device: torch.device = CPU) -> t
     assert stage.optimizer is not None
     optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer))
     phase = stage.phases[0]
-    data: Any = tiny.Data(phase, 0, "", None)  # type: ignore[arg-type]
+    data: Any = tiny.Data(phase, 0, "", None)
     beside = frozen.beside(stage, modules)
     return optimizer, objectives.make(stage, phase, modules, data, device, frozen=beside)

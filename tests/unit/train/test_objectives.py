@@ -67,9 +67,7 @@ def test_sft_counts_and_learns_answers_only() -> None:
     modules, optimizer, made = setting(stage)
     step = last_step(stage)
     gradients, (loss,) = gather(optimizer, made, step)
-    samples = tiny.Data(stage.phases[0], 0, "", None).samples(  # type: ignore[arg-type]
-        step.first_sample, step.sequences, step.tail
-    )
+    samples = tiny.Data(stage.phases[0], 0, "", None).samples(step.first_sample, step.sequences, step.tail)
     lm: Any = modules["llm"]
     total, count = torch.zeros(()), 0
     for sample in samples:
@@ -99,7 +97,7 @@ def test_capped_logits_are_capped_in_the_loss(z_loss: float | None) -> None:
     _, values = gather(optimizer, made, step)
     lm: Any = modules["llm"]
     losses = []
-    for sample in tiny.Data(phase, 0, "", None).samples(step.first_sample, step.sequences, step.tail):  # type: ignore[arg-type]
+    for sample in tiny.Data(phase, 0, "", None).samples(step.first_sample, step.sequences, step.tail):
         tokens, positions, segments, labels = (
             torch.from_numpy(part)[None] for part in (sample.tokens, sample.positions, sample.segments, sample.labels)
         )
@@ -188,7 +186,7 @@ def test_one_loop_is_the_plain_loss() -> None:
 
 def whole_coca(stage: Stage, modules: nn.ModuleDict, step: Step) -> Tensor:
     """L_siglip + 2 L_caption of all the step's pairs in one graph."""
-    data = tiny.Data(stage.phases[0], 0, "", None)  # type: ignore[arg-type]
+    data = tiny.Data(stage.phases[0], 0, "", None)
     rows = data.pairs(step.first_sample, step.sequences, step.tail)
     pixels, grids = pack([image.pixels for row in rows for image in row.images], tiny.PATCH)
     captions = torch.cat([torch.from_numpy(row.captions) for row in rows])

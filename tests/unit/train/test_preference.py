@@ -216,7 +216,7 @@ def test_the_reference_takes_no_gradient_and_moves_with_nothing() -> None:
 
 def test_an_answer_without_a_target_is_refused_with_its_document() -> None:
     stage = preferring(turn_ends="masked")
-    (row,) = tiny.Data(stage.phases[0], 0, "", None).samples(0, 1, 0)  # type: ignore[arg-type]
+    (row,) = tiny.Data(stage.phases[0], 0, "", None).samples(0, 1, 0)
     row.labels[row.segments == 1] = -100
     named = row.__class__(**{**vars(row), "spans": (("pairs", 6, 0, 32),)})
     with pytest.raises(UserError, match=r"corpus pairs, document 7: an answer has no token but .*turn_ends: learned"):

@@ -217,7 +217,7 @@ OBJECTIVES = ("next_token", "looped", "coca", "align", "joint", "sft", "preferen
 class Data:
     """Stands where PhaseData stands. Token i+1 follows from token i, so there is something to learn."""
 
-    def __init__(self, phase: Phase, seed: int, scope: str, data_root: Path) -> None:
+    def __init__(self, phase: Phase, seed: int, scope: str, data_root: Path | None) -> None:
         self.phase = phase
         self.left_out: dict[str, int] = {}
 

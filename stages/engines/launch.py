@@ -29,6 +29,8 @@ from stages.train.stopping import ASKING, PortTakenError, StoppedError
 
 # Exit codes of ranks that got the signal before they could handle it.
 ASKED = {-number for number in (*ASKING, signal.SIGINT)}
+# What a rank that was killed by SIGKILL may have lacked.
+MEMORY = "(where nobody sent that signal, memory ran out: `dmesg` tells, and `stages plan` says what the stage takes)"
 STARTS = 3  # of ranks whose port another program took
 HELD = 69  # EX_UNAVAILABLE: another run has the stage's lease
 AGAIN = "--again"  # a rank's second argument: the finished result is to be evaluated, and its files revised
@@ -180,7 +182,8 @@ def _failed(failed: Sequence[Exit], ranks: int, title: str, advice: Advice) -> U
     who = f"{title}: rank {first.rank} of {ranks}" + (f" on {first.node}" if first.node else "")
     if first.code < 0:
         how = f"was killed by {signal.Signals(-first.code).name}; {advice.again}"
-        return UserError(f"{who} {how}. It printed last: {first.words or 'nothing'}")
+        memory = f" {MEMORY}" if first.code == -signal.SIGKILL else ""
+        return UserError(f"{who} {how}. It printed last: {first.words or 'nothing'}{memory}")
     return UserError(f"{who} failed (exit code {first.code}): {first.words}")
 
 

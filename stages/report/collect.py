@@ -41,7 +41,18 @@ def any_finished(layout: Layout) -> bool:
 def _places(layout: Layout, unreadable: list[str]) -> dict[str, Path]:
     pipelines = trees.folders_in(layout.results / layout.scale, unreadable)
     stages = [one for folder in pipelines if folder.name != "data" for one in trees.folders_in(folder, unreadable)]
-    return {"/".join(folder.parts[-2:]): folder for folder in stages if os.path.lexists(folder / manifest.NAME)}
+    return {"/".join(folder.parts[-2:]): folder for folder in stages if _is_result(folder)}
+
+
+def _is_result(folder: Path) -> bool:
+    """Whether a folder has a manifest; also where that cannot be told, as in another user's: who reads it says why."""
+    try:
+        os.lstat(folder / manifest.NAME)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def name(result: StageResult) -> str:

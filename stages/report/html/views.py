@@ -5,6 +5,7 @@ A file that cannot be read costs a line in the report, and hides nothing else.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,7 +86,7 @@ def view(layout: Layout, number: int, stage: Stage, verdict: Verdict) -> View:
 
 def _steps_so_far(layout: Layout, found: View) -> pd.DataFrame | None:
     """The steps of attempts that did not finish, under the key that is wanted."""
-    rows = live.steps(layout, found.verdict.key)
+    rows = _tried(found, lambda: live.steps(layout, found.verdict.key))
     if not rows:
         return None
     frame = pd.DataFrame(rows)
@@ -98,8 +99,7 @@ def _steps_so_far(layout: Layout, found: View) -> pd.DataFrame | None:
 def _read_result(layout: Layout, found: View) -> None:
     """Fill in what there is of a result in place."""
     stage, verdict, folder = found.stage, found.verdict, layout.stage(found.ref)
-    log = layout.log(verdict.key)
-    found.log = log if log.is_file() and not log.is_symlink() else None
+    found.log = _tried(found, lambda: _log(layout.log(verdict.key)))
     if not folder.is_dir():
         return
     found.manifest = _tried(found, lambda: manifest.read(layout.manifest(found.ref)))
@@ -124,6 +124,14 @@ def _read_result(layout: Layout, found: View) -> None:
     if (folder / "eval.json").exists():
         evaluations = _tried(found, lambda: read_json(folder / "eval.json")) or {}
         found.before, found.after = (_object(evaluations, side) for side in ("before", "after"))
+
+
+def _log(path: Path) -> Path | None:
+    """A log, if it is there. Raises OSError where this user may not read it."""
+    if path.is_symlink() or not path.is_file():
+        return None
+    os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW))
+    return path
 
 
 def _object(tree: Mapping[str, Any], name: str) -> Mapping[str, Any]:

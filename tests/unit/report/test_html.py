@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -122,6 +124,25 @@ def test_no_file_of_a_result_can_keep_the_page_from_being_written(tmp_path: Path
     write_result(tmp_path, stages["warmup"], after={"validation": {"loss": 3.25}})
     (Layout(tmp_path, "mini").stage("ouro/warmup") / name).write_text(text)
     Balanced(render(subject(tmp_path, stages, {"warmup": "done"}), HEAD))
+
+
+def test_a_log_of_somebody_else_costs_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages, layout, ready = ouro_like("mini"), Layout(tmp_path, "mini"), os.open
+    write_result(tmp_path, stages["warmup"], after={"validation": {"loss": 3.25}})
+    made = subject(tmp_path, stages, {"warmup": "done"}).views[0].verdict
+    layout.log(made.key).parent.mkdir(parents=True, exist_ok=True)
+    layout.log(made.key).touch()
+
+    def refused(path: Path, *flags: int) -> int:
+        if path == layout.log(made.key):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return ready(path, *flags)
+
+    monkeypatch.setattr(os, "open", refused)
+    found = view(layout, 1, stages["warmup"], made)
+    assert any("log.txt: refused (Permission denied)" in one for one in found.problems)
+    assert found.log is None
+    assert found.metrics is not None
 
 
 def test_the_second_branch_is_named_beside_every_picture_that_draws_it(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -67,6 +68,22 @@ def test_a_result_that_may_not_be_read_hides_no_other(tmp_path: Path, monkeypatc
     results, unreadable = collect.readable(layout)
     assert len(results) == len(STAGES) - 1
     assert unreadable["ouro/keep"].startswith("ouro/keep/manifest.json: refused (Permission denied)")
+
+
+def test_a_result_in_a_folder_of_somebody_else_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout, lstat = run_all(tmp_path), os.lstat
+    closed = layout.manifest("ouro/keep")
+
+    def refused(path: Path) -> os.stat_result:
+        if path == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return lstat(path)
+
+    monkeypatch.setattr(os, "lstat", refused)
+    assert "ouro/keep" in collect._places(layout, [])
+    closed.unlink()
+    monkeypatch.undo()
+    assert "ouro/keep" not in collect._places(layout, [])
 
 
 def test_a_row_tells_tokens_steps_losses_and_cost(tmp_path: Path) -> None:

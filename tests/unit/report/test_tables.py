@@ -134,7 +134,7 @@ def test_a_narrow_terminal_does_without_columns_and_says_which(tmp_path: Path, w
     text = printed(table.by_pipeline(finished(Layout(tmp_path, "mini"))), width)
     assert "loss beyond the old context 4.500 → 3.500" in text, "no cell is folded"
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
-    assert [line.strip() for line in text.splitlines() if "no room" in line] == [
+    assert [line.strip() for line in text.splitlines() if "columns left out" in line] == [
         f"columns left out: {left_out}" for _ in range(bool(left_out))
     ]
 

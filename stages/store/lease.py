@@ -139,6 +139,7 @@ def _take_over(folder: Path, what: str, now: float) -> Holder:
         if not _take(folder, mine.token):  # another host was faster
             raise _held(what, holders.read(folder))
         files.write_atomic(folder / holders.NAME, holders.encode(mine))
+    with files.failing(folder / LOG):
         _log(folder, "taken", mine)
     return mine
 
@@ -147,7 +148,8 @@ def _release(folder: Path, mine: Holder) -> None:
     with files.failing(folder / holders.NAME):
         if holders.read(folder) == mine:
             files.disk.unlink(folder / holders.NAME)
-            _log(folder, "released", mine)
+            with files.failing(folder / LOG):
+                _log(folder, "released", mine)
 
 
 def _held(what: str, by: Holder | None) -> HeldError:

@@ -273,6 +273,21 @@ def test_a_disk_that_refuses_is_told_of_by_the_file_that_it_refuses(
             lease.check(tmp_path, holder.this_process(1))
 
 
+def test_what_is_in_the_place_of_the_log_of_leases_is_named(tmp_path: Path) -> None:
+    def put_a_folder_there() -> None:
+        (tmp_path / lease.LOG).unlink(missing_ok=True)
+        (tmp_path / lease.LOG).mkdir()
+
+    put_a_folder_there()
+    refused = r"leases\.jsonl: cannot be written \(Is a directory\)"
+    with pytest.raises(files.WriteError, match=refused), lease.hold(tmp_path, "toy/one"):
+        raise AssertionError("held without a word of it")
+    (tmp_path / lease.LOG).rmdir()
+    with pytest.raises(files.WriteError, match=refused), lease.hold(tmp_path, "toy/one"):
+        put_a_folder_there()
+    assert not (tmp_path / "lease.json").exists()
+
+
 def test_times_are_told_in_milliseconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: 1234.56789)
     with lease.hold(tmp_path, "toy/one"):

@@ -9,19 +9,11 @@ import torch
 
 from benchmarks.device import harness, hf
 from benchmarks.device.harness import Work
+from benchmarks.step import SMALL, TINY
 from benchmarks.timing import Comparison, show
 from stages.contract.parameters import parameters
-from stages.spec.families.llama import LlamaModel
 
 REPETITIONS = 5
-TINY = LlamaModel(
-    family="llama", layers=2, hidden=64, ffn=176, heads=4, kv_heads=2, head_dim=16, vocab=1024, norm_eps=1e-5,
-    tied=False, init_std=0.02,
-)  # fmt: skip
-SMALL = LlamaModel(
-    family="llama", layers=8, hidden=320, ffn=864, heads=5, kv_heads=5, head_dim=64, vocab=1024, norm_eps=1e-5,
-    tied=False, init_std=0.02,
-)  # fmt: skip
 WORK = (Work("tiny", TINY, 256, 2, 4, False, 12, bf16=False), Work("small", SMALL, 256, 2, 4, False, 6, bf16=False))
 
 

@@ -228,7 +228,10 @@ def at_once(stage: Stage, phase: Phase, name: str, hardware: Hardware) -> float:
 
 
 def _update(stage: Stage) -> Moment:
-    """One gradient, and what the optimizer makes: AdamW's denominators on a CPU; Muon's momenta ahead and updates."""
+    """One gradient, and what the optimizer makes: AdamW's denominators on a CPU; Muon's momenta ahead and updates.
+
+    AdamW makes those of a few tensors at a time. All are counted, since one tensor may have nearly all elements.
+    """
     made = 0
     for name in trained(stage):
         if stage.optimizer is None:

@@ -7,13 +7,15 @@ argument of the step: nothing but the schedule may decide it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from stages.models import ops
 from stages.models.ops import Update
+
+AT_ONCE = 1 << 16  # elements: 256 KiB of each of five lists. Over all tensors of 10.6M elements: twice the time
 
 
 def adamw_step(
@@ -40,11 +42,23 @@ def foreach_adamw(
     second: Sequence[Tensor],
     at: Update,
 ) -> None:
-    """The plain form, for CPUs: one operation after the other over the lists."""
-    torch._foreach_lerp_(first, gradients, 1 - at.beta1)
-    torch._foreach_mul_(second, at.beta2)
-    torch._foreach_addcmul_(second, gradients, gradients, 1 - at.beta2)
-    denominators = torch._foreach_sqrt(second)
-    torch._foreach_div_(denominators, math.sqrt(1 - at.beta2**at.step))
-    torch._foreach_add_(denominators, at.eps)
-    torch._foreach_addcdiv_(parameters, first, denominators, -at.lr / (1 - at.beta1**at.step))
+    """The plain form, for CPUs: one operation after the other, over a few tensors at a time, which stay in a cache."""
+    for some in _few(parameters):
+        means, squares, slopes = first[some], second[some], gradients[some]
+        torch._foreach_lerp_(means, slopes, 1 - at.beta1)
+        torch._foreach_mul_(squares, at.beta2)
+        torch._foreach_addcmul_(squares, slopes, slopes, 1 - at.beta2)
+        denominators = torch._foreach_sqrt(squares)
+        torch._foreach_div_(denominators, math.sqrt(1 - at.beta2**at.step))
+        torch._foreach_add_(denominators, at.eps)
+        torch._foreach_addcdiv_(parameters[some], means, denominators, -at.lr / (1 - at.beta1**at.step))
+
+
+def _few(tensors: Sequence[Tensor]) -> Iterator[slice]:
+    """Tensors in their order, as few at a time as have AT_ONCE elements; none is divided."""
+    start = elements = 0
+    for stop, tensor in enumerate(tensors, start=1):
+        elements += tensor.numel()
+        if elements >= AT_ONCE or stop == len(tensors):
+            yield slice(start, stop)
+            start, elements = stop, 0

@@ -11,6 +11,7 @@ from stages.errors import UserError
 from stages.models.ops import Update
 from stages.models.ops.multi_tensor import torch_adamw
 from stages.spec.resolved_training import AdamW, Group, Muon
+from stages.train import adamw
 from stages.train.adamw import foreach_adamw
 from stages.train.optimizer import Optimizer
 from stages.train.param_groups import matrix_names, trained_slots
@@ -56,6 +57,22 @@ def test_the_fused_kernel_that_gpus_use_is_the_plain_form(step: int) -> None:
     for ours, theirs in zip(chain(*fused), chain(*plain), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=8 * torch.finfo(torch.float32).eps, atol=1e-7)
     assert not torch.equal(fused[0][0], given[0][0])
+
+
+@pytest.mark.parametrize("at_once", [1, 30, 99, 100, 1000])
+def test_adamw_of_a_few_tensors_at_a_time_has_the_bits_of_all_at_once(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    shapes = ((7, 5), (64,), (0,), (3, 11), (1,))
+    p, g, m, v = ([torch.randn(shape, generator=generator) for shape in shapes] for _ in range(4))
+    given = (p, g, m, [tensor.square() for tensor in v])
+    few, all_at_once = deepcopy(given), deepcopy(given)
+    for most, lists in ((at_once, few), (10**9, all_at_once)):
+        monkeypatch.setattr(adamw, "AT_ONCE", most)
+        foreach_adamw(*lists, Update(step=3, lr=0.01, beta1=0.9, beta2=0.95, eps=1e-8))
+    assert all(map(torch.equal, chain(*few), chain(*all_at_once)))
+    assert not any(torch.equal(a, b) for a, b in zip(few[0], given[0], strict=True) if a.numel())
 
 
 def test_only_trained_modules_have_slots() -> None:

@@ -25,6 +25,13 @@ _QUANTITY = re.compile(
 )
 _OCTAL = re.compile(r"0_*\d")
 UNITS = ("", "%", "seq", "steps", "tokens", "patches", "epoch", "epochs", "GB", "MB", "s", "min", "h")
+_WORD = re.compile(rf"(?P<number>{NUMBER.pattern})\s*(?P<word>[A-Za-z]+)", re.ASCII)
+# Other spellings of prefixes and units, in small letters.
+_SPELT = {one.lower(): one for one in (*PREFIXES, *UNITS) if one.isalpha()} | {
+    "kib": "Ki", "mib": "Mi", "gib": "Gi", "thousand": "K", "million": "M", "billion": "B", "trillion": "T",
+    "sequence": "seq", "sequences": "seq", "seqs": "seq", "step": "steps", "token": "tokens", "patch": "patches",
+    "minute": "min", "minutes": "min", "mins": "min", "hour": "h", "hours": "h", "hr": "h",
+}  # fmt: skip
 
 
 class BadQuantity(ValueError):  # noqa: N818  (pydantic prints the name of errors; this one reads better)
@@ -46,13 +53,23 @@ def split(text: object, allowed: str) -> tuple[Fraction, str, str]:
 def _split(text: str, allowed: str) -> tuple[Fraction, str, str]:
     match = _QUANTITY.fullmatch(text.strip(" ")) if len(text) <= LONGEST else None
     if match is None or (match["unit"] or "") not in UNITS:
-        raise BadQuantity(describe(text), allowed, MALFORMED)
+        raise BadQuantity(describe(text), allowed, _spelt(text, allowed))
     if match["exp"] and abs(int(match["exp"])) > LARGEST_EXPONENT:
         raise BadQuantity(describe(text), allowed, f"Exponents go up to {LARGEST_EXPONENT}.")
     if _OCTAL.match(match["body"]):
         raise BadQuantity(describe(text), allowed, "Leave out the leading zero: some readers take 010 for 8.")
     value = Fraction(match["number"].replace("_", "")) * PREFIXES[match["prefix"] or ""]
     return value, match["prefix"] or "", match["unit"] or ""
+
+
+def _spelt(text: str, allowed: str) -> str:
+    """The repair for what is no quantity: as it is spelt here, where that is known."""
+    match = _WORD.fullmatch(text.strip(" ")) if len(text) <= LONGEST else None
+    word = match["word"].lower() if match is not None else ""
+    unit = "min" if word == "m" and "min" in allowed else _SPELT.get(word)
+    if match is None or unit is None:
+        return MALFORMED
+    return f"Write {match['number']}{'' if unit in PREFIXES else ' '}{unit}."
 
 
 def describe(value: object) -> str:

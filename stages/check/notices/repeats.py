@@ -9,6 +9,7 @@ from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
 from stages.spec.resolved_phases import Phase, both_answers
 from stages.spec.resolved_pipeline import ResolvedPipeline
+from stages.spec.schema.corpora import RawCorpus
 
 LOST = 1 / 4  # of a corpus's tokens: recipes filter a few of a hundred by their length
 MANY = 10  # times what is needed: a digit more. Fewer may leave tokens for what later stages of a lineage read
@@ -40,13 +41,22 @@ def left_out(project: Project, scale: str) -> Iterator[str]:
         for own, number, phase in _phases(resolved):
             for source in phase.sources if phase.unit == "tokens" else ():
                 corpus = project.data.corpora.get(source.corpus)
-                known = None if corpus is None or not phase.whole(source.kind) else corpus.packed.get(phase.context)
-                if corpus is not None and known is not None and known.tokens < (1 - LOST) * corpus.size:
-                    share = 1 - known.tokens / corpus.size
-                    where = resolved.where(own, "phases", number, "context")
-                    rows = f"{resolved.refs[own]} packs whole documents into rows of {phase.context:,} tokens"
-                    longer = f"{share:.0%} of {source.corpus} is in longer ones, which are not read"
-                    yield f"{where}: {scale}: {rows}, and {longer}{both_answers(source.kind)}."
+                if corpus is None or not phase.whole(source.kind) or not (longer := lost(corpus, phase.context)):
+                    continue
+                where = resolved.where(own, "phases", number, "context")
+                rows = f"{resolved.refs[own]} packs whole documents into rows of {phase.context:,} tokens"
+                yield f"{where}: {scale}: {rows}, and {longer}{both_answers(source.kind)}."
+
+
+def lost(corpus: RawCorpus, context: int) -> str:
+    """What of a corpus fits into no row, if it is much; where it was not measured, by the mean length."""
+    known = corpus.packed.get(context)
+    if known is not None:
+        share = 1 - known.tokens / corpus.size
+        return f"{share:.0%} of {corpus.corpus} is in longer ones, which are not read" if share > LOST else ""
+    if corpus.documents and (mean := corpus.size / corpus.documents) > context:
+        return f"a document of {corpus.corpus} has {mean:,.0f} tokens on average; longer ones than a row are not read"
+    return ""
 
 
 def _resolved(project: Project, scale: str) -> Iterator[ResolvedPipeline]:

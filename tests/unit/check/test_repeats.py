@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stages.check.notices.repeats import left_out, needless
+from stages.check.notices.repeats import left_out, lost, needless
 from stages.spec.project import Project
 from tests import shipped
 from tests.mutants import unshipped
@@ -29,3 +29,12 @@ def test_rows_shorter_than_half_of_the_conversations_are_told(tmp_path: Path) ->
         f"specs/tuned/tuning.yaml:{line}: local: tuned/tuning packs whole documents into rows of 64"
     )
     assert "53% of reasoning is in longer ones" in notice
+
+
+def test_rows_shorter_than_documents_are_on_average_are_told_where_nobody_measured_them() -> None:
+    reasoning = shipped.project().data.corpora["reasoning"]
+    assert (
+        lost(reasoning, 48) == "a document of reasoning has 64 tokens on average; longer ones than a row are not read"
+    )
+    assert lost(reasoning, 80) == ""
+    assert lost(reasoning, 128) == ""

@@ -11,11 +11,13 @@ import pytest
 
 from stages.commands import batch_text
 from stages.data import document_view, prepare
+from stages.data.encode import Encoded
 from stages.data.heldout import Heldout
 from stages.data.loader import PhaseData
-from stages.data.preference import BEGINS
+from stages.data.preference import BEGINS, joined
 from stages.data.prepared import Corpus
 from stages.data.sample import Sample
+from stages.data.template import TemplateError
 from stages.data.trace import Trace
 from stages.data.windows import Windows
 from stages.errors import SpecError, SpecErrors, UserError
@@ -207,6 +209,21 @@ def test_masked_turn_ends_are_no_targets(project: Small) -> None:
     learned = [label for row in rows for _, labels in sides(row) for label in labels]
     assert learned
     assert not {corpus.roles.turn_end, corpus.roles.eos} & set(learned)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_pair_of_which_one_conversation_could_not_be_written_goes_and_the_others_stay_together(side: int) -> None:
+    """Each conversation is its number, asked and answered: 2k is the chosen one of pair k."""
+    written = [number for number in range(6) if number != 2 + side]
+    tokens = np.array([token for number in written for token in (1, 7, 10 + number)], dtype=np.uint16)
+    mask = np.array([0, 0, 1] * 5, dtype=np.uint8)
+    nothing = np.zeros(0, dtype=np.uint8), np.zeros((0, 5), dtype=np.int64)
+    sides = Encoded(tokens, np.full(5, 3, dtype=np.int64), mask, *nothing)
+    made, bad = joined(sides, {2 + side: TemplateError("no")}, ["a", "b", "c"])
+    assert list(bad) == [1]
+    assert made.lengths.tolist() == [6, 6]
+    assert made.tokens.tolist() == [1, 7, 10, 1, 7, 11, 1, 7, 14, 1, 7, 15]
+    assert made.supervised.tolist() == [0, 0, 1, BEGINS, 0, 1] * 2
 
 
 @pytest.mark.parametrize("ends", ["learned", "masked"])

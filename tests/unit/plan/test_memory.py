@@ -9,6 +9,7 @@ import pytest
 from stages.contract import hardware, memory
 from stages.contract.hardware import Hardware
 from stages.contract.parameters import parameters
+from stages.spec.families.ouro import OuroModel
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 
@@ -55,6 +56,36 @@ def test_recomputation_keeps_one_layer_and_inputs(stage: Stage, h100: Hardware) 
     at_once, hidden, vocab = 2**15, 4096, 128_256
     assert recomputed == at_once * (34 * hidden + 2 * hidden * 32) + 4096 * 6 * vocab
     assert kept == at_once * 34 * hidden * 32 + at_once * 6 * vocab
+
+
+def test_a_looped_model_keeps_each_layer_once_a_loop_and_whole_no_logits(project: Project, h100: Hardware) -> None:
+    """Four loops of 24 layers, one row at once; its loss is taken in blocks."""
+    published = project.resolve("ouro", "paper").stages["stable_2_1_4b"]
+    changes = {"engine": "torch", "parallel": None, "ranks": 1}
+    found = []
+    for activations in ("kept", "recomputed"):
+        execution = published.execution.model_copy(update={**changes, "activations": activations})
+        stage = published.model_copy(update={"engine_class": "torch-bf16", "execution": execution})
+        found.append(memory.of(stage, stage.phases[0], h100).activations)
+    (phase,), model = published.phases, published.modules["llm"]
+    at_once, hidden, blocks = phase.context * phase.micro_batch, 2048, 4 * 24
+    assert isinstance(model, OuroModel)
+    assert (model.layers, model.hidden) == (24, hidden)
+    logits = min(at_once, 4096) * 6 * model.vocab
+    assert found == [at_once * 34 * hidden * blocks, at_once * (34 * hidden + 2 * hidden * blocks) + logits]
+
+
+def test_a_stage_needs_its_result_its_partial_checkpoints_and_the_ends_of_its_phases(project: Project) -> None:
+    stage = project.resolve("kimi_vl", "paper").stages["joint_longctx"]
+    assert stage.optimizer is not None
+    state = dict.fromkeys(stage.trained, stage.optimizer)
+    assert (stage.execution.keep_partials, len(stage.phases)) == (2, 2)
+    assert memory.disk(stage, state) == 4 * memory.checkpoint(stage, state)
+
+
+def test_a_pipeline_needs_all_results_and_what_the_largest_run_has_beside_its_own() -> None:
+    assert memory.disk_of_all([(5, 20), (7, 8), (3, 0)]) == 5 + 7 + 15
+    assert memory.disk_of_all([]) == 0
 
 
 def test_checkpoints(project: Project) -> None:

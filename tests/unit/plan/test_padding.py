@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from stages.commands.plan import print_plan
 from stages.commands.show import print_stages
+from stages.plan.padding import padding
+from stages.spec.project import Project
 from tests.unit.plan.conftest import ROOT
 from tests.unit.spec import small_project
 from tests.unit.spec.small_project import edit
@@ -53,6 +56,14 @@ def test_replayed_text_has_none(tuning: Path, capsys: pytest.CaptureFixture[str]
 def test_what_nobody_measured_is_not_guessed(tuning: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit(tuning, "data/chats.yaml", "  128: {rows: 640", "  256: {rows: 300")
     assert "packed whole, padding not measured" in shown(capsys)
+
+
+def test_counts_that_another_tokenizer_made_say_nothing(tuning: Path) -> None:
+    project = Project.load(tuning)
+    stage = project.resolve("toy", "paper").stages["first"]
+    other = stage.model_copy(update={"tokenizer": "f" * 64})
+    assert padding(stage, stage.phases[0], project.data) == Fraction(1, 5)
+    assert padding(other, stage.phases[0], project.data) is None
 
 
 def test_windows_have_none(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

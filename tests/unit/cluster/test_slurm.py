@@ -127,7 +127,7 @@ def test_a_job_that_is_forgotten_has_no_turn(command: Command) -> None:
         slurm.turn("7")
 
 
-@pytest.mark.parametrize(("told", "preempted"), [("None", False), ("2026-11-21T09:00:00", True)])
+@pytest.mark.parametrize(("told", "preempted"), [("None", False), ("Unknown", False), ("2026-11-21T09:00:00", True)])
 def test_a_job_with_a_time_to_make_room_is_preempted(command: Command, told: str, preempted: bool) -> None:
     command("scontrol", f"echo 'JobId=7 EligibleTime=x'; echo '   PreemptEligibleTime=y PreemptTime={told}'")
     assert slurm.preempted("7") == preempted

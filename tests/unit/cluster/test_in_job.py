@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from stages.cluster.slurm import SilentNodeError
+from stages.cluster.slurm import SilentNodeError, SlurmError
 from stages.commands import in_job
 from stages.errors import UserError
 from stages.train.stopping import ASKING, StoppedError
@@ -173,6 +174,47 @@ def test_two_that_put_a_job_back_do_so_once(command: Command, tmp_path: Path) ->
     for one in both:
         one.join()
     assert (tmp_path / "bin/asked").read_text().count("scontrol requeue 7") == 1
+
+
+def test_a_job_that_slurm_refused_to_take_back_may_be_put_back_later(command: Command, tmp_path: Path) -> None:
+    """Else its run would end without a word, as if it was in the queue."""
+    job(command)
+    command("scontrol", f'{described()}\nif [ $1 = requeue ]; then echo "disabled" >&2; exit 1; fi')
+    turn = in_job.Turn("p/s", "7", tmp_path)
+    with pytest.raises(SlurmError, match="disabled"):
+        turn.put_back()
+    assert not turn.requeued.is_set()
+    command("scontrol", described())
+    turn.put_back()
+    assert turn.requeued.is_set()
+
+
+def test_what_has_not_stopped_is_cut_off_in_the_last_third_of_the_time_kept_free(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = []
+    monkeypatch.setattr(in_job.deadline, "watching", lambda job, marks: kept.extend(marks) or nullcontext())
+    job(command)
+    with in_job.looked_after("p/s", "7", tmp_path, ahead=90.0):
+        pass
+    assert [(seconds, act.__name__) for seconds, act in kept] == [(90.0, "stop"), (30.0, "cut")]
+
+
+def test_a_signal_while_slurm_finds_a_node_down_does_not_end_the_wait(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm's end of the job may begin with it."""
+    monkeypatch.setattr(in_job, "LATER", 0.2)
+    clock = iter(range(100))
+
+    def sleep(seconds: float) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(in_job, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: 0.05 * next(clock)))
+    job(command)
+    command("scontrol", f"{CONFIG % 1}\n{described()}")
+    with pytest.raises(SilentNodeError), in_job.looked_after("p/s", "7", tmp_path, ahead=10.0):
+        raise LOST
 
 
 def lose(folder: Path, came_further: bool) -> None:

@@ -4,7 +4,7 @@ import warnings
 import pytest
 
 from stages.contract import rope
-from stages.spec.resolved_models import Llama3Scaling, Rope
+from stages.spec.resolved_models import Llama3Scaling, Rope, Yarn
 
 LLAMA31 = Rope(base=500_000.0, llama3=Llama3Scaling(factor=8.0, low=1.0, high=4.0, original=8192), interpolation=1.0)
 LLAMA31_1M = LLAMA31.model_copy(update={"interpolation": 8.0})
@@ -96,3 +96,16 @@ def test_a_pair_that_turns_exactly_as_often_as_a_limit_says_is_blended() -> None
     assert (rope.bands(at_high, 1.0, 2), rope.bands(at_low, 1.0, 2)) == ((0, 1, 0), (0, 1, 0))
     assert rope.inv_freq(Rope(base=1.0, llama3=at_high, interpolation=1.0), 2) == [1.0]
     assert rope.inv_freq(Rope(base=1.0, llama3=at_low, interpolation=1.0), 2) == [1 / 8]
+
+
+def test_yarns_ramp_ends_at_the_width_of_a_head_at_the_latest() -> None:
+    """As transformers has it, in numbers of pairs: where slow pairs turn seldom enough, none is divided in full."""
+    yarn = Yarn(
+        factor=4.0, original=16, beta_fast=1e6, beta_slow=1e-9, truncate=True, attention_factor=None, mscale=None,
+        mscale_all_dim=None,
+    )  # fmt: skip
+    usual = plain(100.0)
+    found = rope.inv_freq(usual.model_copy(update={"yarn": yarn}), 8)
+    slowed = [pair / 7 for pair in range(4)]  # from pair 0 to pair 7, which is not there
+    expected = [f * (1 - s + s / 4) for f, s in zip(rope.inv_freq(usual, 8), slowed, strict=True)]
+    assert found == pytest.approx(expected)

@@ -6,6 +6,7 @@ import pytest
 
 from stages.store import attempts, damage, done, evaluated, finish, manifest
 from stages.store.layout import Layout
+from stages.sync import graph, rules
 from stages.sync.verdicts import judge
 from tests.unit.store.conftest import Run, toy_manifest
 from tests.unit.train import tiny
@@ -60,6 +61,34 @@ def test_without_the_promise_of_equal_bits_what_is_below_a_damaged_result_is_sta
             finish.finish(attempt, toy_manifest(attempt).model_copy(update={"tier": "same-order"}))
     (layout.stage("toy/one") / WEIGHTS).unlink()
     assert undone(layout) == ["toy/one", "toy/two", "toy/three"]
+
+
+def test_what_is_stale_without_that_promise_makes_what_is_below_it_stale_whatever_its_own(layout: Layout) -> None:
+    for ref, stage in CHAIN.items():
+        parents = manifest.parents(layout, {parent: KEYS[parent] for parent in stage.parents})
+        with attempts.start(layout, ref, KEYS[ref], parents) as attempt:
+            (attempt.result / "model").mkdir()
+            (attempt.result / WEIGHTS).write_bytes(b"weights")
+            tier = "same-order" if ref == "toy/two" else "bit-exact"
+            finish.finish(attempt, toy_manifest(attempt).model_copy(update={"tier": tier}))
+    (layout.stage("toy/one") / WEIGHTS).unlink()
+    assert undone(layout) == ["toy/one", "toy/two", "toy/three"]
+
+
+def test_what_a_stage_is_made_from_is_known_at_any_distance() -> None:
+    made = graph.Graph("mini", {"toy": CHAIN}, {}, (), (), frozenset(), KEYS, {})
+    assert graph.above(made, "toy/three") == {"toy/one", "toy/two"}
+
+
+def test_the_local_tokenizer_is_needed_unless_corpora_keep_a_published_one() -> None:
+    (name,) = {source.corpus for source in BOX.phases[0].sources}
+    local, published = (
+        graph.Graph("mini", {"toy": CHAIN}, {}, (), ("tokenizer", name), kept, KEYS, {})
+        for kept in (frozenset[str](), frozenset({name}))
+    )
+    assert (graph.corpora(BOX, local), graph.corpora(BOX, published)) == (tuple(sorted((name, "tokenizer"))), (name,))
+    needs = [f'prepared("tokenizer", "{name}")' in rules.data_rules(one) for one in (local, published)]
+    assert needs == [True, False]
 
 
 def test_what_a_deep_look_found_stays_known_until_it_is_mended(chain: Layout) -> None:

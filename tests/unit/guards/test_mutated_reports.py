@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from stages.contract.mixture import Mixture
-from stages.guards import preference, run
+from stages.guards import preference, run, tensors
 from stages.guards.findings import GuardError, refuse
 from stages.guards.report import BuiltReport, EndReport, StepRow
 from stages.spec.resolved import Waiver
@@ -184,6 +184,16 @@ def test_a_source_that_gives_too_little_is_found_though_no_other_gives_too_much(
     (one,) = found(STAGE, read(picked=tuple(picked)))
     assert one.id == "I-30"
     assert one.observed.endswith(f"rows from {sources[lacking].corpus}")
+
+
+@pytest.mark.parametrize("change", [{"max_position": GOOD_CONFIG.max_position * 2}, {"rope_theta": 5e6}])
+def test_a_config_that_says_too_much_is_found_as_one_that_says_too_little(change: dict[str, Any]) -> None:
+    assert {one.id for one in found(STAGE, replace(GOOD_CONFIG, **change))} == {"I-14"}
+
+
+def test_a_digest_is_of_type_and_shape_too() -> None:
+    digests = {tensors.digest(*one, b"01234567") for one in (("F32", [2]), ("F32", [1, 2]), ("BF16", [2]))}
+    assert len(digests) == 3
 
 
 def test_a_clock_that_stands_still_is_found_though_its_rate_is_the_schedule_s() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from stages.contract import ledger
 from stages.contract.mixture import Mixture
 from stages.data.sample import Sample
 from stages.guards.phase_log import PhaseLog
+from stages.guards.reads import Reads
 from stages.guards.report import PhaseReads
 from stages.spec.resolved_phases import Phase
 from tests.unit.data.small import Small, half, load, phase
@@ -112,3 +114,22 @@ def test_rows_beyond_a_source_s_stretch_and_rows_that_lack_tokens_are_counted(sm
 
     log = PhaseLog(made, Short(), small.data)
     assert 3 * len(read(small, made, log)) == log.report().foreign
+
+
+def test_what_is_handed_on_and_counted_is_also_what_was_read_above_and_twice(small: Small, tmp_path: Path) -> None:
+    """And a checkpoint's record is gone on from, not begun anew."""
+    end = int(small.corpus("math").offsets[12])
+    made = text(small, sources=(small.source("math", end=end),), epochs=2, budget=2 * 32 * ((end - 1) // 32))
+    before = Reads({"math": [(end, end + 5)], "other": [(0, 7)]})
+    rows = before.watch(made, load(small, made), small.data)
+    for step in ledger.steps(made):
+        rows.samples(step.first_sample, step.sequences, step.tail)
+        before.taken()
+    last = 32 * ((end - 1) // 32)
+    assert before.tokens() == [{"math": 2 * last}]
+    assert before.handed_on() == {"math": [(0, last), (end, end + 5)], "other": [(0, 7)]}
+    before.kept()(tmp_path / "reads.json")
+    after = Reads(before.lineage)
+    after.load(tmp_path / "reads.json", 0)
+    after.watch(made, load(small, made), small.data)
+    assert after.report() == before.report()

@@ -132,7 +132,6 @@ def test_a_rank_holds_no_more_of_whole_rows_than_the_plan_says(segments: int, mo
     monkeypatch.setattr(attention_of_rows, "in_rows", lambda q, k, v, scale: Kernel.apply(q, k, v))
     monkeypatch.setattr(context_parallel, "spans", lambda q, k, v, *_, **__: Kernel.apply(q, k, v))
     monkeypatch.setattr(choice, "attention", lambda *_: "flash_varlen")
-    monkeypatch.setattr(attention_of_rows, "spans", lambda q, k, v, *_, **__: Kernel.apply(q, k, v))
     group = SimpleNamespace(rank=lambda: 0, size=lambda: ranks)
     with Alive() as alive:
         context.attend_over_ranks(q, k, v, rows, group, 1.0).sum().backward()

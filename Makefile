@@ -178,5 +178,6 @@ $(READY): pyproject.toml constraints.txt
 		echo "make: no Python >= 3.11 with the venv module here; on Debian: apt install python3 python3-venv" >&2; exit 1; fi
 	@echo "make: pinned packages into $(VENV): a minute or two, 1.9 GB"
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[test]'
+	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[test]' || { \
+		echo "make: pip did not install the packages; it needs a package index: a network, or PIP_INDEX_URL" >&2; exit 1; }
 	touch $@

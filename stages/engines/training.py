@@ -74,7 +74,7 @@ class Training:
         self.peaks = results.peaks_mb(self.stage, self.ranks)
         modules, beside = trainer.trained(), trainer.read_frozen()
         if report is not None and modules is not None:
-            made, pair = self.attempt.result, None if self._data is None else trainer.pair(self._data)
+            made, pair = self.attempt.result, trainer.pair(self._last_rows()) if self.stage.read_frozen else None
             done = readback.done(self.stage, modules, counters, self.reads, report, made, beside, pair)
             guards.check_end(self.stage, done)
         after = self._evaluate_after(trainer, modules, counters)
@@ -240,10 +240,14 @@ class Training:
             resume.keep_evaluated(self.attempt, requested, result)
         return result
 
+    def _last_rows(self) -> PhaseData:
+        """The last phase's rows once more, of which no read is counted."""
+        last = self.stage.phases[-1]
+        return PhaseData(last, self.stage.seed, scope(last), self.inputs.data_root)
+
     def _evaluate_after(self, trainer: Trainer, modules: nn.ModuleDict | None, counters: Counters) -> dict[str, Any]:
         """Compute with what training left; `modules` are the first rank's, which looks at the weights themselves."""
-        last = self.stage.phases[-1]
-        rows = PhaseData(last, self.stage.seed, scope(last), self.inputs.data_root)
+        rows = self._last_rows()
         self.ranks.barrier()  # where the first has refused what it gathered, the others are not inside a collective
         last_pass.check(self.stage, modules, partial(trainer.last_loss, rows), counters.steps)
         if (model := trainer.evaluated()) is None:

@@ -14,6 +14,7 @@ from stages.contract import engines
 from stages.errors import SpecErrors, UserError
 from stages.spec.project import Project
 from stages.sync import params
+from tests.unit.check.told import only
 from tests.unit.data.small import write_spec
 from tests.unit.spec.spec_files import ROOT
 
@@ -95,7 +96,7 @@ def test_a_stage_of_which_all_is_bound_is_run(root: Path) -> None:
 def test_a_corpus_that_is_too_small_is_a_finding_with_what_is_missing(root: Path) -> None:
     def short(size: str) -> list[str]:
         found = run_pipeline(bind(root, size, nemotron_cc="my_web"), "ouro", "paper")
-        return [one.observed for one in found if one.id == "I-18"]
+        return [one.observed for one in only(found, "I-18")]
 
     assert short("6T") == []
     lines = short("4T")

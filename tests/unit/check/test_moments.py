@@ -12,7 +12,7 @@ from stages.check.run import run
 from stages.spec.project import Project
 from tests import shipped
 from tests.mutants import unshipped
-from tests.unit.check.told import of_all
+from tests.unit.check.told import of_all, only
 from tests.unit.spec.small_project import edit
 
 ANNEAL, LONG = "ouro/ct_anneal_1_4b.yaml", "ouro/longct_1_4b.yaml"
@@ -20,7 +20,7 @@ ANNEAL, LONG = "ouro/ct_anneal_1_4b.yaml", "ouro/longct_1_4b.yaml"
 
 def found(root: Path, scale: str = "paper") -> list[tuple[str, str]]:
     told = unwaived(run(Project.load(root), scale, {"I-39"}))
-    return [(str(one.where), one.observed) for one in told if one.id == "I-39" and one.stage.startswith(("ouro/", "d"))]
+    return [(str(one.where), one.observed) for one in only(told, "I-39") if one.stage.startswith(("ouro/", "d"))]
 
 
 def test_fresh_moments_at_the_rate_that_the_parent_ended_with(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from stages.spec.project import Project
 from stages.spec.resolved_parallel import Parallel
 from tests.edits import edit as edit_file
 from tests.edits import replaced
+from tests.unit.check.told import only
 from tests.unit.spec import small_project
 from tests.unit.spec.small_project import edit
 
@@ -101,7 +102,7 @@ def test_a_phase_s_key_does_not_know_what_a_schedule_does_later(tmp_path: Path) 
 def test_what_a_slip_makes_of_a_scheduled_number_is_a_finding(
     tmp_path: Path, pieces: str, edits: tuple[tuple[str, str, str], ...], id: str, found: str
 ) -> None:
-    told = [one for one in findings(toy(tmp_path, pieces, *edits)) if one.id == id]
+    told = only(findings(toy(tmp_path, pieces, *edits)), id)
     assert any(found in one.observed for one in told), told
 
 
@@ -170,7 +171,7 @@ def z_loss(folder: Path, first: str, second: str, *edits: tuple[str, str, str]) 
         edit_file(folder / "specs" / file, "    data: web\n", f"    data: web\n{given}", everywhere=True)
     for file, old, new in edits:
         edit(folder, file, old, new)
-    return [one.observed for one in findings(Project.load(folder)) if one.id == "I-28"]
+    return [one.observed for one in only(findings(Project.load(folder)), "I-28")]
 
 
 def test_a_z_loss_that_comes_or_goes_on_a_running_clock_is_a_jump_from_or_to_0(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from stages.check.rules.peaks import long_warm_ups
 from stages.check.run import run
 from stages.spec.project import Project
 from tests import shipped
+from tests.unit.check.told import only
 from tests.unit.spec import small_project
 from tests.unit.spec.small_project import edit
 
@@ -19,7 +20,7 @@ LLAMA, KIMI, OURO = (f"{name}/pipeline.yaml" for name in ("llama31_1m", "kimi_vl
 
 def found(root: Path) -> list[tuple[str, str]]:
     told = unwaived(run(Project.load(root), "paper", {"I-36"}))
-    return list(dict.fromkeys((str(one.where), one.observed) for one in told if one.id == "I-36"))
+    return list(dict.fromkeys((str(one.where), one.observed) for one in only(told, "I-36")))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from stages.check.run import run
 from stages.spec.project import Project
 from tests import shipped
 from tests.edits import replaced
-from tests.unit.check.told import of_all
+from tests.unit.check.told import of_all, only
 from tests.unit.spec.small_project import edit
 
 ONE, TWO = "ouro/longct_1_4b.yaml", "ouro/longct_2_6b.yaml"
@@ -20,7 +20,7 @@ ONE, TWO = "ouro/longct_1_4b.yaml", "ouro/longct_2_6b.yaml"
 
 def found(root: Path) -> list[tuple[str, str]]:
     told = unwaived(run(Project.load(root), "paper", {"S-14"}))
-    return [(str(one.where), one.observed) for one in told if one.id == "S-14"]
+    return [(str(one.where), one.observed) for one in only(told, "S-14")]
 
 
 def test_the_shipped_branches_agree() -> None:

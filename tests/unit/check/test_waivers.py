@@ -15,6 +15,7 @@ from stages.spec.project import Project
 from stages.spec.resolved import Waiver
 from tests.edits import replaced
 from tests.mutants.mutant import ROOT
+from tests.unit.check.told import only
 from tests.unit.spec import small_project
 from tests.unit.spec.small_project import edit
 
@@ -157,7 +158,7 @@ def test_what_a_reading_alone_leaves_unread_is_waived_in_its_file(folder: Path) 
     variant.parent.mkdir()
     variant.write_text("pipeline: llama31_cut\ntitle: Llama without its last contexts\ncitation: ours\nfigure: none\n"
                        "extends: llama31_1m\ndrop: [cpt_1m, sft_32k, sft_256k, sft_1m, instruct]\n")  # fmt: skip
-    cut = [one for one in unwaived(run_all(Project.load(folder))) if one.id == "I-03"]
+    cut = only(unwaived(run_all(Project.load(folder))), "I-03")
     assert {one.stage for one in cut} == {"llama31_cut"}
     (at,) = {one.at for one in cut}
     (left,) = {one.found for one in cut}

@@ -14,7 +14,7 @@ from stages.store import fingerprint
 from stages.store.done import Verdict
 from stages.store.layout import Layout
 from stages.store.partials import step_of
-from stages.sync import graph, jobs
+from stages.sync import graph, jobs, pulled
 from stages.sync.verdicts import judge, judge_corpora
 
 ENDED = ("failed", "stopped")  # states of stages whose last run did not finish
@@ -61,6 +61,7 @@ def print_status(scale: str, named: Sequence[str], deep: bool, failed: bool, as_
         if drift:
             note.append(f"{len(drift)} made by other code than stages/ has now, which is no reason to run them again")
         note += [*_strangers(shown, root), *_left_out(shown, layout)]
+        note += pulled.note(root, layout, shown.values())
         _print(scale, shown, root, failed)
         running = sum(one.state == "running" for one in verdicts.values())
         print("\n".join([*note, _summary(shown, failed, running)]))

@@ -15,7 +15,7 @@ from stages.cluster import resources, site
 from stages.errors import UsageError, UserError, for_user
 from stages.spec.project import Project
 from stages.store.layout import Layout
-from stages.sync import drivers, graph, saved_graph, verdicts, write
+from stages.sync import drivers, graph, pulled, saved_graph, verdicts, write
 from stages.sync.adoption import EXECUTOR, Adoption
 from stages.sync.config import ALL, read_config, read_deep
 from stages.sync.saved_graph import Kept
@@ -113,7 +113,8 @@ def open_main(root: Path, config: Mapping[str, Any], quiet: bool) -> Workflow:
     for name, error in loaded.unreadable.items():
         print(f"stages: {name} is left out, its specs cannot be read: {error}", file=sys.stderr)
     if not quiet:
-        print(graph.start_line(loaded, set(flow.undone)), file=sys.stderr)
+        lines = [graph.start_line(loaded, set(undone)), *pulled.note(root, layout, judged.values())]
+        print("\n".join(lines), file=sys.stderr)
     return flow
 
 

@@ -313,3 +313,13 @@ def test_a_corpus_that_may_not_be_read_is_not_called_damaged(
     assert told["data/prose"]["state"] == "unreadable"
     assert told["data/prose"]["why"].startswith(f"{path}: refused (Permission denied)")
     assert "missing" in {one["state"] for one in told.values()}
+
+
+def test_results_that_dvc_has_recorded_are_named_where_they_are_missing(
+    toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_status("mini", (), deep=False, failed=False, as_json=False)
+    assert "dvc pull" not in capsys.readouterr().out
+    (toy / "dvc.lock").write_text("stages:\n  toy__first:\n    outs:\n    - path: results/mini/toy/first\n")
+    print_status("mini", (), deep=False, failed=False, as_json=False)
+    assert "1 result that is missing is recorded in dvc.lock: `dvc pull` fetches" in capsys.readouterr().out

@@ -78,6 +78,25 @@ def test_a_dry_run_has_no_jobs_and_writes_nothing_for_them(project: Path, monkey
     assert not list((project / "results").rglob("*"))
 
 
+@pytest.mark.parametrize(
+    ("here", "told"),
+    [((), "2 results that are missing are"), (("first",), "1 result that is missing is"), (("first", "code"), None)],
+)
+def test_what_dvc_has_recorded_is_pulled_rather_than_trained_again(
+    project: Path, here: tuple[str, ...], told: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a fresh clone. What lies here, and may be damaged or of other specs, is another matter."""
+    recorded = {"first": "results/mini/toy/first", "code": "results/mini/data/code"}
+    paths = "".join(f"    - path: {path}\n" for path in (*recorded.values(), "results/small/toy/second"))
+    (project / "dvc.lock").write_text(f"stages:\n  any:\n    outs:\n{paths}")
+    for name in here:
+        (project / recorded[name]).mkdir(parents=True)
+    workflow.open_main(project, {}, quiet=False)
+    _, *lines = capsys.readouterr().err.splitlines()
+    rest = "recorded in dvc.lock: `dvc pull` fetches from a remote, before anything is trained again"
+    assert lines == ([] if told is None else [f"{told} {rest}"])
+
+
 def test_a_jobs_own_process_needs_a_main_process(project: Path) -> None:
     with pytest.raises(UserError, match=r"graph.json: not there, so this job's Snakemake has ended"):
         workflow.open_job(project, {})

@@ -95,7 +95,7 @@ def test_pictures_are_cut_as_for_training(
     assert isinstance(ids, list)
     assert ids.count(tokens.roles.image) == sum(rows * columns // projector.merge**2 for rows, columns in grids)
     assert ids[-1] == tokens.encode("assistant\n")[-1]
-    assert isinstance(found["written"], str)
+    assert isinstance(found["written"], list)
     assert len(found["written"]) > len(ids)
     assert found["refused"] == [
         "found 0 of <image> in the text for 2 pictures",

@@ -53,6 +53,19 @@ def time_limit(graph: Graph) -> str:
     return f"jobs of 1 min, requeued by themselves 45 s before their end: {_listed(restarts)}"
 
 
+def lowered_time_limit(graph: Graph) -> str:
+    driver = graph.start(hold=["base"])
+    graph.wait_steps("base")
+    job = graph.job("base").id
+    graph.cluster.run(["scontrol", "update", f"JobId={job}", "TimeLimit=3"])
+    graph.until("base to be requeued", lambda: graph.job("base").restarts == 1)
+    graph.let_go("base")
+    graph.finish(driver)
+    log = graph.project / "results/.runs" / graph.keys["base"] / "log.txt"
+    assert f"job {job}: its time limit is near" in log.read_text()
+    return f"set job {job} to 3 min, requeued by itself once"
+
+
 def power_cut_of_the_first_node(graph: Graph) -> str:
     driver = graph.start(hold=["base"])
     graph.wait_steps("base")
@@ -152,6 +165,7 @@ EVENTS = {
     for event in (
         Event("a job of higher priority takes the nodes", preemption, lost=0),
         Event("a stage needs longer than a job may run", time_limit, lost=0, base_seconds=50.0),
+        Event("the time limit of a running job is lowered", lowered_time_limit, lost=0),
         Event("power cut of a one-node stage's node", power_cut_of_the_first_node, lost=20),
         Event("power cut of a two-node stage's second node", power_cut_of_the_second_node, lost=20),
         Event("a node freezes, is given up, and comes back", frozen_node, lost=20),

@@ -41,7 +41,8 @@ def run(size: Size, rows: Rows) -> None:
     ):  # fmt: skip
 
         def measured(operation: str = operation, make: Callable[..., list[Forms]] = make) -> list[Row]:
-            apex = None if size.rehearsed else backend.apex(operation)  # its kernels are a GPU's
+            known = operation in backend.KERNELS and not size.rehearsed  # its kernels are a GPU's
+            apex = backend.apex(operation) if known else None
             return [row for forms in make(size, device, apex) for row in compared(forms, device)]
 
         rows.measure(operation, measured)

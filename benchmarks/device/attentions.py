@@ -18,8 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.device import flash4
-from stages.models import attention
+from stages.models import attention, flash4
 from stages.models.documents import Documents
 
 Attend = Callable[[Tensor, Tensor, Tensor, Documents, float], Tensor]
@@ -194,8 +193,8 @@ def _handle() -> Any:
 
 
 def in_use(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor, how: Documents, scale: float) -> Tensor:
-    """What stages take now."""
-    return attention.attend(q_BTHK, k_BTGK, v_BTGK, how, scale)
+    """What stages take where FlashAttention 4 is not installed."""
+    return attention.by_torch(q_BTHK, k_BTGK, v_BTGK, how, scale)
 
 
 FAST = Candidate("fast now: cuDNN, FlashAttention 2 for documents", in_use, exact=False)

@@ -1,6 +1,7 @@
 """Causal attention inside documents.
 
-A row may have several documents (`Documents`). Rows of one document each attend causally as they are. Otherwise, on a
+A row may have several documents (`Documents`). On a GPU of compute capability 9, FlashAttention 4 takes all of it where
+it is installed. Else rows of one document each attend causally as they are. Otherwise, on a
 GPU in bf16, FlashAttention takes the documents' borders. Elsewhere the documents are laid out as rows of their own, in
 a few batches of similar length, filled up at the end with copies of their last position: causality hides the filling
 from every real query, so no mask is needed and no document can see another. On one CPU thread, forward and backward,
@@ -103,6 +104,16 @@ def _capped_scores(
 
 def attend(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGE: Tensor, how: Documents | None, scale: float) -> Tensor:
     """Softmax attention [B, T, H, E]; H a multiple of G, E <= K."""
+    if not choice.flash4(q_BTHK.device.type, q_BTHK.dtype, q_BTHK.shape[-1], choice.features()):
+        return by_torch(q_BTHK, k_BTGK, v_BTGE, how, scale)
+    from stages.models import flash4  # it registers an operation, which only such a GPU needs
+
+    wide_BTGK = aligned(_widened(v_BTGE, q_BTHK.shape[-1]))
+    return flash4.attend(aligned(q_BTHK), aligned(k_BTGK), wide_BTGK, how, scale)[..., : v_BTGE.shape[-1]]
+
+
+def by_torch(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGE: Tensor, how: Documents | None, scale: float) -> Tensor:
+    """The same by torch's own kernels."""
     divided = choice.multiprocessors(q_BTHK)
     if how is None or how.one_a_row:
         return in_calls(q_BTHK, k_BTGK, v_BTGE, scale, divided) if divided else in_rows(q_BTHK, k_BTGK, v_BTGE, scale)

@@ -23,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 ATTENTION = {
     "aten::_scaled_dot_product_flash_attention", "aten::_scaled_dot_product_flash_attention_for_cpu",
     "aten::_scaled_dot_product_efficient_attention", "aten::_scaled_dot_product_cudnn_attention",
-    "torch_attn::_varlen_attn",
+    "torch_attn::_varlen_attn", "stages::flash4",
 }  # fmt: skip
 _again: ContextVar[bool] = ContextVar("_again", default=False)
 

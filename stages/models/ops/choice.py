@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -14,8 +15,10 @@ from torch import Tensor
 
 Attention = Literal["flash_varlen", "sdpa"]
 Experts = Literal["grouped_mm", "loop"]
-Feature = Literal["flash_varlen", "grouped_mm"]
+Feature = Literal["flash_varlen", "grouped_mm", "flash4"]
 
+FLASH4 = ("flash-attn-4", "4.0.0b36")  # a beta, whose functions are called inside its interface: no other version
+FLASH4_HEADS = (64, 128)  # widths at which it was measured
 WIDEST_HEAD = 256  # of FlashAttention 2's kernels (Dao, arXiv 2307.08691), which also want multiples of 8
 ALIGNED = 8  # elements of 2 bytes: rows begin at multiples of 16 bytes, as TMA and the kernels above want
 
@@ -27,6 +30,11 @@ def attention(device: str, dtype: torch.dtype, head_dim: int, has: frozenset[Fea
     """
     fits = head_dim <= WIDEST_HEAD and head_dim % ALIGNED == 0
     return "flash_varlen" if device == "cuda" and dtype == torch.bfloat16 and fits and "flash_varlen" in has else "sdpa"
+
+
+def flash4(device: str, dtype: torch.dtype, head_dim: int, has: frozenset[Feature]) -> bool:
+    """Whether causal attention, within documents too, is FlashAttention 4's."""
+    return device == "cuda" and dtype == torch.bfloat16 and head_dim in FLASH4_HEADS and "flash4" in has
 
 
 def experts(device: str, dtype: torch.dtype, hidden: int, ffn: int, has: frozenset[Feature]) -> Experts:
@@ -72,7 +80,17 @@ def features() -> frozenset[Feature]:
         found.add("flash_varlen")
     if major in (9, 10) and hasattr(F, "grouped_mm"):  # elsewhere torch falls back on a loop (GroupedBlas.cpp)
         found.add("grouped_mm")
+    if major == 9 and _flash4_is_here():
+        found.add("flash4")
     return frozenset(found)
+
+
+def _flash4_is_here() -> bool:
+    name, known = FLASH4
+    try:
+        return version(name) == known
+    except PackageNotFoundError:
+        return False
 
 
 def _varlen_is_known() -> bool:
@@ -88,6 +106,8 @@ def describe(device: Literal["cpu", "cuda"], dtype: torch.dtype) -> Mapping[str,
     """Operation -> implementation, where widths fit: what a run on this device computes with."""
     has = features() if device == "cuda" else frozenset()
     return {
-        "attention": attention(device, dtype, ALIGNED, has),
+        "attention": "flash4"
+        if flash4(device, dtype, FLASH4_HEADS[0], has)
+        else attention(device, dtype, ALIGNED, has),
         "experts": experts(device, dtype, ALIGNED, ALIGNED, has),
     }

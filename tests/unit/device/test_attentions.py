@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import flex_attention as flexible
 
-from benchmarks.device import attentions, exact_attention, flash4
+from benchmarks.device import attentions, exact_attention
 from benchmarks.device.attentions import EXACT, FAST, Attend, Candidate
 from benchmarks.device.exact_attention import Beside, Found, Shape
 from benchmarks.device.rows import Row, Rows, read
 from benchmarks.device.sections import SECTIONS, Size
-from stages.models import attention, layers
+from stages.models import attention, flash4, layers
 from stages.models.documents import Documents
 
 CPU = torch.device("cpu")

@@ -22,6 +22,7 @@ from benchmarks.device.rows import Row, Rows, read
 from benchmarks.device.sections import SECTIONS, Size
 from stages.models import attention, flash4, layers
 from stages.models.documents import Documents
+from stages.models.ops import choice
 
 CPU = torch.device("cpu")
 SHAPES = (
@@ -153,6 +154,27 @@ def test_flash_attention_4_is_ours_and_asked_for_a_fixed_order_where_that_is_wan
     finally:
         torch.use_deterministic_algorithms(False)
     assert package.calls == [("forward", False), ("backward", False), ("forward", False), ("backward", True)]
+
+
+def test_attention_goes_to_flash_attention_4_where_it_is_there_with_narrower_values_widened(
+    package: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = SHAPES[0]
+    how = Documents(shape.segments, CPU)
+    q, k, v = (x.requires_grad_() for x in shape.drawn(CPU, torch.float32)[:3])
+    narrow = v[..., : shape.width // 2]
+    wanted = attention.by_torch(q, k, narrow, how, shape.scale)
+    assert not package.calls
+    monkeypatch.setattr(choice, "flash4", lambda *_: True)
+    found = attention.attend(q, k, narrow, how, shape.scale)
+    assert package.calls == [("forward", False)]
+    for one, other in zip(*(_with(out, (q, k, v)) for out in (found, wanted)), strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def _with(out: Tensor, leaves: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """An output and its gradients."""
+    return out.detach(), *torch.autograd.grad(out.square().sum(), leaves)
 
 
 class Attends(nn.Module):

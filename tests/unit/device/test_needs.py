@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.device import needs
+from stages.models.ops import choice
 
 ROOT = Path(__file__).resolve().parents[3]
 OWN = {"stages", "benchmarks", "tests"}
@@ -68,3 +69,8 @@ def test_every_package_that_the_code_there_imports_is_listed() -> None:
 def test_what_is_carried_is_pinned() -> None:
     pins = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
     assert set(needs.CARRIED.values()) <= pins
+
+
+def test_what_is_carried_is_the_flash_attention_4_that_stages_take() -> None:
+    name, version = choice.FLASH4
+    assert needs.ATTENTION[name] == version

@@ -165,6 +165,30 @@ def test_which_kernel_takes_documents(
     assert choice.attention(device, dtype, width, has) == wanted
 
 
+ALL = BOTH | {"flash4"}
+
+
+@pytest.mark.parametrize(("device", "dtype", "width", "has", "wanted"), [
+    ("cuda", torch.bfloat16, 64, ALL, True),
+    ("cuda", torch.bfloat16, 128, ALL, True),
+    ("cuda", torch.bfloat16, 192, ALL, False),  # was not measured
+    ("cuda", torch.bfloat16, 128, BOTH, False),
+    ("cuda", torch.float32, 128, ALL, False),
+    ("cpu", torch.bfloat16, 128, ALL, False),
+])  # fmt: skip
+def test_what_flash_attention_4_takes(
+    device: str, dtype: torch.dtype, width: int, has: frozenset[Feature], wanted: bool
+) -> None:
+    assert choice.flash4(device, dtype, width, has) is wanted
+
+
+def test_no_other_version_of_flash_attention_4_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not choice._flash4_is_here(), "it is not installed here"
+    for found, wanted in (("4.0.0b36", True), ("4.0.0", False)):
+        monkeypatch.setattr(choice, "version", lambda name, found=found: found)
+        assert choice._flash4_is_here() is wanted
+
+
 def test_a_cpu_takes_the_layout_and_says_so() -> None:
     assert choice.describe("cpu", torch.bfloat16) == {"attention": "sdpa", "experts": "loop"}
 

@@ -1,9 +1,8 @@
 """Attention whose backward pass has the same bits in every run: candidates for `determinism: exact` on a GPU.
 
 Each takes queries [B, T, H, K], keys [B, T, G, K], values [B, T, G, K], where the documents are, and the products'
-scale, as `stages.models.attention.attend` does, and stands beside it in `exact_attention`. None is in use: what a GPU
-shows to be exact and faster moves to stages/models, and the others are deleted. What torch's sources say of them is in
-docs/on-gpus.md.
+scale, as `stages.models.attention.attend` does, and is measured in `exact_attention` beside what torch has. In use is
+FlashAttention 4 (stages/models/flash4.py), the fastest of them on an H200 (results/records/gpu_attention.md).
 """
 
 from __future__ import annotations

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from stages.commands.find_project import open_project, pick
-from stages.commands.parents import refuse_damaged
+from stages.commands.parents import refuse_damaged, verdict_on
 from stages.errors import UserError
 from stages.export.result import Result
 from stages.spec.claims import Claim
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
-from stages.store import done, manifest
+from stages.store import manifest
 from stages.store.layout import Layout
 from stages.sync import graph
 
@@ -35,19 +35,13 @@ def _finished(ref: str, scale: str) -> tuple[Result, Project, Mapping[str, Stage
     root, project = open_project(scale)
     loaded = graph.readable(root, project, scale)
     (ref, stage), layout = pick(loaded, ref), Layout(root, scale)
-    parents = {parent: loaded.keys[parent] for parent in stage.parents}
-    verdict = done.is_done(layout, ref, loaded.keys[ref], parents, deep=True)
+    verdict = verdict_on(layout, ref, loaded.stages, loaded.keys, deep=True)
     if not verdict.done:
-        waits = any(not _done(layout, loaded, parent) for parent in stage.parents)
+        # `stages run` of a stage whose parents are not done would only name them.
+        waits = any(not verdict_on(layout, parent, loaded.stages, loaded.keys).done for parent in stage.parents)
         command = f"snakemake {graph.rule_name(ref)} --config scale={scale}" if waits else verdict.command
         command = f" `{command}`" if command else ""
         raise UserError(f"{ref} is {verdict.state} ({verdict.why}); allowed: a stage that is done.{command}")
     for pointed_to in manifest.pointed_to(layout, ref):
         refuse_damaged(layout, pointed_to)
     return Result.open(ref, root, layout, project.data), project, loaded.stages
-
-
-def _done(layout: Layout, loaded: graph.Graph, ref: str) -> bool:
-    """Whether a parent is there: `stages run` of a stage whose parents are not would only name them."""
-    parents = {parent: loaded.keys[parent] for parent in loaded.stages[ref].parents}
-    return done.is_done(layout, ref, loaded.keys[ref], parents).done

@@ -15,8 +15,7 @@ def refuse_without_parents(layout: Layout, stage: Stage, stages: Mapping[str, St
     """Raise UserError where a parent is not done, with the command that makes it, or what it points to is damaged."""
     missing = []
     for parent in stage.parents:
-        above = {grandparent: keys[grandparent] for grandparent in stages[parent].parents}
-        verdict = done.is_done(layout, parent, keys[parent], above, deep=True)
+        verdict = verdict_on(layout, parent, stages, keys, deep=True)
         if not verdict.done:
             missing.append(f"{parent} is {verdict.state} ({verdict.why})")
         else:
@@ -28,6 +27,13 @@ def refuse_without_parents(layout: Layout, stage: Stage, stages: Mapping[str, St
             f"{ref} needs its parents: {'; '.join(missing)}. "
             f"`snakemake {graph.rule_name(ref)} --config scale={layout.scale}` runs them and it."
         )
+
+
+def verdict_on(
+    layout: Layout, ref: str, stages: Mapping[str, Stage], keys: Mapping[str, str], deep: bool = False
+) -> done.Verdict:
+    """On a stage's result, as its own files and its parents' keys have it; `deep` reads every digest."""
+    return done.is_done(layout, ref, keys[ref], {parent: keys[parent] for parent in stages[ref].parents}, deep=deep)
 
 
 def refuse_damaged(layout: Layout, ref: str) -> None:

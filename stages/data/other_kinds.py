@@ -30,6 +30,12 @@ def fitting(row: Mapping[str, Any], shape: str) -> str:
     return _kind(name) + ("" if name in UNNAMED else f" with rows: {name.removeprefix(PAIRED)}")
 
 
+def hint(row: Mapping[str, Any], shape: str) -> str:
+    """The same, behind the columns of a row that lacks one."""
+    other = fitting(row, shape)
+    return f", as {other} has it" if other else ""
+
+
 def _kind(shape: str) -> str:
     if shape in ("pictures", PICTURE_ROWS[0]):
         return "builder pictures"

@@ -176,8 +176,7 @@ def _caption(data: bytes) -> str:
 
 def _there(row: dict[str, Any], name: str, shape: str) -> None:
     if name not in row:
-        other = other_kinds.fitting(row, shape)
-        found = f"found: {', '.join(map(repr, row))[:200] or 'none'}{f', as {other} has it' if other else ''}"
+        found = f"found: {', '.join(map(repr, row))[:200] or 'none'}{other_kinds.hint(row, shape)}"
         raise RowError(f"the key {name!r} is missing ({found})")
 
 

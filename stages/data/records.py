@@ -172,9 +172,7 @@ def _of_row(row: dict[str, Any], columns: Mapping[str, str], shape: str) -> Chat
 
 
 def _missing(row: Mapping[str, Any], name: str, shape: str) -> str:
-    other = other_kinds.fitting(row, shape)
-    elsewhere = f", as {other} has it" if other else ""
-    return f"the key {name!r} is missing (found: {', '.join(map(repr, row)) or 'none'}{elsewhere})"
+    return f"the key {name!r} is missing (found: {', '.join(map(repr, row)) or 'none'}{other_kinds.hint(row, shape)})"
 
 
 def _continued(prompt: str, completion: str) -> Document:

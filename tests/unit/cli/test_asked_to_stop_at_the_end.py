@@ -25,7 +25,7 @@ Train = Callable[[Callable[[], None]], None]  # is given what puts the result in
 
 @pytest.fixture
 def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Train], int]:
-    """`stages run tiny/box`, whose engine does as it is told; the exit code."""
+    """`stages run tiny/box`, with this engine in the place of the real one; the exit code."""
 
     def typed(train: Train) -> int:
         stage = tiny.make("next_token").model_copy(update={"phases": ()})

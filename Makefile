@@ -152,7 +152,7 @@ device-packages: ## fetch what a machine with torch lacks to run `make device` i
 	du -sh .device/site-$(DEVICE_VERSION)
 
 # 0.3 GB, and packed in two parts: more than one call may carry to a machine (docs/on-gpus.md).
-device-attention: ## fetch the candidates for exact attention into .device/attention-VERSION, and pack them
+device-attention: ## fetch FlashAttention 4 into .device/attention-VERSION, and pack it
 	rm -rf .device/attention-$(DEVICE_VERSION) .device/attention.[12]
 	packages=$$($(DEVICE_PYTHON) -m benchmarks.device.needs attention); \
 	$(DEVICE_PYTHON) -m pip install --quiet --no-deps --no-compile --only-binary=:all: \

@@ -1,8 +1,8 @@
-"""Section: forward and backward pass of attention, as stages take it and by the candidates of `attentions`.
+"""Section: forward and backward pass of attention in the ways of `attentions`.
 
-Each is measured beside what `determinism: fast` takes, in the same process, on the shapes of the training rows. A row
-says whether output and gradients had the same bits in every run, and how far they are from fp64. A candidate has a
-process of its own: one that hangs, or leaves CUDA unusable, costs its own rows alone.
+Each is measured beside what `determinism: fast` takes of torch, in the same process, on the shapes of the training
+rows. A row says whether output and gradients had the same bits in every run, and how far they are from fp64.
+FlashAttention 4 has a process of its own: if it hangs, or leaves CUDA unusable, that costs its own rows alone.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def run(size: Size, rows: Rows, part: str) -> None:
     sys.path += [str(CARRIED), str(CARRIED / "nvidia_cutlass_dsl" / "dsl_packages")]
     device = torch.device(size.device)
     before = read(rows.path)
-    if part == "now" and not before:
+    if part == "torch" and not before:
         rows.add(Row("packages", "", tools()))
     come_to = {(row.what, row.setting.partition("; ")[0]) for row in before}
 
@@ -119,9 +119,9 @@ def run(size: Size, rows: Rows, part: str) -> None:
 
 
 def tools() -> str:
-    """What the candidates are made of, and what Triton compiles with."""
+    """What is installed, and what Triton compiles with."""
     compiler = shutil.which(os.environ.get("CC", "")) or shutil.which("gcc") or shutil.which("clang")
-    packages = ("flash-attn-4", "nvidia-cudnn-frontend", "triton")
+    packages = ("flash-attn-4", "triton")
     return ", ".join([*(f"{name} {version(name)}" for name in packages), f"C compiler {compiler or 'not found'}"])
 
 
@@ -186,7 +186,7 @@ def row(candidate: Candidate, shape: Shape, found: Found, off: float, fast: Besi
     if not (off <= FURTHER * fast.off and fast.apart <= (1 + FURTHER) * fast.off):
         far = f"the fast way is {fast.off:.1e} from fp64, and this {fast.apart:.1e} from it, over all heads"
         return Row(candidate.name, setting, f"failed: {time}, and too far off: {far}", failed=True)
-    return against(candidate.name, setting, found.milliseconds, ("fast now", fast.milliseconds), "ms")
+    return against(candidate.name, setting, found.milliseconds, ("fast by torch", fast.milliseconds), "ms")
 
 
 def apart(found: list[Tensor], exactly: list[Tensor]) -> float:

@@ -18,7 +18,7 @@ from stages.models.ops import head
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 CHUNK = 4096  # positions, in the alternative
-WIDER = (2, 4)  # times the positions of a chunk of ours: the matrix's gradient is read and written once a chunk
+OTHERS = (1, 8)  # chunks whose gradients are two products: the matrix's gradient is read and written by each
 
 
 def run(size: Size, rows: Rows) -> None:
@@ -40,22 +40,22 @@ def run(size: Size, rows: Rows) -> None:
             Row("its value beside that", "relative difference", f"{apart:.2g}"),
         ]
 
-    def wider(times: int) -> Row:
-        """The same loss in fewer, larger chunks, which would move its last bits."""
+    def other(chunks: int) -> Row:
+        """The same loss, with more or fewer rows in its products; it has other last bits."""
         inputs = made(positions, vocab, hidden, device)
         size, ones = head.chunk(vocab, device), torch.ones(positions, device=device)
-        larger = head.Chunk(size.rows * times, size.words)
+        changed = head.Chunk(size.rows * chunks // head.TOGETHER, size.words)
 
         def loss(states: Tensor, matrix: Tensor, labels: Tensor) -> Tensor:
-            return ops.weighted_head_loss(states, matrix, labels, ones, larger)[0]
+            return ops.weighted_head_loss(states, matrix, labels, ones, changed)[0]
 
         seconds, held, _ = timed(loss, inputs, device)
-        setting = f"{larger.rows:,} positions a chunk; {held:.3g} GB, beside {now[0][1]:.3g}"
-        return against(f"loss in chunks {times} times as long", setting, seconds, ("as it is", now[0][0]), "s")
+        setting = f"{size.rows * chunks:,} positions a product; {held:.3g} GB, beside {now[0][1]:.3g}"
+        return against(f"gradients of {chunks} chunks at once", setting, seconds, ("as it is", now[0][0]), "s")
 
     rows.measure("loss in chunks", compared)
-    for times in WIDER:
-        rows.measure(f"loss in chunks {times} times as long", partial(wider, times))
+    for chunks in OTHERS:
+        rows.measure(f"gradients of {chunks} chunks at once", partial(other, chunks))
     rows.measure("loss of whole logits", lambda: whole(positions, vocab, hidden, device))
 
 

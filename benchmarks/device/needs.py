@@ -16,7 +16,7 @@ USUAL = (
 )  # fmt: skip
 
 # What alternatives are made of: where one is absent, its rows say so.
-ALTERNATIVES = ("transformers", "accelerate", "torchtitan", "apex", "flash_attn", "cudnn")
+ALTERNATIVES = ("transformers", "accelerate", "torchtitan", "apex", "flash_attn")
 
 # Importable name -> package. `make device-packages` fetches these at the versions of constraints.txt.
 CARRIED = {
@@ -27,12 +27,11 @@ CARRIED = {
     "blake3": "blake3",
 }
 
-# Package -> version: what the candidates of `attentions` are made of, which `make device-attention` fetches.
+# Package -> version: FlashAttention 4 and its compiler, which `make device-attention` fetches.
 ATTENTION = {
     "flash-attn-4": "4.0.0b36", "nvidia-cutlass-dsl": "4.8.1", "nvidia-cutlass-dsl-libs-base": "4.8.1",
     "nvidia-cutlass-dsl-libs-core": "4.8.1", "nvidia-cutlass-dsl-libs-cu13": "4.8.1", "quack-kernels": "0.6.5",
     "apache-tvm-ffi": "0.1.15.post2", "torch-c-dlpack-ext": "0.1.5", "einops": "0.8.2",
-    "nvidia-cudnn-frontend": "1.23.0",
 }  # fmt: skip
 
 

@@ -35,13 +35,12 @@ class Section:
 SECTIONS = (
     Section("cuda_tests", "Tests of tests/cuda", 160, timed=False),
     Section("pipelines", "Whole pipelines, a few steps of every stage", 130, timed=False),
-    Section("exact_attention", "Attention with the same bits in every run: as it is", 20, part="now"),
-    Section("exact_attention", "Candidates for it: FlashAttention 4", 48, part="flash4"),
-    Section("exact_attention", "Candidates for it: FlexAttention", 60, part="flex"),
-    Section("exact_attention", "Candidates for it: cuDNN by its frontend", 28, part="cudnn"),
+    Section("exact_attention", "Attention with the same bits in every run: by torch", 20, part="torch"),
+    Section("exact_attention", "Attention with the same bits in every run: FlashAttention 4", 48, part="flash4"),
     Section("checkpoints", "Checkpoints", 19),
     Section("kernels", "Operations: Apex, torch, plain", 15),
     Section("training", "Training steps beside Hugging Face's Trainer, and the plan", 102),
+    Section("shares", "What a step's time goes to", 40),
     Section("loss", "The loss of a long row over a large vocabulary", 27),
 )
 

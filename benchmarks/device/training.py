@@ -18,6 +18,7 @@ from benchmarks.device.rows import NEAR, Row, Rows, against, figure, first_line,
 from benchmarks.device.sections import Size
 from stages.contract import duration, hardware, memory
 from stages.contract.hardware import Hardware
+from stages.models.ops import choice
 from stages.spec.families.llama import LlamaModel
 from stages.spec.files import Files
 
@@ -119,7 +120,9 @@ def machine(device: torch.device) -> Hardware:
     """The profile of specs/hardware that this device is; an H100's where it is another GPU."""
     if device.type == "cpu":
         return profile("laptop_cpu")
-    return profile("h200" if "H200" in torch.cuda.get_device_name() else "h100")
+    if "H200" not in torch.cuda.get_device_name():
+        return profile("h100")
+    return profile("h200_flash4" if "flash4" in choice.features() else "h200")
 
 
 def profile(name: str) -> Hardware:

@@ -37,7 +37,7 @@ MEGA = 10**6
 HEAP = 150 * MEGA  # what the C library's heap keeps of freed memory, at most; larger pieces go back to the system
 CACHED = 0.10  # of what is alive: what a GPU's caching allocator reserves beyond it, the middle of four measured
 WHOLE, ON_CPU, ON_GPU = 1 << 22, 1 << 17, 1 << 27  # logits: stages/models/ops/head.py, which a test compares
-FEWEST = 64
+FEWEST, TOGETHER, AT_ONCE = 64, 4, 1 << 26  # rows, chunks, logits: there and in head_chunk.py beside it
 EVALUATED = 8192  # tokens of a batch of an evaluation (stages/evals/whole.py, which a test compares)
 NEWTON_SCHULZ = 5  # copies of the matrices of one shape that an orthogonalisation has at once
 
@@ -203,12 +203,13 @@ def head(model: LanguageModel | CaptionDecoderModel, positions: float, bf16: boo
         return 3 * FP32 * positions * vocab
     gradients = FP32 * positions * width
     if device == "cpu":
-        rows, logit = max(FEWEST, ON_CPU // vocab), FP32 + HALF if bf16 else FP32
+        logits = min(max(FEWEST, ON_CPU // vocab), positions) * (FP32 + HALF if bf16 else FP32)
         copies = 2 * HALF * vocab * width if bf16 else 0  # of the matrix, and its product before it is added
     else:
-        rows, logit = max(FEWEST, ON_GPU // vocab), 2 * FP32
+        slopes = min(TOGETHER * max(FEWEST, ON_GPU // vocab), positions) * (HALF if bf16 else FP32)
+        logits = min(max(FEWEST, AT_ONCE // vocab), positions) * 2 * FP32 + slopes
         copies = HALF * vocab * width if bf16 else 0
-    return min(rows, positions) * vocab * logit + gradients + copies
+    return logits * vocab + gradients + copies
 
 
 def at_once(stage: Stage, phase: Phase, name: str, hardware: Hardware) -> float:

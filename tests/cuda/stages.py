@@ -16,7 +16,7 @@ from stages.spec.resolved import Stage
 from stages.store import manifest
 from tests.unit.train import tiny
 
-KINDS = (*tiny.OBJECTIVES, "moe")
+KINDS = (*tiny.OBJECTIVES, "moe", "wide heads")
 Precision = Literal["torch-fp32", "torch-bf16"]
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stages.models import ops
-from stages.models.ops import head
+from stages.models.ops import head, head_chunk
 from stages.models.ops.head import Chunk
 from tests.cuda.test_waiting import waiting_raises
 
@@ -103,8 +103,8 @@ def test_a_context_of_262_144_tokens_over_128_256_words_fits_one_card(device: to
     held = torch.cuda.max_memory_allocated() - before
     gradients = 2 * tokens * width + 4 * vocab * width
     copy = 2 * vocab * width
-    chunk = size.rows * size.words * (4 + 4)
-    assert held < 1.05 * (gradients + copy + chunk) + 100 * tokens
+    logits, slopes = 2 * 4 * head_chunk.AT_ONCE, 2 * head.TOGETHER * size.rows * size.words
+    assert held < 1.05 * (gradients + copy + logits + slopes) + 100 * tokens
     assert loss.item() / int((labels != -100).sum()) == pytest.approx(12.26, abs=0.05)  # log V + 1/2: logits ~ N(0, 1)
     assert states.grad is not None
     assert matrix.grad is not None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from stages.models import flash4
+from stages.models.ops import choice
 from tests.cuda import stages
 from tests.rounding import BF16
 from tests.unit.train import tiny
@@ -48,3 +51,22 @@ def test_the_same_bits_twice(
     one, other = (stages.train(made, tmp_path / name) for name in ("one", "other"))
     assert not stages.differences(one, other)
     assert any(name.startswith("model/") for name in stages.digests(one))
+
+
+def test_wide_heads_attend_by_flash_attention_4_where_it_is_installed(
+    device: torch.device, tmp_path: Path, made_up_data: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the tests of this kind are about it, in bf16; with documents in rows, kept and recomputed."""
+    calls: list[bool] = []
+    wrapped = flash4.attend
+
+    def attend(*given: Any) -> torch.Tensor:
+        calls.append(given[3] is not None)
+        return wrapped(*given)
+
+    monkeypatch.setattr(flash4, "attend", attend)
+    made = stages.on(stages.cut(tiny.make("wide heads"), 2), device, "torch-bf16")
+    again = stages.on(made, device, "torch-bf16", activations="recomputed")
+    kept, recomputed = (stages.train(one, tmp_path / name) for one, name in ((made, "kept"), (again, "recomputed")))
+    assert not stages.differences(kept, recomputed)
+    assert set(calls) == ({True} if "flash4" in choice.features() else set())

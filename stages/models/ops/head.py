@@ -22,13 +22,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.models.ops.functional import cross_entropy
-from stages.models.ops.head_chunk import chunk_on_gpu
+from stages.models.ops.head_chunk import rows_on_gpu
 from stages.models.ops.head_pieces import gradients, softmax_of
 from stages.models.ops.labels import IGNORED
 
 WHOLE = 1 << 22  # logits up to which they are made in one piece: 16 MiB in fp32, as many as any miniature has
 ON_CPU = 1 << 17  # logits of a chunk: 512 KiB in fp32, which fits the second cache level
 ON_GPU = 1 << 27  # 512 MiB in fp32: 1,024 rows of 128Ki words, enough to keep a GPU's matrix units busy
+TOGETHER = 4  # chunks on a GPU whose gradients are two products: 1 GiB of slopes in bf16
 FEWEST = 64  # rows of a chunk at least: products of a few rows read the matrix for little
 WIDEST = 1 << 17  # words of a chunk on a CPU: a larger vocabulary is gone through in pieces
 
@@ -145,12 +146,14 @@ class _HeadLoss(torch.autograd.Function):
         matrix_grad = torch.zeros_like(matrix_VD, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         factor_VD = matrix_VD.to(factors)
         pieces = [slice(first, first + size.words) for first in range(0, len(matrix_VD), size.words)]
-        for first in range(0, len(states_ND), size.rows):
-            part = slice(first, first + size.rows)
+        on_gpu = states_ND.is_cuda and len(pieces) == 1 and softcap is None and not z
+        rows = size.rows * TOGETHER if on_gpu else size.rows
+        for first in range(0, len(states_ND), rows):
+            part = slice(first, first + rows)
             rows_nD = states_ND[part].to(factors)
             into = None if state_grads is None else state_grads[part]
-            if rows_nD.is_cuda and len(pieces) == 1 and softcap is None and not z:
-                losses_N[part] = chunk_on_gpu(rows_nD, factor_VD, targets_N1[part], scales_N1[part], into, matrix_grad)
+            if on_gpu:
+                losses_N[part] = rows_on_gpu(rows_nD, factor_VD, targets_N1[part], scales_N1[part], into, matrix_grad)
                 continue
             softmax = softmax_of(rows_nD, factor_VD, targets_N1[part], pieces, softcap)
             log_z_n1 = softmax.sums.log() + softmax.top

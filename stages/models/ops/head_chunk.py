@@ -1,9 +1,11 @@
-"""One chunk of `head`'s loss over the whole vocabulary, in as few passes over its logits as torch's kernels allow.
+"""Rows of `head`'s loss over the whole vocabulary, in as few passes over their logits as torch's kernels allow.
 
 Products of bf16 are added up in fp32 and left so. A token's weight scales its row of the products' other factor, which
-is narrow, in the place of its logits.
+is narrow, in the place of its logits. The matrix's gradient, 2 GB in fp32 at 128Ki words of 4,096 numbers, is read and
+written by every product that is added to it: so the slopes of all rows are made first, a few rows at a time, since
+their logits are fp32 and there twice, and multiplied together.
 
-Shapes: n positions of the chunk, V words of the vocabulary, D the model's width.
+Shapes: n rows, m of them at a time, V words of the vocabulary, D the model's width.
 """
 
 from __future__ import annotations
@@ -13,8 +15,11 @@ from torch import Tensor
 
 from stages.models.ops.entries import replace_entries
 
+AT_ONCE = 1 << 26  # logits in fp32 at a time: 256 MiB, 512 rows of 128Ki words
+TILE = 64  # rows: whole tiles of a GPU's products
 
-def chunk_on_gpu(
+
+def rows_on_gpu(
     rows_nD: Tensor,
     matrix_VD: Tensor,
     targets_n1: Tensor,
@@ -27,11 +32,18 @@ def chunk_on_gpu(
     Writes the gradient of the rows, times their scales, into `into_nD`, and adds the matrix's to `matrix_grad_VD` in
     fp32, where they are wanted.
     """
-    scores_nV = product(rows_nD, matrix_VD.T).log_softmax(1)
-    picked_n1 = scores_nV.gather(1, targets_n1)
-    if into_nD is not None or matrix_grad_VD is not None:
-        slopes_nV = torch.exp(scores_nV, out=torch.empty(scores_nV.shape, dtype=rows_nD.dtype, device=rows_nD.device))
-        del scores_nV
+    wanted = into_nD is not None or matrix_grad_VD is not None
+    slopes_nV = rows_nD.new_empty(len(rows_nD), len(matrix_VD)) if wanted else None
+    few, picked = max(TILE, AT_ONCE // len(matrix_VD) // TILE * TILE), []
+    for first in range(0, len(rows_nD), few):
+        part = slice(first, first + few)
+        scores_mV = product(rows_nD[part], matrix_VD.T).log_softmax(1)
+        picked.append(scores_mV.gather(1, targets_n1[part]))
+        if slopes_nV is not None:
+            torch.exp(scores_mV, out=slopes_nV[part])
+        del scores_mV  # before the next ones are made
+    picked_n1 = torch.cat(picked)
+    if slopes_nV is not None:
         # p - 1 before it is rounded: near 1, p is all that is left.
         replace_entries(slopes_nV, targets_n1, picked_n1.expm1())
         if into_nD is not None:

@@ -1,4 +1,4 @@
-"""Candidates for exact attention on a GPU, as far as a CPU can say: masks, divisions, what they are compared with."""
+"""FlashAttention 4 and what measures it, as far as a CPU can say: the seam, and what it is compared with."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn.attention import flex_attention as flexible
 
 from benchmarks.device import attentions, exact_attention
 from benchmarks.device.attentions import EXACT, FAST, Attend, Candidate
@@ -51,38 +49,6 @@ def test_a_part_that_is_off_is_seen(part: int) -> None:
     found = attended(attention.attend, SHAPES[0])
     found[part][1, 7, 0, 3] += 0.5
     assert exact_attention.apart(found, exactly) > 1e-3
-
-
-@pytest.mark.filterwarnings("ignore")  # torch's own, of its compiler
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
-def test_flexible_attention_is_ours_with_its_gradients(shape: Shape, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not compiled, and without the check that refuses gradients on a CPU: the mask is what is tested."""
-    monkeypatch.setattr(flexible, "_validate_device", lambda *_: None)
-    found, wanted = attended(attentions.flex, shape), attended(attention.attend, shape)
-    for one, other in zip(found, wanted, strict=True):
-        assert float((one - other).norm()) <= 4 * 300**0.5 * UNIT * float(other.norm())
-
-
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
-def test_the_blocks_are_those_that_torch_finds_by_looking_at_every_pair(shape: Shape) -> None:
-    lengths = shape.lengths * shape.rows
-    number = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths))
-
-    def seen(_row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return (query >= key) & (number[query] == number[key])
-
-    wanted = flexible.create_block_mask(seen, None, None, len(number), len(number), "cpu", attentions.BLOCK)
-    found = attentions.blocks(lengths, CPU)
-    for name in ("kv_num_blocks", "full_kv_num_blocks", "q_num_blocks", "full_q_num_blocks"):
-        assert getattr(found, name).tolist() == getattr(wanted, name).tolist(), name
-    assert torch.equal(found.to_dense(), wanted.to_dense())
-
-
-def test_cudnn_takes_as_many_heads_as_its_workspace_allows() -> None:
-    assert attentions.heads_at_once(4, 8192, 12, 1) == 12  # 6 GiB
-    assert attentions.heads_at_once(1, 32_768, 12, 1) == 8  # 2 GiB a head
-    assert attentions.heads_at_once(1, 65_536, 8, 4) == 1  # 32 GiB a key head: no less is possible
-    assert attentions.heads_at_once(1, 8193, 500, 1) == (16 << 30) // (2 * 8256**2)
 
 
 def with_gradients(q: Tensor, k: Tensor, v: Tensor, grad: Tensor | None, scale: float) -> tuple[Tensor, ...]:
@@ -262,8 +228,8 @@ def test_a_candidate_that_computes_something_else_has_failed(
 ) -> None:
     """A figure of it would be worse than none; the other shapes are measured all the same."""
     monkeypatch.setattr(Candidate, "lacks", lambda *_: "")
-    monkeypatch.setitem(attentions.CANDIDATES, "flex", (Candidate("one", attend),))
-    found = rows_of("flex", tmp_path / "rows")
+    monkeypatch.setitem(attentions.CANDIDATES, "flash4", (Candidate("one", attend),))
+    found = rows_of("flash4", tmp_path / "rows")
     assert len(found) == len(exact_attention.CPU)
     wrong = found[1]  # of several documents
     assert wrong.failed == bool(said)
@@ -278,15 +244,15 @@ def test_a_process_that_goes_on_measures_what_has_no_row_yet(tmp_path: Path, mon
     Rows(path).add(Row("other", second, "failed: an error", failed=True))
     monkeypatch.setattr(Candidate, "lacks", lambda *_: "")
     made = tuple(Candidate(name, attention.attend) for name in ("one", "other"))
-    monkeypatch.setitem(attentions.CANDIDATES, "flex", made)
-    found = [(row.what, row.setting.partition("; ")[0]) for row in rows_of("flex", path)]
+    monkeypatch.setitem(attentions.CANDIDATES, "flash4", made)
+    found = [(row.what, row.setting.partition("; ")[0]) for row in rows_of("flash4", path)]
     assert sorted(found) == sorted({(name, shape) for name in ("one", "other") for shape in (first, second)})
 
 
 def test_the_parts_of_the_section_are_the_candidates_and_the_first_says_what_they_are_made_of(tmp_path: Path) -> None:
     parts = [section.part for section in SECTIONS if section.module == "exact_attention"]
     assert parts == list(attentions.CANDIDATES)
-    assert "C compiler /" in rows_of("now", tmp_path / "rows")[0].ours
+    assert "C compiler /" in rows_of("torch", tmp_path / "rows")[0].ours
 
 
 @pytest.mark.parametrize(("times", "failed"), [(1.9, False), (2.1, True), (float("nan"), True)])
@@ -321,8 +287,8 @@ def test_candidates_run_under_the_settings_of_a_stage(exact: bool) -> None:
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_what_stages_take_now_comes_first_and_once_in_each_way() -> None:
+def test_torchs_kernels_come_first_and_once_in_each_way() -> None:
     assert (FAST.exact, EXACT.exact) == (False, True)
-    assert FAST.attend is EXACT.attend is attentions.in_use
+    assert FAST.attend is EXACT.attend is attentions.by_torch
     assert not any(candidate.lacks(torch.device("cuda")) for candidate in (FAST, EXACT))
-    assert "needs a GPU" in Candidate("flex", attentions.flex).lacks(CPU)
+    assert "needs a GPU" in Candidate("one", flash4.attend).lacks(CPU)

@@ -74,10 +74,10 @@ def test_a_folder_is_no_place_for_the_record(
 
 
 def test_a_part_is_chosen_by_its_name_or_with_all_of_its_module(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("exact_attention", "exact_attention.flex"):
+    for name in ("exact_attention", "exact_attention.flash4"):
         assert device.arguments().parse_args(["--only", name]).only == [name]
     with pytest.raises(SystemExit):
-        device.arguments().parse_args(["--only", "flex"])
+        device.arguments().parse_args(["--only", "flash4"])
     assert len({section.name for section in SECTIONS}) == len(SECTIONS)
 
 

@@ -180,22 +180,26 @@ def test_a_chunk_has_rows_enough_for_a_product_and_a_bounded_number_of_logits(vo
     assert size.rows >= head.FEWEST
     assert size.rows % head.FEWEST == 0
     assert size.rows * size.words <= limit
-    assert device == "cpu" or size.words == vocab  # in one piece: `chunk_on_gpu`
+    assert device == "cpu" or size.words == vocab  # in one piece: `rows_on_gpu`
 
 
-# ------------------------------------------------- a chunk as a GPU takes it
+# ------------------------------------------------- rows as a GPU takes them
 
 
+@pytest.mark.parametrize("at_once", [1, V * 100, 1 << 26], ids=["64", "64 of 100", "all"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_gpus_chunk_gives_the_loss_and_adds_its_gradients(dtype: torch.dtype) -> None:
+def test_a_gpus_rows_give_the_loss_and_add_their_gradients(
+    dtype: torch.dtype, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Near 1 a probability less 1 keeps its digits, and rows without a label change nothing."""
+    monkeypatch.setattr(head_chunk, "AT_ONCE", at_once)
     states, matrix, labels, weights = given()
     states, matrix = states.to(dtype), matrix.to(dtype)
     matrix.data[labels[1]] = 0.4 * states[1].sign()  # row 1 is all but certain of its label
     scales = torch.where(labels >= 0, weights, 0.0)[:, None]
     into, matrix_grad = torch.empty_like(states), torch.ones(matrix.shape)
     targets = labels.clamp(min=0)[:, None]
-    losses = head_chunk.chunk_on_gpu(states.detach(), matrix.detach(), targets, scales, into, matrix_grad)
+    losses = head_chunk.rows_on_gpu(states.detach(), matrix.detach(), targets, scales, into, matrix_grad)
     leaves = [part.double().requires_grad_() for part in (states, matrix)]
     exact = F.cross_entropy(leaves[0] @ leaves[1].T, targets.squeeze(1), reduction="none")
     wanted = torch.autograd.grad((exact * scales.squeeze(1)).sum(), leaves)
@@ -205,6 +209,21 @@ def test_a_gpus_chunk_gives_the_loss_and_adds_its_gradients(dtype: torch.dtype) 
     assert relative(matrix_grad - 1, wanted[1]) < far
     assert relative(into[1], wanted[0][1]) < (1e-5 if dtype == torch.float32 else 8 * BF16)
     assert bool((into[::5] == 0).all())
+
+
+def test_of_a_gpus_rows_the_logits_of_a_few_are_alive_and_the_slopes_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head_chunk, "AT_ONCE", 64 * WIDE)
+    states, matrix, labels, weights = given(tokens=LONG, width=NARROW, vocab=WIDE)
+    into, matrix_grad = torch.empty_like(states), torch.zeros_like(matrix)
+    given_to = states, matrix, labels.clamp(min=0)[:, None], weights[:, None]
+    with Live() as live:
+        head_chunk.rows_on_gpu(*given_to, into, matrix_grad)
+    logits, slopes = 4 * 64 * WIDE, 4 * LONG * WIDE
+    assert live.largest == slopes
+    assert live.peak < slopes + 2 * logits + 64 * LONG
+    with Live() as live:
+        head_chunk.rows_on_gpu(*given_to, None, None)
+    assert live.largest == logits
 
 
 # ------------------------------------------------- whole logits, where they are few

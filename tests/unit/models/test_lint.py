@@ -180,7 +180,7 @@ REASONS = {
         "models/experts _lay_out index_select",
         "models/ops/functional _CrossEntropy.forward gather",
         "models/ops/head_pieces softmax_of gather",
-        "models/ops/head_chunk chunk_on_gpu gather",
+        "models/ops/head_chunk rows_on_gpu gather",
     ),
     "no place is named twice, so no entry is a sum: every order gives it the same bits": (
         "models/experts _lay_out index_copy",

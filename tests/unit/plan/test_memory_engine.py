@@ -11,7 +11,7 @@ import torch
 from stages.contract import hardware, memory, memory_engine, memory_layers
 from stages.contract.parameters import parameters
 from stages.evals import whole
-from stages.models.ops import head
+from stages.models.ops import head, head_chunk
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import BatchStep
 from stages.train.reduce import TreeSum
@@ -36,6 +36,8 @@ def batches(stage: Stage, count: int) -> Stage:
 def test_sizes_are_those_of_the_code_that_they_are_about() -> None:
     assert (memory_engine.WHOLE, memory_engine.ON_CPU, memory_engine.ON_GPU) == (head.WHOLE, head.ON_CPU, head.ON_GPU)
     assert (memory_engine.FEWEST, memory_engine.EVALUATED) == (head.FEWEST, whole.TOKENS_AT_ONCE)
+    assert (memory_engine.TOGETHER, memory_engine.AT_ONCE) == (head.TOGETHER, head_chunk.AT_ONCE)
+    assert head_chunk.TILE == head.FEWEST
 
 
 @pytest.mark.parametrize("count", range(1, 34))
@@ -78,7 +80,8 @@ def test_a_loss_over_a_long_context_is_one_chunk_and_the_gradients() -> None:
     found = memory_engine.head(model, 262_144, True, "cuda")
     chunk = head.chunk(128_256, torch.device("cuda"))
     gradients = 4 * 262_144 * 4096 + 2 * 128_256 * 4096
-    assert found == pytest.approx(chunk.rows * chunk.words * 8 + gradients, rel=0.01)
+    logits = chunk.words * (head_chunk.AT_ONCE // chunk.words * 8 + head.TOGETHER * chunk.rows * 2)
+    assert found == pytest.approx(logits + gradients, rel=0.01)
     assert found < 8e9
 
 

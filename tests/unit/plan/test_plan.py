@@ -136,7 +136,7 @@ def test_json_is_complete(root: Path, capsys: pytest.CaptureFixture[str]) -> Non
     ("words", "said"),
     [
         ((("nothing",), "paper", None), r"no pipeline 'nothing'; there are: toy, toy_variant"),
-        ((("toy",), "paper", "h10"), r"--hardware: found 'h10'; allowed: h100, h200, laptop_cpu"),
+        ((("toy",), "paper", "h10"), r"--hardware: found 'h10'; allowed: h100, h200, h200_flash4, laptop_cpu"),
     ],
 )
 def test_wrong_words(root: Path, words: tuple[tuple[str, ...], str, str | None], said: str) -> None:

@@ -191,11 +191,16 @@ def stage(modules: dict[str, Model], phases: tuple[Phase, ...], trained: tuple[s
 
 
 def make(objective: str) -> Stage:
-    """The tiny stage of each objective; "moe" is next-token prediction by a model with experts, under Muon."""
+    """The tiny stage of each objective. Two are next-token prediction: "moe" by a model with experts, under Muon, and
+    "wide heads" by one whose heads are as wide as FlashAttention 4's kernels take, two of one key head.
+    """
     vision: dict[str, Model] = {"llm": MOONLIGHT, "vit": VIT, "projector": PROJECTOR}
     router = Router(bias_update=1e-3, aux_loss=1e-4)
     if objective == "moe":
         return stage({"llm": MOONLIGHT}, (phase("next_token", router=router),), ("llm",), optimizer=MUON)
+    if objective == "wide heads":
+        wide = LLAMA.model_copy(update={"head_dim": 64, "kv_heads": 1})
+        return stage({"llm": wide}, (phase("next_token"),), ("llm",))
     if objective == "looped":
         return stage({"llm": OURO}, (phase("looped", loops=Loops(count=3, beta=0.1)),), ("llm",))
     if objective == "align":

@@ -95,7 +95,7 @@ onsuccess:
         stages("table", *flows.asked_for(FLOW, asked))
     left = flows.unfinished(FLOW, asked)
     if left:
-        raise WorkflowError("Not done, although every job that was run succeeded:", *left, "Start Snakemake again.")
+        raise WorkflowError("Not done, although every job that was run succeeded:", *left)
 
 
 onerror:

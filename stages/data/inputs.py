@@ -5,7 +5,7 @@ Nothing outside is read: links are followed first, and what they lead to has to 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stages.data import entry_files, file_state
@@ -29,8 +29,7 @@ def find(root: Path, corpus: CorpusSpec) -> list[Input]:
     """
     base = _base(root, corpus.corpus, corpus.root)
     found: dict[tuple[int, int], Input] = {}
-    for name in corpus.paths:
-        where = f"{FOLDER / corpus.corpus}.yaml: path: {name}"
+    for name, where in _places(root, corpus.corpus, "path", corpus.paths):
         for path in entry_files.files(base, name, where, _kinds(corpus)):
             real = _inside(base, path, where)
             shown = path.relative_to(base).as_posix()
@@ -47,8 +46,7 @@ def datasets(root: Path, corpus: CorpusSpec) -> list[tuple[str, Input, Input]]:
     """Megatron datasets in the order that the spec states: prefix, `.bin`, `.idx`. Raises UserError as `find` does."""
     base = _base(root, corpus.corpus, corpus.root)
     found: dict[tuple[int, int], tuple[str, Input, Input]] = {}
-    for name in corpus.prefixes:
-        where = f"{FOLDER / corpus.corpus}.yaml: prefix: {name}"
+    for name, where in _places(root, corpus.corpus, "prefix", corpus.prefixes):
         for path in entry_files.files(base, f"{name}.idx", where, (".idx",)):
             index, data = (_inside(base, path.with_suffix(kind), where) for kind in (".idx", ".bin"))
             prefix = path.relative_to(base).with_suffix("").as_posix()
@@ -92,7 +90,7 @@ def _base(root: Path, corpus: str, name: str | None) -> Path:
     if name is None:
         return root
     roots = load_roots(Files(root))
-    where = f"{FOLDER / corpus}.yaml: root: {name}"
+    ((_, where),) = _places(root, corpus, "root", [name])
     if name not in roots:
         known = ", ".join(sorted(roots)) or "none"
         raise UserError(f"{where}: no such root; specs/data/roots.yaml declares: {known}. Add it there.")
@@ -100,6 +98,14 @@ def _base(root: Path, corpus: str, name: str | None) -> Path:
     if not base.is_dir():
         raise UserError(f"{where}: {base}, as specs/data/roots.yaml has it, is not a folder of this machine.")
     return base
+
+
+def _places(root: Path, corpus: str, key: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each of the names that a corpus's spec has for a key, with file, line and key for messages."""
+    files = Files(root)
+    document = files.document(files.specs / "data" / f"{corpus}.yaml")
+    for number, name in enumerate(names):
+        yield name, f"{document.where((key, number))}: {key}: {name}"
 
 
 def _kinds(corpus: CorpusSpec) -> tuple[str, ...]:

@@ -131,6 +131,7 @@ def load_data(files: Files) -> LoadedData:
     lines = {
         name: files.document(files.specs / "releases" / f"{name}.yaml").where(("architecture",)) for name in releases
     }
+    load_roots(files)
     bind = bindings(files, known, corpora)
     return LoadedData(raw, known, corpora, tokenizer, tokenizers, releases, bind, published, mixtures, lines)
 

@@ -89,11 +89,14 @@ class Workflow(Kept):
 def open_main(root: Path, config: Mapping[str, Any], quiet: bool) -> Workflow:
     """For the main process: check the config and the sync, judge every stage, refresh the markers, say what is stale.
 
-    Raises UsageError for an unknown config key or scale, UserError when rules or dvc.yaml are not in sync.
+    Raises UsageError for an unknown config key or scale, UserError when rules or dvc.yaml are not in sync, SpecError(s)
+    where no pipeline can be read.
     """
     scale, releases = read_config(root, config)
     project = Project.load(root)
     loaded = graph.readable(root, project, scale)
+    if not loaded.pipelines:
+        graph.refuse(loaded.unreadable)
     texts = write.wanted(project, loaded)
     if write.dvc_scale(root) != scale:
         texts["dvc.yaml"] = None  # describes another scale, on purpose
@@ -126,7 +129,7 @@ def open_job(root: Path, config: Mapping[str, Any]) -> Workflow:
 
 
 def unfinished(flow: Workflow, rules: Collection[str]) -> list[str]:
-    """What of these rules is not done now that all jobs have ended, by the keys as of the start: a line for each.
+    """What of these rules is not done now that all jobs have ended, by the keys as of the start, and what to do.
 
     Snakemake's own word is not enough: it may leave out a job, and a parent that was run again may have come out
     otherwise than its children were built on.
@@ -138,7 +141,9 @@ def unfinished(flow: Workflow, rules: Collection[str]) -> list[str]:
     listed = [judged[name] for rule, name in names.items() if rule in rules]
     undone = [f"{one.ref} is {one.state}: {one.why}" for one in listed if not one.done]
     wanted = {name: VARIANTS if name in flow.graph.variants else EVERYTHING for name in flow.graph.unreadable}
-    return undone + [f"{name}: {flow.graph.unreadable[name]}" for name, rule in wanted.items() if rule in rules]
+    broken = [f"{name}: {flow.graph.unreadable[name]}" for name, rule in wanted.items() if rule in rules]
+    repair = "Correct that, and start Snakemake again." if broken else "Start Snakemake again."
+    return [*undone, *broken, repair] if undone or broken else []
 
 
 def asked_for(flow: Workflow, rules: Collection[str]) -> list[str]:

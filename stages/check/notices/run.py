@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import product
 
 from stages.check.notices import bindings
 from stages.check.notices.batches import decayed, stepped
@@ -26,7 +27,10 @@ from stages.spec.resolved import Stage
 def notices(project: Project, scales: Sequence[str]) -> list[str]:
     """All of them: of each scale, then of the specs as they are written."""
     of_scale = (planned_only, bindings.notice, shortened, unpriced, two_precisions, long_warm_ups, needless, left_out)
-    found = [one for scale in scales for tell in of_scale for one in tell(project, scale)]
+    found: list[str] = []
+    for scale, tell in product(scales, of_scale):
+        with suppress(SpecError, SpecErrors):  # of a scale, or of specs/data: findings
+            found += tell(project, scale)
     return [*dict.fromkeys(found), *as_written(project)]  # of two full-size scales, what is written alike
 
 

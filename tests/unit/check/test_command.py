@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from stages.check import catalogue
+from stages.check.run import run
 from stages.commands.check import print_explanation, run_checks
 from stages.errors import UsageError
+from stages.spec.project import Project
 from tests import shipped
+from tests.unit.spec import small_project
 from tests.unit.spec.small_project import edit
 
 
@@ -71,6 +74,42 @@ def test_a_spec_that_cannot_be_read_is_a_finding(folder: Path, capsys: pytest.Ca
     edit(folder, "ouro/warmup.yaml", "context: 4Ki", "context: 4Ko")
     assert run_checks("mini", as_json=False) == 1
     assert "spec The spec cannot be used" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("data/mixtures.yaml", "share: 10%", "share: 11%",
+         "specs/data/mixtures.yaml:3: spec The spec cannot be used\n  data/mixtures, at mini, paper\n"
+         "  found     mixtures.web.sources: shares of the text group that sum to 101%\n"
+         "  expected  exactly 100%\n  repair    Correct the shares."),
+        ("data/prose.yaml", "kind: text", "kind: txt", "specs/data/prose.yaml:2: spec The spec cannot be used\n"
+         "  data/prose, at mini, paper\n"),
+        ("scales/mini.yaml", "device: cpu", "device: cpo", "spec The spec cannot be used\n  scales/mini, at mini\n"),
+        ("data/roots.yaml", None, "rots: {}\n", "specs/data/roots.yaml:1: spec The spec cannot be used\n"),
+    ],
+)  # fmt: skip
+def test_what_no_stage_can_be_read_without_is_a_finding_at_its_line_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    file: str, old: str | None, new: str, said: str,
+) -> None:  # fmt: skip
+    small_project.write(tmp_path)
+    if old is None:
+        (tmp_path / "specs" / file).write_text(new)
+    else:
+        edit(tmp_path, file, old, new)
+    monkeypatch.chdir(tmp_path)
+    assert run_checks(None, as_json=False) == 1
+    assert said in capsys.readouterr().out
+
+
+def test_every_mistake_of_the_mixtures_is_told_in_one_reading(tmp_path: Path) -> None:
+    small_project.write(tmp_path)
+    edit(tmp_path, "data/mixtures.yaml", "corpus: crawl", "corpus: crowl")
+    edit(tmp_path, "data/mixtures.yaml", "corpus: repos", "corpus: books")
+    found = run(Project.load(tmp_path), "mini")
+    assert [one.where.line for one in found if one.where] == [4, 6]
+    assert [one.repair for one in found] == ["Did you mean 'crawl'?", "Correct the name, or add up the shares."]
 
 
 def test_unknown_words_are_usage_errors(folder: Path) -> None:

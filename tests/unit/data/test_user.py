@@ -173,7 +173,7 @@ def test_plain_text_that_is_not_utf8_names_the_line(project: Small) -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "why"),
     [
-        ("none.jsonl", "text", r"specs/data/mine\.yaml: path: none\.jsonl: there is no such file"),
+        ("none.jsonl", "text", r"specs/data/mine\.yaml:4: path: none\.jsonl: there is no such file"),
         ("empty.jsonl", "text", "0 different documents; allowed: at least two"),
         ("twice.jsonl", "text", "1 different documents; allowed: at least two"),
         ("a.txt", "sft", "plain text has no answers to supervise"),

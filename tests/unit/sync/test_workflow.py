@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.cluster.slurm import Job
-from stages.errors import UsageError, UserError
+from stages.errors import SpecError, UsageError, UserError
 from stages.spec.project import Project
 from stages.sync import adoption, drivers, graph, saved_graph, workflow, write
 from stages.sync.graph import urgencies
@@ -127,9 +127,17 @@ def test_only_what_goes_to_slurm_asks_slurm(project: Path, monkeypatch: pytest.M
 
 def test_what_was_asked_for_and_is_not_done_is_named_by_rule(project: Path) -> None:
     flow = workflow.open_main(project, {}, quiet=True)
-    assert workflow.unfinished(flow, {"toy__first", "toy"}) == ["toy/first is missing: not run yet"]
+    assert workflow.unfinished(flow, {"toy__first", "toy"}) == [
+        "toy/first is missing: not run yet", "Start Snakemake again.",
+    ]  # fmt: skip
     assert workflow.unfinished(flow, {"toy"}) == []
     assert workflow.unfinished(workflow.open_job(project, {}), {"toy__first"}) == []
+
+
+def test_where_no_pipeline_can_be_read_nothing_is_left_to_run(project: Path) -> None:
+    edit(project / "specs/toy/pipeline.yaml", "pipeline: toy\n", "")
+    with pytest.raises(SpecError, match=r"^specs/toy/pipeline\.yaml:1: pipeline: found nothing; allowed: 'toy'\."):
+        workflow.open_main(project, {}, quiet=True)
 
 
 def test_the_closing_table_names_stages_unless_everything_was_asked_for(project: Path) -> None:

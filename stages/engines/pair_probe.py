@@ -22,6 +22,7 @@ from stages.data.sample import UNSUPERVISED, PairRow, Sample
 from stages.guards.phase_log import Rows
 from stages.guards.report import PairReport
 from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Phase
 from stages.train import objectives
 from stages.train.objectives.base import collate, precision
 
@@ -43,15 +44,20 @@ class _OneRow:
         return []
 
 
+def first_pair(phase: Phase, data: Rows) -> Sample:
+    """The first pair of the phase's last step, alone in a row."""
+    step = ledger.step_at(phase, phase.budget - 1)
+    (row,) = data.samples(step.first_sample, 1, step.tail if step.sequences == 1 else 0)
+    return row.cut(int(((row.segments == 0) | (row.segments == 1)).sum()), 1)
+
+
 @torch.no_grad()
 def probe(stage: Stage, modules: nn.ModuleDict, frozen: nn.ModuleDict | None, data: Rows) -> PairReport | None:
     """Of the first pair of the last step, whose rows `data` reads; None where nothing is read beside."""
     phase = stage.phases[-1]
     if frozen is None or phase.preference is None:
         return None
-    step = ledger.step_at(phase, phase.budget - 1)
-    (row,) = data.samples(step.first_sample, 1, step.tail if step.sequences == 1 else 0)
-    first = row.cut(int(((row.segments == 0) | (row.segments == 1)).sum()), 1)
+    first = first_pair(phase, data)
     device = next(modules.parameters()).device
     objective = objectives.make(stage, phase, modules, _OneRow(first), device, frozen=frozen)
     with closing(objective):

@@ -97,8 +97,8 @@ class TorchTrainer:
         return readback.weights(self._frozen) if self._ranks.first and self._frozen is not None else {}
 
     def pair(self, rows: Rows) -> PairReport | None:
-        """The objective's, and that of both models' log-probabilities."""
-        return pair_probe.probe(self._stage, self._modules, self._frozen, rows)
+        """The objective's, and that of both models' log-probabilities, on the first rank."""
+        return pair_probe.probe(self._stage, self._modules, self._frozen, rows) if self._ranks.first else None
 
     def last_loss(self, rows: Rows) -> float:
         """The objective's, on the first rank."""

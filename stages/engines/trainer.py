@@ -93,7 +93,7 @@ class Trainer(Protocol):
 
     def pair(self, rows: Rows) -> PairReport | None:
         """For the first rank: a pair of answers of the last step's `rows`, measured twice under the weights as they are
-        now; None where no preferences are learned, or the engine does not measure it.
+        now; None where no preferences are learned. All ranks call it.
         """
 
     def last_loss(self, rows: Rows) -> float:

@@ -73,9 +73,9 @@ class Training:
             exhaust(state)
         self.peaks = results.peaks_mb(self.stage, self.ranks)
         modules, beside = trainer.trained(), trainer.read_frozen()
+        pair = trainer.pair(self._last_rows()) if self.stage.read_frozen else None
         if report is not None and modules is not None:
-            made, pair = self.attempt.result, trainer.pair(self._last_rows()) if self.stage.read_frozen else None
-            done = readback.done(self.stage, modules, counters, self.reads, report, made, beside, pair)
+            done = readback.done(self.stage, modules, counters, self.reads, report, self.attempt.result, beside, pair)
             guards.check_end(self.stage, done)
         after = self._evaluate_after(trainer, modules, counters)
         if modules is not None:

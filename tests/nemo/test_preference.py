@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stages.check.findings import Finding
 from stages.engines import Inputs, torch_engine, training
+from stages.guards.report import PairReport
 from stages.spec.resolved import Init, Stage
 from stages.store import json_file, manifest
 from stages.store.layout import Layout as Results
@@ -115,14 +117,34 @@ def agrees(found: Left, known: Left) -> None:
     assert engines.apart(found.weights, known.weights) < WEIGHTS
 
 
+def noting_the_pair(path: Path) -> Callable[[], None]:
+    """Write down what I-49 is told of a pair after the last update."""
+
+    def disturb() -> None:
+        from stages.guards import preference
+
+        exchanged = preference._exchanged
+
+        def noted(stage: Stage, pair: PairReport) -> Iterator[Finding]:
+            json_file.write(path, [pair.ratios, pair.policy, pair.reference])
+            return exchanged(stage, pair)
+
+        preference._exchanged = noted
+
+    return disturb
+
+
 @pytest.mark.parametrize(("model", "where"), LAYOUTS, ids=str)
 def test_losses_margins_and_weights_are_the_torch_engines(
     model: str, where: Layout, given: Callable[[str], Given], wanted: Callable[..., Left], tmp_path: Path
 ) -> None:
     inputs, other = given(model).copied(tmp_path / "copy"), wanted(model)
-    engines.run(engines.on_nemo(preferring(model), where), inputs)
+    engines.run(engines.on_nemo(preferring(model), where), inputs, noting_the_pair(tmp_path / "pair"))
     agrees(engines.left(inputs), other)
     assert float(other.rows[-1]["margin"]) > 1
+    ratios, policy, reference = json_file.read(tmp_path / "pair")
+    assert ratios == pytest.approx([one - another for one, another in zip(policy, reference, strict=True)], abs=1e-5)
+    assert ratios[0] > 0 > ratios[1]
 
 
 def test_other_losses_are_the_torch_engines_too(
@@ -183,6 +205,13 @@ def itself() -> None:
     frozen.beside = lambda stage, chunks: list(chunks)
 
 
+def exchanged() -> None:
+    from stages.engines.nemo import preference
+
+    of_losses = preference.of_losses
+    preference.of_losses = lambda policy, reference, *rest: of_losses(reference, policy, *rest)
+
+
 def otherwise() -> None:
     from stages.engines.nemo import provider
 
@@ -201,9 +230,10 @@ def otherwise() -> None:
     [
         (another, r"I-49 at tiny/box.*found a reference that differs in"),
         (itself, r"I-49 at tiny/box.*that moved in"),
+        (exchanged, r"I-49 at tiny/box.*found a log-ratio of \S+ of a (chosen|rejected) answer"),
         (otherwise, r"BuiltOtherwiseError: .*model.hidden_dropout is 0.1, configured 0.0"),
     ],
-    ids=["another", "itself", "otherwise"],
+    ids=["another", "itself", "exchanged", "otherwise"],
 )
 def test_another_reference_than_the_parent_stops_the_stage(
     disturb: Callable[[], None], said: str, given: Callable[[str], Given], tmp_path: Path

@@ -152,7 +152,7 @@ def _step(stage: Any, phase: Any, made: Any, rows: list[Any]) -> None:
     for chunk in made.chunks:
         chunk.zero_grad_buffer()
     made.mover.zero()
-    steps._pass(micros)
+    steps._pass(micros, backward=True)
 
 
 def _evaluation(stage: Any, phase: Any, made: Any, rows: list[Any]) -> None:

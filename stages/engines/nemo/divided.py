@@ -50,7 +50,7 @@ class Divided:
         """All rows in one part."""
         if not samples:
             return
-        length = self._length(samples)
+        length = self.length(samples)
         loops = 1 if phase.loops is None else phase.loops.count
         table = torch.zeros(loops, len(samples), length, device=self._ranks.device)
         for rows, found in self._passes(samples, phase, length, lambda micro, _: self._losses(micro)):
@@ -64,7 +64,7 @@ class Divided:
 
     def logits(self, rows: Sequence[Sample], places: Sequence[range], phase: Phase) -> Tensor:
         """fp32, on the host."""
-        length, starts = self._length(rows), [0]
+        length, starts = self.length(rows), [0]
         for one in places:
             starts.append(starts[-1] + len(one))
         width = self._matrix_rows()
@@ -127,7 +127,7 @@ class Divided:
         most = max(phase.micro_batch * phase.context for phase in self._stage.phases)
         return max(1, min(most // length, -(-len(samples) // self._share.replicas)))
 
-    def _length(self, samples: Sequence[Sample]) -> int:
+    def length(self, samples: Sequence[Sample]) -> int:
         """Of all rows, filled up to what ranks can divide: two chunks each, and those over tensor parallel ranks."""
         step = 2 * self._share.contexts * (self._groups.tp.size() if self._config.sequence_parallel else 1)
         return -(-max(len(one.tokens) for one in samples) // step) * step

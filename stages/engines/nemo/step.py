@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,11 +10,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from stages.contract.ledger import Step
+from stages.data.sample import Sample
 from stages.engines.nemo import data, passes
 from stages.engines.nemo.causal import Work
 from stages.engines.nemo.data import Micro, Share
 from stages.engines.nemo.optimizer import Mover
 from stages.guards.phase_log import Rows
+from stages.models.ops.labels import IGNORED
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.train.objectives.causal import supervised
@@ -44,16 +46,15 @@ class Steps:
         """
         samples = self._rows.samples(step.first_sample, step.sequences, step.tail)
         self._supervised = supervised(samples, self._phase, step)
-        self.work.begin(samples)
-        micros = self.work.prepare(data.micro_batches(samples, self._phase, self._share, self._ranks.device))
-        for chunk in self._chunks:
-            chunk.zero_grad_buffer()
-        self.moved.core.zero_grad()
-        loss, count, *sums = self._summed(self._pass(micros))
-        if count != self._supervised:
-            raise AssertionError(f"{count:g} targets were computed, the rows have {self._supervised}")
-        mean, *extras = self.work.values(loss / self.work.divisor(self._supervised), sums)
+        mean, *extras = self._values(samples, self._supervised, backward=True)
         return [mean, self.moved.clip(), *extras]
+
+    @together
+    def measured(self, samples: Sequence[Sample]) -> dict[str, float]:
+        """The metric columns that a step of these rows has beyond the common ones, by forward passes alone."""
+        targets = sum(int((one.labels != IGNORED).sum()) for one in samples)
+        _, *extras = self._values(samples, targets, backward=False)
+        return dict(zip(self.extras, extras, strict=True))
 
     def update(self, lr: float, clock: int) -> None:
         """Move the parameters; then what follows a step in the model's family. No other schedule is read (I-45)."""
@@ -71,14 +72,27 @@ class Steps:
     def close(self) -> None:
         """Nothing is read ahead."""
 
-    def _pass(self, micros: list[Micro]) -> list[Tensor]:
+    def _values(self, samples: Sequence[Sample], targets: int, backward: bool) -> list[float]:
+        """The rows' loss and extra columns; with `backward`, their gradients are in Megatron's buffers."""
+        self.work.begin(samples)
+        micros = self.work.prepare(data.micro_batches(samples, self._phase, self._share, self._ranks.device))
+        if backward:
+            for chunk in self._chunks:
+                chunk.zero_grad_buffer()
+            self.moved.zero()
+        loss, count, *sums = self._summed(self._pass(micros, backward))
+        if count != targets:
+            raise AssertionError(f"{count:g} targets were computed, the rows have {targets}")
+        return self.work.values(loss / self.work.divisor(targets), sums)
+
+    def _pass(self, micros: list[Micro], backward: bool) -> list[Tensor]:
         """What the loss function gave for each micro-batch; nothing but on the last pipeline stage."""
 
         def forward(micro: Iterator[Micro], chunk: Any) -> Any:
             return self.work.forward(chunk, next(micro))
 
         size, length = self._phase.micro_batch, self._phase.context
-        return passes.run(self._chunks, forward, lambda: iter(micros), len(micros), size, length, backward=True)
+        return passes.run(self._chunks, forward, lambda: iter(micros), len(micros), size, length, backward)
 
     def _summed(self, values: list[Tensor]) -> list[float]:
         """Over micro-batches and ranks: those of the last pipeline stage, once for each group of tensor parallelism."""

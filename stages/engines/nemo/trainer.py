@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from stages.contract import ledger
 from stages.engines import Inputs, readback, received
-from stages.engines.nemo import checkpoint, families, frozen, handover, names, provider
+from stages.engines.nemo import checkpoint, families, frozen, handover, names, pair_probe, provider
 from stages.engines.nemo import readback as own
 from stages.engines.nemo.config import config
 from stages.engines.nemo.divided import Divided
@@ -24,7 +24,7 @@ from stages.engines.nemo.optimizer import Mover
 from stages.engines.nemo.step import Steps
 from stages.engines.trainer import Beside, Tables, exhaust
 from stages.guards.phase_log import Rows
-from stages.guards.report import BuiltReport, Digests
+from stages.guards.report import BuiltReport, Digests, PairReport
 from stages.models import build, hf_files
 from stages.models.ops.labels import IGNORED
 from stages.models.tensor_file import Stored
@@ -151,8 +151,9 @@ class NemoTrainer:
             return {}
         return frozen.digests(self._frozen, self._rules, self._weights, self._ranks)
 
-    def pair(self, rows: Rows) -> None:
-        """Not measured: both models are divided over the ranks, and margins of all steps are in metrics.csv."""
+    def pair(self, rows: Rows) -> PairReport | None:
+        """By the phase's work and by both models' evaluations, on all ranks."""
+        return pair_probe.probe(self._stage, self._chunks, self._frozen, self._moved, rows, self._ranks)
 
     def last_loss(self, rows: Rows) -> float:
         """Of the first micro-batch of the last step that has a target: the mean over its targets, and over loops."""

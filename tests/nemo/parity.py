@@ -6,7 +6,7 @@ row. `tests.nemo.record` writes the table of all rows; tests/nemo/test_parity.py
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,14 +77,15 @@ class Difference:
     losses: float
     weights: float
     norms: float
+    columns: float
     where: tuple[str, str]
 
     def within(self, figures: Figures) -> bool:
-        """Whether every figure is kept; the norms, as part of the loop's finite check, by the losses' figure."""
+        """Whether every figure is kept; norms and the objective's own columns by the losses' figure."""
         return (
             self.loss <= figures.loss
             and self.gradient <= figures.gradient
-            and max(self.losses, self.norms) <= figures.losses
+            and max(self.losses, self.norms, self.columns) <= figures.losses
             and self.weights <= figures.weights
         )
 
@@ -112,6 +113,13 @@ def ouro() -> Stage:
     return tiny.stage({"llm": cfg}, (tiny.phase("looped", budget=BUDGET, loops=Loops(count=3, beta=0.1)),), ("llm",))
 
 
+def preferring(stage: Stage) -> Stage:
+    """The same model on pairs of answers: what it begins with is its reference."""
+    (phase,) = stage.phases
+    changes = {"objective": "preference", "packing": "whole", "preference": tiny.PREFERENCE}
+    return stage.model_copy(update={"phases": (phase.model_copy(update=changes),)})
+
+
 LAYOUTS = (
     layout(),
     layout(2),
@@ -137,6 +145,14 @@ ROUTED = (
     layout(4, tp=2, cp=2, sequence_parallel=True),
     layout(2, pp=2, vpp=2),
 )
+PAIRS = (
+    layout(),
+    layout(2),
+    layout(2, tp=2, sequence_parallel=True),
+    layout(2, cp=2),
+    layout(2, pp=2, vpp=2),
+    layout(4, cp=2, distributed_optimizer=True),
+)
 LOOPS = (layout(), layout(2), layout(2, tp=2), layout(2, cp=2), layout(4, tp=2))
 CASES = [
     Case("Llama", llama(), LAYOUTS),
@@ -145,6 +161,8 @@ CASES = [
     Case("Moonlight", routed(), ROUTED, noise=1e-7),
     Case("Ouro", ouro(), LOOPS),
     Case("Kimi-VL", routed("vit", "projector"), ROUTED, noise=1e-7),
+    Case("Llama, preferences", preferring(llama()), PAIRS),
+    Case("Moonlight, preferences", preferring(routed()), (layout(2, cp=2), layout(4, pp=2, ep=2)), noise=1e-7),
 ]
 
 
@@ -220,7 +238,19 @@ def difference(found: Course, wanted: Course) -> Difference:
     gradient, weights = worst(found.gradients, wanted.gradients), worst(found.weights, wanted.weights)
     losses = [_relative(a, b) for a, b in zip(found.losses, wanted.losses, strict=True)]
     norms = [_relative(a, b) for a, b in zip(found.norms, wanted.norms, strict=True)]
-    return Difference(losses[0], gradient[0], max(losses), weights[0], max(norms), (gradient[1], weights[1]))
+    columns = [_of_a_column(*pair) for pair in zip(_turned(found.columns), _turned(wanted.columns), strict=True)]
+    where = gradient[1], weights[1]
+    return Difference(losses[0], gradient[0], max(losses), weights[0], max(norms), max(columns, default=0.0), where)
+
+
+def _turned(steps: list[list[float]]) -> list[tuple[float, ...]]:
+    return list(zip(*steps, strict=True))
+
+
+def _of_a_column(found: Sequence[float], wanted: Sequence[float]) -> float:
+    """The worst step, of the column's largest value: a margin begins at 0."""
+    worst = max(abs(a - b) for a, b in zip(found, wanted, strict=True))
+    return worst / max(map(abs, wanted)) if worst else 0.0
 
 
 def _relative(found: float, wanted: float) -> float:

@@ -44,14 +44,15 @@ def _parity() -> Iterator[str]:
     yield ""
     yield f"{parity.STEPS} steps with a batch ramp, the last one partial; the small models of tests/nemo/parity.py, two"
     yield "documents a row. Relative differences from the torch engine on one rank: loss of step 1; gradients of step 1"
-    yield "(in norm, the worst tensor); losses and norms of all steps (the worst); weights afterwards (the same)."
-    yield f"Allowed: {allowed.loss:.0e}, {allowed.gradient:.0e}, {allowed.losses:.0e} for losses and norms,"
+    yield "(in norm, the worst tensor); losses and norms of all steps (the worst); the objective's own columns, as"
+    yield "margins or balance losses (the worst step, of the column's largest value); weights afterwards (in norm)."
+    yield f"Allowed: {allowed.loss:.0e}, {allowed.gradient:.0e}, {allowed.losses:.0e} for losses, norms and columns,"
     yield f"{allowed.weights:.0e}; with experts, losses also within twice what noise of 1e-7 in the torch engine's own"
     yield "gradients makes of them (worst of four draws). The gradient of Ouro's gate's bias is taken together with its"
     yield "weight's: alone it is one number left of a sum of both signs."
     yield ""
-    yield "| model | layout | step-1 loss | gradients | losses | norms | weights | noise makes of losses | within |"
-    yield "|---|---|---|---|---|---|---|---|---|"
+    yield "| model | layout | step-1 loss | gradients | losses | norms | columns | weights | noise makes | within |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     for case in CASES:
         wanted = parity.by_torch(case.stage, GIVEN)
         noise = parity.noisy(case, GIVEN, wanted)
@@ -65,7 +66,7 @@ def _parity() -> Iterator[str]:
 
 
 def _row(far: Difference) -> str:
-    return " | ".join(f"{one:.1e}" for one in (far.loss, far.gradient, far.losses, far.norms, far.weights))
+    return " | ".join(f"{one:.1e}" for one in (far.loss, far.gradient, far.losses, far.norms, far.columns, far.weights))
 
 
 def _mutants() -> Iterator[str]:

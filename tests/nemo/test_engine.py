@@ -16,13 +16,10 @@ LAYOUTS = (
     layout(),
     layout(2),
     layout(2, distributed_optimizer=True),
-    layout(2, tp=2),
-    layout(2, tp=2, sequence_parallel=True),
     layout(2, pp=2),
-    layout(2, cp=2),
-    layout(4, tp=2),
+    layout(4, tp=2, sequence_parallel=True),
     layout(recompute="full"),
-)
+)  # further ones: tests/nemo/parity.py
 
 
 @pytest.fixture(scope="module")

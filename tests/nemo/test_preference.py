@@ -30,13 +30,10 @@ FIRST, ANY, WEIGHTS = 1e-6, 5e-6, 2e-5  # as in tests/nemo/test_engine.py: losse
 COLUMNS = ("margin", "accuracy", "chosen_ratio", "rejected_ratio")
 LAYOUTS = (
     ("llama", layout()),
-    ("llama", layout(2)),
-    ("llama", layout(2, tp=2, sequence_parallel=True)),
-    ("llama", layout(2, cp=2)),
     ("llama", layout(2, pp=2, vpp=2)),
     ("llama", layout(4, cp=2, distributed_optimizer=True)),
     ("moonlight", layout(4, pp=2, ep=2)),
-)
+)  # further ones: tests/nemo/parity.py
 
 
 def parent(model: str) -> Stage:

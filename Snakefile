@@ -22,8 +22,9 @@ with uncollected():
     QUIET = Quietness.ALL in (workflow.output_settings.quiet or ())
     if Quietness.PROGRESS in (workflow.output_settings.quiet or ()):
         chatter.leave_out(logger)
+    DRY = workflow.output_settings.dryrun
     FLOW = flows.or_exit(
-        lambda: flows.open_main(ROOT, config, QUIET) if workflow.is_main_process else flows.open_job(ROOT, config)
+        lambda: flows.open_main(ROOT, config, QUIET, DRY) if workflow.is_main_process else flows.open_job(ROOT, config)
     )
 collect_seldom()
 

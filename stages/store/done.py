@@ -18,6 +18,12 @@ State = Literal[
     "done", "unevaluated", "stale", "damaged", "unreadable", "missing", "pending", "running", "stopped", "failed"
 ]
 
+# Of a run that left no finding.
+KILLED = (
+    "killed, or its machine went down (where nobody ended it, memory ran out: `dmesg` tells, and `stages plan` says "
+    "what the stage takes)"
+)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -95,7 +101,7 @@ def _there(layout: Layout, parent_keys: Mapping[str, str], attempt: Path) -> Map
 def _ended(layout: Layout, ref: str, key: str, attempt: Path, parents: Mapping[str, Parent], deep: bool) -> Verdict:
     found, command = attempts.finding(attempt), _command(layout, ref)
     partial = partials.latest(layout, key, parents)
-    why = found.message if found else "interrupted before it finished"
+    why = found.message if found else KILLED
     if partial is None and partials.latest(layout, key, attempts.built_on(attempt) or {}) is not None:
         why += "; its checkpoints were built on another result of a parent, so a rerun begins at the start"
     broken = []

@@ -77,10 +77,7 @@ def _unsealed(folder: Path) -> bool:
 
 def _move_back(layout: Layout, place: Path) -> None:
     """To results/.runs/<its key>/final, or, without a manifest that says the key, to results/.runs/unknown."""
-    try:
-        run = layout.run(manifest.read(place / manifest.NAME).key)
-    except ManifestError:
-        run = layout.run("unknown")
+    run = mounts.aside(layout, place)
     files.make_dirs(run)
     target, number = run / "final", 1
     while target.exists() or not trees.moved(place, target):

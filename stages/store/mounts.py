@@ -1,4 +1,4 @@
-"""Whether a result can be put in place by a rename, which no file system does across its border."""
+"""Whether a result can be put in place by a rename, which no file system does across its border, nor for any user."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 
 from stages.errors import UserError
+from stages.store import manifest
 from stages.store.layout import Layout
+from stages.store.manifest import ManifestError
 
 MOUNTS = Path("/proc/self/mountinfo")
 _OCTAL = re.compile(r"\\(\d{3})")  # how a blank in a mount point is written there
@@ -15,7 +17,7 @@ _OCTAL = re.compile(r"\\(\d{3})")  # how a blank in a mount point is written the
 
 def refuse_elsewhere(layout: Layout, ref: str, key: str) -> None:
     """Raise UserError where a run's folder or the place of its result is a link, where they are on two file systems,
-    and where something that is no folder lies in the way of either.
+    where something that is no folder lies in the way of either, and where this user may not write.
 
     To be checked before step 1: otherwise a stage would be trained to its end and could not be put in place.
     """
@@ -34,6 +36,27 @@ def refuse_elsewhere(layout: Layout, ref: str, key: str) -> None:
             f"{run} and {place.parent} are on different file systems: a result could not be put in place by a rename. "
             f"Keep all of {layout.results} on one (that folder itself may be a link), and run the stage again."
         )
+    _refuse_unwritable(layout, place)
+
+
+def aside(layout: Layout, place: Path) -> Path:
+    """Where a result goes that another one replaces: to the runs of its key, or of none where it does not say one."""
+    try:
+        return layout.run(manifest.read(place / manifest.NAME).key)
+    except ManifestError:
+        return layout.run("unknown")
+
+
+def _refuse_unwritable(layout: Layout, place: Path) -> None:
+    """A folder that goes to another one has to be writable itself: its entry `..` changes."""
+    folders = [place.parent, *((place, aside(layout, place)) if place.is_dir() else ())]
+    for folder in map(_there, folders):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise UserError(
+                f"{folder}: may not be written to by this user, so the result could not be put in place at the end. "
+                "Nothing was run. Make it writable (`chmod -R g+w` where users of a group share results, and `umask "
+                "002` before their next runs), and run the stage again."
+            )
 
 
 def refuse_link(place: Path) -> None:
@@ -52,11 +75,17 @@ def mount(path: Path) -> tuple[int, str]:
     Two mounts of one device count as two: a rename between them is refused too. Without Linux's list of mounts, the
     device alone.
     """
+    there = _there(path)
+    points = (point for point in _mount_points() if there == point or point in there.parents)
+    return there.stat().st_dev, max(map(str, points), key=len, default="")
+
+
+def _there(path: Path) -> Path:
+    """A path, or the nearest folder above it that is there."""
     there = path.resolve()
     while not there.exists():
         there = there.parent
-    points = (point for point in _mount_points() if there == point or point in there.parents)
-    return there.stat().st_dev, max(map(str, points), key=len, default="")
+    return there
 
 
 def _mount_points() -> list[Path]:

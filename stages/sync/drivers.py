@@ -70,7 +70,7 @@ def enter(folder: Path, forget: bool = False) -> list[str]:
     Returns a line for each process whose locks were removed or are in force. Raises WriteError when the disk refuses.
     """
     records = folder / FOLDER
-    with _failing(records):
+    with also_in_a_dry_run(), files.failing(records):
         records.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / GUARD):
             others = [driver for driver in read(records) if driver != this()]
@@ -84,11 +84,10 @@ def enter(folder: Path, forget: bool = False) -> list[str]:
 
 
 @contextmanager
-def _failing(records: Path) -> Iterator[None]:
-    """A refusal to write in Snakemake's folder, in which Snakemake itself writes even if it is to run nothing."""
+def also_in_a_dry_run() -> Iterator[None]:
+    """Say of a WriteError that Snakemake writes there even if it is to run nothing, and what does not."""
     try:
-        with files.failing(records):
-            yield
+        yield
     except files.WriteError as error:
         raise files.WriteError(
             f"{error} Snakemake writes there in a dry run too; `stages status` tells what is to be run, and writes "

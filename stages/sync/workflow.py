@@ -22,7 +22,6 @@ from stages.sync.saved_graph import Kept
 
 EVERYTHING, VARIANTS = "all", "variants"  # rules of the Snakefile: of all published pipelines, of all variants
 SNAKEMAKE = ".snakemake"  # its own folder in the project
-DRY = {"-n", "--dry-run", "--dryrun"}  # how a run that starts no jobs is called
 T = TypeVar("T")
 
 
@@ -86,11 +85,11 @@ class Workflow(Kept):
         return " ".join(filter(None, [str(self.resources_of[name].get("slurm_extra", "")), waits]))
 
 
-def open_main(root: Path, config: Mapping[str, Any], quiet: bool) -> Workflow:
+def open_main(root: Path, config: Mapping[str, Any], quiet: bool, dry: bool = False) -> Workflow:
     """For the main process: check the config and the sync, judge every stage, refresh the markers, say what is stale.
 
-    Raises UsageError for an unknown config key or scale, UserError when rules or dvc.yaml are not in sync, SpecError(s)
-    where no pipeline can be read.
+    A `dry` run starts no jobs. Raises UsageError for an unknown config key or scale, UserError when rules or dvc.yaml
+    are not in sync, SpecError(s) where no pipeline can be read.
     """
     scale, releases = read_config(root, config)
     project = Project.load(root)
@@ -108,10 +107,11 @@ def open_main(root: Path, config: Mapping[str, Any], quiet: bool) -> Workflow:
         print(f"stages: {line}", file=sys.stderr)
     if config.get("deep") not in (None, ALL):  # DVC, whose own earlier process may have been killed
         _wait_for_others(root, layout, loaded, read_deep(loaded, config))
-    judged = verdicts.refresh(root, layout, loaded, read_deep(loaded, config))
+    with drivers.also_in_a_dry_run():
+        judged = verdicts.refresh(root, layout, loaded, read_deep(loaded, config))
     undone = [name for name, one in judged.items() if not one.done]
     flow = _build(root, scale, releases, layout, loaded, undone, Gate(project, scale, loaded.stages))
-    if DRY.isdisjoint(sys.argv):  # else there are no jobs that would read it
+    if not dry:  # else there are no jobs that would read it
         saved_graph.write(layout.markers, flow)
     for name, error in loaded.unreadable.items():
         print(f"stages: {name} is left out, its specs cannot be read: {error}", file=sys.stderr)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.store import attempts, files, finish, lease, manifest, partials
+from stages.store import attempts, done, files, finish, lease, manifest, partials
 from stages.store.layout import Layout
 from stages.train.stopping import NonFiniteError
 from tests.unit.store.conftest import A, Run, toy_manifest, verdict
@@ -47,7 +47,7 @@ def test_a_run_killed_by_the_kernel_does_not_block_the_next(layout: Layout) -> N
         assert f"process {process.pid}" in verdict(layout).why
         process.send_signal(signal.SIGKILL)
     assert verdict(layout).state == "failed"
-    assert verdict(layout).why == "interrupted before it finished"
+    assert verdict(layout).why == done.KILLED
     with attempts.start(layout, "toy/one", A, {}) as attempt:
         assert attempt.folder.name == "attempt-0002"
         assert attempt.holder.token == 2

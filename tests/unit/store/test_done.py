@@ -95,7 +95,7 @@ def test_a_run_that_ended_says_how_and_what_to_type(
 
 
 def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(layout: Layout) -> None:
-    why = "interrupted before it finished"
+    why = done.KILLED
     with attempts.start(layout, "toy/one", A, {}) as attempt:
         pass
     assert verdict(layout) == Verdict("toy/one", A, "failed", why, None, None, layout.log(A), COMMAND)
@@ -129,11 +129,11 @@ def test_a_deep_look_names_damaged_checkpoints_and_where_the_run_goes_on(layout:
     (problem,) = partials.problems(partials.path(attempt, 9))
     found = deep(layout)
     assert found.why == (
-        f"interrupted before it finished; {problem}; damaged checkpoints are not used: `{COMMAND}` goes on from the "
+        f"{done.KILLED}; {problem}; damaged checkpoints are not used: `{COMMAND}` goes on from the "
         "last whole one, or from the start"
     )
     assert (found.step, found.partial, found.damaged_checkpoints) == (7, partials.path(attempt, 7), True)
-    assert (verdict(layout).why, verdict(layout).damaged_checkpoints) == ("interrupted before it finished", False)
+    assert (verdict(layout).why, verdict(layout).damaged_checkpoints) == (done.KILLED, False)
 
 
 def test_an_attempt_without_its_result_s_folder_was_none(layout: Layout) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,9 @@ import pytest
 from stages.errors import UserError
 from stages.store import mounts
 from stages.store.layout import Layout
-from tests.unit.store.conftest import A
+from tests.unit.store.conftest import A, Run
 
-REST = "rw,relatime shared:1 - ext4 /dev/a rw"
+B, REST = "b" * 32, "rw,relatime shared:1 - ext4 /dev/a rw"
 
 
 @pytest.fixture
@@ -86,3 +87,25 @@ def test_each_refusal_says_what_is_there_and_what_to_do(table: Path, layout: Lay
         f"{run} and {place.parent} are on different file systems: a result could not be put in place by a rename. "
         f"Keep all of {layout.results} on one (that folder itself may be a link), and run the stage again."
     )
+
+
+@pytest.mark.parametrize(
+    ("closed", "there"),
+    [("mini/toy", False), ("mini", False), ("mini/toy", True), ("mini/toy/one", True), (f".runs/{B}", True)],
+    ids=["its pipeline's folder", "its scale's", "beside another result", "another result", "where that goes"],
+)
+def test_where_this_user_may_not_write_nothing_is_run(
+    closed: str, there: bool, layout: Layout, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where another user of a shared folder has run a stage under umask 022. A root user may write anywhere."""
+    if there:
+        run("toy/one", B)  # under another key: it would have to go aside
+    folder = layout.results / closed
+    folder.mkdir(parents=True, exist_ok=True)
+    allowed = os.access
+    monkeypatch.setattr(mounts.os, "access", lambda path, mode: path != folder.resolve() and allowed(path, mode))
+    with pytest.raises(UserError, match=rf"{closed}: may not be written to by this user") as error:
+        mounts.refuse_elsewhere(layout, "toy/one", A)
+    assert "Nothing was run." in str(error.value)
+    monkeypatch.undo()
+    mounts.refuse_elsewhere(layout, "toy/one", A)

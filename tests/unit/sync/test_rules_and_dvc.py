@@ -130,7 +130,8 @@ def test_snakemake_plans_no_stage_below_a_finding_and_plans_other_pipelines(proj
     assert "stages: llama31_1m/sft_1m is not started" in said
     assert "specs/llama31_1m/cpt_512k.yaml:25: I-19" in said
     assert "Traceback" not in said
-    assert "kimi_vl__joint_longctx" in call(project, "snakemake", "-n", "kimi_vl")
+    assert "kimi_vl__joint_longctx" in call(project, "snakemake", "-np", "kimi_vl")
+    assert not (project / "results/.markers").exists(), "a dry run starts no jobs, and writes nothing for them"
 
 
 @pytest.mark.slow

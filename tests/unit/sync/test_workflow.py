@@ -9,6 +9,7 @@ import pytest
 from stages.cluster.slurm import Job
 from stages.errors import SpecError, UsageError, UserError
 from stages.spec.project import Project
+from stages.store import files, markers
 from stages.sync import adoption, drivers, graph, saved_graph, workflow, write
 from stages.sync.graph import urgencies
 from tests.edits import edit
@@ -71,11 +72,21 @@ def test_a_jobs_own_process_leaves_markers_alone(project: Path) -> None:
     assert not marker.exists(), "nothing is done, and the main process says so"
 
 
-def test_a_dry_run_has_no_jobs_and_writes_nothing_for_them(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["snakemake", "-n", "toy"])
-    flow = workflow.open_main(project, {}, quiet=True)
+def test_a_dry_run_has_no_jobs_and_writes_nothing_for_them(project: Path) -> None:
+    flow = workflow.open_main(project, {}, quiet=True, dry=True)
     assert flow.undone
     assert not list((project / "results").rglob("*"))
+
+
+def test_where_markers_cannot_be_set_a_dry_run_is_told_what_writes_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: object) -> None:
+        raise files.WriteError("markers: cannot be written (Read-only file system).")
+
+    monkeypatch.setattr(markers, "refresh", refuse)
+    with pytest.raises(files.WriteError, match=r"Read-only .* a dry run too; `stages status` tells what is to be run"):
+        workflow.open_main(project, {}, quiet=True, dry=True)
 
 
 @pytest.mark.parametrize(

@@ -74,23 +74,27 @@ def cross_entropy(logits_NV: Tensor, labels_N: Tensor) -> Tensor:
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """torch's own keeps the log-probabilities and two gradients of their size; this keeps the logits alone."""
+    """torch's own keeps the log-probabilities and two gradients of their size; this keeps the probabilities alone.
+
+    The highest probability is 1 / Z, where Z is the sum of exponentials relative to the highest logit: so one kernel
+    takes exponentials and sum for both passes.
+    """
 
     @staticmethod
     def forward(ctx: Any, logits_NV: Tensor, labels_N: Tensor) -> Tensor:
-        normaliser_N = logits_NV.logsumexp(dim=-1)
+        chances_NV = logits_NV.softmax(-1)
+        normaliser_N = logits_NV.amax(-1) - chances_NV.amax(-1).log()
         supervised_N = labels_N != IGNORED
         picked_N = logits_NV.gather(1, labels_N.clamp(min=0)[:, None]).squeeze(1)
-        ctx.save_for_backward(logits_NV, labels_N, normaliser_N, supervised_N)
+        ctx.save_for_backward(chances_NV, labels_N, supervised_N)
         return torch.where(supervised_N, normaliser_N - picked_N, 0.0)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        logits_NV, labels_N, normaliser_N, supervised_N = ctx.saved_tensors
-        # (softmax - 1 at the label) * scale: the first term in one buffer, the second subtracted at one entry a row.
+        chances_NV, labels_N, supervised_N = ctx.saved_tensors
+        # (p - 1 at the label) * scale: the first term in one buffer, the second subtracted at one entry a row.
         scale_N1 = torch.where(supervised_N, grads[0], 0.0)[:, None]
-        grad_NV = torch.sub(logits_NV, normaliser_N[:, None]).exp_().mul_(scale_N1)
-        return subtract_entries(grad_NV, labels_N.clamp(min=0)[:, None], scale_N1), None
+        return subtract_entries(chances_NV * scale_N1, labels_N.clamp(min=0)[:, None], scale_N1), None
 
 
 class _Rotate(torch.autograd.Function):

@@ -51,6 +51,15 @@ class Evaluated:
     seconds: float
 
 
+def read(stage: Stage, stages: Mapping[str, Stage]) -> tuple[Phase, ...]:
+    """The phases on whose corpora a stage is evaluated: its own, else those of the nearest of `stages`, by
+    "pipeline/stage", above it.
+    """
+    while not stage.evaluated_on and stage.parents and stage.parents[0] in stages:
+        stage = stages[stage.parents[0]]
+    return stage.evaluated_on
+
+
 def rows(stage: Stage, data: LoadedData, assumed: Assumed) -> Iterator[Rows]:
     """What is read of each corpus, by its kind."""
     names, context, old = set(stage.evaluation.names), stage.evaluation.context, stage.evaluation.old_context
@@ -101,10 +110,13 @@ def _questions(stage: Stage, sources: Iterable[Source], data: LoadedData, assume
             return
 
 
-def once(stage: Stage, hardware: Hardware, lengths: Mapping[str, float], data: LoadedData) -> Evaluated:
-    """All rows of one evaluation. The torch engine's first rank computes them alone; of the NeMo engine, every rank
-    has its part, and replicas with fewer rows wait.
+def once(
+    stage: Stage, read: tuple[Phase, ...], hardware: Hardware, lengths: Mapping[str, float], data: LoadedData
+) -> Evaluated:
+    """All rows of one evaluation on the corpora of the phases `read`. The torch engine's first rank computes them
+    alone; of the NeMo engine, every rank has its part, and replicas with fewer rows wait.
     """
+    stage = stage.model_copy(update={"phases": read})
     assumed = hardware.assumed(lengths)
     flops, seconds = _pairs(stage, hardware)
     for one in rows(stage, data, assumed):

@@ -18,7 +18,7 @@ a step has fewer sequences than the stage has ranks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -78,6 +78,16 @@ def of(stage: Stage, phase: Phase, hardware: Hardware) -> Memory:
     if several and not (prepared(stage) and stage.execution.device == "cpu"):
         found.append(Memory(DIVIDED, _states(stage, DIVIDED), _activations(stage, phase), hardware.runtime))
     return next((memory for memory in found if memory.total <= hardware.memory), found[-1])
+
+
+def of_evaluation(stage: Stage, read: Sequence[Phase], hardware: Hardware) -> Memory | None:
+    """Of a stage without steps that is evaluated, whole on one device under every engine; None of any other. `read`
+    are the phases whose corpora it is evaluated on.
+    """
+    if stage.phases or not stage.evaluation.names or not read:
+        return None
+    parts = memory_engine.evaluating(stage, read)
+    return Memory("one", parts.states, parts.activations, hardware.runtime, 0, parts.loss, parts.spare)
 
 
 def _of_nemo(stage: Stage, phase: Phase, layout: Parallel, hardware: Hardware) -> Memory:

@@ -11,6 +11,7 @@ Measured on CPUs with `python -m benchmarks.memory` (docs/plan-and-diff.md), and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -39,6 +40,7 @@ CACHED = 0.10  # of what is alive: what a GPU's caching allocator reserves beyon
 WHOLE, ON_CPU, ON_GPU = 1 << 22, 1 << 17, 1 << 27  # logits: stages/models/ops/head.py, which a test compares
 FEWEST, TOGETHER, AT_ONCE = 64, 4, 1 << 26  # rows, chunks, logits: there and in head_chunk.py beside it
 EVALUATED = 8192  # tokens of a batch of an evaluation (stages/evals/whole.py, which a test compares)
+AT_A_TIME = 0.75  # of what a pass would keep for a backward one, what one without has at once; traced: 0.4 to 0.7
 NEWTON_SCHULZ = 5  # copies of the matrices of one shape that an orthogonalisation has at once
 
 HEADED = LanguageModel | CaptionDecoderModel
@@ -62,6 +64,15 @@ def of(stage: Stage, phase: Phase, hardware: Hardware) -> Parts:
     gradients, activations, loss = max(moments, key=sum)
     alive = states + gradients + activations + loss
     return Parts(states, gradients, activations, loss, spare(stage, alive))
+
+
+def evaluating(stage: Stage, read: Sequence[Phase]) -> Parts:
+    """The parts of evaluations of a stage without steps, on the corpora of the phases `read`. Weights are rounded where
+    they are used, and losses are taken after the layers, in chunks.
+    """
+    states = FP32 * sum(parameters(model).total for model in stage.modules.values())
+    activations = int(AT_A_TIME * max(_evaluation(stage, phase)[1] for phase in read))
+    return Parts(states, 0, activations, 0, spare(stage, states + activations))
 
 
 def spare(stage: Stage, alive: int) -> int:

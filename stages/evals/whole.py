@@ -84,7 +84,7 @@ class Whole:
         """Normed states [B, T, D] after each loop; one entry for models without loops."""
         embeddings = kimi_vl.embed(self.modules, batch) if patch_size(self.stage) is not None else None
         inputs = (batch.tokens, batch.positions, batch.documents, embeddings)
-        with precision(self.stage):
+        with precision(self.stage, kept=False):
             return [self.lm(*inputs)] if phase.loops is None else self.lm(*inputs, phase.loops.count)[0]
 
     def _batch(self, rows: Sequence[Sample]) -> kimi_vl.Batch:

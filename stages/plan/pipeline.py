@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from stages.contract import memory
+from stages.contract import evaluations, memory
 from stages.contract.duration import document_lengths
 from stages.contract.hardware import Hardware
 from stages.plan.stage import EvaluationPlan, PhasePlan, StagePlan, plan_stage
@@ -68,10 +68,14 @@ def plan_pipeline(project: Project, name: str, scale: str, hardware: Hardware) -
     """Plan the stages that have rules here; claims are compared where budgets are the published ones."""
     resolved, lengths = project.resolve(name, scale), document_lengths(project.data)
     full_size = project.shrink(name, scale).shrink is None
+    by_ref = {resolved.refs[one]: stage for one, stage in resolved.stages.items()}
     stages = tuple(
-        plan_stage(resolved.refs[one], resolved.stages[one], resolved.states[one], hardware, lengths, project.data)
+        plan_stage(
+            resolved.refs[one], resolved.stages[one], resolved.states[one], hardware, lengths, project.data,
+            evaluations.read(resolved.stages[one], by_ref),
+        )
         for one in resolved.own
-    )
+    )  # fmt: skip
     return PipelinePlan(
         resolved.name, resolved.title, resolved.scale, hardware, stages, claims(resolved) if full_size else ()
     )
@@ -137,6 +141,7 @@ def _evaluation(plan: EvaluationPlan) -> dict[str, Any]:
         "flops": plan.flops,
         "device_hours": plan.device_seconds / 3600,
         "seconds": plan.seconds,
+        **({} if plan.memory is None else {"memory_bytes": plan.memory.total}),
     }
 
 

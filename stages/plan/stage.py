@@ -46,11 +46,14 @@ class PhasePlan:
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """All evaluations of a stage, before and after it together; they fit into the memory of its steps."""
+    """All evaluations of a stage: before and after one that trains together, which fit into the memory of its steps;
+    of one without steps, after it, whole on one device.
+    """
 
     flops: float
     device_seconds: float
     seconds: float
+    memory: Memory | None = None  # of a stage without steps
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class StagePlan:
     copied: int  # bytes of the host's memory that checkpoints are written from, beside GPUs
     disk: int
     phases: tuple[PhasePlan, ...]
-    evaluation: EvaluationPlan | None = None  # of a stage that trains and is evaluated; in no sum
+    evaluation: EvaluationPlan | None = None  # in no sum
 
     @property
     def flops(self) -> float:
@@ -97,9 +100,10 @@ def plan_stage(
     hardware: Hardware,
     lengths: Mapping[str, float],
     data: LoadedData | None = None,
+    read: tuple[Phase, ...] = (),
 ) -> StagePlan:
-    """Plan a stage on a device; `state` says of which modules its result has optimizer state, and what made it, and
-    `lengths` are mean tokens of a document, by corpus, where known.
+    """Plan a stage on a device; `state` says of which modules its result has optimizer state, and what made it,
+    `lengths` are mean tokens of a document, by corpus, where known, and `read` the phases that it is evaluated on.
 
     Without `data`, nothing is reported of padding and of evaluations.
     """
@@ -116,18 +120,20 @@ def plan_stage(
         copied=memory.copied(stage),
         disk=memory.disk(stage, state),
         phases=tuple(_plan_phase(stage, phase, hardware, lengths, data) for phase in stage.phases),
-        evaluation=None if data is None else _evaluated(stage, hardware, lengths, data),
+        evaluation=None if data is None else _evaluated(stage, hardware, lengths, data, read),
     )
 
 
 def _evaluated(
-    stage: Stage, hardware: Hardware, lengths: Mapping[str, float], data: LoadedData
+    stage: Stage, hardware: Hardware, lengths: Mapping[str, float], data: LoadedData, read: tuple[Phase, ...]
 ) -> EvaluationPlan | None:
-    if not stage.phases or not stage.evaluation.names or stage.trunk is not None:
+    if not read or not stage.evaluation.names or stage.trunk is not None:
         return None
-    found = evaluations.once(stage, hardware, lengths, data)
-    seconds = TWICE * found.seconds
-    return EvaluationPlan(TWICE * found.flops, seconds * stage.execution.ranks, seconds)
+    found = evaluations.once(stage, read, hardware, lengths, data)
+    times = TWICE if stage.phases else 1
+    flops, seconds = times * found.flops, times * found.seconds
+    whole = memory.of_evaluation(stage, read, hardware)
+    return EvaluationPlan(flops, seconds * stage.execution.ranks, seconds, whole)
 
 
 def _plan_phase(

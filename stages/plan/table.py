@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 
 from stages.contract.hardware import Hardware
+from stages.contract.memory import Memory
 from stages.plan import figures
 from stages.plan.pipeline import PipelinePlan
 from stages.plan.stage import PhasePlan, StagePlan
@@ -79,7 +80,7 @@ def _row(name: str, phase: PhasePlan, per: float, rope: str, size: str, kept: st
         size,
         figures.short(phase.flops),
         figures.short(phase.device_seconds / per),
-        gigabytes(phase) + _layout(phase.memory.layout),
+        gigabytes(phase.memory) + _layout(phase.memory.layout),
         kept,
     )
 
@@ -88,9 +89,9 @@ def _layout(name: str) -> str:
     return LAYOUTS.get(name, f" {name}".rstrip())
 
 
-def gigabytes(phase: PhasePlan) -> str:
+def gigabytes(memory: Memory) -> str:
     """Memory of one device in GB."""
-    size = phase.memory.total / 1e9
+    size = memory.total / 1e9
     return f"{size:.0f}" if size >= 10 else f"{size:.2g}"
 
 
@@ -117,11 +118,16 @@ def totals(plan: PipelinePlan) -> list[str]:
         + (" (more than the profile has)" if plan.disk > plan.hardware.disk else ""),
     ]
     lines += _evaluations(plan)
-    tight = [
-        f"{stage.ref} {phase.name}: {gigabytes(phase)} GB a device, which has {plan.hardware.memory / 1e9:g}"
+    needs = [(f"{stage.ref} {phase.name}", phase.memory) for stage in plan.stages for phase in stage.phases]
+    needs += [
+        (f"evaluations of {stage.ref}, whole on one device", stage.evaluation.memory)
         for stage in plan.stages
-        for phase in stage.phases
-        if phase.memory.total > plan.hardware.memory
+        if stage.evaluation is not None and stage.evaluation.memory is not None
+    ]
+    tight = [
+        f"{what}: {gigabytes(memory)} GB a device, which has {plan.hardware.memory / 1e9:g}"
+        for what, memory in needs
+        if memory.total > plan.hardware.memory
     ]
     lines += _padding(plan)
     lines += _pairs(plan)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from itertools import chain
 
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
-from stages.contract import layouts, ledger, memory
+from stages.contract import evaluations, layouts, ledger, memory
 from stages.contract.corpora import prepared
 from stages.contract.duration import document_lengths, step_seconds
 from stages.contract.engines import undivided
@@ -25,9 +25,10 @@ LONG = 3600.0  # seconds of all ranks together that nobody wants to lose: a stag
 @static(
     "I-42",
     title="A stage fits its machine",
-    rule="On the device that its scale is priced on, a stage's states and activations fit the memory; a node has no "
-    "more ranks than devices, and memory for the ranks on a CPU, or beside GPUs for a copy of the weights in fp32 or "
-    "of a checkpoint. A pipeline's results and the checkpoints of one stage fit the disk.",
+    rule="On the device that its scale is priced on, a stage's states and activations fit the memory, and so do the "
+    "evaluations of one without steps, whole on one device; a node has no more ranks than devices, and memory for the "
+    "ranks on a CPU, or beside GPUs for a copy of the weights in fp32 or of a checkpoint. A pipeline's results and the "
+    "checkpoints of one stage fit the disk.",
     why="What does not fit is found out after the queue, on every node at once.",
     threads=(),
     held_by=("stages/contract/memory.py",),
@@ -42,6 +43,14 @@ def stage_fits(context: Context) -> Iterator[Finding]:
         if stage.kind == "keep":
             continue
         worst = max((memory.of(stage, phase, hardware).total for phase in stage.phases), default=0)
+        evaluated = memory.of_evaluation(stage, evaluations.read(stage, context.by_ref), hardware)
+        if evaluated is not None and evaluated.total > hardware.memory:
+            yield context.finding(
+                "I-42", name, ("evaluate",), observed=f"{_gb(evaluated.total)} for evaluations, whole on one device",
+                expected=f"at most the {_gb(hardware.memory)} of {hardware.name}",
+                repair="Name them in the stage above that trains, whose ranks divide the model on the NeMo engine; "
+                "`stages evaluate` has those ranks evaluate this one.",
+            )  # fmt: skip
         if worst > hardware.memory:
             yield context.of_execution(
                 "I-42", name, "ranks", observed=f"{_gb(worst)} a device, with ranks: {stage.execution.ranks}",
@@ -55,7 +64,7 @@ def stage_fits(context: Context) -> Iterator[Finding]:
                 expected=f"at most {hardware.per_node}, the devices of a node of {hardware.name}",
                 repair="Take more nodes, or fewer ranks.",
             )  # fmt: skip
-        need = _host(stage, hardware, worst)
+        need = _host(stage, hardware, max(worst, 0 if evaluated is None else evaluated.total))
         if need > stage.execution.memory_mb * MEGA:
             yield context.of_execution(
                 "I-42", name, "memory", observed=f"{stage.execution.memory_mb:,} MB a node",
@@ -124,9 +133,10 @@ def every_rank_has_work(context: Context) -> Iterator[Finding]:
 @static(
     "I-44",
     title="A stage comes to its next checkpoint",
-    rule="By plan, a job's time limit is longer than the way from one checkpoint to the next, and a stage of an hour "
-    "or more has a checkpoint before its end.",
-    why="A job that is stopped before its first checkpoint starts from where it started, every time.",
+    rule="By plan, a job's time limit is longer than the way from one checkpoint to the next, and than its evaluations "
+    "before or after it; a stage of an hour or more has a checkpoint before its end.",
+    why="A job that is stopped before its first checkpoint, or while it evaluates, starts from where it started, every "
+    "time.",
     threads=(),
 )
 def checkpoints_come_in_time(context: Context) -> Iterator[Finding]:
@@ -145,12 +155,27 @@ def checkpoints_come_in_time(context: Context) -> Iterator[Finding]:
                 expected=f"more than the {_short(longest / 60)} min to the next checkpoint, by plan",
                 repair="Raise `time_limit`, or lower `checkpoint_every`.",
             )  # fmt: skip
+        evaluated = _evaluated(context, stage, context.hardware, lengths)
+        if evaluated > 60 * limit:
+            yield context.of_execution(
+                "I-44", name, "time_limit", observed=f"{limit:,} min",
+                expected=f"more than the {_short(evaluated / 60)} min that its evaluations take, by plan",
+                repair="Raise `time_limit`, or name fewer evaluations.",
+            )  # fmt: skip
         total = sum(pace * count for pace, count in zip(paces, steps, strict=True))
         if every >= sum(steps) and total >= LONG:
             yield context.of_execution(
                 "I-44", name, "checkpoint_every", observed=f"every {every:,} steps, in a stage of {sum(steps):,}",
                 expected=f"a checkpoint within its {_short(total / 3600)} hours", repair="Lower `checkpoint_every`.",
             )  # fmt: skip
+
+
+def _evaluated(context: Context, stage: Stage, hardware: Hardware, lengths: Mapping[str, float]) -> float:
+    """Seconds of one evaluation of a stage, before or after it; 0 where it has none."""
+    read = evaluations.read(stage, context.by_ref)
+    if not read or not stage.evaluation.names or stage.trunk is not None:
+        return 0.0
+    return evaluations.once(stage, read, hardware, lengths, context.data).seconds
 
 
 @static(

@@ -127,7 +127,9 @@ def language_model(stage: Stage, modules: nn.ModuleDict) -> nn.Module:
     return next(modules[name] for name, cfg in stage.modules.items() if cfg.family in LANGUAGE_MODELS)
 
 
-def precision(stage: Stage) -> AbstractContextManager[object]:
-    """What the forward pass runs in: bf16 where the stage's engine class says so, its fp32 weights as masters."""
+def precision(stage: Stage, kept: bool = True) -> AbstractContextManager[object]:
+    """What the forward pass runs in: bf16 where the stage's engine class says so, its fp32 weights as masters. Rounded
+    weights are kept until its end, or with `kept` False made where they are read: the same numbers, in less memory.
+    """
     bf16 = computes_in_bf16(stage.engine_class)
-    return torch.autocast(stage.execution.device, dtype=torch.bfloat16, enabled=bf16)
+    return torch.autocast(stage.execution.device, dtype=torch.bfloat16, enabled=bf16, cache_enabled=kept)

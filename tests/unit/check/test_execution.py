@@ -209,3 +209,27 @@ def test_a_mixture_that_no_phase_names_is_a_notice(root: Path) -> None:
     assert unread(Project.load(root)) == []
     edit(root, "llama31_1m/sft_32k.yaml", "data: llama_sft_short", "data: llama_sft_long")
     assert unread(Project.load(root)) == ["specs/data/mixtures.yaml: no stage names llama_sft_short."]
+
+
+def test_evaluations_of_an_export_have_to_fit_whole_on_one_device(root: Path) -> None:
+    """Its 8B parameters do; a row of a million positions beside them does not."""
+    with (root / "specs/llama31_1m/instruct.yaml").open("a") as file:
+        file.write("\nevaluate: [position_loss]\n")
+    finding, *_ = found(root, "paper")
+    assert (finding.id, finding.stage) == ("I-42", "llama31_1m/instruct")
+    assert re.fullmatch(r"[0-9]{3} GB for evaluations, whole on one device", finding.observed)
+    assert finding.expected == "at most the 80 GB of h100"
+    assert str(finding.where).startswith("specs/llama31_1m/instruct.yaml:")
+    edit(root, "scales/paper.yaml", "samples: 1024}", "samples: 1024, context: 8Ki}")
+    assert found(root, "paper") == []
+
+
+def test_evaluations_have_to_end_within_the_time_limit(root: Path) -> None:
+    """Nothing is kept of one that is stopped."""
+    line = edit(root, "ouro/upcycle_2_6b.yaml", "time_limit: 60 min", "time_limit: 2 min")
+    finding, of_another_seed = found(root, "paper")
+    assert (finding.id, finding.stage, finding.observed) == ("I-44", "ouro/upcycle_2_6b", "2 min")
+    assert of_another_seed.stage == "ouro_seed003/upcycle_2_6b"
+    assert finding.expected == "more than the 2.62 min that its evaluations take, by plan"
+    assert finding.where is not None
+    assert finding.where.line == line

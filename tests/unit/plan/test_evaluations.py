@@ -31,7 +31,7 @@ def cpt_1m(project: Project) -> Stage:
 
 
 def once(stage: Stage, machine: Hardware, project: Project) -> evaluations.Evaluated:
-    return evaluations.once(stage, machine, duration.document_lengths(project.data), project.data)
+    return evaluations.once(stage, stage.phases, machine, duration.document_lengths(project.data), project.data)
 
 
 def read(stage: Stage, project: Project, machine: str = "h100") -> list[Rows]:
@@ -161,4 +161,6 @@ def test_the_plan_has_them_beside_the_total(project: Project, h100: Hardware, cp
     told = as_json(plan)
     assert told["totals"]["evaluation_device_hours"] == plan.evaluation_hours > 0
     assert told["stages"][3]["evaluation"]["seconds"] == stage.evaluation.seconds
-    assert "evaluation" not in told["stages"][0], "of an import, which has no phases"
+    imported, export = told["stages"][0], told["stages"][-1]
+    assert 65e9 < imported["evaluation"]["memory_bytes"] < h100.memory, "rows of 131,072 tokens, in one piece"
+    assert "evaluation" not in export, "which names none"

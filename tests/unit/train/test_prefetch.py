@@ -80,6 +80,13 @@ def test_an_error_is_raised_in_the_step_that_it_belongs_to() -> None:
 
 
 @pytest.mark.usefixtures("threaded")
+def test_a_step_that_is_not_the_next_one_is_prepared_anew() -> None:
+    made = Prefetch(lambda step: step.index, PHASE, CPU)
+    assert [made.take(steps()[number]) for number in (0, 3, 4, 1)] == [0, 3, 4, 1]
+    made.close()
+
+
+@pytest.mark.usefixtures("threaded")
 def test_closing_waits_for_the_thread_and_drops_what_nobody_took() -> None:
     before = threading.active_count()
     made = Prefetch(lambda step: step.index, PHASE, CPU)

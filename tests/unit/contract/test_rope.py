@@ -98,6 +98,16 @@ def test_a_pair_that_turns_exactly_as_often_as_a_limit_says_is_blended() -> None
     assert rope.inv_freq(Rope(base=1.0, llama3=at_low, interpolation=1.0), 2) == [1 / 8]
 
 
+def test_latent_attention_scores_by_the_square_of_its_own_scale() -> None:
+    """DeepSeek-V3's code: mscale = 0.1 * mscale_all_dim * ln(factor) + 1, and the softmax's scale times its square."""
+    yarn = Yarn(
+        factor=math.e**10, original=16, beta_fast=32.0, beta_slow=1.0, truncate=True, attention_factor=None,
+        mscale=1.0, mscale_all_dim=0.5,
+    )  # fmt: skip
+    assert rope.score_factor(plain(100.0).model_copy(update={"yarn": yarn})) == pytest.approx(1.5**2)
+    assert rope.score_factor(plain(100.0)) == 1.0
+
+
 def test_yarns_ramp_ends_at_the_width_of_a_head_at_the_latest() -> None:
     """As transformers has it, in numbers of pairs: where slow pairs turn seldom enough, none is divided in full."""
     yarn = Yarn(

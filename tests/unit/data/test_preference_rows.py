@@ -226,6 +226,29 @@ def test_a_pair_of_which_one_conversation_could_not_be_written_goes_and_the_othe
     assert made.supervised.tolist() == [0, 0, 1, BEGINS, 0, 1] * 2
 
 
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "why"),
+    [
+        ((1, 7, 10), (1, 7, 10), "both answers become the same tokens, so neither is preferred"),
+        ((1, 7, 10), (1, 8, 11), "the prompt becomes other tokens before the chosen answer than before the rejected"),
+        ((10,), (11,), "nothing stands before the answers, so nothing predicts their first token"),
+    ],
+)
+def test_conversations_whose_tokens_are_no_pair_go_and_are_named(
+    chosen: tuple[int, ...], rejected: tuple[int, ...], why: str
+) -> None:
+    """The last token of each is its answer. The texts differed: a tokenizer may make the same of them."""
+    tokens = np.array([*chosen, *rejected, 1, 7, 14, 1, 7, 15], dtype=np.uint16)
+    lengths = np.array([len(chosen), len(rejected), 3, 3], dtype=np.int64)
+    mask = np.zeros(len(tokens), dtype=np.uint8)
+    mask[np.cumsum(lengths) - 1] = 1
+    nothing = np.zeros(0, dtype=np.uint8), np.zeros((0, 5), dtype=np.int64)
+    made, bad = joined(Encoded(tokens, lengths, mask, *nothing), {}, ["a", "b"])
+    assert made.tokens.tolist() == [1, 7, 14, 1, 7, 15]
+    assert [*bad] == [0]
+    assert str(bad[0]).startswith(why)
+
+
 @pytest.mark.parametrize("ends", ["learned", "masked"])
 def test_the_recount_of_targets_and_of_beginnings_agrees(project: Small, ends: str) -> None:
     prepared(project, ROWS)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
-from stages.export.tensors import Outgoing, _natural, divided
+from stages.export.tensors import Outgoing, _fill, _natural, divided
 from stages.store.tensor_layout import Entry
 
 
@@ -31,3 +32,12 @@ def test_a_file_has_as_many_tensors_as_fit_in_order(sizes: list[int], files: lis
 def test_layer_2_comes_before_layer_10() -> None:
     names = ["lm_head", "layers.2.a", "layers.2.b", "layers.10.a"]
     assert sorted(names, key=_natural) == [*names[1:], names[0]]
+
+
+@pytest.mark.parametrize("most", [1, 3, 100])
+def test_a_file_that_gives_few_bytes_at_a_time_is_read_on(most: int) -> None:
+    file, data = BytesIO(bytes(range(10))), bytearray(10)
+    _fill(lambda view: file.readinto(view[:most]), data, Path("result"))
+    assert data == bytes(range(10))
+    with pytest.raises(OSError, match="result ends before its last tensor"):
+        _fill(lambda view: file.readinto(view[:most]), data, Path("result"))

@@ -201,6 +201,23 @@ def test_a_clock_that_stands_still_is_found_though_its_rate_is_the_schedule_s() 
     assert (one.id, one.observed) == ("I-02", "a clock that goes back or stands still")
 
 
+def test_another_number_that_a_schedule_gives_is_held_to_it_too() -> None:
+    """Here a weight decay that is the learning rate, before the first step and in every row."""
+    assert STAGE.optimizer is not None
+    optimizer = STAGE.optimizer.model_copy(update={"weight_decay": STAGE.schedule})
+    decayed = STAGE.model_copy(update={"optimizer": optimizer})
+    rows = [replace(one, numbers={"weight_decay": one.lr}) for one in GOOD_END.rows]
+    assert not found(decayed, replace(GOOD_BUILT, numbers={"weight_decay": GOOD_BUILT.rates["llm"]}))
+    assert not found(decayed, end(rows=tuple(rows)))
+    rows[3] = replace(rows[3], numbers={"weight_decay": 0.1})
+    assert {one.id for one in found(decayed, replace(GOOD_BUILT, numbers={"weight_decay": 0.1}))} == {"I-01"}
+    assert {one.id for one in found(decayed, end(rows=tuple(rows)))} == {"I-02"}
+
+
+def test_a_module_that_inherits_and_shows_no_tensor_at_all_is_found() -> None:
+    assert {one.id for one in found(STAGE, module(weights={}, parent_weights={}))} == {"I-15"}
+
+
 def test_an_engine_that_does_not_say_what_it_read_is_held_to_the_rest() -> None:
     assert not found(STAGE, end(reads=None))
     assert found(STAGE, end(reads=None, rows=(StepRow(1, 0.0, 0),)))

@@ -77,6 +77,14 @@ def test_tokens_targets_and_sources_are_those_of_the_rows(small: Small, kind: Ca
         assert times(found, source.corpus) == expected
 
 
+def test_what_a_checkpoint_says_was_read_is_said_again(small: Small) -> None:
+    made = text(small)
+    kept = PhaseReads({"math": ((0, 10, 2), (10, 12, 1))}, (0, 0, 0), 3, bos=4, begun=5, outside=6, foreign=7)
+    log = PhaseLog(made, load(small, made), small.data)
+    log.restore(kept)
+    assert log.report() == kept
+
+
 def test_rows_read_ahead_count_in_their_order_once_they_are_trained_on(small: Small) -> None:
     made = text(small)
     log, one = PhaseLog(made, load(small, made), small.data), PhaseLog(made, load(small, made), small.data)

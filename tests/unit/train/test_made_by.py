@@ -10,10 +10,16 @@ from typing import Any
 
 import pytest
 
-from stages.engines import made_by, run, training
+from stages.engines import made_by, resume, run, training
+from stages.spec.resolved import Execution
 from stages.store import fingerprint, manifest
+from stages.train import loop
 from stages.train.ranks import ALONE
+from stages.train.stopping import StoppedError
 from tests.unit.train import tiny
+
+EXACT = tiny.EXECUTION
+FAST = EXACT.model_copy(update={"determinism": "fast"})
 
 pytestmark = pytest.mark.usefixtures("made_up_data")
 
@@ -61,6 +67,53 @@ def test_another_environment_after_a_stop_promises_no_more_than_the_order(
     tier, makers = finished(tmp_path, monkeypatch, before)
     assert (tier, len(makers)) == ("same-order", 2)
     assert "steps made under different environments (" in capsys.readouterr().out
+
+
+def tiers(root: Path, monkeypatch: pytest.MonkeyPatch, *attempts: tuple[Execution, str]) -> list[str]:
+    """What the newest checkpoint promises after each attempt (how, and by which code), one step further each time;
+    then what the result does, whose last steps are computed in full by code 1.
+    """
+    found, record = [], loop.record
+
+    def stop(made: loop.Run, *args: Any) -> None:
+        record(made, *args)
+        made.stop.ask()
+
+    monkeypatch.setattr(fingerprint, "code", lambda: "1")
+    for execution, code in attempts:
+        with monkeypatch.context() as patched:
+            patched.setattr(fingerprint, "code", lambda code=code: code)
+            patched.setattr(loop, "record", stop)
+            with pytest.raises(StoppedError):
+                run(tiny.make("next_token").model_copy(update={"execution": execution}), tiny.inputs(root))
+        latest = max((root / "results/.runs").glob("*/attempt-*/partial-*"))
+        found.append(resume.tier_of(latest))
+    run(tiny.make("next_token"), tiny.inputs(root))
+    return [*found, manifest.read(root / "results/mini/tiny/box/manifest.json").tier]
+
+
+@pytest.mark.parametrize(
+    ("attempts", "wanted"),
+    [
+        ([(EXACT, "1"), (EXACT, "1")], ["bit-exact", "bit-exact", "bit-exact"]),
+        ([(EXACT, "1"), (FAST, "1"), (EXACT, "1")], ["bit-exact", "same-order", "same-order", "same-order"]),
+        ([(EXACT, "0"), (EXACT, "1")], ["bit-exact", "statistical", "statistical"]),
+    ],
+    ids=["all in full", "one in any order", "one by other code"],
+)
+def test_a_result_promises_no_more_than_any_of_its_attempts_did(
+    attempts: list[tuple[Execution, str]], wanted: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`determinism: fast`, as a number of ranks, is in no key: it may be edited between two attempts."""
+    assert tiers(tmp_path, monkeypatch, *attempts) == wanted
+
+
+def test_ranks_on_machines_of_two_kinds_promise_no_more_than_the_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = frozenset(made_by.Maker(code="1", environment=one) for one in ("this", "that"))
+    monkeypatch.setattr(made_by, "here", lambda *given: two)
+    assert tiers(tmp_path, monkeypatch) == ["same-order"]
 
 
 def test_a_checkpoint_that_does_not_say_is_not_trusted_with_bits(tmp_path: Path) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 import signal
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from stages.data.heldout import Heldout
 from stages.engines import received, run, training
 from stages.errors import UserError
 from stages.store import attempts, manifest
@@ -51,30 +54,55 @@ def test_a_loss_that_is_not_a_number_stops_before_the_update(tmp_path: Path, mon
     assert not (tmp_path / "results/mini/tiny/box").exists()
 
 
-def test_nothing_is_kept_of_steps_whose_data_has_been_written_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Looked at before each checkpoint and before the result."""
+@pytest.fixture(params=[tiny.Data, Heldout], ids=["what is trained on", "what is evaluated on"])
+def written_to(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[object]]:
+    """Has data written to at the n-th look at it (0: never); gives all looks from then on."""
 
-    class Written(tiny.Data):
-        def refuse_changed(self) -> None:
+    def at(number: int) -> list[object]:
+        looks: list[object] = []
+
+        def refuse_changed(self: object) -> None:
             looks.append(self)
-            if len(looks) == at:
+            if len(looks) == number:
                 raise UserError("corpus made_up: tokens.bin: written to")
 
-    monkeypatch.setattr(training, "PhaseData", Written)
-    stage, looks, at = tiny.make("next_token"), list[object](), 0
+        monkeypatch.setattr(request.param, "refuse_changed", refuse_changed)
+        return looks
+
+    return at
+
+
+def test_nothing_is_kept_of_steps_whose_data_has_been_written_to(
+    tmp_path: Path, written_to: Callable[[int], list[object]]
+) -> None:
+    """Looked at before each checkpoint and before the result."""
+    stage, looks = tiny.make("next_token"), written_to(0)
     run(stage, tiny.inputs(tmp_path / "whole"))
-    last = len(looks)
-    for at in (2, last):
-        looks, root = [], tmp_path / str(at)
+    for at in (2, len(looks)):
+        root = tmp_path / str(at)
+        written_to(at)
         with pytest.raises(UserError, match="written to"):
             run(stage, tiny.inputs(root))
         attempt = root / "results/.runs" / ("a" * 32) / "attempt-0001"
         assert len(list(attempt.glob("partial-*"))) == min(at - 1, stage.execution.keep_partials)
-        at = 0
+        written_to(0)
         run(stage, tiny.inputs(root))
         assert digests(root) == digests(tmp_path / "whole")
+
+
+def test_neither_is_a_point_nor_the_end_of_a_phase(tmp_path: Path, written_to: Callable[[int], list[object]]) -> None:
+    rows = tiny.phase("next_token", budget=4 * tiny.CONTEXT)
+    then = rows.model_copy(update={"name": "then", "clock_start": rows.budget})
+    seldom = tiny.EXECUTION.model_copy(update={"checkpoint_every": 100})
+    stage = tiny.stage({"llm": tiny.LLAMA}, (rows, then), ("llm",), execution=seldom)
+    for at, kept in enumerate([set[str](), {"point"}, {"point", "end"}], start=1):
+        inputs = replace(tiny.inputs(tmp_path / str(at), phases=2), kept={1: "c" * 32})
+        ends = {"point": inputs.layout.phase_end("c" * 32), "end": inputs.layout.phase_end(inputs.phase_keys[0])}
+        written_to(at)
+        with pytest.raises(UserError, match="written to"):
+            run(stage, inputs)
+        assert {name for name, folder in ends.items() if folder.exists()} == kept
+        assert not inputs.layout.stage("tiny/box").exists()
 
 
 @pytest.mark.usefixtures("ctrl_c", "signals")

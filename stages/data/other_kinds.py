@@ -31,9 +31,11 @@ def fitting(row: Mapping[str, Any], shape: str) -> str:
 
 
 def hint(row: Mapping[str, Any], shape: str) -> str:
-    """The same, behind the columns of a row that lacks one."""
+    """The same, behind the columns of a row that lacks one; else how a spec says what the columns are."""
     other = fitting(row, shape)
-    return f", as {other} has it" if other else ""
+    if other or not row:
+        return f", as {other} has it" if other else ""
+    return "; `rows` and `columns` of its spec say what they are"
 
 
 def _kind(shape: str) -> str:

@@ -13,7 +13,7 @@ from stages.spec.resolved_models import LANGUAGE_MODELS, LOOPED, Model
 from stages.spec.resolved_phases import Phase
 from stages.spec.schema.corpora import Kind
 from stages.spec.schema.stages import RawImport, RawKeep, RawTrain
-from stages.spec.validate import hint
+from stages.spec.validate import near
 
 TOKEN_KINDS: tuple[Kind, ...] = ("text", "multimodal", "sft")
 
@@ -77,7 +77,9 @@ def unable(
     for index, name in enumerate(evaluate.heldout):
         path: Path = (*above, index)
         if name not in EVALUATIONS:
-            yield loaded.document.error(path, repr(name), ", ".join(EVALUATIONS), hint(name, EVALUATIONS))
+            task = f"A task of lm-evaluation-harness is named so: `{{heldout: [...], lm_eval: [{name}]}}`."
+            repair = near(name, EVALUATIONS) or task
+            yield loaded.document.error(path, repr(name), ", ".join(EVALUATIONS), repair)
         elif lacking := EVALUATIONS[name].lacks(families, corpora, data):
             found = f"{name!r}, without {' and without '.join(lacking)}"
             able = [known for known, one in EVALUATIONS.items() if not one.lacks(families, corpora, data)]

@@ -32,7 +32,14 @@ def is_name(text: object) -> bool:
 def _name(value: object) -> object:
     if is_name(value):
         return value
-    raise quantities.BadQuantity(quantities.describe(value), ALLOWED, "Choose another name.")
+    raise no_name(value)
+
+
+def no_name(value: object) -> quantities.BadQuantity:
+    """The error where something cannot be called so."""
+    path = isinstance(value, str) and "/" in value
+    repair = "Write the name alone, not a path." if path else "Choose another name."
+    return quantities.BadQuantity(quantities.describe(value), ALLOWED, repair)
 
 
 def _phase(value: object) -> object:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from stages.spec.families import FAMILIES
+
 # words of a key that is unknown here -> what to do
 KEYS = (
     ("dropout attention_dropout hidden_dropout attn_pdrop resid_pdrop", "Take it out: no model here has dropout."),
@@ -83,3 +85,11 @@ def word(value: object, key: str = "") -> str | None:
     """What to write in place of a word of another trainer, below `key`; None where it is none that is known."""
     text = str(value).lower()
     return BELOW.get((key, text)) or WORDS.get(text)
+
+
+def family(named: str) -> str:
+    """What to write for a model's class or type, as config.json names it."""
+    for name, family in FAMILIES.items():
+        if named in (family.PUBLISHED.architecture, family.PUBLISHED.model_type):
+            return f"Write `{name}`."
+    return "Use one of these; another one is a file of its own (docs/adding-a-family.md)."

@@ -92,7 +92,10 @@ def moved(loaded: LoadedStage, modules: Mapping[str, Model], training: Training)
         for module in named:
             if module not in modules:
                 raise loaded.document.error(
-                    (key,), f"the unknown module {module!r}", ", ".join(modules), "Correct the name."
+                    (key,),
+                    f"the unknown module {module!r}",
+                    ", ".join(modules),
+                    "Use one of these: a module is trained or frozen whole.",
                 )
     for module in modules:
         if (module in raw.train) == (module in raw.frozen):

@@ -112,11 +112,10 @@ def _one(document: Document, model: type[BaseModel], detail: ErrorDetails) -> Sp
         invariant = invariants.of_missing((*path, name))
         return SpecError(where, dotted((*path, name)), "nothing", f"{name} is required", repair, invariant)
     if kind == "union_tag_invalid":
-        allowed = context["expected_tags"]
-        repair = other_trainers.word(context["tag"]) or hint(
-            context["tag"], [one.strip("'") for one in allowed.split(", ")]
-        )
-        return document.error((*path, context["discriminator"].strip("'")), repr(context["tag"]), allowed, repair)
+        tag, key, allowed = context["tag"], context["discriminator"].strip("'"), context["expected_tags"]
+        repair = other_trainers.word(tag) or near(tag, [one.strip("'") for one in allowed.split(", ")])
+        repair = repair or (other_trainers.family(tag) if key == "family" else "Use one of these.")
+        return document.error((*path, key), repr(tag), allowed, repair)
     if isinstance(bad := context.get("error"), quantities.BadQuantity):
         where, key = (document.where((*path, *bad.at)), dotted((*path, *bad.at))) if bad.at else (where, key)
         return SpecError(where, key, bad.found, bad.allowed, bad.repair)

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from stages.spec import copies, quantities, units
 from stages.spec.fields import AverageDecay, MergedShare, Raw, Reason
-from stages.spec.names import ALLOWED, PATTERN, Name, is_name
+from stages.spec.names import PATTERN, Name, is_name, no_name
 
 UPCYCLED = ("concatenate", "interleave", copies.EXPERTS)
 AT = "@"  # in `from`: between a stage and how many of its tokens are consumed
@@ -21,7 +21,7 @@ def _weights(value: object) -> object:
         if kind == "release" and is_name(name):
             return f"release:{name}"
         if kind == "release":
-            raise quantities.BadQuantity(quantities.describe(name), ALLOWED, "Choose another name.")
+            raise no_name(name)
         if kind == "upcycle" and (name in UPCYCLED or copies.is_written(str(name))):
             return f"upcycle:{name}"
         if kind == "extend" and name in ("mean", "fresh"):

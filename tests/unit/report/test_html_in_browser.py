@@ -90,6 +90,16 @@ def test_of_each_drawing_the_one_that_fits_is_shown_and_its_text_can_be_read(
     assert min(letters) >= 9
 
 
+def test_a_phone_shows_what_evaluations_came_to(window: Browser, report: Path) -> None:
+    window.size(*PHONE)
+    window.open(report / "ouro.html")
+    right = window.script(
+        "return Math.max(...[...document.querySelectorAll('#evaluations td:nth-child(4)')]"
+        ".map(one => one.getBoundingClientRect().right))"
+    )
+    assert right <= PHONE[0]
+
+
 def test_texts_in_drawings_stay_inside_them(window: Browser, report: Path) -> None:
     for size in (PHONE, DESK):
         window.size(*size)

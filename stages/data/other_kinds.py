@@ -35,7 +35,7 @@ def hint(row: Mapping[str, Any], shape: str) -> str:
     other = fitting(row, shape)
     if other or not row:
         return f", as {other} has it" if other else ""
-    return "; `rows` and `columns` of its spec say what they are"
+    return "; `columns` of its spec names others, `rows` another form"
 
 
 def _kind(shape: str) -> str:

@@ -56,6 +56,11 @@ MUTANTS = (
         Edited("ouro/reasoning_sft_1_4b.yaml", "base: 1_000_000", "base: 5_000_000"),
     ),
     Mutant(
+        "I-37",
+        "a base with two digits too many, where no context grows",
+        Edited("ouro/stable_2_1_4b.yaml", "base: 10_000", "base: 30_000"),
+    ),
+    Mutant(
         "I-38",
         "the export starts from the stage before the last",
         Edited("llama31_1m/instruct.yaml", "from: sft_1m", "from: sft_256k"),

@@ -174,6 +174,12 @@ MUTANTS = (
     ),
     Mutant(
         "S-08",
+        "a resolution that no step reads",
+        Edited("kimi_vl/vit_coca.yaml", "after: 75%", "after: 99.9999999999%"),
+        scale="paper",
+    ),
+    Mutant(
+        "S-08",
         "resolutions that fall",
         Edited("kimi_vl/vit_coca.yaml", r"cap: 448\}, \{after: 75%, cap: 896\}", "cap: 896}, {after: 75%, cap: 448}"),
         scale="paper",

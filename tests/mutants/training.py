@@ -332,4 +332,24 @@ MUTANTS = (
         "updates ten times those of AdamW",
         Edited("kimi_vl/pipeline.yaml", r"update_rms: 0\.2", "update_rms: 2"),
     ),
+    Mutant(
+        "I-48",
+        "squares that are never forgotten",
+        Edited("llama31_1m/pipeline.yaml", r"beta2: 0\.95", "beta2: 0.9999999"),
+    ),
+    Mutant(
+        "I-50",
+        "a router's bias a hundred times as quick",
+        Edited("kimi_vl/text_pretrain.yaml", "bias_update: 1e-3", "bias_update: 1e-1"),
+    ),
+    Mutant(
+        "I-50",
+        "nothing balances new experts",
+        Edited("kimi_vl/text_pretrain.yaml", "bias_update: 1e-3, aux_loss: 1e-4", "bias_update: 0, aux_loss: 0"),
+    ),
+    Mutant(
+        "I-50",
+        "captions that outweigh the contrast",
+        Edited("kimi_vl/vit_coca.yaml", "caption_weight: 2", "caption_weight: 200"),
+    ),
 )

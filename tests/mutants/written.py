@@ -167,6 +167,17 @@ SEEN = (
     ),
     Mutant(
         "S-11",
+        "a share of no row",
+        Edited(
+            "data/mixtures.yaml",
+            r"0\.5%, group: text\}((?:\n.*){2}\n.*)6\.2%",
+            r"0.0000000000005%, group: text}\g<1>6.6999999999995%",
+        ),
+        OURO,
+        scale="paper",
+    ),
+    Mutant(
+        "S-11",
         "an optimizer left behind",
         Edited(
             LLAMA_FILE,

@@ -11,6 +11,7 @@ from stages.check.notices.batches import decayed, stepped
 from stages.check.notices.loose_ends import foreign_tokenizer, loose_ends
 from stages.check.notices.names import misnamed
 from stages.check.notices.repeats import left_out, needless
+from stages.check.notices.scales import idle_rows, lower_rates
 from stages.check.notices.sizes import unusual
 from stages.check.rules import unused
 from stages.check.rules.peaks import long_warm_ups
@@ -26,7 +27,10 @@ from stages.spec.resolved import Stage
 
 def notices(project: Project, scales: Sequence[str]) -> list[str]:
     """All of them: of each scale, then of the specs as they are written."""
-    of_scale = (planned_only, bindings.notice, shortened, unpriced, two_precisions, long_warm_ups, needless, left_out)
+    of_scale = (
+        planned_only, bindings.notice, shortened, unpriced, two_precisions, long_warm_ups, needless, left_out,
+        lower_rates, idle_rows,
+    )  # fmt: skip
     found: list[str] = []
     for scale, tell in product(scales, of_scale):
         with suppress(SpecError, SpecErrors):  # of a scale, or of specs/data: findings

@@ -25,10 +25,11 @@ ROUNDING = 1e-9  # of two frequencies that come out of the same figures
     title="Positions and the declared context do not go back",
     rule="Along a lineage no rotary wavelength falls (by a smaller base, less interpolation, scaling taken away or "
     "narrowed), and the declared context never shrinks. A shorter sequence length under the same positions is neither. "
-    "The original length of llama3 scaling and of YaRN stays; YaRN's is the parent's longest context where the parent "
-    "has none.",
+    "Where one rises, this stage or one that goes on from it is trained at more than the parent's context. The "
+    "original length of llama3 scaling and of YaRN stays; YaRN's is the parent's longest context where the parent has "
+    "none.",
     why="A stage copied from before an extension brings the old base back: what the lineage learned of long contexts "
-    "is lost, and short evaluations do not show it.",
+    "is lost, and short evaluations do not show it. A base with a digit too many is learned anew for nothing.",
     threads=("unslothai/unsloth#7028", "JIA-Lab-research/LongLoRA#81"),
 )
 def positions_do_not_go_back(context: Context) -> Iterator[Finding]:
@@ -74,6 +75,30 @@ def positions_do_not_go_back(context: Context) -> Iterator[Finding]:
                     expected=f"at least {int(before):,}", found=(before, after),
                     repair="Keep the parent's positions, or train at its context under the new ones.",
                 )  # fmt: skip
+            elif _longest_under(context, name, rope) <= parent.max_context:
+                longest = int(context.full_context(parent.max_context))
+                yield context.finding(
+                    "I-37", name, ("rope",), parent=ref,
+                    observed=f"{new}, after {old}, where neither this stage nor one after it is trained at more than "
+                    f"the parent's {longest:,} positions",
+                    expected="the parent's positions, or a longer context under the new ones",
+                    repair="State the parent's positions, or waive this with what slower ones are for.",
+                    found=f"{new}, after {old}",
+                )  # fmt: skip
+
+
+def _longest_under(context: Context, name: str, rope: Rope) -> int:
+    """The longest declared context of a stage and of those that go on from it under the same positions."""
+    found, waiting = [name], [name]
+    stages = context.pipeline.stages
+    while waiting:
+        ref = context.pipeline.refs[waiting.pop()]
+        below = [
+            one for one, stage in stages.items() if ref in stage.needed and stage.rope == rope and one not in found
+        ]
+        found += below
+        waiting += below
+    return max(stages[one].max_context for one in found)
 
 
 def _original(rope: Rope, parent: Stage) -> int:

@@ -8,15 +8,17 @@ from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.check.rules.shapes import of_family
+from stages.contract import ledger
 from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Phase
 
 
 @static(
     "S-08",
     title="Images fit their row and their tower",
     rule="At every resolution cap an image gives at least one patch that can be merged, and no more patches than a "
-    "packed row holds; caps rise. Pictures of local corpora have the tower's patches and channels, and cells of as "
-    "many pixels as the projector merges into one token.",
+    "packed row holds; caps rise, and at full size a step begins at each. Pictures of local corpora have the tower's "
+    "patches and channels, and cells of as many pixels as the projector merges into one token.",
     why="An image larger than the row is cut or dropped without a word. One that was cut otherwise than the tower "
     "reads it gives another number of tokens than its text keeps free, and the run ends at its first batch.",
     threads=(),
@@ -63,4 +65,21 @@ def _caps(context: Context) -> Iterator[Finding]:
                 observed=f"caps of {caps} pixels, {[side * side for side in sides]} patches",
                 expected=f"rising caps of at least one and at most {phase.context:,} patches",
                 repair="Correct the resolutions, or the scale's `resolution`.",
+            )  # fmt: skip
+        yield from _unseen(context, name, number, phase)
+
+
+def _unseen(context: Context, name: str, number: int, phase: Phase) -> Iterator[Finding]:
+    """Resolutions that no step reads; a smaller scale has fewer steps, and the same shares of them."""
+    if phase.coca is None or context.shrink.shrink is not None:
+        return
+    begins = [one.after for one in phase.coca.resolutions]
+    for index, (begin, end) in enumerate(zip(begins, [*begins[1:], phase.budget], strict=True)):
+        step = ledger.step_at(phase, begin)
+        if (begin if step.start == begin else step.end) >= end:
+            cap = phase.coca.resolutions[index].cap
+            yield context.finding(
+                "S-08", name, ("phases", number, "coca", "resolutions", index),
+                observed=f"a cap of {cap} from {begin:,} to {end:,}, where no step begins",
+                expected="a step at least at every resolution", repair="Correct `after` of the resolutions.",
             )  # fmt: skip

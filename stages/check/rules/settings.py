@@ -26,6 +26,9 @@ HIGHEST_CLIP = 20.0
 # Recipes have a beta1 of 0.8 to 0.95, or none; a beta2 of 0.9 to 0.9999. An eps of 1e-5 is large, and reinforcement
 # learning has 1.5e-4 (arXiv 1710.02298): from there on it hides the square of most gradients of a large model.
 LOWEST_BETA, HIGHEST_EPS = 0.5, 1.5e-4
+# Kingma & Ba 2015 (arXiv 1412.6980), section 6.4, compare a beta2 up to 0.9999, a mean over 10,000 squares; one that
+# rises with the steps, as Adafactor's, may come to more.
+HIGHEST_BETA = {"beta1": 0.99, "beta2": 0.99999}
 # Muon's momentum is 0.95 (Jordan et al. 2024; arXiv 2502.16982, section 2.1), 0.85 where it is warmed up.
 LOWEST_MOMENTUM = 0.5
 # arXiv 2502.16982, section 2.2: updates of AdamW have a root mean square of 0.2 to 0.4, and Muon's are made as large.
@@ -60,14 +63,14 @@ Fault = tuple[str, Fact, str, str, str]  # key, fact, found, expected, repair
 @static(
     "I-48",
     title="An optimizer is one that some recipe has",
-    rule="beta1 is at most beta2, at every count where schedules give them, neither lies between 0 and 0.5, and eps is "
-    "at most 1.5e-4; gradients are clipped at a norm of at most 20, or `clip: none` says that they are not; "
-    "Muon's momentum is at least 0.5, its update_rms between 0.05 and 1, or less where the highest rate times it "
-    "is 1e-4 or more, and its steps bring singular values from 0.03 on to 0.5 to 1.5; an average of weights ends "
-    "at 0.5 or more, and one that is taken with at most half of the weights that it began with; steps are skipped "
-    "from 2 to 50 standard deviations on, in stages that have more steps than half of the window; and a group's "
-    "multiples leave the highest rate at 1e-9 to 0.1 and at 1/500 of the schedule's or more, and the decay at 10 "
-    "or less, or as much more as they lower the rate.",
+    rule="beta1 is at most beta2, at every count where schedules give them, neither lies between 0 and 0.5, beta1 is "
+    "at most 0.99, beta2 at most 0.99999, and eps at most 1.5e-4; gradients are clipped at a norm of at most 20, "
+    "or `clip: none` says that they are not; Muon's momentum is at least 0.5, its update_rms between 0.05 and 1, "
+    "or less where the highest rate times it is 1e-4 or more, and its steps bring singular values from 0.03 on to"
+    " 0.5 to 1.5; an average of weights ends at 0.5 or more, and one that is taken with at most half of the "
+    "weights that it began with; steps are skipped from 2 to 50 standard deviations on, in stages that have more "
+    "steps than half of the window; and a group's multiples leave the highest rate at 1e-9 to 0.1 and at 1/500 of"
+    " the schedule's or more, and the decay at 10 or less, or as much more as they lower the rate.",
     why="Two betas exchanged, a momentum of 0, a limit that no gradient meets, an average of one step or skips of "
     "every fourth step train, and the loss curve looks like a worse choice of the learning rate. Within half of the "
     "window nothing is skipped, whatever the rule says.",
@@ -168,6 +171,10 @@ def _faults(cfg: Optimizer, rate: Fraction) -> Iterator[Fault]:
     for key, beta in small.items():
         expected = f"0, or at least {LOWEST_BETA:g}: it is the share that a mean keeps at every step"
         yield key, f"{key} {beta:g}", f"{key} {beta:g}", expected, "Correct it; recipes have 0.9 and 0.95."
+    for key, most in HIGHEST_BETA.items():
+        if betas[key] > most:
+            expected = f"at most {most:g}; recipes have 0.9 and 0.95, some a beta2 of 0.999"
+            yield key, f"{key} {betas[key]:.12g}", f"{key} {betas[key]:.12g}", expected, "Correct it."
     low, high = next(((one, two) for one, two in _beside(cfg.beta1, cfg.beta2) if one > two), (0.0, 0.0))
     if low > high and not small:
         found = f"beta1 {low:g} above beta2 {high:g}"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
+from stages.contract import ledger
+from stages.contract.mixture import Mixture
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.loader_data import LoadedData
+from stages.spec.nodes import Path
 from stages.spec.numbers import schedules_of
 from stages.spec.schema.stages import RawImport, RawStandIn, RawTrain, RawUpcycle
 from stages.spec.variants import sweeps, written_as
@@ -20,16 +24,18 @@ KEYS = {"schedules": "schedule", "optimizers": "optimizer", "models": "model"}  
     "S-11",
     title="What is declared is read",
     rule="A schedule, an optimizer or a model is named by a stage of its pipeline or of one that extends it; the value "
-    "in whose place a sweep puts others is one of them, or another stage reads it.",
+    "in whose place a sweep puts others is one of them, or another stage reads it. At full size, every corpus of a "
+    "mixture gives each phase that names it a row.",
     why="An entry that nothing names is a name misspelt where it is used, or one that an edit left behind: whoever "
-    "changes it next changes nothing.",
+    "changes it next changes nothing. A share that comes to less than a row is a corpus that nobody learns from.",
     threads=(),
 )
 def declared_is_read(context: Context) -> Iterator[Finding]:
     """S-11, of files and not of stages: what nothing reads keeps no stage from being run.
 
-    Where a pipeline cannot be loaded, what it reads is not known, and nothing is reported.
+    Where a pipeline cannot be loaded, what it reads is not known, and nothing of this is reported.
     """
+    yield from _without_a_row(context)
     if not context.all_read:
         return
     everyone = (context.loaded, *context.others)
@@ -50,6 +56,27 @@ def declared_is_read(context: Context) -> Iterator[Finding]:
                     at=(f"{key}.{entry}",), found="unread",
                 )  # fmt: skip
     yield from _replaced(context, heirs)
+
+
+def _without_a_row(context: Context) -> Iterator[Finding]:
+    """Corpora whose share of a phase is less than a row. A smaller scale has fewer rows, and the same mixture."""
+    for name, _, number, phase in context.phases() if context.shrink.shrink is None else ():
+        rows, raw = ledger.samples(phase), context.raw_phase(name, number)
+        given = Mixture(phase).counts(rows) if phase.sources else ()
+        unread = {source.corpus for source, count in zip(phase.sources, given, strict=True) if not count}
+        for index, source in enumerate(context.mixture(name, number)):
+            here = {context.data.read_as(source.corpus, published) for published in (True, False)}
+            if raw is None or not here & unread:
+                continue
+            key: Path = ("mixtures", raw.data, "sources", index, "share")
+            share = f"{float(source.share) * 100:.3g}% of the {source.group} rows"
+            finding = context.finding(
+                "S-11", name, ("phases", number, "data"),
+                observed=f"{share} from {source.corpus}, none of the {rows:,} rows of phase {phase.name}",
+                expected="a row at least", repair="Raise the share or the budget, or take the corpus out.",
+                at=(f"phases.{phase.name}.data.{source.corpus}",), found="no row",
+            )  # fmt: skip
+            yield replace(finding, where=context.data.mixtures_document.where(key))
 
 
 def _replaced(context: Context, heirs: Sequence[LoadedPipeline]) -> Iterator[Finding]:

@@ -62,14 +62,30 @@ def test_a_declared_context_that_shrinks_is_a_finding_though_the_base_rises(tmp_
     assert "shrinks from 65,536 to 32,768" in first.observed
 
 
+def test_positions_that_are_slowed_for_no_longer_context_are_a_finding(tmp_path: Path) -> None:
+    """SFT at 1M after 1M: nothing is lost but what was learned of the old base."""
+    edited = found(tmp_path, "I-37", "llama31_1m/sft_1m.yaml", "base: 500_000", "base: 50_000_000")
+    first = next(one for one in edited if one.stage == "llama31_1m/sft_1m")
+    assert first.edge == "llama31_1m/sft_256k -> llama31_1m/sft_1m"
+    assert "trained at more than the parent's 1,048,576 positions" in first.observed
+    assert first.at == ("sft_256k -> rope",)
+    assert line(first).startswith("rope: {base: 500_000")
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
         ("ouro/reasoning_sft_1_4b.yaml", "context: 32Ki", "context: 16Ki"),
         ("kimi_vl/joint_longctx.yaml", "base: 800_000", "base: 2_000_000"),
         ("ouro/ct_anneal_1_4b.yaml", "base: 40_000", "base: 100_000"),
+        ("kimi_vl/joint_cooldown.yaml", "base: 50_000", "base: 800_000"),
     ],
-    ids=["a shorter fine-tuning", "a higher base at the extension", "an earlier extension"],
+    ids=[
+        "a shorter fine-tuning",
+        "a higher base at the extension",
+        "an earlier extension",
+        "a base before its context",
+    ],
 )
 def test_shorter_sequences_and_higher_bases_are_no_way_back(tmp_path: Path, file: str, old: str, new: str) -> None:
     assert found(tmp_path, "I-37", file, old, new) == []

@@ -32,6 +32,8 @@ SLIPS = [
     ("beta1: 0.9, beta2: 0.95", "beta1: 0.95, beta2: 0.9", "beta1 0.95 above beta2 0.9", "beta1"),
     ("beta2: 0.95", "beta2: 0.095", "beta2 0.095", "beta2"),
     ("beta1: 0.9, beta2: 0.95", "beta1: 0.09, beta2: 0.95", "beta1 0.09", "beta1"),
+    ("beta2: 0.95", "beta2: 0.999999", "beta2 0.999999", "beta2"),
+    ("beta1: 0.9, beta2: 0.95", "beta1: 0.999, beta2: 0.999", "beta1 0.999", "beta1"),
     ("eps: 1e-8", "eps: 1e-3", "eps 0.001", "eps"),
     ("clip: 1.0", "clip: 100", "clip: 100", "clip"),
     ("momentum: 0.95", "momentum: 0", "momentum 0", "momentum"),

@@ -205,3 +205,18 @@ def write(root: Path) -> Path:
 def edit(root: Path, name: str, old: str, new: str) -> int:
     """Replaces the one occurrence of `old` in a file; returns the line, counted from 1, at which it stood."""
     return edits.edit(root / "specs" / name, old, new)
+
+
+def prefer(root: Path, settings: str) -> None:
+    """Makes the second stage one of preference training with these `settings`, on a corpus of its own."""
+    edits.edit(
+        root / "specs/toy/second.yaml",
+        "objective: next_token", "objective: preference",
+        "packing: concatenate", "packing: whole",
+        "data: web", f"data: pairs\n    {settings}",
+        "context: 8Ki", "context: 4Ki",
+    )  # fmt: skip
+    pairs = "  pairs:\n    sources:\n      - {corpus: feedback, share: 100%, group: text}\nsources:\n"
+    edits.edit(root / "specs/data/mixtures.yaml", "sources:\n  - {covers", f"{pairs}  - {{covers")
+    feedback = "corpora:\n  feedback: {kind: preference, citation: somewhere, stand_in: code}\n"
+    edits.edit(root / "specs/data/published.yaml", "corpora:\n", feedback)

@@ -16,6 +16,7 @@ from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Preference
 from tests.edits import edit, replaced
+from tests.unit.spec import small_project
 from tests.unit.spec.spec_files import ROOT
 
 STAGE = "specs/toy/second.yaml"
@@ -26,17 +27,7 @@ ASSUMED = Assumed(Fraction(1, 2), Fraction(1, 4), {})
 @pytest.fixture
 def preferring(root: Path) -> Path:
     """The toy project, whose second stage is of preference training."""
-    edit(
-        root / STAGE,
-        "objective: next_token", "objective: preference",
-        "packing: concatenate", "packing: whole",
-        "data: web", f"data: pairs\n    {SETTINGS}",
-        "context: 8Ki", "context: 4Ki",
-    )  # fmt: skip
-    pairs = "  pairs:\n    sources:\n      - {corpus: feedback, share: 100%, group: text}\nsources:\n"
-    edit(root / "specs/data/mixtures.yaml", "sources:\n  - {covers", f"{pairs}  - {{covers")
-    feedback = "corpora:\n  feedback: {kind: preference, citation: somewhere, stand_in: code}\n"
-    edit(root / "specs/data/published.yaml", "corpora:\n", feedback)
+    small_project.prefer(root, SETTINGS)
     return root
 
 

@@ -26,6 +26,7 @@ class Rates:
     attention_exact: float
     attention_fast: float
     bandwidth: int
+    flash4: bool  # whether the attention is FlashAttention 4's
 
 
 @dataclass(frozen=True)
@@ -119,4 +120,7 @@ def of_raw(raw: RawHardware) -> Hardware:
 
 
 def _rates(raw: RawRates) -> Rates:
-    return Rates(float(raw.products), float(raw.attention.exact), float(raw.attention.fast), raw.bandwidth)
+    attention = raw.attention
+    return Rates(
+        float(raw.products), float(attention.exact), float(attention.fast), raw.bandwidth, attention.by == "flash4"
+    )

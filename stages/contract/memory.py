@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from stages.contract import memory_engine, memory_nemo
+from stages.contract import memory_engine, memory_nemo, memory_states
 from stages.contract.corpora import prepared
 from stages.contract.cost_phase import loops
 from stages.contract.hardware import Hardware
@@ -107,7 +107,7 @@ def checkpoint(stage: Stage, state: Mapping[str, Optimizer]) -> int:
     """
     weights = sum(parameters(model).total for model in stage.modules.values())
     known = {name: optimizer for name, optimizer in state.items() if name in stage.modules}
-    return FP32 * weights + sum(memory_engine.state(stage.modules[name], one) for name, one in known.items())
+    return FP32 * weights + sum(memory_states.state(stage.modules[name], one) for name, one in known.items())
 
 
 def copied(stage: Stage) -> int:
@@ -137,7 +137,7 @@ def disk_of_all(stages: Iterable[tuple[int, int]]) -> int:
 
 def _states(stage: Stage, layout: str) -> int:
     half = computes_in_bf16(stage.engine_class)
-    whole, divided = memory_engine.read_frozen(stage), 0
+    whole, divided = memory_states.read_frozen(stage), 0
     gathered = 0
     for name, model in stage.modules.items():
         count, width = parameters(model).total, 2 if half else FP32
@@ -145,7 +145,7 @@ def _states(stage: Stage, layout: str) -> int:
         gathered = max(gathered, 2 * width * count // getattr(model, "layers", 1))
         if name in stage.trained:
             whole += width * count
-            divided += memory_engine.moments(stage, name) + (FP32 * count if half else 0)
+            divided += memory_states.moments(stage, name) + (FP32 * count if half else 0)
     ranks = stage.execution.ranks
     if layout == DIVIDED:
         return (whole + divided) // ranks + gathered

@@ -15,15 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from stages.contract import memory_layers
+from stages.contract import memory_head, memory_layers, memory_states
 from stages.contract.cost_phase import loops
 from stages.contract.hardware import Hardware
-from stages.contract.memory_layers import FP32, HALF
+from stages.contract.memory_layers import FP32
 from stages.contract.parameters import parameters
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import (
-    LOOPED,
     CaptionDecoderModel,
     Model,
     MoonViTModel,
@@ -32,15 +31,13 @@ from stages.spec.resolved_models import (
 )
 from stages.spec.resolved_parallel import computes_in_bf16
 from stages.spec.resolved_phases import Phase
-from stages.spec.resolved_training import Optimizer
 
 MEGA = 10**6
 HEAP = 150 * MEGA  # what the C library's heap keeps of freed memory, at most; larger pieces go back to the system
 CACHED = 0.10  # of what is alive: what a GPU's caching allocator reserves beyond it, the middle of four measured
-WHOLE, ON_CPU, ON_GPU = 1 << 22, 1 << 17, 1 << 27  # logits: stages/models/ops/head.py, which a test compares
-FEWEST, TOGETHER, AT_ONCE = 64, 4, 1 << 26  # rows, chunks, logits: there and in head_chunk.py beside it
 EVALUATED = 8192  # tokens of a batch of an evaluation (stages/evals/whole.py, which a test compares)
 AT_A_TIME = 0.75  # of what a pass would keep for a backward one, what one without has at once; traced: 0.4 to 0.7
+MULTIPROCESSORS = 132  # of an H100 or H200
 NEWTON_SCHULZ = 5  # copies of the matrices of one shape that an orthogonalisation has at once
 
 HEADED = LanguageModel | CaptionDecoderModel
@@ -59,7 +56,7 @@ class Parts:
 
 def of(stage: Stage, phase: Phase, hardware: Hardware) -> Parts:
     """The parts of the worst moment of a phase."""
-    states = _states(stage)
+    states = memory_states.states(stage)
     moments = [*_training(stage, phase, hardware), _update(stage), _evaluation(stage, phase)]
     gradients, activations, loss = max(moments, key=sum)
     alive = states + gradients + activations + loss
@@ -89,55 +86,8 @@ def spare(stage: Stage, alive: int) -> int:
 Moment = tuple[int, int, int]  # bytes of gradients, activations, loss
 
 
-def _states(stage: Stage) -> int:
-    """Weights, copies in bf16 of those that layers multiply with, moments."""
-    counts = [parameters(model) for model in stage.modules.values()]
-    copied = sum(one.total - one.embedding - one.head for one in counts) if computes_in_bf16(stage.engine_class) else 0
-    return (
-        FP32 * sum(one.total for one in counts)
-        + read_frozen(stage)
-        + HALF * copied
-        + sum(moments(stage, name) for name in trained(stage)) // stage.execution.ranks
-    )
-
-
-def read_frozen(stage: Stage) -> int:
-    """Bytes of the models that are read beside those that are trained. Their passes keep no graph, and come first."""
-    return FP32 * sum(parameters(stage.modules[name]).total for name in stage.read_frozen)
-
-
-def trained(stage: Stage) -> list[str]:
-    """Modules that move, in the stage's order. One that is named and not there is not counted: I-23 finds it."""
-    return [name for name in stage.modules if name in stage.trained]
-
-
-def moments(stage: Stage, module: str) -> int:
-    """Bytes of the optimizer's state for a module that the stage trains."""
-    return 0 if stage.optimizer is None else state(stage.modules[module], stage.optimizer)
-
-
-def state(model: Model, optimizer: Optimizer) -> int:
-    """Bytes of an optimizer's state for a model: two numbers a parameter, one for a matrix that Muon moves; one more
-    where an average of the weights is kept.
-    """
-    each = 2 if optimizer.ema is None else 3
-    return FP32 * (each * parameters(model).total - _matrices(optimizer, model))
-
-
-def _matrices(optimizer: Optimizer, model: Model) -> int:
-    """Parameters that Muon moves; norms and biases, which AdamW takes too, are too few to matter."""
-    match optimizer.kind:
-        case "adamw":
-            return 0
-        case "muon":
-            count = parameters(model)
-            return count.total - count.embedding - count.head
-        case _:
-            assert_never(optimizer)
-
-
 def _gradient(stage: Stage) -> int:
-    return FP32 * sum(parameters(stage.modules[name]).total for name in trained(stage))
+    return FP32 * sum(parameters(stage.modules[name]).total for name in memory_states.trained(stage))
 
 
 def partial_sums(stage: Stage, phase: Phase) -> int:
@@ -151,31 +101,44 @@ def _training(stage: Stage, phase: Phase, hardware: Hardware) -> list[Moment]:
     """Moments of the last micro-batch of a step.
 
     On a CPU one that bounds them all: a gradient that is whole beside activations that are, and one layer's again for
-    its gradients. On a GPU three: the loss, whose matrix's gradient is the first; the last layer's backward pass, for
-    which a recomputed layer is whole; the first layer's, when the gradient is.
+    its gradients. On a GPU four: the loss, whose matrix's gradient is the first; the last layer's backward pass, for
+    which a recomputed layer is whole; that of its attention; the first layer's, when the gradient is.
     """
     bf16, device = computes_in_bf16(stage.engine_class), stage.execution.device
-    kept = layer = loss = 0.0
+    kept = layer = loss = attended = 0.0
     for name, model in stage.modules.items():
         count = at_once(stage, phase, name, hardware)
         kept += count * _kept(model, phase, stage, count)
         layer += count * _layer(model, phase, stage, count)
+        if isinstance(model, LanguageModel):
+            heads = model.heads * phase.micro_batch
+            apart = max(MULTIPROCESSORS, heads) if _apart(stage, hardware) else heads
+            attended += memory_layers.differentiated(model, _laid_out(phase, stage), bf16, count, apart * phase.context)
         if isinstance(model, HEADED):
-            loss = max(loss, head(model, count * loops(model, phase), bf16, device))
+            loss = max(loss, memory_head.head(model, count * loops(model, phase), bf16, device))
     sums, whole = partial_sums(stage, phase) * _gradient(stage), _gradient(stage)
     again = layer if stage.execution.recomputes else 0.0
     match device:
         case "cpu":
             return [(sums + whole, int(kept + layer + again), int(loss))]
         case "cuda":
-            first = FP32 * sum(_output_matrix(stage.modules[name]) for name in trained(stage))
+            first = FP32 * sum(_output_matrix(stage.modules[name]) for name in memory_states.trained(stage))
             return [
                 (sums + first, int(kept), int(loss)),
                 (sums + first, int(kept + again), 0),
+                (sums + first, int(kept + attended), 0),
                 (sums + whole, int(layer), 0),
             ]
         case _:
             assert_never(device)
+
+
+def _apart(stage: Stage, hardware: Hardware) -> bool:
+    """Whether blocks of threads add up the queries' gradients apart: in FlashAttention 2's deterministic kernel, one a
+    head of each row, at least one a multiprocessor (stages/models/attention_calls.py).
+    """
+    flash4 = hardware.rates is not None and hardware.rates.flash4
+    return stage.execution.exact and not flash4
 
 
 def _output_matrix(model: Model) -> int:
@@ -207,22 +170,6 @@ def _laid_out(phase: Phase, stage: Stage) -> bool:
     return phase.document_mask and not borders
 
 
-def head(model: LanguageModel | CaptionDecoderModel, positions: float, bf16: bool, device: str) -> float:
-    """Bytes of a loss over the vocabulary: one chunk of logits, and gradients of states and matrix; or whole logits."""
-    vocab, width = model.vocab, model.hidden
-    if positions * vocab <= WHOLE and model.family not in LOOPED:
-        return 3 * FP32 * positions * vocab
-    gradients = FP32 * positions * width
-    if device == "cpu":
-        logits = min(max(FEWEST, ON_CPU // vocab), positions) * (FP32 + HALF if bf16 else FP32)
-        copies = 2 * HALF * vocab * width if bf16 else 0  # of the matrix, and its product before it is added
-    else:
-        slopes = min(TOGETHER * max(FEWEST, ON_GPU // vocab), positions) * (HALF if bf16 else FP32)
-        logits = min(max(FEWEST, AT_ONCE // vocab), positions) * 2 * FP32 + slopes
-        copies = HALF * vocab * width if bf16 else 0
-    return logits * vocab + gradients + copies
-
-
 def at_once(stage: Stage, phase: Phase, name: str, hardware: Hardware) -> float:
     """Positions of a module in one micro-batch: tokens; patches; captions."""
     rows, model = phase.micro_batch, stage.modules[name]
@@ -245,10 +192,10 @@ def _update(stage: Stage) -> Moment:
     AdamW makes those of a few tensors at a time. All are counted, since one tensor may have nearly all elements.
     """
     made = 0
-    for name in trained(stage):
+    for name in memory_states.trained(stage):
         if stage.optimizer is None:
             continue
-        matrices = _matrices(stage.optimizer, stage.modules[name])
+        matrices = memory_states.matrices(stage.optimizer, stage.modules[name])
         others = parameters(stage.modules[name]).total - matrices
         made = max(made, FP32 * others if stage.execution.device == "cpu" else 0)
         made = max(made, FP32 * (2 + NEWTON_SCHULZ) * matrices // stage.execution.ranks)
@@ -266,5 +213,5 @@ def _evaluation(stage: Stage, phase: Phase) -> Moment:
         if isinstance(model, LanguageModel):
             layer = memory_layers.saved(model, phase.document_mask, positions, phase.context).bytes(bf16)
             passed = positions * (layer + 2 * FP32 * model.hidden * (1 + loops(model, phase)))
-            loss = head(model, positions, False, stage.execution.device)
+            loss = memory_head.head(model, positions, False, stage.execution.device)
     return 0, int(passed), int(loss)

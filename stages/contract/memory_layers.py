@@ -92,6 +92,17 @@ def attended(model: Model, documents: bool, bf16: bool) -> float:
     return kept * (1 + FILLING) if documents else kept
 
 
+def differentiated(model: LanguageModel, documents: bool, bf16: bool, positions: float, sums: int) -> float:
+    """Bytes of one layer's attention while it is differentiated: what it read and put out, and the queries' gradients,
+    which FlashAttention adds up in fp32, in bf16 alone. `sums` is for how many positions of a head it does so.
+
+    Documents that end within rows need less than a whole row of one.
+    """
+    one = model.parts.layers[-1].attention
+    numbers = positions * (_latent(one, documents) if isinstance(one, Latent) else _grouped(one, documents))
+    return HALF * numbers + FP32 * sums * (one.query_key // model.heads) if bf16 else FP32 * numbers
+
+
 def _decoder(model: Decoder, documents: bool, positions: float, context: float) -> Kept:
     """The last layer, which has experts where any has."""
     layer = model.layers[-1]

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stages.contract import layouts, memory_engine, memory_layers
+from stages.contract import layouts, memory_engine, memory_layers, memory_states
 from stages.contract.cost_phase import loops
 from stages.contract.hardware import Hardware
 from stages.contract.memory_layers import FP32, HALF
@@ -105,8 +105,8 @@ def _optimizer(stage: Stage, layout: Parallel, own: Shares) -> float:
 
 def _each(stage: Stage) -> float:
     """Bytes of a parameter's moments, and of its master copy in bf16."""
-    count = sum(parameters(stage.modules[name]).total for name in memory_engine.trained(stage))
-    moments = sum(memory_engine.moments(stage, name) for name in memory_engine.trained(stage)) / count if count else 0
+    count = sum(parameters(stage.modules[name]).total for name in memory_states.trained(stage))
+    moments = sum(memory_states.moments(stage, name) for name in memory_states.trained(stage)) / count if count else 0
     return moments + (FP32 if computes_in_bf16(stage.engine_class) else 0)
 
 

@@ -28,6 +28,7 @@ class RawOverhead(Raw):
 class RawAttention(Raw):
     """Shares of the peak that attention reaches, by `determinism`; half of the causal square is counted."""
 
+    by: Literal["torch", "flash4"] = "torch"  # whose kernels: FlashAttention 4's where flash-attn-4 is installed
     exact: Part
     fast: Part
 

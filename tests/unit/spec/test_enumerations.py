@@ -45,7 +45,8 @@ DISPATCHES = {
     "stages/models/build.py": 2,
     "stages/contract/hardware.py": 2,
     "stages/contract/memory.py": 1,
-    "stages/contract/memory_engine.py": 2,  # devices, optimizers
+    "stages/contract/memory_engine.py": 2,  # devices
+    "stages/contract/memory_states.py": 1,
     "stages/contract/memory_layers.py": 2,  # kinds of layers, their numbers
     "stages/plan/table.py": 1,
     "stages/spec/hand_over.py": 2,  # clock, data

@@ -65,12 +65,11 @@ class Rows:
     batch: Batch
     labels: Tensor
     supervised: Tensor | None  # int64 [n]: positions of B * T with a label; None: all of them
-    images: int
 
     def to(self, device: torch.device) -> Rows:
         """The same on a device."""
         supervised = None if self.supervised is None else to_device(self.supervised, device)
-        return Rows(self.batch.to(device), to_device(self.labels, device), supervised, self.images)
+        return Rows(self.batch.to(device), to_device(self.labels, device), supervised)
 
 
 HOST = torch.device("cpu")
@@ -114,7 +113,7 @@ def collate(samples: Sequence[Sample], phase: Phase, patch: int | None, device: 
         grids=grids,
         places=None if patch is None or image is None else places(tokens, image, device),
     )
-    return Rows(batch, to_device(labels, device), positions(labels != IGNORED, device), len(images))
+    return Rows(batch, to_device(labels, device), positions(labels != IGNORED, device))
 
 
 def patch_size(stage: Stage) -> int | None:

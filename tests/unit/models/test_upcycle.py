@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from stages.errors import UserError
+from stages.models import upcycle_experts
 from stages.models.build import initialise, make
 from stages.models.upcycle import source_names, upcycle
 from stages.spec.families.ouro import OuroModel
@@ -80,3 +81,37 @@ def test_another_width_is_refused() -> None:
     child = shapes(ouro(2)) | {"model.norm.weight": torch.Size([17])}
     with pytest.raises(UserError, match=r"shapes differ: model.norm.weight \[17\] from \[16\]"):
         upcycle(ouro(2).state_dict(), child, (0, 1))
+
+
+EXPERTS, ROUTER, DENSE = "model.layers.0.mlp.experts.up_proj", "model.layers.0.mlp.gate.weight", "model.layers.0.mlp."
+MOMENTS = {
+    "llm.step": torch.tensor(7.0),
+    f"llm.{DENSE}up_proj.weight.exp_avg": torch.tensor([[1.0, 2.0]]),
+    f"llm.{DENSE}gate_proj.weight.momentum": torch.tensor([[3.0, 4.0]]),
+    "llm.model.norm.weight.exp_avg": torch.tensor([5.0]),
+}
+
+
+def test_an_expert_has_the_moments_of_what_it_is_a_copy_of_and_a_router_none() -> None:
+    wanted = {EXPERTS: torch.Size([2, 1, 2]), ROUTER: torch.Size([2, 2]), "model.norm.weight": torch.Size([1])}
+    found = upcycle_experts.moments(MOMENTS, "llm", wanted, "step")
+    assert {name: one.tolist() for name, one in found.items()} == {
+        "llm.step": 7.0,
+        f"llm.{EXPERTS}.exp_avg": [[[1.0, 2.0]], [[1.0, 2.0]]],
+        f"llm.{ROUTER}.momentum": [[0.0, 0.0], [0.0, 0.0]],  # of the kind that the gate's matrix has
+        "llm.model.norm.weight.exp_avg": [5.0],
+    }
+    found[f"llm.{EXPERTS}.exp_avg"][0].zero_()
+    assert found[f"llm.{EXPERTS}.exp_avg"][1].any(), "each expert's are its own"
+
+
+def test_moments_of_experts_are_compared_one_by_one_and_a_routers_where_it_has_moved() -> None:
+    stacked = torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]])
+    found = dict(upcycle_experts.apart(f"llm.{EXPERTS}.exp_avg", stacked))
+    assert {name: one.tolist() for name, one in found.items()} == {
+        f"llm.{DENSE}experts.0.up_proj.weight.exp_avg": [[1.0, 2.0]],
+        f"llm.{DENSE}experts.1.up_proj.weight.exp_avg": [[3.0, 4.0]],
+    }
+    name = f"llm.{ROUTER}.exp_avg"
+    assert not dict(upcycle_experts.apart(name, torch.zeros(2, 2)))
+    assert [*dict(upcycle_experts.apart(name, torch.ones(2, 2)))] == [name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,14 +15,18 @@ from torch import Tensor, nn
 
 from stages.contract import ledger
 from stages.contract.ledger import Step
+from stages.data.sample import PairRow
 from stages.errors import UserError
 from stages.models.build import build
 from stages.models.coca import caption_loss, embed_images, embed_texts, siglip_loss
+from stages.models.moe import balanced
 from stages.models.vision_packing import pack
 from stages.spec.resolved import Stage
-from stages.spec.resolved_phases import Loops
+from stages.spec.resolved_phases import BatchStep, Loops, Router
+from stages.spec.resolved_training import Piece, Schedule
 from stages.train.objectives.looped import exits
 from stages.train.optimizer import Optimizer
+from stages.train.ranks import Ranks
 from stages.train.replicated import gather
 from tests.families.test_gemma2 import TestGemma2 as Gemma2
 from tests.unit.models.rows import documents
@@ -124,6 +129,44 @@ def test_a_step_without_an_answer_is_an_error() -> None:
         gather(optimizer, made, next(ledger.steps(stage.phases[0])))
 
 
+def test_a_step_without_a_target_in_text_has_loss_0_and_moves_nothing() -> None:
+    stage = tiny.make("next_token")
+    _, optimizer, made = setting(stage)
+    read = made.read
+    made.read = lambda *asked: [replace(row, labels=np.full_like(row.labels, -100)) for row in read(*asked)]
+    gradients, (loss,) = gather(optimizer, made, ledger.step_at(stage.phases[0], 0))
+    assert (loss.item(), made.supervised()) == (0.0, 0)
+    assert not any(gradient.any() for gradient in gradients)
+
+
+def rows(stage: Stage, step: Step) -> Iterator[tuple[Tensor, Tensor, Any, Tensor]]:
+    """Tokens, positions and documents of each row of a step, [1, T], and its targets [T]."""
+    samples = tiny.Data(stage.phases[0], 0, "", None).samples(step.first_sample, step.sequences, step.tail)
+    for sample in samples:
+        tokens, positions, segments = (
+            torch.from_numpy(part)[None] for part in (sample.tokens, sample.positions, sample.segments)
+        )
+        yield tokens, positions, documents(segments), torch.from_numpy(sample.labels)
+
+
+def test_a_z_loss_is_a_multiple_of_the_mean_square_of_log_z() -> None:
+    stage = tiny.make("next_token")
+    stage = stage.model_copy(update={"phases": (stage.phases[0].model_copy(update={"z_loss": 0.25}),)})
+    modules, optimizer, made = setting(stage)
+    step = last_step(stage)
+    gradients, (loss, squared) = gather(optimizer, made, step)
+    lm: Any = modules["llm"]
+    losses, squares = [], []
+    for tokens, positions, where, labels in rows(stage, step):
+        logits = lm.logits(lm(tokens, positions, where, None))[0]
+        losses.append(F.cross_entropy(logits, labels, reduction="none"))
+        squares.append(logits.logsumexp(-1).square())
+    square = torch.cat(squares).mean()
+    whole = torch.cat(losses).mean() + 0.25 * square
+    assert (loss.item(), squared.item()) == pytest.approx((whole.item(), square.item()), rel=1e-5)
+    torch.testing.assert_close(gradients, list(torch.autograd.grad(whole, optimizer.parameters)), rtol=1e-3, atol=1e-5)
+
+
 # ---------------------------------------------------------------- looped
 
 
@@ -181,6 +224,32 @@ def test_one_loop_is_the_plain_loss() -> None:
     assert loss == pytest.approx(first, rel=1e-6)
 
 
+@pytest.mark.parametrize("z_loss", [None, 0.25])
+def test_a_looped_step_is_equation_4_of_the_models_own_losses_and_gates(z_loss: float | None) -> None:
+    beta, loops = 0.1, Loops(count=3, beta=0.1)
+    stage = tiny.stage({"llm": tiny.OURO}, (tiny.phase("looped", loops=loops, z_loss=z_loss),), ("llm",))
+    modules, optimizer, made = setting(stage)
+    lm: Any = modules["llm"]
+    with torch.no_grad():  # gates that differ from token to token
+        lm.model.early_exit_gate.weight.normal_(std=2.0, generator=torch.Generator().manual_seed(0))
+    step = last_step(stage)
+    gradients, values = gather(optimizer, made, step)
+    losses, squares, gates = [], [], []
+    for tokens, positions, where, labels in rows(stage, step):
+        hidden, gate = lm(tokens, positions, where, None, loops.count)
+        logits = [lm.logits(one)[0] for one in hidden]
+        losses.append(torch.stack([F.cross_entropy(one, labels, reduction="none") for one in logits]))
+        squares.append(torch.stack([one.logsumexp(-1).square() for one in logits]))
+        gates.append(torch.stack(list(gate)).flatten(1))
+    loss, entropy, p = expected_loss(torch.cat(losses, 1), torch.cat(gates, 1), beta)
+    squared = (p * torch.cat(squares, 1)).sum(0).mean()
+    whole = loss.mean() + (z_loss or 0.0) * squared
+    left = (torch.tensor([[1.0], [2.0], [3.0]]) * p).sum(0)
+    wanted = [whole, entropy.mean(), left.mean(), *torch.cat(losses, 1).mean(1), *([squared] if z_loss else [])]
+    assert [one.item() for one in values] == pytest.approx([one.item() for one in wanted], rel=1e-5)
+    torch.testing.assert_close(gradients, list(torch.autograd.grad(whole, optimizer.parameters)), rtol=1e-3, atol=1e-5)
+
+
 # ---------------------------------------------------------------- coca
 
 
@@ -208,8 +277,24 @@ def test_cached_embeddings_give_the_gradient_of_the_whole_batch() -> None:
     expected = torch.autograd.grad(loss, optimizer.parameters)
     assert values[0].item() == pytest.approx(loss.item(), rel=1e-5)
     torch.testing.assert_close(gradients, list(expected), rtol=1e-3, atol=1e-5)
+    contrastive: Any = modules["contrastive"]
+    assert values[4].item() == pytest.approx(contrastive.logit_scale.exp().item(), rel=1e-6), "temperature"
     scale = next(i for i, slot in enumerate(optimizer.slots) if slot.name == "contrastive.logit_scale")
     assert gradients[scale].abs().item() > 0
+
+
+def test_rows_without_a_pair_are_in_no_micro_batch() -> None:
+    """The last step's row may be cut before its first picture's end."""
+    stage = tiny.make("coca")
+    step, found = ledger.step_at(stage.phases[0], 0), []
+    nothing = PairRow((), np.zeros((0, 6), dtype=np.int64), np.zeros(0, dtype=np.int64), ())
+    for left in ([], [nothing, nothing]):
+        _, optimizer, made = setting(stage)
+        read = made.read
+        made.read = lambda *asked, read=read, left=left: [*read(*asked)[:2], *left]
+        found.append((gather(optimizer, made, step), made.begin(step)))
+    assert [count for _, count in found] == [1, 1]
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=0, atol=0)
 
 
 # ---------------------------------------------------------------- experts
@@ -224,6 +309,51 @@ def test_the_router_counts_the_whole_step_once_and_a_step_starts_anew() -> None:
         counts = lm.router_counts()
         assert counts.dtype == torch.int64
         assert counts.sum().item() == (step.end - step.start) * tiny.MOONLIGHT.active_experts
+
+
+class Beside(Ranks):
+    """This rank and one whose tokens all went to the first expert."""
+
+    def count(self, counts: Tensor) -> Tensor:
+        return counts + torch.tensor([500, 0, 0, 0])
+
+
+def test_a_step_balances_its_micro_batches_by_their_rows_and_all_ranks_by_their_tokens() -> None:
+    """Three rows in micro-batches of two and one; two layers with experts; the biases' rate rises with this step."""
+    rate = Schedule(
+        name="rate",
+        pieces=tuple(
+            Piece(start=start, end=end, shape="constant", first=value, last=value, p0=(0, 1), p1=(1, 1))
+            for start, end, value in ((0, 2 * tiny.CONTEXT, 1e-3), (2 * tiny.CONTEXT, 9 * tiny.CONTEXT, 5e-3))
+        ),
+    )
+    phase = tiny.phase(
+        "next_token", budget=9 * tiny.CONTEXT, batch=(BatchStep(after=0, sequences=3),),
+        router=Router(bias_update=rate, aux_loss=0.5),
+    )  # fmt: skip
+    stage = tiny.stage({"llm": tiny.MOONLIGHT.model_copy(update={"layers": 3})}, (phase,), ("llm",))
+    modules, optimizer, made = setting(stage)
+    made.ranks = Beside(0, 1)
+    step = ledger.step_at(phase, 0)
+    gradients, (loss, aux_loss, overload) = gather(optimizer, made, step)
+    lm: Any = modules["llm"]
+    counts = lm.router_counts() + torch.tensor([500, 0, 0, 0])
+    fullest = counts.amax(1) / counts.double().mean(1)
+    assert overload.item() == pytest.approx(fullest.mean().item())
+    parts, losses = list(rows(stage, step)), []
+    aux = torch.zeros(())
+    for some in (parts[:2], parts[2:]):
+        tokens, positions = (torch.cat([part[i] for part in some]) for i in (0, 1))
+        segments = (torch.arange(tiny.CONTEXT) >= tiny.CONTEXT // 2).int().expand(len(some), -1)
+        logits = lm.logits(lm(tokens, positions, documents(segments.contiguous()), None)).flatten(0, 1)
+        losses.append(F.cross_entropy(logits, torch.cat([part[3] for part in some]), reduction="none"))
+        aux = aux + lm.aux_loss() * len(some) / 3
+    whole = torch.cat(losses).mean() + 0.5 * aux
+    assert (loss.item(), aux_loss.item()) == pytest.approx((whole.item(), aux.item()), rel=1e-5)
+    torch.testing.assert_close(gradients, list(torch.autograd.grad(whole, optimizer.parameters)), rtol=1e-3, atol=1e-5)
+    made.finish()
+    biases = torch.stack([router.e_score_correction_bias for router in lm.routers()])
+    torch.testing.assert_close(biases, balanced(torch.zeros(2, 4), counts, 5e-3))
 
 
 def test_a_frozen_router_neither_counts_nor_moves() -> None:

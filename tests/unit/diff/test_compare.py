@@ -111,6 +111,13 @@ def test_another_environment_promises_nothing(tmp_path: Path) -> None:
     assert not found.broken
 
 
+def test_environments_that_were_not_recorded_are_not_known_to_be_one(tmp_path: Path) -> None:
+    a, b = run(tmp_path / "a"), run(tmp_path / "b")
+    for place in (a, b):
+        (place / "run.json").write_text("{}")
+    assert not runs.compare(a, b).same_environment
+
+
 def test_a_shorter_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a, b = run(tmp_path / "a"), run(tmp_path / "b", losses=LOSSES[:2], key="f" * 32)
     print_compare(str(a), str(b), "mini", True)

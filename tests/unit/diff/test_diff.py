@@ -158,6 +158,15 @@ def test_a_later_clock_alone_is_told(root: Path, told: Told) -> None:
     assert "toy/second, toy_variant/second\n      clock begins at 2B → 2.5B" in told()
 
 
+def test_a_stage_that_reads_the_same_rates_behind_another_past_is_stale(root: Path, told: Told) -> None:
+    edit(root, PIPELINE, "    - {shape: cosine, to: 1e-4, until: 4B}", "    - {shape: constant, until: 4B}")
+    commit(root, "constant")
+    edit(root, PIPELINE, "for: 100 steps", "for: 50 steps")
+    difference = found(told)
+    assert refs(difference["changed"]) == ["toy/first"]
+    assert {"toy/second", "toy_variant/second"} <= {*difference["stale"]}
+
+
 def test_execution_is_told_apart(root: Path, told: Told) -> None:
     edit(root, FIRST, "nodes: 2", "nodes: 4")
     text = told()

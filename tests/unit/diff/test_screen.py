@@ -186,6 +186,7 @@ def test_a_pull_request_is_one_screen(before: Path, tmp_path: Path, name: str) -
     assert len(lines) <= screen.LINES, text
     assert max(map(len, lines)) <= screen.WIDTH, text
     assert [one for one in told if one not in text] == [], text
+    assert not {one.old for one in found.shared} & {*found.removed}, "what has another name is not gone"
     assert render.markdown(found).startswith("### `stages diff` main → branch")
 
 

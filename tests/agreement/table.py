@@ -32,8 +32,7 @@ text ─┬─ kept ─┐
 ```
 
 "To be run" is what `stages status` calls stale, missing, stopped or failed, what `snakemake -n` lists, and what
-`snakemake` and, in another copy, `dvc repro` then did, by attempts and result folders on disk: one set, or the four are
-listed apart.
+`snakemake` and, in another copy, `dvc repro` then did: one set, or the four are listed apart.
 "Idle calls" are DVC's calls that end with nothing done: it compares values as they are written, and a stage's whole
 file. Afterwards `stages status`, `snakemake -n` and `dvc status` had nothing to do (after a direct `snakemake`,
 once `stages record-dvc` was run).
@@ -45,9 +44,7 @@ once `stages record-dvc` was run).
 - A deleted, damaged or flipped result is rebuilt alone: the rerun gives the bits that its children were built on.
 - A flipped bit leaves size and time as they were. `stages status --deep` finds it; from then on every command knows.
 - A killed stage goes on from its last checkpoint. A failed one waits for its spec to be mended.
-- After a change of code, `stages status` says how many results other code has made; nothing is run.
 - Evaluations are repeated from a result's weights; this counts as putting back here, since nothing is trained.
-- Snakemake leaves a lock when it is killed itself; the next call removes it.
 
 Measured on {date} with Snakemake {snakemake}, DVC {dvc}, PyTorch {torch}, Python {python}. Written by
 `python -m tests.agreement.table`; `make test` compares the rows, `make nightly` tries every event with both tools.

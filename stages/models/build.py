@@ -77,17 +77,20 @@ def _construct(cfg: Model, rope: Rope | None) -> nn.Module:
 @torch.no_grad()
 def initialise(module: nn.Module, name: str, cfg: Model, seed: int) -> None:
     """Weights normal(0, init_std), gains 1, biases 0, in place; what the spec declares otherwise as it says."""
-    declared = _declared(cfg)
     for parameter_name, parameter in module.named_parameters():
-        stated = next((value for ending, value in declared.items() if parameter_name.endswith(ending)), None)
-        if stated is not None:
-            parameter.fill_(stated)
-        elif parameter_name.endswith("bias"):
-            parameter.zero_()
-        elif parameter.ndim == 1:
-            parameter.fill_(1.0)
-        else:
-            parameter.copy_(normal(seed, f"{name}|{parameter_name}", parameter.shape, cfg.init_std))
+        parameter.copy_(first_value(name, cfg, seed, parameter_name, parameter.shape))
+
+
+def first_value(name: str, cfg: Model, seed: int, parameter: str, shape: torch.Size) -> Tensor:
+    """What `initialise` gives one parameter of the module `name`: fp32, on the host."""
+    stated = next((value for ending, value in _declared(cfg).items() if parameter.endswith(ending)), None)
+    if stated is not None:
+        return torch.full(shape, stated, device="cpu")
+    if parameter.endswith("bias"):
+        return torch.zeros(shape, device="cpu")
+    if len(shape) == 1:
+        return torch.ones(shape, device="cpu")
+    return normal(seed, f"{name}|{parameter}", shape, cfg.init_std)
 
 
 def _declared(cfg: Model) -> dict[str, float]:

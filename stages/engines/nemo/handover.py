@@ -13,13 +13,15 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from stages.engines.nemo.layout import Placed, Rules, region, whole_shape
 from stages.engines.nemo.local import GRADIENT, WEIGHT, Owned, steps
 from stages.models import tensor_file
+from stages.models.build import first_value
 from stages.models.hf_names import hf_names
 from stages.models.tensor_file import Stored
+from stages.spec.resolved_models import Model
 from stages.train.optimizer import STEP
 from stages.train.ranks import Ranks
 
@@ -96,6 +98,18 @@ def from_memory(tensors: Mapping[str, Tensor]) -> Read:
 
     def read(target: str, place: tuple[slice, ...]) -> Tensor:
         return tensors[target][place]
+
+    return read
+
+
+def drawn(name: str, cfg: Model, seed: int, shapes: Shapes) -> Read:
+    """Read parts of a module's first weights, each tensor drawn anew: a rank never has them all. Buffers begin at 0."""
+
+    def read(target: str, place: tuple[slice, ...]) -> Tensor:
+        like = shapes[target]
+        if not isinstance(like, nn.Parameter):
+            return torch.zeros(like.shape, device="cpu")[place]
+        return first_value(name, cfg, seed, target.partition(".")[2], like.shape)[place]
 
     return read
 

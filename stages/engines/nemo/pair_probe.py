@@ -5,6 +5,7 @@ it of the torch engine: by the phase's own work, and by each model's evaluation.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,8 @@ def probe(
     shape = phase.model_copy(update={"context": models[0].length([first]), "micro_batch": 1})
     with models[0].evaluating():
         work = families.preference(stage, shape, chunks, reference)
-        found = Steps(stage, shape, chunks, moved, work, rows, ranks).measured([first])
+        with closing(Steps(stage, shape, chunks, moved, work, rows, ranks)) as steps:
+            found = steps.measured([first])
         policy, other = (_answers(model, first, phase) for model in models)
     return PairReport((found["chosen_ratio"], found["rejected_ratio"]), policy, other)
 

@@ -20,6 +20,7 @@ from stages.models.ops.labels import IGNORED
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.train.objectives.causal import supervised
+from stages.train.prefetch import Prefetch
 from stages.train.ranks import Ranks, together
 
 
@@ -34,6 +35,7 @@ class Steps:
     ) -> None:
         self._stage, self._phase, self._chunks, self._rows, self._ranks = stage, phase, chunks, rows, ranks
         self.moved, self.work, self._share = moved, work, Share.here()
+        self._ahead = Prefetch(self._read, phase, ranks.device)
         self.extras = work.extras
         self._supervised = 0
 
@@ -44,7 +46,7 @@ class Steps:
         Raises UserError for a step without an answer to learn from, and AssertionError where Core counted other targets
         than the rows have.
         """
-        samples = self._rows.samples(step.first_sample, step.sequences, step.tail)
+        samples = self._ahead.take(step)
         self._supervised = supervised(samples, self._phase, step)
         mean, *extras = self._values(samples, self._supervised, backward=True)
         return [mean, self.moved.clip(), *extras]
@@ -70,7 +72,12 @@ class Steps:
         return {}
 
     def close(self) -> None:
-        """Nothing is read ahead."""
+        """End what reads the next step's rows."""
+        self._ahead.close()
+
+    def _read(self, step: Step) -> list[Sample]:
+        """All of a step's rows, on every rank: thousands of short ones take a good part of a step's time."""
+        return self._rows.samples(step.first_sample, step.sequences, step.tail)
 
     def _values(self, samples: Sequence[Sample], targets: int, backward: bool) -> list[float]:
         """The rows' loss and extra columns; with `backward`, their gradients are in Megatron's buffers."""

@@ -28,7 +28,7 @@ from stages.guards.report import BuiltReport, Digests, PairReport
 from stages.models import build, hf_files
 from stages.models.ops.labels import IGNORED
 from stages.models.tensor_file import Stored
-from stages.spec.resolved import Stage
+from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_phases import Phase
 from stages.store import attempts, manifest
 from stages.train.checkpoint import Counters
@@ -49,11 +49,11 @@ class NemoTrainer:
         self._stage, self._inputs, self._ranks = stage, inputs, ranks
         self._rules = names.rules(stage)
         self._received: nn.ModuleDict | None = None
-        whole = ranks.first or any(init.weights != "inherit" or init.extend for init in stage.init.values())
+        whole = ranks.first or not all(_in_parts(init) for init in stage.init.values())
         if whole and not finished:
             self._received = received.receive(stage, inputs, CPU, ranks)
         meta = build.build(stage, "meta")
-        self._weights = dict(meta.state_dict())
+        self._weights = meta.state_dict(keep_vars=True)
         self._state = _state(stage, meta)
         self._chunks = provider.build(stage, provider.configured(stage))
         self._moved = Mover(stage, self._chunks)
@@ -86,7 +86,7 @@ class NemoTrainer:
     def take_result(self) -> None:
         """Have the weights of the stage's finished result, to evaluate it again."""
         folder = self._inputs.layout.stage(f"{self._stage.pipeline}/{self._stage.name}")
-        source = self._files(dict.fromkeys(self._stage.modules, folder))
+        source = self._by_module({name: self._file(name, folder) for name in self._stage.modules})
         handover.load_weights(self._moved.owned, self._weights, source)
 
     def built(self) -> BuiltReport | None:
@@ -180,20 +180,29 @@ class NemoTrainer:
 
     def _source(self) -> Read:
         """Where this rank's weights come from: one that has not received all reads its own parts of the parents' files,
-        where those have all of them.
+        or draws them.
         """
         if self._received is not None:
             return handover.from_memory(self._received.state_dict())
-        folders = {name: received.parent_folder(init, self._inputs) for name, init in self._stage.init.items()}
-        return self._files(folders)
+        return self._by_module({name: self._own_parts(name, init) for name, init in self._stage.init.items()})
 
-    def _files(self, folders: Mapping[str, Path]) -> Read:
-        """Weights of each module in a folder of a result."""
-        reads = {
-            name: handover.from_file(Stored(hf_files.tensors(manifest.weights(folder, name))), self._weights)
-            for name, folder in folders.items()
-        }
+    def _own_parts(self, name: str, init: Init) -> Read:
+        if init.weights == "fresh":
+            return handover.drawn(name, self._stage.modules[name], self._stage.seed, self._weights)
+        return self._file(name, received.parent_folder(init, self._inputs))
+
+    def _file(self, name: str, folder: Path) -> Read:
+        """Weights of a module in a folder of a result."""
+        return handover.from_file(Stored(hf_files.tensors(manifest.weights(folder, name))), self._weights)
+
+    @staticmethod
+    def _by_module(reads: Mapping[str, Read]) -> Read:
         return lambda target, place: reads[target.partition(".")[0]](target, place)
+
+
+def _in_parts(init: Init) -> bool:
+    """Whether a rank can have its parts of a module's weights without all of them."""
+    return init.weights == "fresh" or (init.weights == "inherit" and init.extend is None)
 
 
 def _state(stage: Stage, modules: nn.ModuleDict) -> dict[str, Tensor]:

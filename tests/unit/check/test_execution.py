@@ -12,9 +12,11 @@ import pytest
 from stages.check.findings import SPEC, Finding, unwaived
 from stages.check.gate import Gate
 from stages.check.notices.run import planned_only, shortened, unread
+from stages.check.rules.execution import _host
 from stages.check.run import run, run_all
 from stages.commands.check import run_checks
 from stages.commands.emit import print_script
+from stages.contract import hardware
 from stages.errors import UserError
 from stages.spec.project import Project
 from stages.sync import graph
@@ -233,3 +235,10 @@ def test_evaluations_have_to_end_within_the_time_limit(root: Path) -> None:
     assert finding.expected == "more than the 2.62 min that its evaluations take, by plan"
     assert finding.where is not None
     assert finding.where.line == line
+
+
+def test_a_grown_vocabulary_is_read_whole_by_every_rank_of_the_nemo_engine(root: Path) -> None:
+    project = Project.load(root)
+    stage, h100 = project.resolve("llama31_1m", "paper").stages["cpt_256k"], hardware.load(project.files, "h100")
+    grown = {"llm": stage.init["llm"].model_copy(update={"extend": "mean"})}
+    assert _host(stage.model_copy(update={"init": grown}), h100, 0) == 8 * 4 * 8_030_261_248 > _host(stage, h100, 0)

@@ -11,18 +11,25 @@ from stages.store.layout import Layout
 from stages.sync import graph, write
 from stages.sync.verdicts import judge, judge_corpora
 
+ERROR = "ERROR: "  # how DVC's lines of errors begin
 SHOWN = 3  # how many unfinished ones a message names
 
 
 def record() -> None:
     """Commit in DVC every published stage and corpus of dvc.yaml's scale.
 
-    Every digest is read again first: what is recorded is what others pull. Raises UserError unless all are done.
+    Every digest is read again first: what is recorded is what others pull. Raises UserError unless all are done, where
+    `results` is a link, and where DVC fails.
     """
     scale = write.dvc_scale(open_project("mini")[0])
     root, project = open_project(scale)
     loaded = graph.load(root, project, scale)
     layout = Layout(root, scale)
+    if layout.results.is_symlink():
+        raise UserError(
+            f"{layout.results}: is a link to {layout.results.resolve()}, and DVC records nothing outside of the "
+            "project. Mount that folder at results/ instead (`mount --bind`)."
+        )
     names = loaded.published_corpora
     verdicts = [
         *judge(layout, loaded.published, loaded.keys, deep=loaded.published).values(),
@@ -32,7 +39,14 @@ def record() -> None:
     if undone:
         more = f" and {len(undone) - SHOWN} more" if len(undone) > SHOWN else ""
         raise UserError(f"nothing recorded: {'; '.join(undone[:SHOWN])}{more}. Run `snakemake` first.")
-    done = subprocess.run([sys.executable, "-m", "dvc", "commit", "--quiet", "--force"], cwd=root, check=False)
+    words = [sys.executable, "-m", "dvc", "commit", "--force"]  # with --quiet, it would not say why it fails
+    done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise UserError(f"dvc commit failed with exit code {done.returncode}; see its message above.")
+        raise UserError(f"dvc commit failed with exit code {done.returncode}: {_why(done.stderr)}")
     print(f"recorded in dvc.lock: {len(verdicts) - len(names)} stages and {len(names)} corpora at scale {scale}")
+
+
+def _why(printed: str) -> str:
+    """DVC's own words for a failure: its lines of errors, or all that it printed."""
+    found = [line.removeprefix(ERROR) for line in printed.splitlines() if line.startswith(ERROR)]
+    return "; ".join(found) or printed.strip() or "it printed nothing"

@@ -150,7 +150,12 @@ def _overlap(writers: list[Writer]) -> int:
 
 def _newest(folder: Path) -> float:
     """When a run wrote for the last time. Why it ended, and the last rows of its tables, may come after that."""
-    late = ("finding.json", "metrics.csv", "timing.csv", "checksums.csv")  # also as .finding.json.123.tmp, if it is killed over it
+    late = (
+        "finding.json",
+        "metrics.csv",
+        "timing.csv",
+        "checksums.csv",
+    )  # also as .finding.json.123.tmp, if it is killed over it
     files = (path for path in folder.rglob("*") if path.is_file() and not any(name in path.name for name in late))
     return max(path.stat().st_mtime for path in files)
 

@@ -1,0 +1,54 @@
+"""`stages record-dvc`, where DVC does not do its part."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from stages.commands import record
+from stages.errors import UserError
+from stages.spec.project import Project
+from stages.sync import write
+from tests.unit.spec import small_project
+
+
+@pytest.fixture
+def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project in which nothing is left to be done."""
+    small_project.write(tmp_path)
+    (tmp_path / "rules").mkdir()
+    write.sync(tmp_path, Project.load(tmp_path), "mini")
+    for judge in ("judge", "judge_corpora"):
+        monkeypatch.setattr(record, judge, lambda *given, **named: {})
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("printed", "why"),
+    [
+        ("ERROR: unexpected error - [Errno 28] No space left\n\nHaving any troubles?\n", "unexpected error - .* left$"),
+        ("No module named dvc\n", "No module named dvc$"),
+        ("", "it printed nothing$"),
+    ],
+)
+def test_why_dvc_failed_is_said_in_its_own_words(
+    printed: str, why: str, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failed(words: list[str], **named: object) -> subprocess.CompletedProcess[str]:
+        assert "--quiet" not in words, "then DVC does not say why it fails"
+        return subprocess.CompletedProcess(words, 255, "", printed)
+
+    monkeypatch.setattr(record.subprocess, "run", failed)
+    with pytest.raises(UserError, match=f"dvc commit failed with exit code 255: {why}"):
+        record.record()
+
+
+def test_results_behind_a_link_are_not_given_to_dvc_which_does_not_follow_it(
+    finished: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (finished / "results").symlink_to(tmp_path_factory.mktemp("disk"))
+    with pytest.raises(UserError, match=r"results: is a link to .*disk0, and DVC records nothing outside of the proj"):
+        record.record()

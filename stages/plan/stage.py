@@ -166,11 +166,15 @@ def _plan_phase(
 
 
 def _rates(stage: Stage, phase: Phase) -> tuple[float, float, float]:
-    """LR of the first step, of the last, and the highest: pieces are monotonous, so it is at an end of one."""
+    """LR of the first step, of the last, and the highest: pieces are monotonous, so it is at an end of one.
+
+    After a jump that is the limit from the right.
+    """
     if stage.schedule is None:
         raise ValueError(f"{stage.pipeline}/{stage.name} has phases but no schedule")
     start, end = phase.clock_start, phase.clock_end
     first = schedule.lr(stage.schedule, start + ledger.step_at(phase, 0).end)
     last = schedule.lr(stage.schedule, end)
     inside = [piece.end for piece in stage.schedule.pieces if start < piece.end < end]
-    return first, last, max(first, last, *(schedule.lr(stage.schedule, clock) for clock in inside), 0.0)
+    ends = [rate(stage.schedule, clock) for clock in inside for rate in (schedule.lr, schedule.lr_before)]
+    return first, last, max(first, last, *ends, 0.0)

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from stages.report.metrics import ResultError, flatten, read, read_metrics
+from stages.report.metrics import ResultError, flatten, read, read_metrics, running_mean
 from tests.unit.report.make import ouro_like, write_result
 
 WARMUP = ouro_like("mini")["warmup"]
@@ -27,6 +28,12 @@ def test_consumed_counts_from_the_stage_s_own_start(tmp_path: Path) -> None:
     assert metrics is not None
     assert metrics["clock"].iloc[-1] == WARMUP.phases[0].budget + second.phases[0].budget
     assert metrics["consumed"].iloc[-1] == second.phases[0].budget
+
+
+def test_a_running_mean_is_of_the_values_around_and_of_at_least_half_a_window() -> None:
+    values = pd.Series([1.0, 2.0, 3.0, 4.0])
+    assert running_mean(values, 3).tolist() == [1.5, 2.0, 3.0, 3.5]
+    assert running_mean(values, 10).isna().all()
 
 
 def test_a_loss_is_read_to_its_last_bit(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from stages.errors import UserError
+from stages.report import record
 from stages.report.collect import finished
 from stages.report.commit import commit
 from stages.report.record import BEGIN, END, between, lineage_of, main, write
@@ -75,6 +78,22 @@ def test_a_seed_that_stopped_half_way_is_named(tmp_path: Path) -> None:
     write_result(tmp_path, reseeded(ouro_like("mini_seed2")["warmup"], "mini_seed2", 2))
     with pytest.raises(UserError, match="results/mini_seed2: the scales differ in"):
         write(tmp_path, SCALES[:2])
+
+
+def test_a_seed_that_has_more_than_the_first_is_named_too(tmp_path: Path) -> None:
+    run(tmp_path, ("mini",))
+    for made in ouro_like("mini_seed2").values():
+        write_result(tmp_path, reseeded(made, "mini_seed2", 2))
+    more = ouro_like("mini_seed2")["warmup"].model_copy(update={"name": "more"})
+    write_result(tmp_path, reseeded(more, "mini_seed2", 2))
+    with pytest.raises(UserError, match="results/mini_seed2: the scales differ in ouro/more"):
+        write(tmp_path, SCALES[:2])
+
+
+def test_a_scales_seed_is_that_of_most_stages_and_figures_are_those_that_all_seeds_have() -> None:
+    seeds: Any = [SimpleNamespace(stage=SimpleNamespace(seed=seed)) for seed in (7, 1, 1, 9)]
+    assert record._seed(seeds) == 1
+    assert record._sides([{"a": 1.0, "b": 2.0}, {"b": 3.0, "c": 4.0}]) == {"b": [2.0, 3.0]}
 
 
 def test_outside_git_the_commit_is_unknown(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.report import sweep, sweep_plot
+from stages.report.headlines import VALIDATION
 from stages.report.sweep import Arm
 
 
@@ -56,3 +57,30 @@ def test_table_and_picture_have_every_variant(tmp_path: Path) -> None:
     sweep_plot.write([arm("a", "x", loss(1.0)), arm("b", "y", {})], "t", "word", tmp_path / "two.png")
     assert (tmp_path / "one.png").read_bytes()[:4] == b"\x89PNG"
     assert (tmp_path / "one.png").read_bytes() != (tmp_path / "two.png").read_bytes()
+
+
+def test_a_value_of_a_variant_that_is_not_done_is_none() -> None:
+    """What lies there is of other specs."""
+    old = Arm("s_old", "1e-2", "stale", False, loss(0.1), None, "tokens")
+    assert old.reached(VALIDATION) is None
+    assert old.losses is None
+    assert sweep.as_json([*ARMS, old], "lr")["best"] == "s_mid"
+    assert sweep.as_json([old], "lr")["variants"][0]["after"] == {}
+
+
+def test_of_equals_the_first_is_best() -> None:
+    arms = [arm("s_a", "1", loss(2.0)), arm("s_b", "2", loss(2.0)), arm("s_c", "3", loss(3.0))]
+    assert sweep.as_json(arms, "lr")["best"] == "s_a"
+
+
+def test_an_end_of_the_values_is_one_where_all_are_numbers() -> None:
+    arms = [arm("s_a", "1e-5", loss(1.0)), arm("s_b", "none", loss(2.0)), arm("s_c", "1e-3", loss(3.0))]
+    assert len(sweep.conclusions(arms, "lr")) == 1
+    low = [arm("s_a", "1e-5", loss(1.0)), arm("s_b", "1e-4", loss(2.0))]
+    assert sweep.conclusions(low, "lr")[1] == "it is at the end of the values: the best may lie beyond them"
+
+
+def test_training_losses_are_means_of_the_first_and_the_last_tenth() -> None:
+    losses = [5.0, 3.0, *[2.0] * 17, 9.0, 0.5, 1.5]
+    metrics = pd.DataFrame({"consumed": range(22), "loss": losses})
+    assert Arm("s", "1", "done", True, {}, metrics, "tokens").losses == (4.0, 1.0)

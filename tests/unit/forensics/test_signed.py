@@ -295,3 +295,27 @@ def test_a_signed_run_whose_numbers_come_out_otherwise_fails_its_replay(
     assert "every file is as it was signed" in said
     assert "step 3: checksums that differ" in said
     assert "this machine does not compute the same twice" in said
+
+
+@pytest.mark.parametrize(
+    ("ref", "whole", "said"),
+    [
+        (CHAIN[1], True, "its child was made from"),  # another result under the same key, as a rerun may leave it
+        (CHAIN[2], False, "its subject is not the root of the files that it lists"),
+    ],
+)
+def test_a_statement_that_does_not_fit_is_named_whoever_signed_it(
+    ref: str, whole: bool, said: str, chain: Path, tmp_path: Path, keys: tuple[Path, Path, Path]
+) -> None:
+    from securesystemslib.dsse import Envelope
+
+    shutil.copytree(chain, tmp_path / "copy")
+    path = signed.envelope_of(Layout(tmp_path / "copy", "mini").stage(ref))
+    statement = json.loads(base64.b64decode(json.loads(path.read_text())["payload"]))
+    statement["predicate"]["files"]["metrics.csv"] = "0" * 64
+    if whole:
+        statement["subject"][0]["digest"]["blake3"] = signed.root(statement["predicate"]["files"])
+    envelope = Envelope(json.dumps(statement).encode(), signed.PAYLOAD, {})
+    envelope.sign(_signer(keys[0]))
+    json_file.write(path, envelope.to_dict())
+    assert any(said in one for one in found(tmp_path / "copy", keys[1]))

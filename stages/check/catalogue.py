@@ -27,5 +27,7 @@ def get(id: str) -> Invariant | None:
 def find(id: str) -> Invariant:
     """An invariant by its id. Raises UsageError for unknown ones."""
     if id not in REGISTRY:
-        raise UsageError(f"unknown invariant {id!r}; there are {', '.join(sorted(REGISTRY))}. {hint(id, REGISTRY)}")
+        raise UsageError(
+            f"unknown invariant {id!r}; there are {', '.join(sorted(REGISTRY))}. {hint(id.upper(), REGISTRY)}"
+        )
     return REGISTRY[id]

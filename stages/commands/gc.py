@@ -37,7 +37,8 @@ def collect(dry_run: bool, delete: bool, keep: int) -> None:
             f"{f' and {len(closed) - 1} more' if closed[1:] else ''}"
         )
     total = sum(item.bytes for item in found)
-    print(f"{total:>15,} bytes in {len(found)} folders {'removed' if delete else 'would go'}")
+    folders = f"{len(found)} folder{'s' if len(found) != 1 else ''}"
+    print(f"{total:>15,} bytes in {folders} {'removed' if delete else 'would go'}")
 
 
 def _wanted(root: Path) -> Wanted:

@@ -62,7 +62,7 @@ def test_what_this_user_may_not_read_is_named_and_left_out(
     gc.collect(dry_run=True, delete=False, keep=1)
     said = capsys.readouterr().out
     assert f"left out, since it cannot be read: results/.runs/{KEYS[0]}\n" in said
-    assert "in 1 folders would go" in said
+    assert "in 1 folder would go" in said
 
 
 def test_what_a_run_holds_is_not_touched(layout: Layout, run: Run) -> None:

@@ -65,6 +65,8 @@ def test_an_id_is_given_once() -> None:
 def test_an_unknown_id_names_those_there_are() -> None:
     with pytest.raises(UsageError, match=r"unknown invariant 'I-036'.*I-35.*Did you mean"):
         catalogue.find("I-036")
+    with pytest.raises(UsageError, match=r"Did you mean 'I-04'"):
+        catalogue.find("i-04")
 
 
 def test_only_the_invariants_asked_for_are_run(shipped: Shipped) -> None:

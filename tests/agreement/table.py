@@ -47,7 +47,7 @@ once `stages record-dvc` was run).
 - Evaluations are repeated from a result's weights; this counts as putting back here, since nothing is trained.
 
 Measured on {date} with Snakemake {snakemake}, DVC {dvc}, PyTorch {torch}, Python {python}. Written by
-`python -m tests.agreement.table`; `make test` compares the rows, `make nightly` tries every event with both tools.
+`python -m tests.agreement.table`.
 """
 
 

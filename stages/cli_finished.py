@@ -68,19 +68,16 @@ def generate(
 def evaluate(
     ref: Ref,
     tasks: Annotated[
-        list[str] | None,
-        typer.Option("--tasks", metavar="NAME", help="An evaluation as specs name them; repeatable."),
+        list[str] | None, typer.Option("--tasks", metavar="NAME", help="An evaluation as specs name them; repeatable.")
     ] = None,
     lm_eval: Annotated[
-        list[str] | None,
-        typer.Option("--lm-eval", metavar="TASK", help="A task of lm-evaluation-harness; repeatable."),
+        list[str] | None, typer.Option("--lm-eval", metavar="TASK", help="A task of lm-evaluation-harness; repeatable.")
     ] = None,
     lm_eval_tasks: Annotated[
         Path | None, typer.Option("--lm-eval-tasks", help="A folder with tasks of your own for the harness.")
     ] = None,
     lm_eval_python: Annotated[
-        Path | None,
-        typer.Option("--lm-eval-python", help="The interpreter that has the harness."),
+        Path | None, typer.Option("--lm-eval-python", help="The interpreter that has the harness.")
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Documents of each task of the harness.")] = None,
     as_json: Json = False,

@@ -73,11 +73,7 @@ def compare(
 
 
 @app.command(rich_help_panel=RESULTS)
-def table(
-    names: Names = None,
-    scale: Scale = "mini",
-    as_json: Json = False,
-) -> None:
+def table(names: Names = None, scale: Scale = "mini", as_json: Json = False) -> None:
     """Print a table of finished stages: budgets, losses, evaluations, time, and which results are stale.
 
     Example: `stages table ouro llama31_1m/instruct`.

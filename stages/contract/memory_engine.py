@@ -22,13 +22,7 @@ from stages.contract.memory_layers import FP32
 from stages.contract.parameters import parameters
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import (
-    CaptionDecoderModel,
-    Model,
-    MoonViTModel,
-    ProjectorModel,
-    TextTowerModel,
-)
+from stages.spec.resolved_models import CaptionDecoderModel, Model, MoonViTModel, ProjectorModel, TextTowerModel
 from stages.spec.resolved_parallel import computes_in_bf16
 from stages.spec.resolved_phases import Phase
 

@@ -48,12 +48,7 @@ class Both:
         return self.chosen, self.rejected
 
 
-def both(
-    row: Mapping[str, Any],
-    columns: Mapping[str, str],
-    shape: str,
-    read: Read,
-) -> Both:
+def both(row: Mapping[str, Any], columns: Mapping[str, str], shape: str, read: Read) -> Both:
     """The pair of a row; `read` reads one conversation of such a shape. Raises RowError."""
     one = ONE[shape]
     chosen, rejected = (_side(row, {**columns, one: columns[side]}, columns[side], shape, read) for side in SIDES)

@@ -62,13 +62,7 @@ class Step:
 
 
 def run(
-    command: Sequence[str],
-    ranks: int,
-    nodes: Sequence[str],
-    threads: int,
-    job: slurm.Allocation,
-    turn: int,
-    step: Step,
+    command: Sequence[str], ranks: int, nodes: Sequence[str], threads: int, job: slurm.Allocation, turn: int, step: Step
 ) -> Ended:
     """Run `command` once per rank, spread evenly over `nodes`, and wait for all.
 

@@ -109,10 +109,7 @@ class Training:
         self.ranks.barrier()  # nobody writes, or clears away checkpoints, before all have read
         if not self.ranks.first:
             return self._phases(trainer, counters, {}, None)
-        with (
-            self._tables(trainer, start) as tables,
-            trainer.checkpoints(self.attempt, tables, self._beside) as written,
-        ):
+        with self._tables(trainer, start) as tables, trainer.checkpoints(self.attempt, tables, self._beside) as written:
             self.seconds["checkpoints"] = written.seconds
             return self._phases(trainer, counters, tables, written)
 

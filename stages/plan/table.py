@@ -25,10 +25,7 @@ LAYOUTS = {"one": "", "zero1": " z1", "fsdp": " fsdp"}  # others are the NeMo en
 def table(plan: PipelinePlan) -> Table:
     """One pipeline; stages without phases have their size and checkpoint only."""
     shown = Table(
-        title=f"{plan.name} at {plan.scale}: {plan.title}",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=0,
+        title=f"{plan.name} at {plan.scale}: {plan.title}", title_justify="left", box=box.SIMPLE_HEAD, padding=0
     )
     clock, per = _clock(plan.hardware)
     for name in COLUMNS:

@@ -46,14 +46,7 @@ def short(record: Record) -> str:
                 "<br>".join(headlines),
             )
         )
-    columns = (
-        "pipeline",
-        "stages",
-        "steps",
-        "time in steps",
-        "gates passed",
-        "held out, before → after (means)",
-    )
+    columns = ("pipeline", "stages", "steps", "time in steps", "gates passed", "held out, before → after (means)")
     seeds = ", ".join(map(str, record["seeds"]))
     where = f"Scale {record['scale']}, seeds {seeds}, {record['environment']['cpu_model']}, one thread a stage"
     whole = f"results/records/{record['scale']}.md"

@@ -31,10 +31,7 @@ def _misbound(
         path: Path = ("bind", name)
         if name not in published.corpora:
             yield document.error(
-                path,
-                f"the unknown published corpus {name!r}",
-                "those of published.yaml",
-                hint(name, published.corpora),
+                path, f"the unknown published corpus {name!r}", "those of published.yaml", hint(name, published.corpora)
             )
         elif own not in local:
             repair = f"Write specs/data/{own}.yaml and prepare it. {hint(own, local)}"

@@ -93,12 +93,7 @@ def _against_files(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
         yield from _sizes(document, raw)
         yield from _picture_rows(document, raw)
     elif raw.rows == "interleaved":
-        yield document.error(
-            ("rows",),
-            raw.rows,
-            "rows of conversations",
-            "Pictures are read by `builder: pictures`.",
-        )
+        yield document.error(("rows",), raw.rows, "rows of conversations", "Pictures are read by `builder: pictures`.")
     if raw.rows is not None and raw.kind == "text":
         yield document.error(("rows",), raw.rows, "none for kind text", "Remove `rows`, or correct `kind`.")
     if raw.answers is not None and raw.kind == "text":

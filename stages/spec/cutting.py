@@ -31,10 +31,7 @@ def _cut_phase(phase: Phase, budget: int) -> Phase:
     """A phase with another budget: the stretches of its corpora, and with them their order, stay as they are."""
     if budget == phase.budget:
         return phase
-    changes: dict[str, object] = {
-        "budget": budget,
-        "batch": tuple(step for step in phase.batch if step.after < budget),
-    }
+    changes: dict[str, object] = {"budget": budget, "batch": tuple(step for step in phase.batch if step.after < budget)}
     if phase.coca is not None:
         resolutions = tuple(one for one in phase.coca.resolutions if one.after < budget)
         changes["coca"] = phase.coca.model_copy(update={"resolutions": resolutions})

@@ -14,23 +14,7 @@ from stages.spec.names import Name
 from stages.spec.scheduled import Named, Scheduled
 
 PLACEHOLDERS = frozenset(
-    {
-        "todo",
-        "tbd",
-        "tba",
-        "tbc",
-        "fixme",
-        "wip",
-        "xxx",
-        "n/a",
-        "none",
-        "ok",
-        "okay",
-        "fine",
-        "yes",
-        "later",
-        "temp",
-    }
+    {"todo", "tbd", "tba", "tbc", "fixme", "wip", "xxx", "n/a", "none", "ok", "okay", "fine", "yes", "later", "temp"}
 )
 ARXIV = re.compile(r"\barxiv(?:\.org/(?:abs|pdf|html)/|[:\s]\s*)(?!10\.\d+/)(\d[\w.]*)", re.IGNORECASE)
 MONTH = r"(?:0[1-9]|1[0-2])"  # numbers since April 2007; before, they began with a letter

@@ -99,8 +99,8 @@ class LanguageModel(Frozen):
         return None
 
     def implied(self) -> dict[str, Any]:
-        """Fields that transformers writes beside those that it needs: a folder may have them, with these values."""
-        return {}
+        """Fields that transformers writes next to those that it needs: a folder may have them, with these values."""
+        return {} if "head_dim" in type(self).model_fields else {"head_dim": self.hidden // self.heads}
 
     @classmethod
     def absent(cls, found: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,12 +23,7 @@ from stages.spec.schedule_layout import Span
 
 
 def point_node(
-    pipeline: LoadedPipeline,
-    loaded: LoadedStage,
-    raw: RawPoint,
-    trunk: Node,
-    above: Mapping[str, Node],
-    scale: Scale,
+    pipeline: LoadedPipeline, loaded: LoadedStage, raw: RawPoint, trunk: Node, above: Mapping[str, Node], scale: Scale
 ) -> Node:
     """The stage that a point is, with the clock, the rate and the reach there. Raises SpecError.
 

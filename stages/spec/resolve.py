@@ -150,10 +150,7 @@ class Resolver:
             if loaded.raw.tokenizer not in self.data.tokenizers:
                 known, name = self.data.tokenizers, loaded.raw.tokenizer
                 raise loaded.document.error(
-                    ("tokenizer",),
-                    f"the unknown tokenizer {name!r}",
-                    ", ".join(known) or "none",
-                    hint(name, known),
+                    ("tokenizer",), f"the unknown tokenizer {name!r}", ", ".join(known) or "none", hint(name, known)
                 )
             return self.data.tokenizers[loaded.raw.tokenizer].digest
         handed = (node.stage.tokenizer for node in above.values())

@@ -168,10 +168,7 @@ def _copied(
         raise unknown_name(document, (SHARED[section],), SHARED[section], name, entries)
     value = {**listing.value, section: {**entries, other: copy.deepcopy(entries[name])}}
     places = {(section, other, *path[2:]): where for path, where in listing.places.items() if path[:2] == entry}
-    return (
-        Document(value, {**listing.places, **places}),
-        Document({**own.value, SHARED[section]: other}, own.places),
-    )
+    return (Document(value, {**listing.places, **places}), Document({**own.value, SHARED[section]: other}, own.places))
 
 
 def _path(document: Document, tree: Tree, field: str, above: str) -> Path:

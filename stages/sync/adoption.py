@@ -71,11 +71,7 @@ class Adoption:
 
 
 def concerns(
-    job: Job,
-    scale: str,
-    key: str | None,
-    keys: Mapping[str, str],
-    script: Callable[[str], str] = slurm.script,
+    job: Job, scale: str, key: str | None, keys: Mapping[str, str], script: Callable[[str], str] = slurm.script
 ) -> bool:
     """Whether a job with a stage's name does, or may come to do, what is under `key` at `scale`; `keys` as of `held`.
 

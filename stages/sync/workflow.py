@@ -163,13 +163,7 @@ def or_exit(call: Callable[[], T]) -> T:
 
 
 def _build(
-    root: Path,
-    scale: str,
-    releases: str | None,
-    layout: Layout,
-    loaded: graph.Graph,
-    undone: list[str],
-    gate: Gate,
+    root: Path, scale: str, releases: str | None, layout: Layout, loaded: graph.Graph, undone: list[str], gate: Gate
 ) -> Workflow:
     stages, on = loaded.stages, site.load(root)
     requests = {ref: resources.of_stage(stage, on) for ref, stage in stages.items()}

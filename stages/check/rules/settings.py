@@ -199,10 +199,7 @@ def _beside(one: float | Schedule, two: float | Schedule) -> Iterator[tuple[floa
     pieces = [piece for number in schedules for piece in number.pieces if piece.end <= end]
     if not isinstance(one, Schedule) and not isinstance(two, Schedule):
         yield one, two
-    for read, clocks in (
-        (lr_before, {piece.start for piece in pieces}),
-        (lr, {piece.end for piece in pieces}),
-    ):
+    for read, clocks in ((lr_before, {piece.start for piece in pieces}), (lr, {piece.end for piece in pieces})):
         for clock in sorted(clocks):
             first, second = (read(number, clock) if isinstance(number, Schedule) else number for number in (one, two))
             yield first, second

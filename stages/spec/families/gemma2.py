@@ -4,46 +4,35 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+from stages.spec import language_model as lm
 from stages.spec.decoder import FOUR_NORMS, Decoder, Dense, Grouped, Layer, windowed
-from stages.spec.language_model import (
-    HEADS,
-    SHARED,
-    InitStd,
-    LanguageModel,
-    Layers,
-    NormEps,
-    Published,
-    Size,
-    Softcap,
-    Vocabulary,
-)
 
 
-class Gemma2Model(LanguageModel):
+class Gemma2Model(lm.LanguageModel):
     """Gemma 2: norms of gain 1 + w before and behind sub-layers, GeGLU, scaled embeddings, soft caps, windows."""
 
     family: Literal["gemma2"]
-    layers: Layers
-    hidden: Size
-    ffn: Size
-    heads: Size
-    kv_heads: Size
-    head_dim: Size
-    query_scalar: Size  # scores are divided by its square root
-    window: Size  # keys that a query sees, its own among them
-    full_every: Layers  # every n-th layer sees all keys
-    score_softcap: Softcap
-    logit_softcap: Softcap
-    vocab: Vocabulary
-    norm_eps: NormEps
+    layers: lm.Layers
+    hidden: lm.Size
+    ffn: lm.Size
+    heads: lm.Size
+    kv_heads: lm.Size
+    head_dim: lm.Size
+    query_scalar: lm.Size  # scores are divided by its square root
+    window: lm.Size  # keys that a query sees, its own among them
+    full_every: lm.Layers  # every n-th layer sees all keys
+    score_softcap: lm.Softcap
+    logit_softcap: lm.Softcap
+    vocab: lm.Vocabulary
+    norm_eps: lm.NormEps
     tied: bool
-    init_std: InitStd
+    init_std: lm.InitStd
 
-    PUBLISHED: ClassVar[Published] = Published(
+    PUBLISHED: ClassVar[lm.Published] = lm.Published(
         architecture="Gemma2ForCausalLM",
         model_type="gemma2",
         names={
-            **SHARED, **HEADS, "query_scalar": "query_pre_attn_scalar", "window": "sliding_window",
+            **lm.SHARED, **lm.HEADS, "query_scalar": "query_pre_attn_scalar", "window": "sliding_window",
             "score_softcap": "attn_logit_softcapping", "logit_softcap": "final_logit_softcapping",
         },
         fixed={

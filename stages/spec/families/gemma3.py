@@ -5,44 +5,34 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, Literal
 
 from stages.spec import domains
+from stages.spec import language_model as lm
 from stages.spec.decoder import FOUR_NORMS, Decoder, Dense, Grouped, Layer, windowed
-from stages.spec.language_model import (
-    HEADS,
-    SHARED,
-    InitStd,
-    LanguageModel,
-    Layers,
-    NormEps,
-    Published,
-    Size,
-    Vocabulary,
-)
 
 
-class Gemma3Model(LanguageModel):
+class Gemma3Model(lm.LanguageModel):
     """Gemma 3, text: Gemma 2's blocks with a norm of each head's queries and keys in place of soft caps."""
 
     family: Literal["gemma3"]
-    layers: Layers
-    hidden: Size
-    ffn: Size
-    heads: Size
-    kv_heads: Size
-    head_dim: Size
-    query_scalar: Size  # scores are divided by its square root
-    window: Size  # keys that a query sees, its own among them
-    full_every: Layers  # every n-th layer sees all keys
+    layers: lm.Layers
+    hidden: lm.Size
+    ffn: lm.Size
+    heads: lm.Size
+    kv_heads: lm.Size
+    head_dim: lm.Size
+    query_scalar: lm.Size  # scores are divided by its square root
+    window: lm.Size  # keys that a query sees, its own among them
+    full_every: lm.Layers  # every n-th layer sees all keys
     local_rope_base: Annotated[float, domains.ROPE_BASE]  # of the layers with a window, which nothing scales
-    vocab: Vocabulary
-    norm_eps: NormEps
+    vocab: lm.Vocabulary
+    norm_eps: lm.NormEps
     tied: bool
-    init_std: InitStd
+    init_std: lm.InitStd
 
-    PUBLISHED: ClassVar[Published] = Published(
+    PUBLISHED: ClassVar[lm.Published] = lm.Published(
         architecture="Gemma3ForCausalLM",
         model_type="gemma3_text",
         names={
-            **SHARED, **HEADS, "query_scalar": "query_pre_attn_scalar", "window": "sliding_window",
+            **lm.SHARED, **lm.HEADS, "query_scalar": "query_pre_attn_scalar", "window": "sliding_window",
             "local_rope_base": "rope_local_base_freq",
         },
         fixed={

@@ -4,42 +4,31 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from stages.spec import language_model as lm
 from stages.spec.decoder import PRE_NORMS, Decoder, Dense, Grouped, Layer
-from stages.spec.language_model import (
-    HEADS,
-    SHARED,
-    SWIGLU,
-    InitStd,
-    LanguageModel,
-    Layers,
-    NormEps,
-    Published,
-    Size,
-    Vocabulary,
-)
 
 
-class LlamaModel(LanguageModel):
+class LlamaModel(lm.LanguageModel):
     """Llama 3: RMSNorm, SwiGLU, grouped-query attention, rotary positions."""
 
     family: Literal["llama"]
-    layers: Layers
-    hidden: Size
-    ffn: Size
-    heads: Size
-    kv_heads: Size
-    head_dim: Size
-    vocab: Vocabulary
-    norm_eps: NormEps
+    layers: lm.Layers
+    hidden: lm.Size
+    ffn: lm.Size
+    heads: lm.Size
+    kv_heads: lm.Size
+    head_dim: lm.Size
+    vocab: lm.Vocabulary
+    norm_eps: lm.NormEps
     tied: bool
-    init_std: InitStd
+    init_std: lm.InitStd
 
     NEMO: ClassVar[bool] = True
-    PUBLISHED: ClassVar[Published] = Published(
+    PUBLISHED: ClassVar[lm.Published] = lm.Published(
         architecture="LlamaForCausalLM",
         model_type="llama",
-        names=SHARED | HEADS,
-        fixed={**SWIGLU, "mlp_bias": False},
+        names=lm.SHARED | lm.HEADS,
+        fixed={**lm.SWIGLU, "mlp_bias": False},
         absent={"hidden_act": "silu", "rms_norm_eps": 1e-6, "mlp_bias": False, "max_position_embeddings": 2048},
     )
 

@@ -4,41 +4,30 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from stages.spec import language_model as lm
 from stages.spec.decoder import PRE_NORMS, Decoder, Dense, Grouped, Layer
-from stages.spec.language_model import (
-    HEADS,
-    SHARED,
-    InitStd,
-    LanguageModel,
-    Layers,
-    NormEps,
-    Published,
-    Size,
-    SizeOrNone,
-    Vocabulary,
-)
 
 
-class MistralModel(LanguageModel):
+class MistralModel(lm.LanguageModel):
     """Mistral: RMSNorm, SwiGLU, grouped-query attention, rotary positions; one window for all layers, or none."""
 
     family: Literal["mistral"]
-    layers: Layers
-    hidden: Size
-    ffn: Size
-    heads: Size
-    kv_heads: Size
-    head_dim: Size
-    window: SizeOrNone  # keys that a query sees, its own among them; 0: all before it
-    vocab: Vocabulary
-    norm_eps: NormEps
+    layers: lm.Layers
+    hidden: lm.Size
+    ffn: lm.Size
+    heads: lm.Size
+    kv_heads: lm.Size
+    head_dim: lm.Size
+    window: lm.SizeOrNone  # keys that a query sees, its own among them; 0: all before it
+    vocab: lm.Vocabulary
+    norm_eps: lm.NormEps
     tied: bool
-    init_std: InitStd
+    init_std: lm.InitStd
 
-    PUBLISHED: ClassVar[Published] = Published(
+    PUBLISHED: ClassVar[lm.Published] = lm.Published(
         architecture="MistralForCausalLM",
         model_type="mistral",
-        names={**SHARED, **HEADS, "window": "sliding_window"},
+        names={**lm.SHARED, **lm.HEADS, "window": "sliding_window"},
         fixed={"hidden_act": "silu", "attention_dropout": 0.0},
         absent={
             "hidden_act": "silu", "rms_norm_eps": 1e-6, "num_key_value_heads": 8, "sliding_window": 4096,

@@ -10,60 +10,49 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, Literal
 
 from stages.spec import domains
+from stages.spec import language_model as lm
 from stages.spec.decoder import PRE_NORMS, Decoder, Dense, Latent, Layer, Mixture
-from stages.spec.language_model import (
-    SHARED,
-    SWIGLU,
-    InitStd,
-    LanguageModel,
-    Layers,
-    NormEps,
-    Published,
-    Size,
-    SizeOrNone,
-    Vocabulary,
-)
 
 LATENT_NORM_EPS = 1e-6  # the released code leaves the latent's norm at its class's default, whatever rms_norm_eps says
 
 
-class MoonlightModel(LanguageModel):
+class MoonlightModel(lm.LanguageModel):
     """Moonlight (DeepSeek-V3 architecture): MLA, shared + routed experts, sigmoid router with bias balancing."""
 
     family: Literal["moonlight"]
-    layers: Layers
-    dense_layers: SizeOrNone  # the first layers whose FFN is dense
-    hidden: Size
-    ffn: Size
-    heads: Size
-    vocab: Vocabulary
-    kv_lora_rank: Size
-    qk_nope_dim: Size
-    qk_rope_dim: Size
-    v_head_dim: Size
-    experts: Size
-    active_experts: Size
-    shared_experts: SizeOrNone
-    expert_ffn: Size
+    layers: lm.Layers
+    dense_layers: lm.SizeOrNone  # the first layers whose FFN is dense
+    hidden: lm.Size
+    ffn: lm.Size
+    heads: lm.Size
+    vocab: lm.Vocabulary
+    kv_lora_rank: lm.Size
+    qk_nope_dim: lm.Size
+    qk_rope_dim: lm.Size
+    v_head_dim: lm.Size
+    experts: lm.Size
+    active_experts: lm.Size
+    shared_experts: lm.SizeOrNone
+    expert_ffn: lm.Size
     routed_scale: Annotated[float, domains.ROUTED_SCALE]
-    norm_eps: NormEps
+    norm_eps: lm.NormEps
     tied: bool
-    init_std: InitStd
+    init_std: lm.InitStd
 
     NEMO: ClassVar[bool] = True
     ROUTED: ClassVar[bool] = True
-    PUBLISHED: ClassVar[Published] = Published(
+    PUBLISHED: ClassVar[lm.Published] = lm.Published(
         architecture="DeepseekV3ForCausalLM",
         model_type="deepseek_v3",
         names={
-            **SHARED,
+            **lm.SHARED,
             "dense_layers": "first_k_dense_replace", "kv_lora_rank": "kv_lora_rank", "qk_nope_dim": "qk_nope_head_dim",
             "qk_rope_dim": "qk_rope_head_dim", "v_head_dim": "v_head_dim", "experts": "n_routed_experts",
             "active_experts": "num_experts_per_tok", "shared_experts": "n_shared_experts",
             "expert_ffn": "moe_intermediate_size", "routed_scale": "routed_scaling_factor",
         },
         fixed={
-            **SWIGLU, "moe_layer_freq": 1, "norm_topk_prob": True, "scoring_func": "sigmoid",
+            **lm.SWIGLU, "moe_layer_freq": 1, "norm_topk_prob": True, "scoring_func": "sigmoid",
             "topk_method": "noaux_tc", "n_group": 1, "topk_group": 1, "q_lora_rank": None, "rope_interleave": True,
         },
         absent={

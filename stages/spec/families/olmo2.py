@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
+from stages.spec import language_model as lm
 from stages.spec.decoder import POST_NORMS, Decoder, Dense, Grouped, Layer
-from stages.spec.language_model import (
-    SHARED,
-    SWIGLU,
-    InitStd,
-    LanguageModel,
-    Layers,
-    NormEps,
-    Published,
-    Size,
-    Vocabulary,
-)
 
 
-class Olmo2Model(LanguageModel):
+class Olmo2Model(lm.LanguageModel):
     """OLMo 2: post-norms, QK-norm over all heads together, SwiGLU, rotary positions; heads divide the hidden size."""
 
     family: Literal["olmo2"]
-    layers: Layers
-    hidden: Size
-    ffn: Size
-    heads: Size
-    kv_heads: Size
-    vocab: Vocabulary
-    norm_eps: NormEps
+    layers: lm.Layers
+    hidden: lm.Size
+    ffn: lm.Size
+    heads: lm.Size
+    kv_heads: lm.Size
+    vocab: lm.Vocabulary
+    norm_eps: lm.NormEps
     tied: bool
-    init_std: InitStd
+    init_std: lm.InitStd
 
-    PUBLISHED: ClassVar[Published] = Published(
+    PUBLISHED: ClassVar[lm.Published] = lm.Published(
         architecture="Olmo2ForCausalLM",
         model_type="olmo2",
-        names={**SHARED, "kv_heads": "num_key_value_heads"},
-        fixed={**SWIGLU, "pad_token_id": None},  # transformers gives no gradient to the row of a padding token
+        names={**lm.SHARED, "kv_heads": "num_key_value_heads"},
+        fixed={**lm.SWIGLU, "pad_token_id": None},  # transformers gives no gradient to the row of a padding token
         free=frozenset({"pad_token_id"}),
         scaling_kind="type",  # transformers 4.57 reads no other key there
         scaled="transformers 4.57 refuses every scaling but `linear`; 5 reads all",
@@ -49,7 +39,3 @@ class Olmo2Model(LanguageModel):
         attention = Grouped(self.heads, self.kv_heads, head_dim, head_dim**-0.5, qk_norm="whole")
         layer = Layer(attention, Dense(self.ffn), POST_NORMS)
         return Decoder((layer,) * self.layers, self.hidden, self.vocab, self.norm_eps, self.tied)
-
-    def implied(self) -> dict[str, Any]:
-        """The width of a head."""
-        return {"head_dim": self.hidden // self.heads}

@@ -6,43 +6,33 @@ Positions are scaled in the layers that see all keys alone: the others keep the 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
+from stages.spec import language_model as lm
 from stages.spec.decoder import POST_NORMS, Decoder, Dense, Grouped, Layer, windowed
-from stages.spec.language_model import (
-    SHARED,
-    SWIGLU,
-    InitStd,
-    LanguageModel,
-    Layers,
-    NormEps,
-    Published,
-    Size,
-    Vocabulary,
-)
 
 
-class Olmo3Model(LanguageModel):
+class Olmo3Model(lm.LanguageModel):
     """OLMo 3: post-norms, QK-norm over all heads together, windows in all layers but every n-th."""
 
     family: Literal["olmo3"]
-    layers: Layers
-    hidden: Size
-    ffn: Size
-    heads: Size
-    kv_heads: Size
-    window: Size  # keys that a query sees, its own among them
-    full_every: Layers  # every n-th layer sees all keys
-    vocab: Vocabulary
-    norm_eps: NormEps
+    layers: lm.Layers
+    hidden: lm.Size
+    ffn: lm.Size
+    heads: lm.Size
+    kv_heads: lm.Size
+    window: lm.Size  # keys that a query sees, its own among them
+    full_every: lm.Layers  # every n-th layer sees all keys
+    vocab: lm.Vocabulary
+    norm_eps: lm.NormEps
     tied: bool
-    init_std: InitStd
+    init_std: lm.InitStd
 
-    PUBLISHED: ClassVar[Published] = Published(
+    PUBLISHED: ClassVar[lm.Published] = lm.Published(
         architecture="Olmo3ForCausalLM",
         model_type="olmo3",
-        names={**SHARED, "kv_heads": "num_key_value_heads", "window": "sliding_window"},
-        fixed={**SWIGLU, "pad_token_id": None},  # transformers gives no gradient to the row of a padding token
+        names={**lm.SHARED, "kv_heads": "num_key_value_heads", "window": "sliding_window"},
+        fixed={**lm.SWIGLU, "pad_token_id": None},  # transformers gives no gradient to the row of a padding token
         free=frozenset({"pad_token_id"}),
         absent={
             "hidden_act": "silu", "rms_norm_eps": 1e-5, "sliding_window": 4096, "max_position_embeddings": 2048,
@@ -64,7 +54,3 @@ class Olmo3Model(LanguageModel):
             )  # fmt: skip
             layers.append(Layer(attention, Dense(self.ffn), POST_NORMS))
         return Decoder(tuple(layers), self.hidden, self.vocab, self.norm_eps, self.tied, local_base="unscaled")
-
-    def implied(self) -> dict[str, Any]:
-        """The width of a head."""
-        return {"head_dim": self.hidden // self.heads}

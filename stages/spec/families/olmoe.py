@@ -5,47 +5,37 @@ Experts are weighed by their probabilities as they are: those of the taken ones 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
+from stages.spec import language_model as lm
 from stages.spec.decoder import PRE_NORMS, Decoder, Grouped, Layer, Mixture
-from stages.spec.language_model import (
-    SHARED,
-    SWIGLU,
-    InitStd,
-    LanguageModel,
-    Layers,
-    NormEps,
-    Published,
-    Size,
-    Vocabulary,
-)
 
 
-class OlmoeModel(LanguageModel):
+class OlmoeModel(lm.LanguageModel):
     """OLMoE: pre-norms, QK-norm over all heads together, a mixture of experts in every layer."""
 
     family: Literal["olmoe"]
-    layers: Layers
-    hidden: Size
-    ffn: Size  # of each expert
-    heads: Size
-    kv_heads: Size
-    experts: Size
-    active_experts: Size
-    vocab: Vocabulary
-    norm_eps: NormEps
+    layers: lm.Layers
+    hidden: lm.Size
+    ffn: lm.Size  # of each expert
+    heads: lm.Size
+    kv_heads: lm.Size
+    experts: lm.Size
+    active_experts: lm.Size
+    vocab: lm.Vocabulary
+    norm_eps: lm.NormEps
     tied: bool
-    init_std: InitStd
+    init_std: lm.InitStd
 
     ROUTED: ClassVar[bool] = True
-    PUBLISHED: ClassVar[Published] = Published(
+    PUBLISHED: ClassVar[lm.Published] = lm.Published(
         architecture="OlmoeForCausalLM",
         model_type="olmoe",
         names={
-            **SHARED, "kv_heads": "num_key_value_heads", "experts": "num_experts",
+            **lm.SHARED, "kv_heads": "num_key_value_heads", "experts": "num_experts",
             "active_experts": "num_experts_per_tok",
         },
-        fixed={**SWIGLU, "clip_qkv": None, "norm_topk_prob": False, "pad_token_id": None},
+        fixed={**lm.SWIGLU, "clip_qkv": None, "norm_topk_prob": False, "pad_token_id": None},
         absent={
             "hidden_act": "silu", "rms_norm_eps": 1e-5, "clip_qkv": None, "norm_topk_prob": False, "num_experts": 64,
             "num_experts_per_tok": 8, "max_position_embeddings": 4096, "initializer_range": 0.02,
@@ -61,7 +51,3 @@ class OlmoeModel(LanguageModel):
         mixture = Mixture(self.experts, self.active_experts, self.ffn, 0, "softmax", False, 1.0)
         layer = Layer(attention, mixture, PRE_NORMS)
         return Decoder((layer,) * self.layers, self.hidden, self.vocab, self.norm_eps, self.tied)
-
-    def implied(self) -> dict[str, Any]:
-        """The width of a head."""
-        return {"head_dim": self.hidden // self.heads}

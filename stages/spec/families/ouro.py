@@ -10,46 +10,35 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from stages.spec import domains
+from stages.spec import language_model as lm
 from stages.spec.decoder import Decoder, Dense, Grouped, Layer, Norms
-from stages.spec.language_model import (
-    HEADS,
-    SHARED,
-    SWIGLU,
-    InitStd,
-    LanguageModel,
-    Layers,
-    NormEps,
-    Published,
-    Size,
-    Vocabulary,
-)
 
 NORMS = Norms("input_layernorm", "input_layernorm_2", "post_attention_layernorm", "post_attention_layernorm_2")
 
 
-class OuroModel(LanguageModel):
+class OuroModel(lm.LanguageModel):
     """Ouro (LoopLM): one stack run T times, four norms a layer, shared final norm each loop, exit gate."""
 
     family: Literal["ouro"]
-    layers: Layers
-    hidden: Size
-    ffn: Size
-    heads: Size
-    kv_heads: Size
-    head_dim: Size
-    vocab: Vocabulary
-    norm_eps: NormEps
+    layers: lm.Layers
+    hidden: lm.Size
+    ffn: lm.Size
+    heads: lm.Size
+    kv_heads: lm.Size
+    head_dim: lm.Size
+    vocab: lm.Vocabulary
+    norm_eps: lm.NormEps
     tied: bool
-    init_std: InitStd
+    init_std: lm.InitStd
     post_norm_gain: Annotated[float, domains.GAIN]  # what the gains of the norms behind the sub-layers start at
 
     NEMO: ClassVar[bool] = True
     LOOPED: ClassVar[bool] = True
-    PUBLISHED: ClassVar[Published] = Published(
+    PUBLISHED: ClassVar[lm.Published] = lm.Published(
         architecture="OuroForCausalLM",
         model_type="ouro",
-        names=SHARED | HEADS,
-        fixed={**SWIGLU, "early_exit_threshold": 1.0},
+        names=lm.SHARED | lm.HEADS,
+        fixed={**lm.SWIGLU, "early_exit_threshold": 1.0},
         absent={"hidden_act": "silu", "early_exit_threshold": 1.0},
         layer_types=True,
     )

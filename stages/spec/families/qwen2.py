@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
+from stages.spec import language_model as lm
 from stages.spec.decoder import PRE_NORMS, Decoder, Dense, Grouped, Layer
-from stages.spec.language_model import (
-    SHARED,
-    InitStd,
-    LanguageModel,
-    Layers,
-    NormEps,
-    Published,
-    Size,
-    Vocabulary,
-)
 
 
-class Qwen2Model(LanguageModel):
+class Qwen2Model(lm.LanguageModel):
     """Qwen2: RMSNorm, SwiGLU, grouped-query attention with biases, rotary positions; heads divide the hidden size."""
 
     family: Literal["qwen2"]
-    layers: Layers
-    hidden: Size
-    ffn: Size
-    heads: Size
-    kv_heads: Size
-    vocab: Vocabulary
-    norm_eps: NormEps
+    layers: lm.Layers
+    hidden: lm.Size
+    ffn: lm.Size
+    heads: lm.Size
+    kv_heads: lm.Size
+    vocab: lm.Vocabulary
+    norm_eps: lm.NormEps
     tied: bool
-    init_std: InitStd
+    init_std: lm.InitStd
 
-    PUBLISHED: ClassVar[Published] = Published(
+    PUBLISHED: ClassVar[lm.Published] = lm.Published(
         architecture="Qwen2ForCausalLM",
         model_type="qwen2",
-        names={**SHARED, "kv_heads": "num_key_value_heads"},
+        names={**lm.SHARED, "kv_heads": "num_key_value_heads"},
         fixed={"hidden_act": "silu", "attention_dropout": 0.0, "use_sliding_window": False, "sliding_window": None},
         absent={
             "hidden_act": "silu", "rms_norm_eps": 1e-6, "num_key_value_heads": 32, "max_position_embeddings": 32_768,
@@ -49,7 +40,3 @@ class Qwen2Model(LanguageModel):
         attention = Grouped(self.heads, self.kv_heads, head_dim, head_dim**-0.5, qkv_bias=True)
         layer = Layer(attention, Dense(self.ffn), PRE_NORMS)
         return Decoder((layer,) * self.layers, self.hidden, self.vocab, self.norm_eps, self.tied)
-
-    def implied(self) -> dict[str, Any]:
-        """The width of a head."""
-        return {"head_dim": self.hidden // self.heads}

@@ -4,41 +4,30 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from stages.spec import language_model as lm
 from stages.spec.decoder import PRE_NORMS, Decoder, Dense, Grouped, Layer
-from stages.spec.language_model import (
-    HEADS,
-    SHARED,
-    SWIGLU,
-    InitStd,
-    LanguageModel,
-    Layers,
-    NormEps,
-    Published,
-    Size,
-    Vocabulary,
-)
 
 
-class Qwen3Model(LanguageModel):
+class Qwen3Model(lm.LanguageModel):
     """Qwen3, dense: RMSNorm, SwiGLU, grouped-query attention with QK-norm, rotary positions."""
 
     family: Literal["qwen3"]
-    layers: Layers
-    hidden: Size
-    ffn: Size
-    heads: Size
-    kv_heads: Size
-    head_dim: Size
-    vocab: Vocabulary
-    norm_eps: NormEps
+    layers: lm.Layers
+    hidden: lm.Size
+    ffn: lm.Size
+    heads: lm.Size
+    kv_heads: lm.Size
+    head_dim: lm.Size
+    vocab: lm.Vocabulary
+    norm_eps: lm.NormEps
     tied: bool
-    init_std: InitStd
+    init_std: lm.InitStd
 
-    PUBLISHED: ClassVar[Published] = Published(
+    PUBLISHED: ClassVar[lm.Published] = lm.Published(
         architecture="Qwen3ForCausalLM",
         model_type="qwen3",
-        names=SHARED | HEADS,
-        fixed={**SWIGLU, "use_sliding_window": False, "sliding_window": None},
+        names=lm.SHARED | lm.HEADS,
+        fixed={**lm.SWIGLU, "use_sliding_window": False, "sliding_window": None},
         absent={
             "hidden_act": "silu", "rms_norm_eps": 1e-6, "head_dim": 128, "num_key_value_heads": 32,
             "max_position_embeddings": 32_768, "tie_word_embeddings": False, "initializer_range": 0.02,

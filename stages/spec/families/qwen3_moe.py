@@ -7,49 +7,38 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from stages.spec import language_model as lm
 from stages.spec.decoder import PRE_NORMS, Decoder, Grouped, Layer, Mixture
-from stages.spec.language_model import (
-    HEADS,
-    SHARED,
-    SWIGLU,
-    InitStd,
-    LanguageModel,
-    Layers,
-    NormEps,
-    Published,
-    Size,
-    Vocabulary,
-)
 
 
-class Qwen3MoeModel(LanguageModel):
+class Qwen3MoeModel(lm.LanguageModel):
     """Qwen3, mixture of experts: every layer is routed."""
 
     family: Literal["qwen3_moe"]
-    layers: Layers
-    hidden: Size
-    ffn: Size  # of dense layers, of which there are none: config.json states it all the same
-    heads: Size
-    kv_heads: Size
-    head_dim: Size
-    experts: Size
-    active_experts: Size
-    expert_ffn: Size
-    vocab: Vocabulary
-    norm_eps: NormEps
+    layers: lm.Layers
+    hidden: lm.Size
+    ffn: lm.Size  # of dense layers, of which there are none: config.json states it all the same
+    heads: lm.Size
+    kv_heads: lm.Size
+    head_dim: lm.Size
+    experts: lm.Size
+    active_experts: lm.Size
+    expert_ffn: lm.Size
+    vocab: lm.Vocabulary
+    norm_eps: lm.NormEps
     tied: bool
-    init_std: InitStd
+    init_std: lm.InitStd
 
     ROUTED: ClassVar[bool] = True
-    PUBLISHED: ClassVar[Published] = Published(
+    PUBLISHED: ClassVar[lm.Published] = lm.Published(
         architecture="Qwen3MoeForCausalLM",
         model_type="qwen3_moe",
         names={
-            **SHARED, **HEADS, "experts": "num_experts", "active_experts": "num_experts_per_tok",
+            **lm.SHARED, **lm.HEADS, "experts": "num_experts", "active_experts": "num_experts_per_tok",
             "expert_ffn": "moe_intermediate_size",
         },
         fixed={
-            **SWIGLU, "use_sliding_window": False, "sliding_window": None, "decoder_sparse_step": 1,
+            **lm.SWIGLU, "use_sliding_window": False, "sliding_window": None, "decoder_sparse_step": 1,
             "mlp_only_layers": [], "norm_topk_prob": True,
         },
         absent={

@@ -5,43 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
+from stages.spec import language_model as lm
 from stages.spec.decoder import PRE_NORMS, Decoder, Dense, Grouped, Layer
-from stages.spec.language_model import (
-    SHARED,
-    SWIGLU,
-    InitStd,
-    LanguageModel,
-    Layers,
-    NormEps,
-    Published,
-    Size,
-    Vocabulary,
-)
 
 EVERY = "no_rope_layer_interval"
 
 
-class SmolLM3Model(LanguageModel):
+class SmolLM3Model(lm.LanguageModel):
     """SmolLM3: RMSNorm, SwiGLU, grouped-query attention; rotary positions in all layers but every n-th."""
 
     family: Literal["smollm3"]
-    layers: Layers
-    hidden: Size
-    ffn: Size
-    heads: Size
-    kv_heads: Size
-    nope_every: Layers  # every n-th layer has no positions
-    vocab: Vocabulary
-    norm_eps: NormEps
+    layers: lm.Layers
+    hidden: lm.Size
+    ffn: lm.Size
+    heads: lm.Size
+    kv_heads: lm.Size
+    nope_every: lm.Layers  # every n-th layer has no positions
+    vocab: lm.Vocabulary
+    norm_eps: lm.NormEps
     tied: bool
-    init_std: InitStd
+    init_std: lm.InitStd
 
-    PUBLISHED: ClassVar[Published] = Published(
+    PUBLISHED: ClassVar[lm.Published] = lm.Published(
         architecture="SmolLM3ForCausalLM",
         model_type="smollm3",
-        names={**SHARED, "kv_heads": "num_key_value_heads", "nope_every": EVERY},
+        names={**lm.SHARED, "kv_heads": "num_key_value_heads", "nope_every": EVERY},
         fixed={
-            **SWIGLU, "mlp_bias": False, "use_sliding_window": False, "sliding_window": None,
+            **lm.SWIGLU, "mlp_bias": False, "use_sliding_window": False, "sliding_window": None,
             "pad_token_id": None,  # transformers gives no gradient to the row of a padding token
         },
         absent={
@@ -73,10 +63,6 @@ class SmolLM3Model(LanguageModel):
         if not (isinstance(layers, int) and isinstance(every, int) and every > 0):
             return usual
         return {**usual, "no_rope_layers": turns(layers, every)}
-
-    def implied(self) -> dict[str, Any]:
-        """The width of a head."""
-        return {"head_dim": self.hidden // self.heads}
 
 
 def turns(layers: int, every: int) -> list[int]:

@@ -6,20 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from stages.spec import quantities
+from stages.spec import fields, quantities
 from stages.spec.builders import PAIRED, PARAMETERS, PICTURE_EXTENSIONS
-from stages.spec.fields import (
-    BadRows,
-    Characters,
-    Context,
-    Measured,
-    Names,
-    NewNames,
-    NGram,
-    Raw,
-    Share,
-    TokenizerVocabulary,
-)
 from stages.spec.mapping import Fields
 from stages.spec.names import Name
 from stages.spec.schema.paths import paths, prefixes, root
@@ -41,9 +29,7 @@ def _digest(value: object) -> object:
     if is_digest(value):
         return value
     raise quantities.BadQuantity(
-        quantities.describe(value),
-        "a blake3 digest in lower-case hex",
-        "`stages data NAME --accept` prints it.",
+        quantities.describe(value), "a blake3 digest in lower-case hex", "`stages data NAME --accept` prints it."
     )
 
 
@@ -64,43 +50,43 @@ def shape_of(kind: Kind, rows: str | None) -> str:
 Digest = Annotated[str, BeforeValidator(_digest)]
 
 
-class RawPackage(Raw):
+class RawPackage(fields.Raw):
     """An installed package whose files a corpus is made of."""
 
     version: str
-    files: Names = Field(min_length=1)
-    leave_out: Names
+    files: fields.Names = Field(min_length=1)
+    leave_out: fields.Names
 
 
-class RawSkip(Raw):
+class RawSkip(fields.Raw):
     """How many bad rows may be left out; all that are left out are listed in the manifest."""
 
-    skip: BadRows
+    skip: fields.BadRows
 
 
-class RawDecontaminate(Raw):
+class RawDecontaminate(fields.Raw):
     """Evaluation sets, by which of their documents count; `words` of an n-gram; what is done with what has one."""
 
     against: dict[Name, Literal["all", "heldout"]] = Field(min_length=1)
-    words: NGram
+    words: fields.NGram
     found: Literal["remove", "report"]
 
 
-class RawExtensions(Raw):
+class RawExtensions(fields.Raw):
     """Which members of a tar are a row's picture and its caption, by what follows the first dot of their names."""
 
-    image: NewNames = Field(default_factory=lambda: list(PICTURE_EXTENSIONS), min_length=1)
+    image: fields.NewNames = Field(default_factory=lambda: list(PICTURE_EXTENSIONS), min_length=1)
     text: Name = "txt"
 
 
-class RawPacked(Raw):
+class RawPacked(fields.Raw):
     """What fits into rows of one context: `rows` that whole documents fill in the corpus's order, `tokens` in them."""
 
-    rows: Measured
-    tokens: Measured
+    rows: fields.Measured
+    tokens: fields.Measured
 
 
-class RawCorpus(Raw):
+class RawCorpus(fields.Raw):
     """specs/data/<corpus>.yaml. `size` and `longest` are in `unit`; `size` leaves out the held-out documents.
 
     `packed` says, context by context, how many rows the training documents fill; those longer are left out.
@@ -112,11 +98,11 @@ class RawCorpus(Raw):
     unit: Literal["tokens", "items"]
     builder: str
     digest: Digest
-    size: Measured
-    documents: Measured
-    longest: Measured
-    heldout: Measured
-    packed: dict[Context, RawPacked] = Field(default_factory=dict)
+    size: fields.Measured
+    documents: fields.Measured
+    longest: fields.Measured
+    heldout: fields.Measured
+    packed: dict[fields.Context, RawPacked] = Field(default_factory=dict)
     parameters: Annotated[dict[str, int], Fields(PARAMETERS)] = Field(default_factory=dict)
     packages: dict[str, RawPackage] = Field(default_factory=dict)
     path: Annotated[str | tuple[str, ...] | None, BeforeValidator(paths)] = None
@@ -132,9 +118,9 @@ class RawCorpus(Raw):
     answers: Literal["together", "separate"] | None = None  # together
     pixels: Literal["grey", "rgb"] | None = None  # grey
     prefix: Annotated[str | tuple[str, ...] | None, BeforeValidator(prefixes)] = None
-    without: NewNames | None = None
+    without: fields.NewNames | None = None
     decontaminate: RawDecontaminate | None = None
-    unknown: Share | None = None
+    unknown: fields.Share | None = None
 
     @property
     def shape(self) -> str:
@@ -144,17 +130,17 @@ class RawCorpus(Raw):
         return shape_of(self.kind, self.rows)
 
 
-class RawRoots(Raw):
+class RawRoots(fields.Raw):
     """specs/data/roots.yaml: folders outside the project that corpora are read from, on this machine."""
 
     roots: dict[Name, Annotated[str, BeforeValidator(root)]]
 
 
-class RawTokenizer(Raw):
+class RawTokenizer(fields.Raw):
     """specs/data/tokenizer.yaml: `vocab` tokens, trained on `characters` of each of the corpora."""
 
     tokenizer: Name
-    vocab: TokenizerVocabulary
+    vocab: fields.TokenizerVocabulary
     digest: Digest
-    corpora: Names = Field(min_length=1)
-    characters: Characters
+    corpora: fields.Names = Field(min_length=1)
+    characters: fields.Characters

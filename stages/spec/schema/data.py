@@ -6,31 +6,7 @@ from typing import Annotated, Any, Literal, assert_never
 
 from pydantic import BeforeValidator, Field
 
-from stages.spec import quantities
-from stages.spec.fields import (
-    Budget,
-    BudgetExponent,
-    Citation,
-    Divided,
-    Epochs,
-    EvaluatedContext,
-    Flag,
-    Kept,
-    LrFactor,
-    Memory,
-    Names,
-    Nodes,
-    Part,
-    Ranks,
-    Raw,
-    Samples,
-    Seed,
-    Shrink,
-    Steps,
-    Threads,
-    TimeLimit,
-    Vocabulary,
-)
+from stages.spec import fields, quantities
 from stages.spec.mapping import some_of
 from stages.spec.names import Name
 from stages.spec.resolved import Activations, Determinism
@@ -43,113 +19,113 @@ from stages.spec.sources import RawSource
 IDENTITY = "identity, or how the pipeline shrinks"
 
 
-class RawMixtureSource(Raw):
+class RawMixtureSource(fields.Raw):
     """A corpus and its share within its group."""
 
     corpus: str
-    share: Part
+    share: fields.Part
     group: Literal["text", "multimodal"]
 
 
-class RawMixture(Raw):
+class RawMixture(fields.Raw):
     """Corpora and their shares."""
 
     sources: list[RawMixtureSource] = Field(min_length=1)
 
 
-class RawMixtures(Raw):
+class RawMixtures(fields.Raw):
     """specs/data/mixtures.yaml."""
 
     mixtures: dict[Name, RawMixture]
     sources: list[RawSource] = Field(default_factory=list)
 
 
-class RawPublished(Raw):
+class RawPublished(fields.Raw):
     """A corpus of a paper, and the local one that takes its place where it is not at hand."""
 
     kind: Kind
-    citation: Citation
+    citation: fields.Citation
     stand_in: str
 
 
-class RawPublishedCorpora(Raw):
+class RawPublishedCorpora(fields.Raw):
     """specs/data/published.yaml."""
 
     corpora: dict[Name, RawPublished]
     sources: list[RawSource] = Field(default_factory=list)
 
 
-class RawBindings(Raw):
+class RawBindings(fields.Raw):
     """specs/data/bind.yaml: which local corpus is read in the place of a published one, at every scale."""
 
     bind: dict[str, str]
 
 
-class RawAnchor(Raw):
+class RawAnchor(fields.Raw):
     """A published budget and what it becomes at this scale."""
 
-    paper: Budget
-    here: Budget
+    paper: fields.Budget
+    here: fields.Budget
 
 
-class RawTokenMap(Raw):
+class RawTokenMap(fields.Raw):
     """here * (budget / paper) ^ exponent, at least `floor` steps; of conversations whole rows, where declared."""
 
-    exponent: BudgetExponent
+    exponent: fields.BudgetExponent
     anchor: RawAnchor
-    floor: Steps
+    floor: fields.Steps
     whole_rows: bool = False
 
 
-class RawShrink(Raw):
+class RawShrink(fields.Raw):
     """How one pipeline shrinks."""
 
-    context: Shrink
+    context: fields.Shrink
     tokens: RawTokenMap
-    batch: Shrink
-    micro_batch: Budget
-    lr: LrFactor
-    min_piece: Steps
-    resolution: Shrink | None = None
-    epochs: dict[str, Epochs] = Field(default_factory=dict)
+    batch: fields.Shrink
+    micro_batch: fields.Budget
+    lr: fields.LrFactor
+    min_piece: fields.Steps
+    resolution: fields.Shrink | None = None
+    epochs: dict[str, fields.Epochs] = Field(default_factory=dict)
     models: dict[str, Annotated[dict[str, Any], some_of("family", Model)]] = Field(default_factory=dict)
     execution: RawExecution = RawExecution()
     executions: dict[str, RawExecution] = Field(default_factory=dict)  # by stage; what is absent is the pipeline's
-    torch: Names = Field(default_factory=list)  # stages that the torch engine trains where the scale's is another
+    torch: fields.Names = Field(default_factory=list)  # stages that the torch engine trains at a scale of another
 
 
-class RawScaleParallel(Raw):
+class RawScaleParallel(fields.Raw):
     """How the NeMo engine divides stages that say nothing of it: all of it."""
 
-    tp: Divided
-    pp: Divided
-    cp: Divided
-    ep: Divided
-    vpp: Divided
-    sequence_parallel: Flag
-    distributed_optimizer: Flag
+    tp: fields.Divided
+    pp: fields.Divided
+    cp: fields.Divided
+    ep: fields.Divided
+    vpp: fields.Divided
+    sequence_parallel: fields.Flag
+    distributed_optimizer: fields.Flag
     recompute: Recompute
 
 
-class RawScaleExecution(Raw):
+class RawScaleExecution(fields.Raw):
     """Execution defaults of a scale: all of them."""
 
-    nodes: Nodes
-    ranks: Ranks
-    memory: Memory
-    time_limit: TimeLimit
-    checkpoint_every: Steps
-    keep_partials: Kept
+    nodes: fields.Nodes
+    ranks: fields.Ranks
+    memory: fields.Memory
+    time_limit: fields.TimeLimit
+    checkpoint_every: fields.Steps
+    keep_partials: fields.Kept
     activations: Activations
     determinism: Determinism
     parallel: RawScaleParallel | None = None  # there where the engine is nemo
 
 
-class RawEvaluation(Raw):
+class RawEvaluation(fields.Raw):
     """How much is evaluated: `context` is the longest row, where one GPU has no memory for a stage's own."""
 
-    samples: Samples
-    context: EvaluatedContext | None = None
+    samples: fields.Samples
+    context: fields.EvaluatedContext | None = None
 
 
 def _identity(value: object) -> object:
@@ -165,7 +141,7 @@ AtScale = Annotated[
 ]  # None: a pipeline at its full size
 
 
-class RawScale(Raw):
+class RawScale(fields.Raw):
     """specs/scales/<scale>.yaml after `extends`.
 
     `pipelines` None: every pipeline is at this scale, at its full size. Else those that it has an entry for, and those
@@ -178,11 +154,11 @@ class RawScale(Raw):
     engine_class: EngineClass
     torch_class: TorchClass | None = None  # of what the torch engine runs where the engine is nemo
     device: Literal["cpu", "cuda"]
-    threads: Threads
-    seed: Seed
+    threads: fields.Threads
+    seed: fields.Seed
     corpora: Literal["published", "stand_in"]
     releases: Literal["given", "stand_in"]
-    vocab: Vocabulary | None = None
+    vocab: fields.Vocabulary | None = None
     execution: RawScaleExecution
     evaluation: RawEvaluation
     pipelines: Annotated[

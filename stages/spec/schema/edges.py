@@ -83,8 +83,7 @@ Origin = Annotated[
 Parents = Annotated[dict[str, str], BeforeValidator(_per_module, json_schema_input_type=Origin | dict[Name, Origin])]
 WrittenWeights = Literal["inherit", "average", "fresh"] | RawRelease | RawUpcycling | RawExtension
 Weights = Annotated[
-    dict[str, str],
-    BeforeValidator(_all_weights, json_schema_input_type=WrittenWeights | dict[Name, WrittenWeights]),
+    dict[str, str], BeforeValidator(_all_weights, json_schema_input_type=WrittenWeights | dict[Name, WrittenWeights])
 ]
 Restores = Annotated[
     dict[str, Restored], BeforeValidator(_per_module, json_schema_input_type=Restored | dict[Name, Restored])
@@ -93,8 +92,7 @@ Restores = Annotated[
 Handed = Annotated[
     dict[str, Literal["inherit", "average"]],
     BeforeValidator(
-        _per_module,
-        json_schema_input_type=Literal["inherit", "average"] | dict[Name, Literal["inherit", "average"]],
+        _per_module, json_schema_input_type=Literal["inherit", "average"] | dict[Name, Literal["inherit", "average"]]
     ),
 ]
 

@@ -7,85 +7,66 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from stages.spec import quantities, units
-from stages.spec.fields import (
-    After,
-    Batch,
-    CaptionWeight,
-    Context,
-    EntropyWeight,
-    Epochs,
-    Flag,
-    Loops,
-    NllWeight,
-    Offset,
-    PhaseBudget,
-    Pixels,
-    PreferenceBeta,
-    Raw,
-    RouterRate,
-    Share,
-    ZLoss,
-)
+from stages.spec import fields, quantities, units
 from stages.spec.names import PhaseName
 from stages.spec.resolved_phases import AnswerLength, ObjectiveName, PreferenceLoss, TurnEnds
 
 
-class RawBatchStep(Raw):
+class RawBatchStep(fields.Raw):
     """From `after` ledger units of the phase on, `batch` sequences a step."""
 
-    after: Offset
-    batch: Batch
+    after: fields.Offset
+    batch: fields.Batch
 
 
 def _ramp(value: object) -> object:
     return [{"after": "0", "batch": value}] if isinstance(value, str) else value
 
 
-class RawShareRamp(Raw):
+class RawShareRamp(fields.Raw):
     """Multimodal share of samples, linear over the first `over` of the phase."""
 
-    from_: Share = Field(alias="from")
-    to: Share
-    over: Share
+    from_: fields.Share = Field(alias="from")
+    to: fields.Share
+    over: fields.Share
 
 
-class RawLoops(Raw):
+class RawLoops(fields.Raw):
     """Loops of a looped model and the weight of the entropy term."""
 
-    count: Loops
-    beta: EntropyWeight
+    count: fields.Loops
+    beta: fields.EntropyWeight
 
 
-class RawRouter(Raw):
+class RawRouter(fields.Raw):
     """MoE balancing."""
 
-    bias_update: RouterRate
-    aux_loss: RouterRate
+    bias_update: fields.RouterRate
+    aux_loss: fields.RouterRate
 
 
-class RawResolution(Raw):
+class RawResolution(fields.Raw):
     """Resolution cap (pixels, longer side) from a share of the phase on."""
 
-    after: After
-    cap: Pixels
+    after: fields.After
+    cap: fields.Pixels
 
 
-class RawCoca(Raw):
+class RawCoca(fields.Raw):
     """CoCa's caption weight and resolution schedule."""
 
-    caption_weight: CaptionWeight
+    caption_weight: fields.CaptionWeight
     resolutions: list[RawResolution] = Field(min_length=1)
 
 
-class RawPreference(Raw):
+class RawPreference(fields.Raw):
     """What is made of the log-probabilities of a pair's two answers."""
 
     loss: PreferenceLoss
-    beta: PreferenceBeta
+    beta: fields.PreferenceBeta
     answers: AnswerLength
     turn_ends: TurnEnds
-    nll: NllWeight  # 0: none
+    nll: fields.NllWeight  # 0: none
 
 
 def _epochs_may_be_absent(schema: dict[str, Any]) -> None:
@@ -96,7 +77,7 @@ def _in_epochs(budget: object) -> bool:
     return isinstance(budget, str) and budget.rstrip().endswith(units.EPOCHS)
 
 
-class RawPhase(Raw):
+class RawPhase(fields.Raw):
     """A stretch of a stage with one objective, length and mixture.
 
     A budget in epochs says `epochs` too: it may be left out then, and must be the same where it is not.
@@ -106,14 +87,14 @@ class RawPhase(Raw):
     name: PhaseName
     objective: ObjectiveName
     unit: Literal["tokens", "patches"]
-    budget: PhaseBudget
-    context: Context
+    budget: fields.PhaseBudget
+    context: fields.Context
     batch: Annotated[
         list[RawBatchStep], BeforeValidator(_ramp, json_schema_input_type=str | list[RawBatchStep]), Field(min_length=1)
     ]
-    micro_batch: Batch
-    epochs: Epochs
-    document_mask: Flag
+    micro_batch: fields.Batch
+    epochs: fields.Epochs
+    document_mask: fields.Flag
     packing: Literal["concatenate", "whole"]
     data: str
     multimodal: RawShareRamp | None = None
@@ -121,7 +102,7 @@ class RawPhase(Raw):
     router: RawRouter | None = None
     coca: RawCoca | None = None
     preference: RawPreference | None = None
-    z_loss: ZLoss | None = None  # absent: none
+    z_loss: fields.ZLoss | None = None  # absent: none
 
     @model_validator(mode="before")
     @classmethod

@@ -6,27 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from stages.spec import quantities
-from stages.spec.fields import (
-    Context,
-    Divided,
-    Flag,
-    Kept,
-    Loops,
-    Magnitude,
-    Memory,
-    Names,
-    Nodes,
-    Ranks,
-    Raw,
-    RopeBase,
-    RopeFactor,
-    Samples,
-    Seed,
-    Steps,
-    Text,
-    TimeLimit,
-)
+from stages.spec import fields, quantities
 from stages.spec.names import Name
 from stages.spec.resolved import Activations, Determinism
 from stages.spec.resolved_parallel import Recompute
@@ -37,75 +17,75 @@ from stages.spec.schema.waivers import RawWaiver
 from stages.spec.sources import RawSource
 
 
-class RawLlama3(Raw):
+class RawLlama3(fields.Raw):
     """Frequency-dependent RoPE scaling."""
 
-    factor: RopeFactor
-    low: RopeFactor
-    high: RopeFactor
-    original: Context
+    factor: fields.RopeFactor
+    low: fields.RopeFactor
+    high: fields.RopeFactor
+    original: fields.Context
 
 
-class RawYarn(Raw):
+class RawYarn(fields.Raw):
     """YaRN: frequencies and the size of what attention compares."""
 
-    factor: RopeFactor
-    original: Context
-    beta_fast: RopeFactor
-    beta_slow: RopeFactor
-    truncate: Flag
-    attention_factor: Magnitude
-    mscale: Magnitude
-    mscale_all_dim: Magnitude
+    factor: fields.RopeFactor
+    original: fields.Context
+    beta_fast: fields.RopeFactor
+    beta_slow: fields.RopeFactor
+    truncate: fields.Flag
+    attention_factor: fields.Magnitude
+    mscale: fields.Magnitude
+    mscale_all_dim: fields.Magnitude
 
 
-class RawRope(Raw):
+class RawRope(fields.Raw):
     """Rotary positions of the stage's language model."""
 
-    base: RopeBase
+    base: fields.RopeBase
     llama3: Annotated[
         RawLlama3 | None,
         BeforeValidator(
             lambda value: None if value == "none" else value, json_schema_input_type=Literal["none"] | RawLlama3
         ),
     ]
-    interpolation: RopeFactor
+    interpolation: fields.RopeFactor
     yarn: RawYarn | None = None
 
 
-class RawParallel(Raw):
+class RawParallel(fields.Raw):
     """How the NeMo engine divides a stage over its ranks; what is absent is the scale's."""
 
-    tp: Divided | None = None
-    pp: Divided | None = None
-    cp: Divided | None = None
-    ep: Divided | None = None
-    vpp: Divided | None = None
-    sequence_parallel: Flag | None = None
-    distributed_optimizer: Flag | None = None
+    tp: fields.Divided | None = None
+    pp: fields.Divided | None = None
+    cp: fields.Divided | None = None
+    ep: fields.Divided | None = None
+    vpp: fields.Divided | None = None
+    sequence_parallel: fields.Flag | None = None
+    distributed_optimizer: fields.Flag | None = None
     recompute: Recompute | None = None
 
 
-class RawExecution(Raw):
+class RawExecution(fields.Raw):
     """How a stage is run at full size; what is absent is the scale's."""
 
-    nodes: Nodes | None = None
-    ranks: Ranks | None = None
-    memory: Memory | None = None
-    time_limit: TimeLimit | None = None
-    checkpoint_every: Steps | None = None
-    keep_partials: Kept | None = None
+    nodes: fields.Nodes | None = None
+    ranks: fields.Ranks | None = None
+    memory: fields.Memory | None = None
+    time_limit: fields.TimeLimit | None = None
+    checkpoint_every: fields.Steps | None = None
+    keep_partials: fields.Kept | None = None
     activations: Activations | None = None
     determinism: Determinism | None = None
     parallel: RawParallel = RawParallel()  # read where the NeMo engine trains the stage
 
 
-class RawEvaluate(Raw):
+class RawEvaluate(fields.Raw):
     """What a stage is evaluated by: this project on held-out documents, lm-evaluation-harness on an export."""
 
-    heldout: Names = Field(default_factory=list)
+    heldout: fields.Names = Field(default_factory=list)
     lm_eval: Tasks = Field(default_factory=list)
-    limit: Samples | None = None  # documents of each of the harness's tasks at most
+    limit: fields.Samples | None = None  # documents of each of the harness's tasks at most
     lm_eval_tasks: TaskFolder | None = None
 
 
@@ -123,14 +103,15 @@ def _evaluate(value: object) -> object:
     raise quantities.BadQuantity(quantities.describe(value), f"a list of names, or {whole}", "Write [a, b].")
 
 
-class RawStage(Raw):
+Evaluate = Annotated[RawEvaluate, BeforeValidator(_evaluate, json_schema_input_type=fields.Names | RawEvaluate)]
+
+
+class RawStage(fields.Raw):
     """What every kind of stage has."""
 
     stage: Name
-    box: Text
-    evaluate: Annotated[RawEvaluate, BeforeValidator(_evaluate, json_schema_input_type=Names | RawEvaluate)] = Field(
-        default_factory=RawEvaluate
-    )
+    box: fields.Text
+    evaluate: Evaluate = Field(default_factory=RawEvaluate)
     execution: RawExecution = RawExecution()
     waivers: list[RawWaiver] = Field(default_factory=list)
     sources: list[RawSource] = Field(default_factory=list)
@@ -148,10 +129,10 @@ def _scalar(value: object) -> object:
 Scalar = Annotated[str | bool, BeforeValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 
 
-class RawVariants(Raw):
+class RawVariants(fields.Raw):
     """One stage for each value of a field."""
 
-    field: Text
+    field: fields.Text
     values: dict[Name, Scalar] = Field(min_length=2)
 
 
@@ -160,34 +141,34 @@ class RawTrain(RawStage):
 
     kind: Literal["train"]
     modules: dict[Name, str] = Field(min_length=1)
-    train: Names = Field(min_length=1)
-    frozen: Names
+    train: fields.Names = Field(min_length=1)
+    frozen: fields.Names
     init: RawInit
     schedule: str
     optimizer: str
-    seed: Seed | None = None  # absent: the scale's
+    seed: fields.Seed | None = None  # absent: the scale's
     tokenizer: Name | None = None  # of specs/tokenizers, from this stage on: one that extends the parent's
     rope: RawRope | None = None
     phases: list[RawPhase] = Field(min_length=1)
     variants: RawVariants | None = None
 
 
-class RawStandIn(Raw):
+class RawStandIn(fields.Raw):
     """What is trained from scratch where a release is not at hand."""
 
     schedule: str
     optimizer: str
-    seed: Seed | None = None  # absent: the scale's
+    seed: fields.Seed | None = None  # absent: the scale's
     phases: list[RawPhase] = Field(min_length=1)
 
 
-class RawEvaluatedOn(Raw):
+class RawEvaluatedOn(fields.Raw):
     """What an import is evaluated on: it reads no data of its own."""
 
     data: str
-    context: Context
-    document_mask: Flag
-    loops: Loops | None = None  # where the model is looped
+    context: fields.Context
+    document_mask: fields.Flag
+    loops: fields.Loops | None = None  # where the model is looped
 
 
 class RawImport(RawStage):
@@ -196,7 +177,7 @@ class RawImport(RawStage):
     kind: Literal["import"]
     modules: dict[Name, str] = Field(min_length=1)
     release: Name
-    max_context: Context
+    max_context: fields.Context
     rope: RawRope | None = None
     evaluate_on: RawEvaluatedOn | None = None
     stand_in: RawStandIn | None = None

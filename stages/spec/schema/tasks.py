@@ -34,9 +34,6 @@ def _folder(value: object) -> object:
 
 
 Tasks = Annotated[
-    list[str],
-    AfterValidator(_names),
-    AfterValidator(units.each_once),
-    Field(json_schema_extra={"uniqueItems": True}),
+    list[str], AfterValidator(_names), AfterValidator(units.each_once), Field(json_schema_extra={"uniqueItems": True})
 ]
 TaskFolder = Annotated[str, BeforeValidator(_folder)]

@@ -53,13 +53,7 @@ class Causal:
     own: tuple[str, ...] = ()  # metric columns of the objective itself, whatever its data
 
     def __init__(
-        self,
-        stage: Stage,
-        phase: Phase,
-        modules: nn.ModuleDict,
-        read: Read,
-        device: torch.device,
-        ranks: Ranks = ALONE,
+        self, stage: Stage, phase: Phase, modules: nn.ModuleDict, read: Read, device: torch.device, ranks: Ranks = ALONE
     ) -> None:
         self.stage, self.phase, self.modules, self.read, self.device = stage, phase, modules, read, device
         self.ranks = ranks

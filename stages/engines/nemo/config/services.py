@@ -77,11 +77,7 @@ DIST: Fields = {
     "eval_context_parallel_size": None,
 }
 
-RNG: Fields = {
-    "te_rng_tracker": False,
-    "inference_rng_tracker": False,
-    "data_parallel_random_init": False,
-}
+RNG: Fields = {"te_rng_tracker": False, "inference_rng_tracker": False, "data_parallel_random_init": False}
 
 RERUN: Fields = {
     "rerun_mode": "disabled",

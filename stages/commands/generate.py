@@ -35,7 +35,8 @@ def generate(
     found = sample.written(model.next_logits(result), ids, tokens.stops, limit, how)
     terminal = sys.stdout.isatty()
     for text in sample.texts(tokens, _noted(found, ids_written)):
-        sys.stdout.write(_spelled(text) if terminal else text)
+        # Control characters could act on a terminal; tabs stay.
+        sys.stdout.write("\t".join(map(printable, text.split("\t"))) if terminal else text)
         sys.stdout.flush()
     print()
     if len(ids_written) == limit < most:
@@ -46,8 +47,3 @@ def _noted(ids: Iterator[int], seen: list[int]) -> Iterator[int]:
     for one in ids:
         seen.append(one)
         yield one
-
-
-def _spelled(text: str) -> str:
-    """Without control characters, which could act on a terminal; tabs stay."""
-    return "\t".join(map(printable, text.split("\t")))

@@ -24,7 +24,7 @@ from stages.spec.nodes import Document
 from stages.spec.project import Project
 from stages.spec.resolved import Execution, Stage
 from stages.spec.resolved_parallel import Parallel
-from stages.spec.resolved_phases import Phase, Source
+from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Schedule
 from stages.sync import graph
 
@@ -164,17 +164,13 @@ def _sources(phase: Phase) -> str:
 
     def shares(group: str) -> str:
         chosen = sorted((one for one in phase.sources if one.group == group), key=lambda one: -one.weight)
-        return ", ".join(f"{one.corpus} {_percent(one, totals[group])}" for one in chosen)
+        return ", ".join(f"{one.corpus} {100 * one.weight / totals[group]:.3g}%" for one in chosen)
 
     if phase.share is None:
         return shares("text") or shares("multimodal")
     first, last = (f"{100 * float(Fraction(*share)):.3g}%" for share in (phase.share.first, phase.share.last))
     ramp = last if first == last else f"{first} rising to {last}"
     return f"multimodal {ramp} of samples: {shares('multimodal')}; text: {shares('text')}"
-
-
-def _percent(source: Source, total: int) -> str:
-    return f"{100 * source.weight / total:.3g}%"
 
 
 def _origins(project: Project, stage: Stage) -> Iterator[tuple[str, str]]:

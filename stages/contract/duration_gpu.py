@@ -51,7 +51,8 @@ def _products(one: Module, stage: Stage, phase: Phase) -> float:
     passes = 1 + one.moves + one.gradient
     found = one.work.weights * passes
     if stage.execution.recomputes and one.gradient:
-        found += one.work.weights - _logits(one, phase) * _width(one)
+        width = one.model.hidden if isinstance(one.model, LanguageModel) else 0
+        found += one.work.weights - _logits(one, phase) * width
     return FLOPS_PER_MAC * found
 
 
@@ -66,7 +67,3 @@ def _moved(one: Module, stage: Stage, phase: Phase) -> float:
 
 def _logits(one: Module, phase: Phase) -> int:
     return phase.budget * one.model.vocab * loops(one.model, phase) if isinstance(one.model, LanguageModel) else 0
-
-
-def _width(one: Module) -> int:
-    return one.model.hidden if isinstance(one.model, LanguageModel) else 0

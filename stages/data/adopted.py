@@ -13,13 +13,14 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from stages.data import inputs, mmidx, offsets
 from stages.data.mapped import Mapped
 from stages.data.offsets import DocumentOffsets
 from stages.data.unknown import Unknown
 from stages.errors import UserError
+from stages.store import json_file
 from stages.store.shards import Hex64, Problem, Shard, problem
 
 ORDER = "order.bin"
@@ -27,18 +28,14 @@ Count = Annotated[int, Field(ge=0)]
 Prefix = Annotated[str, Field(min_length=1, pattern=r"^[^/\\\x00-\x1f]+(/[^/\\\x00-\x1f]+)*$")]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class AdoptedFile(_Model):
+class AdoptedFile(json_file.Strict):
     """A file that is not copied: its size in bytes and its blake3 when it was read in full."""
 
     size: Count
     blake3: Hex64
 
 
-class AdoptedDataset(_Model):
+class AdoptedDataset(json_file.Strict):
     """`<prefix>.bin` and `<prefix>.idx`, and Megatron-Core's code of the type of their tokens."""
 
     prefix: Prefix
@@ -47,7 +44,7 @@ class AdoptedDataset(_Model):
     idx: AdoptedFile
 
 
-class Adoption(_Model):
+class Adoption(json_file.Strict):
     """All datasets of a corpus in their stated order, below the project or below a `root` of specs/data/roots.yaml.
 
     Of the documents, `empty` ones are left out; `begin` begin with the tokenizer's bos, `end` end with its eos;

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from stages.data.adopted import Adoption
 from stages.data.folders import preparing
@@ -20,20 +20,16 @@ from stages.store.shards import Shard
 ManifestKind = Kind | Literal["tokenizer"]
 
 
-class Skipped(BaseModel):
+class Skipped(json_file.Strict):
     """A bad row that was left out, as the spec allows: its file, its line (or row of a table) and what is wrong."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     file: str
     line: Annotated[int, Field(ge=1)]
     why: str
 
 
-class Left(BaseModel):
+class Left(json_file.Strict):
     """Documents, and their tokens."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     documents: Count
     tokens: Count
@@ -46,27 +42,23 @@ class Matched(Left):
     short: Count
 
 
-class Separate(BaseModel):
+class Separate(json_file.Strict):
     """Conversations of which each answer is a document, and the tokens of all documents but each one's last.
 
     Of what was read; duplicates that were left out count too.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
     conversations: Count
     repeated: Count
 
 
-class Inputs(BaseModel):
+class Inputs(json_file.Strict):
     """What a user's corpus was made of: how many files and bytes, and a digest over their names, sizes and digests.
 
     `skipped` are the rows that were left out, `duplicates` how many documents were, since another one says the same;
     `without`, by corpus, those that another corpus has; `decontaminated`, by evaluation set, those with text of it,
     which are left out or only reported, as the spec says; `unknown` is what the tokenizer has no token for.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     files: Count
     bytes: Count
@@ -79,14 +71,12 @@ class Inputs(BaseModel):
     unknown: Unknown | None = None
 
 
-class DataManifest(BaseModel):
+class DataManifest(json_file.Strict):
     """manifest.json of a prepared corpus: deterministic, so that the same preparation gives the same bytes.
 
     `inputs` is of a user's own files only, `adopted` of token files that are referred to and not copied. `pixels` is
     there where pictures have colours.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     schema_version: Annotated[int, Field(ge=1, le=1)]
     corpus: str

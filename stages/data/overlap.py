@@ -14,7 +14,7 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from stages.data import hashes, inputs, pieces, records, spec, user
 from stages.data.document import Document
@@ -58,10 +58,8 @@ class Other:
                     yield found
 
 
-class WrittenSet(BaseModel):
+class WrittenSet(json_file.Strict):
     """How many documents of another corpus count, how many of them have no n-gram, and the files with the hashes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     documents: Annotated[int, Field(ge=0)]
     short: Annotated[int, Field(ge=0)]

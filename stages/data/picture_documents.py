@@ -47,7 +47,9 @@ def document(found: Found, known: str, cell: int) -> Document:
     cells = [(one.shape[0] // cell) * (one.shape[1] // cell) if cell else 0 for one in found.pictures]
     if isinstance(found.content, Chat):
         messages = [turn.message for turn in found.content.turns]
-        return conversation(known, messages, False, found.content.tools, [_sides(one.shape) for one in found.pictures])
+        # Pictures of these sides that take no memory.
+        sides = [Picture(np.broadcast_to(np.uint8(0), one.shape[:2]), ()) for one in found.pictures]
+        return conversation(known, messages, False, found.content.tools, sides)
     texts = [{"type": "image"}, {"text": found.content}] if isinstance(found.content, str) else found.content
     left = iter(cells)
     parts = ([Part(part["text"], True)] if "text" in part else [Part(IMAGE, False)] * next(left) for part in texts)
@@ -59,8 +61,3 @@ def _placed(content: Any, pictures: Iterator[str]) -> Any:
     if isinstance(content, str):
         return content
     return [part if "text" in part else {"type": "image", "picture": next(pictures)} for part in content]
-
-
-def _sides(shape: tuple[int, ...]) -> Picture:
-    """A picture of these sides that takes no memory."""
-    return Picture(np.broadcast_to(np.uint8(0), shape[:2]), ())

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from stages.data.document import HELD_OUT_PER_MILLE
 from stages.data.gather import gather
@@ -28,17 +28,15 @@ COLUMNS = {"rank": "<u8", "origin": "<u8", "length": "<i4", "start": "<i8"}
 Count = Annotated[int, Field(ge=0)]
 
 
-class Bad(BaseModel):
+class Bad(json_file.Strict):
     """A row that cannot be used: its line in its piece, what is wrong, and what is allowed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     line: Annotated[int, Field(ge=1)]
     why: str
     allowed: str
 
 
-class RunMeta(BaseModel):
+class RunMeta(json_file.Strict):
     """The contents of a run. `rows` of its piece were read when it ended; `last` is true for the last run of a piece.
 
     `heldout` counts the documents that are held out, which lie at the end; `lowest` and `highest` are of their origins.
@@ -47,8 +45,6 @@ class RunMeta(BaseModel):
     last of each conversation. `unknown` is what the tokenizer has no token for, as `unknown.Found`;
     None where nobody counted it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     schema_version: Annotated[int, Field(ge=1, le=1)]
     rows: Count

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 
 from stages.data import inputs, overlap, pieces, pool, unknown, user
 from stages.data.corpus_manifest import Inputs, Left, Matched, Separate, Skipped
@@ -35,10 +35,8 @@ VERSION = 3  # of how runs are cut and kept
 LONGEST = 1 << 30  # bytes of the list of files that runs are made of
 
 
-class _Before(BaseModel):
+class _Before(json_file.Strict):
     """made_of.json beside runs: what they follow from, and each file's size and digest."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     key: str
     files: dict[str, str]

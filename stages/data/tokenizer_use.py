@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 
 from stages.data.folders import preparing
 from stages.data.roles import LOCAL, Roles
@@ -15,10 +15,8 @@ from stages.store import json_file
 FILE, USE = "tokenizer.json", "tokenizer_use.json"  # the tokens; how they are used
 
 
-class _Use(BaseModel):
+class _Use(json_file.Strict):
     """tokenizer_use.json of a corpus: how its tokenizer's tokens are used."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     template: str | None
     words: dict[str, str]

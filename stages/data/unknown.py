@@ -11,10 +11,11 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from stages.data.spec import FOLDER, CorpusSpec
 from stages.errors import UserError
+from stages.store import json_file
 
 if TYPE_CHECKING:
     from stages.data.encode import Encoded
@@ -25,14 +26,12 @@ if TYPE_CHECKING:
 MOST = Fraction(2, 1000)
 
 
-class Unknown(BaseModel):
+class Unknown(json_file.Strict):
     """What the tokenizer has no token for: `tokens` of all `of` that were read are its unknown `token`.
 
     They are in so many `documents`; `first` is the file and line (or row) of the first, where documents are rows.
     Duplicates that were left out count too.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     token: str
     tokens: Annotated[int, Field(ge=1)]

@@ -85,7 +85,7 @@ def _text(value: Any, name: str) -> str:
         return str(value).lower() if value is not None else "none"
     if isinstance(value, int) and name in TOKENS:
         short = figures.tokens(value)
-        return short if len(str(value)) > 4 and _exact(short, value) else str(value)
+        return short if len(str(value)) > 4 and split(short, "")[0] == value else str(value)
     if isinstance(value, int) and name in ("sequences", "micro_batch"):
         return f"{value} seq"
     if isinstance(value, float):
@@ -93,7 +93,3 @@ def _text(value: Any, name: str) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(_text(one, name) for one in value) + "]"
     return str(value)
-
-
-def _exact(text: str, value: int) -> bool:
-    return split(text, "")[0] == value

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from blake3 import blake3
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, ValidationError
 
 from stages.errors import UserError
 from stages.store import damage, json_file, manifest, run_record, seal, stage_record, trees
@@ -33,18 +33,14 @@ PAYLOAD = "application/vnd.in-toto+json"
 SUFFIX = ".dsse.json"
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class ParentRoot(_Model):
+class ParentRoot(json_file.Strict):
     """A parent: its key, and the root of its files when the child was signed."""
 
     key: str
     root: str
 
 
-class Predicate(_Model):
+class Predicate(json_file.Strict):
     """What a stage was made from and by; `files`: path within the folder -> blake3."""
 
     key: str
@@ -59,12 +55,12 @@ class Predicate(_Model):
     files: dict[Annotated[str, StringConstraints(pattern=seal.INSIDE)], Hex64]
 
 
-class _Subject(_Model):
+class _Subject(json_file.Strict):
     name: str
     digest: dict[str, str]
 
 
-class Statement(_Model):
+class Statement(json_file.Strict):
     """The payload of an envelope."""
 
     type: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")

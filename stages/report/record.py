@@ -55,7 +55,9 @@ def gather(root: Path, scales: Sequence[str]) -> tuple[dict[str, Any], list[Stag
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "commit": commit(root),
         "environment": fingerprint(),
-        "run_environments": sorted({str(_environment(result)) for results in runs.values() for result in results}),
+        "run_environments": sorted(
+            {one.run.environment.id or "unknown" for results in runs.values() for one in results}
+        ),
         "stages": {name: _stage(results) for name, results in by_name.items()},
         "gates": [
             {"seed": seed, "stage": gate.stage, "gate": gate.name, "passed": gate.passed, "found": gate.found}
@@ -119,10 +121,6 @@ def _seed(results: Sequence[StageResult]) -> int:
 
 def _named(results: Sequence[StageResult], name: str) -> StageResult:
     return next(result for result in results if ref(result.stage) == name)
-
-
-def _environment(result: StageResult) -> object:
-    return result.run.environment.id or "unknown"
 
 
 def _stage(results: Sequence[StageResult]) -> dict[str, Any]:

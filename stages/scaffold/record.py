@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter
+from pydantic import StringConstraints, TypeAdapter
 
 from stages.errors import UserError
 from stages.store import json_file
@@ -17,10 +17,8 @@ NAME = ".stages.json"
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Record(BaseModel):
+class Record(json_file.Strict):
     """`stages` is the version; `files`, path -> blake3 of what the version has there."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     schema_version: Literal[1]
     stages: str

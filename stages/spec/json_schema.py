@@ -123,13 +123,11 @@ def _any_of(schemas: Iterable[Schema]) -> Schema:
         merged[DEFS] |= schema.get(DEFS, {})
         for name, one in schema["properties"].items():
             found[name] = [*found.get(name, []), *([one] if one not in found.get(name, []) else [])]
-    merged["properties"] = {name: ones[0] if len(ones) == 1 else _one_of_these(ones) for name, ones in found.items()}
+    merged["properties"] = {
+        name: ones[0] if len(ones) == 1 else {"description": ones[0]["description"], "anyOf": ones}
+        for name, ones in found.items()
+    }
     return merged
-
-
-def _one_of_these(nodes: Sequence[Schema]) -> Schema:
-    """A field that is something else by kind of stage."""
-    return {"description": nodes[0]["description"], "anyOf": list(nodes)}
 
 
 def _plain(node: Any) -> Any:

@@ -123,7 +123,8 @@ def start(
 def folders(layout: Layout, key: str) -> list[Path]:
     """Attempts under `key`, newest first: folders, and no links."""
     found = _numbered(layout.run(key))
-    return [found[number] for number in sorted(found, reverse=True) if _is_folder(found[number])]
+    newest = (found[number] for number in sorted(found, reverse=True))
+    return [path for path in newest if path.is_dir() and not path.is_symlink()]
 
 
 def built_on(folder: Path) -> dict[str, Parent] | None:
@@ -151,10 +152,6 @@ def _numbered(run: Path) -> dict[int, Path]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     return {int(name[1]): path for path, name in names if name}
-
-
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
 
 
 def _new_folder(run: Path) -> Path:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from stages.errors import REFUSALS, UserError
 from stages.spec import wording
@@ -29,6 +29,12 @@ SHOWN = 200  # characters of a field's name and of what is wrong with it
 DIGITS = 300  # of an integer: so many make a float still
 _TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+\\?+(?:"|\Z)|[\[{\]}]', re.DOTALL)  # a text without an end is one token
 _HALF = re.compile("[\ud800-\udfff]")  # of a character beyond 16 bits: such text can be neither written nor printed
+
+
+class Strict(BaseModel):
+    """The base of what such a file contains: fields of their exact types, and no others."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class JsonFileError(UserError):

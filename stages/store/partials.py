@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 
 from stages.store import attempts, files, json_file, trees
 from stages.store.built_on import same
@@ -26,10 +26,8 @@ NAME = "partial.json"
 _FOLDER = re.compile(r"partial-(\d{9,18})")
 
 
-class Listing(BaseModel):
+class Listing(json_file.Strict):
     """partial.json: the key whose folder this was written in, and file -> blake3."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     key: str
     files: dict[str, str]

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Protocol
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter
+from pydantic import StringConstraints, TypeAdapter
 
 from stages.store import json_file, trees
 from stages.store.digest import Written, digest_bytes, digest_file, digest_found
@@ -30,10 +30,8 @@ class Listing(Protocol):
         """The files that it contains digests of."""
 
 
-class Seal(BaseModel):
+class Seal(json_file.Strict):
     """seal.json: file within the folder -> blake3, and the blake3 of these digests themselves."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     files: dict[Annotated[str, StringConstraints(pattern=INSIDE)], str]
     seal: str

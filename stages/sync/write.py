@@ -19,14 +19,11 @@ def wanted(project: Project, graph: Graph) -> Texts:
     """Every generated file."""
     watched = {ref: params.watched(project, ref, graph.scale) for ref in graph.published}
     unknown: Texts = {f"rules/{name}.smk": None for name in graph.unreadable}
-    digest = {} if _holds_code(project.root) else {dvc.DIGEST: f"{evaluated_by.code()}\n"}
+    # A project has the digest of the code of evaluations where it does not have that code, as a checkout has.
+    here = all((project.root / path).exists() for path in dvc.EVALUATED_BY)
+    digest = {} if here else {dvc.DIGEST: f"{evaluated_by.code()}\n"}
     everything = None if graph.unreadable else dvc.text(graph, watched, list(digest) or dvc.EVALUATED_BY)
     return {**rules.files(graph), **_elsewhere(project, graph), **unknown, **digest, "dvc.yaml": everything}
-
-
-def _holds_code(root: Path) -> bool:
-    """Whether the code of evaluations is in the project, as in a checkout."""
-    return all((root / path).exists() for path in dvc.EVALUATED_BY)
 
 
 def _elsewhere(project: Project, graph: Graph) -> Texts:

@@ -182,7 +182,7 @@ class Mlflow:
         experiment = self._client.get_experiment_by_name(settings.experiment)
         place = experiment.experiment_id if experiment else self._client.create_experiment(settings.experiment)
         tags = {f"stages.{name}": value for name, value in run.tags.items()}
-        tags |= {f"stages.parent.{_tag(ref)}": parent.key for ref, parent in run.parents().items()}
+        tags |= {f"stages.parent.{ref.replace('/', '.')}": parent.key for ref, parent in run.parents().items()}
         if known is not None:
             try:
                 self._client.get_run(known)
@@ -232,7 +232,3 @@ class Mlflow:
             self._client.set_tag(self.id, "stages.manifest", found[2])
             self._client.set_tag(self.id, "stages.tier", found[1].tier)
         self._client.set_terminated(self.id, status=state)
-
-
-def _tag(ref: str) -> str:
-    return ref.replace("/", ".")

@@ -89,7 +89,8 @@ def twice(arguments: list[Argument], figures: Mapping[str, str], known: frozense
         if first.where.file != one.where.file:
             continue
         found = f"{one.flag} {_value_text(one)}, after {first.flag} {_value_text(first)} in line {first.where.line}"
-        yield Slip("flag-twice", _place(one), printable(found), "each flag once; the last one counts")
+        where = one.words[0][1] if one.words else one.where
+        yield Slip("flag-twice", where, printable(found), "each flag once; the last one counts")
 
 
 def misspelt(arguments: list[Argument], known: frozenset[str], used: frozenset[str]) -> Iterator[Slip]:
@@ -174,7 +175,3 @@ def cut_off(script: Script) -> Iterator[Slip]:
 
 def _value_text(argument: Argument) -> str:
     return " ".join(word for word, _ in argument.words[:3])
-
-
-def _place(argument: Argument) -> Where:
-    return argument.words[0][1] if argument.words else argument.where

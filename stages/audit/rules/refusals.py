@@ -34,11 +34,6 @@ def _share(stage: Stage, name: str) -> float:
     return stage.number(name) or 0.0
 
 
-def _endless(stage: Stage) -> bool:
-    """Data that is streamed has no length, so that the run needs one."""
-    return stage.on("streaming") and "steps" not in stage.values
-
-
 def _concatenated(stage: Stage) -> bool:
     return stage.stated("data_weights") and (stage.text("mix_strategy") or "concat") == "concat"
 
@@ -67,7 +62,8 @@ def _groups(stage: Stage) -> bool:
 
 REFUSALS = (
     Refusal(_FACTORY, _concatenated, ("data_weights", "mix_strategy"), "mix_strategy: interleave_under or _over"),
-    Refusal((*_FACTORY, *_AXOLOTL, "transformers"), _endless, ("streaming",), "max_steps: streamed data has no length"),
+    Refusal((*_FACTORY, *_AXOLOTL, "transformers"), lambda one: one.on("streaming") and "steps" not in one.values,
+            ("streaming",), "max_steps: streamed data has no length"),
     Refusal(_FACTORY, lambda one: one.on("streaming") and "max_samples" in one.values, ("max_samples", "streaming"),
             "one of the two"),
     Refusal(_FACTORY, lambda one: one.on("streaming") and 0 < _share(one, "held_out") < 1, ("held_out", "streaming"),

@@ -43,8 +43,8 @@ def _lengths(extent: Extent, pieces: Sequence[RawPiece]) -> list[Length] | None:
     for number, piece in enumerate(pieces):
         if piece.until is not None:
             found.append(("until", piece.until))
-        elif _in_tokens(piece):
-            found.append(("for", _amount(piece)))
+        elif piece.for_ is not None and _in_tokens(piece):
+            found.append(("for", int(piece.for_[0])))
         elif number < len(extent.laid):
             found.append(("for", extent.laid[number].end - extent.laid[number].start))
         else:
@@ -54,10 +54,6 @@ def _lengths(extent: Extent, pieces: Sequence[RawPiece]) -> list[Length] | None:
 
 def _in_tokens(piece: RawPiece) -> bool:
     return piece.for_ is not None and piece.for_[1] == "tokens"
-
-
-def _amount(piece: RawPiece) -> int:
-    return int(piece.for_[0]) if piece.for_ is not None else 0
 
 
 def _candidates(lengths: Sequence[Length], pieces: Sequence[RawPiece]) -> Iterator[tuple[int, Length, int]]:

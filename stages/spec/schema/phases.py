@@ -73,10 +73,6 @@ def _epochs_may_be_absent(schema: dict[str, Any]) -> None:
     schema["required"] = [name for name in schema["required"] if name != "epochs"]
 
 
-def _in_epochs(budget: object) -> bool:
-    return isinstance(budget, str) and budget.rstrip().endswith(units.EPOCHS)
-
-
 class RawPhase(fields.Raw):
     """A stretch of a stage with one objective, length and mixture.
 
@@ -107,7 +103,10 @@ class RawPhase(fields.Raw):
     @model_validator(mode="before")
     @classmethod
     def _epochs_of_budget(cls, value: object) -> object:
-        if not isinstance(value, dict) or "epochs" in value or not _in_epochs(value.get("budget")):
+        if not isinstance(value, dict) or "epochs" in value:
+            return value
+        budget = value.get("budget")
+        if not isinstance(budget, str) or not budget.rstrip().endswith(units.EPOCHS):
             return value
         with suppress(quantities.BadQuantity):
             budget = units.budget(value["budget"])

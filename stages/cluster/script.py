@@ -28,7 +28,7 @@ def _words(stage: Stage, request: Request, site: Site, root: Path) -> Iterator[s
     gpus = f"{_count(request.gpus, 'GPU')}, " if request.gpus else ""
     each = f"{gpus}{_count(request.cpus, 'CPU')}, {request.memory_mb / 1000:g} GB"
     limit = stage.execution.time_limit_min
-    yield f"{stage.pipeline}/{stage.name} at scale {stage.scale}: {stage.box}"
+    yield f"{stage.ref} at scale {stage.scale}: {stage.box}"
     yield f"{ranks} on {_count(request.nodes, 'node')}{', each' if request.nodes > 1 else ''} with {each}"
     if site.max_time is not None and request.minutes == site.max_time < limit:
         yield f"its {limit} min are more than a job may have: after {site.max_time} min it queues again, and goes on"

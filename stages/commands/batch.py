@@ -43,7 +43,7 @@ def print_batch(ref: str, number: int, scale: str, text: bool, as_json: bool) ->
 
 def known_step(stage: Stage, number: int) -> int:
     """The number, if the stage has such a step. Raises UsageError."""
-    ref, steps = f"{stage.pipeline}/{stage.name}", sum(map(ledger.count, stage.phases))
+    ref, steps = stage.ref, sum(map(ledger.count, stage.phases))
     if not stage.phases:
         raise UsageError(f"{ref}: kind {stage.kind}, trains nothing and reads no corpus; allowed: a stage with phases.")
     if not 1 <= number <= steps:
@@ -63,7 +63,7 @@ def _prepare(project: Project, found: Batch, data_root: Path) -> str:
 def _head(found: Batch) -> Iterator[str]:
     phase, step = found.phase, found.step
     yield (
-        f"{found.stage.pipeline}/{found.stage.name} at scale {found.stage.scale}, step {found.number:,} of "
+        f"{found.stage.ref} at scale {found.stage.scale}, step {found.number:,} of "
         f"{found.steps:,}: phase {phase.name}, {phase.unit} {step.start:,} to {step.end:,} of {phase.budget:,}"
     )
     cut = f", the last one cut to {step.tail:,}" if step.tail else ""
@@ -101,7 +101,7 @@ def _span(found: Batch, _: str, document: int, start: int, end: int) -> str:
 def fields_of(found: Batch) -> dict[str, Any]:
     """All figures of a step, for JSON."""
     return {
-        "stage": f"{found.stage.pipeline}/{found.stage.name}",
+        "stage": found.stage.ref,
         "scale": found.stage.scale,
         "step": found.number,
         "steps": found.steps,

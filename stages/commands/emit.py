@@ -53,4 +53,4 @@ def engine_config(stage: Stage) -> Iterator[str]:
     """The configuration of each phase, as a YAML document."""
     for phase in stage.phases:
         made = yaml.safe_dump(config(stage, phase), sort_keys=False, width=120, default_flow_style=None)
-        yield f"--- # {stage.pipeline}/{stage.name} {phase.name} at scale {stage.scale}\n{made}"
+        yield f"--- # {stage.ref} {phase.name} at scale {stage.scale}\n{made}"

@@ -47,7 +47,7 @@ def of_planned(stages: Iterable[Stage], data: Path) -> Iterator[str]:
             for source in phase.sources:
                 read = contexts.setdefault((source.corpus, source.digest), {})
                 if phase.whole(source.kind):
-                    read.setdefault(phase.context, []).append(f"{stage.pipeline}/{stage.name}")
+                    read.setdefault(phase.context, []).append(stage.ref)
     for (name, digest), read in contexts.items():
         try:
             if (data / name / MANIFEST).is_file() and (made := read_manifest(data / name)).digest == digest:

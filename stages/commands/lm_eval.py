@@ -24,7 +24,7 @@ SHARD = 5 * 10**9  # bytes
 
 def refuse_unknown(root: Path, layout: Layout, stage: Stage) -> None:
     """Raise UserError, before anything is trained, for tasks that there are not: as far as is known here."""
-    ref, requested = f"{stage.pipeline}/{stage.name}", stage.evaluation.lm_eval
+    ref, requested = stage.ref, stage.evaluation.lm_eval
     if requested is None:
         return
     own, python = lm_eval_tasks.folder(layout, requested), lm_eval_tasks.installed(root)
@@ -46,7 +46,7 @@ def complete(root: Path, layout: Layout, stage: Stage, data: LoadedData) -> None
 
     Raises UserError where the harness fails: the result is whole, and stays.
     """
-    ref, python = f"{stage.pipeline}/{stage.name}", lm_eval_tasks.installed(root)
+    ref, python = stage.ref, lm_eval_tasks.installed(root)
     tasks = ", ".join(lm_eval_tasks.missing(layout, ref, stage))
     if python is None:
         print(

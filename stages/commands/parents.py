@@ -22,7 +22,7 @@ def refuse_without_parents(layout: Layout, stage: Stage, stages: Mapping[str, St
             for pointed_to in manifest.pointed_to(layout, parent):
                 refuse_damaged(layout, pointed_to)
     if missing:
-        ref = f"{stage.pipeline}/{stage.name}"
+        ref = stage.ref
         raise UserError(
             f"{ref} needs its parents: {'; '.join(missing)}. "
             f"`snakemake {graph.rule_name(ref)} --config scale={layout.scale}` runs them and it."

@@ -23,7 +23,7 @@ def refuse_to_repeat(stage: Stage, inputs: Inputs) -> None:
         return
     if any(partials.listed(attempt) for attempt in attempts.folders(inputs.layout, inputs.key)):
         return
-    ref, trunk = f"{stage.pipeline}/{stage.name}", stage.trunk
+    ref, trunk = stage.ref, stage.trunk
     steps, units = sum(map(ledger.count, stage.phases)), stage.budget
     seconds = _measured(inputs.layout, trunk, steps)
     took = "" if seconds is None else f", which took {trunk} {seconds:,.0f} s"

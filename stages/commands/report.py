@@ -83,7 +83,7 @@ def _subject(
     problems = [f"{one.ref}: {problem}" for one in views for problem in one.problems]
     plans, priced_on = _plans(project, resolved, problems)
     published, at = _published(project, name)
-    judged = [one for one in results if f"{one.stage.pipeline}/{one.stage.name}" in stages]
+    judged = [one for one in results if one.stage.ref in stages]
     current = {one.ref for one in views if one.manifest is not None}
     return Subject(
         pipeline=resolved, seed=project.scale(layout.scale).seed, views=views, others=metrics, figures=figures,

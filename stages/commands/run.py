@@ -82,7 +82,7 @@ class _Call:
 
     @property
     def ref(self) -> str:
-        return f"{self.stage.pipeline}/{self.stage.name}"
+        return self.stage.ref
 
     @property
     def key(self) -> str:
@@ -202,7 +202,7 @@ def _refuse_undeclared(stage: Stage) -> None:
     for init in stage.init.values():
         if init.weights == "release" and init.digest is None:
             raise UserError(
-                f"{stage.pipeline}/{stage.name}: starts from the release {init.release!r}, for which "
+                f"{stage.ref}: starts from the release {init.release!r}, for which "
                 f"specs/releases/{init.release}.yaml declares no digest. `stages release {init.release} FOLDER "
                 "--accept` prints it."
             )
@@ -217,7 +217,7 @@ def _refuse_short(stage: Stage, root: Path, layout: Layout) -> None:
 
 
 def _train(layout: Layout, stage: Stage, given: engines.Inputs) -> None:
-    trackers.start(layout, f"{stage.pipeline}/{stage.name}", given.key)
+    trackers.start(layout, stage.ref, given.key)
     engines.run(stage, given)
 
 
@@ -230,7 +230,7 @@ def inputs_of(
     releases: Mapping[str, Path],
 ) -> engines.Inputs:
     """What a stage is built on, and, of all `stages` of its scale, what it keeps for those that branch off."""
-    ref = f"{stage.pipeline}/{stage.name}"
+    ref = stage.ref
     chained, points = _chained(stage, keys), [one for one in stages.values() if one.trunk == ref]
     kept = {sum(map(ledger.count, one.phases)): _chained(one, keys)[-1] for one in points}
     return engines.Inputs(layout, keys[ref], chained, parents, layout.data, releases, kept)

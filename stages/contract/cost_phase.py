@@ -60,7 +60,7 @@ def modules(stage: Stage, phase: Phase, assumed: Assumed) -> list[Module]:
             work = cost.projector(model) * float(image_tokens)
         else:
             raise UserError(
-                f"{stage.pipeline}/{stage.name}: objective {phase.objective} has no use for module {name!r}, a "
+                f"{stage.ref}: objective {phase.objective} has no use for module {name!r}, a "
                 f"{model.family}; take it out of `modules`, or choose the objective that needs it."
             )
         found.append(Module(model, work, moves, gradient))
@@ -121,7 +121,7 @@ def _coca(stage: Stage, phase: Phase) -> float:
     """Stretch by stretch of the resolution ladder, with images at the cap; the ledger's unit is the patch."""
     tower = next((model for model in stage.modules.values() if isinstance(model, MoonViTModel)), None)
     if phase.coca is None or tower is None:
-        raise UserError(f"{stage.pipeline}/{stage.name}: objective coca needs a vision tower and `coca` settings.")
+        raise UserError(f"{stage.ref}: objective coca needs a vision tower and `coca` settings.")
     ladder = phase.coca.resolutions
     ends = [rung.after for rung in ladder[1:]] + [phase.budget]
     total = 0.0

@@ -59,7 +59,7 @@ def of(stage: Stage, phase: Phase, hardware: Hardware) -> tuple[int, int, int, i
     """Bytes of states, gradients, activations and loss of the fullest rank. ValueError where it has no layout."""
     layout = stage.execution.parallel
     if layout is None:
-        raise ValueError(f"{stage.pipeline}/{stage.name} has no layout of the NeMo engine")
+        raise ValueError(f"{stage.ref} has no layout of the NeMo engine")
     own = shares(stage, layout)
     width = HALF if computes_in_bf16(stage.engine_class) else FP32
     copies = 2 if stage.read_frozen else 1  # the reference of preference training, divided as the model is

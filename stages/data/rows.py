@@ -28,7 +28,7 @@ def refuse_short(stage: Stage, root: Path, data_root: Path) -> None:
 
 def _found(stage: Stage, phase: Phase, root: Path, data_root: Path) -> Iterator[str]:
     data = PhaseData(phase, stage.seed, scope(phase), data_root)
-    where = f"{stage.pipeline}/{stage.name}, phase {phase.name}"
+    where = f"{stage.ref}, phase {phase.name}"
     short = [supply for supply in data.supplies() if supply.needed > supply.available]
     for supply in short:
         yield f"{where}: {_counts(phase, supply)}. {_repair(supply, root)}"

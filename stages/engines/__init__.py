@@ -61,14 +61,14 @@ def run(stage: Stage, inputs: Inputs) -> None:
 def _refuse(stage: Stage) -> None:
     """Raise UserError for what the stage's engine does not run, before a rank is started."""
     if (why := refusal(stage, None)) is not None:
-        raise UserError(f"{stage.pipeline}/{stage.name}: found {why}. Change the stage's spec or its scale.")
+        raise UserError(f"{stage.ref}: found {why}. Change the stage's spec or its scale.")
 
 
 def evaluate(stage: Stage, inputs: Inputs) -> None:
     """Evaluate a finished result anew; nothing is trained. In this process, but for what the NeMo engine trained: that
     is computed by as many ranks as a run has. Raises as `engines.evaluation.again`, and as `run`.
     """
-    folder = inputs.layout.stage(f"{stage.pipeline}/{stage.name}")
+    folder = inputs.layout.stage(stage.ref)
     by_ranks = stage.phases and stage.execution.engine == "nemo"
     if by_ranks and local.inside():
         from stages.engines.nemo import engine

@@ -10,7 +10,7 @@ from stages.store.manifest import Parent
 
 def model_card(stage: Stage, stand_in: bool, parents: Mapping[str, Parent]) -> str:
     """README.md of a release folder, in Markdown."""
-    lines = [f"# {stage.box} ({stage.pipeline}/{stage.name}, scale {stage.scale})", ""]
+    lines = [f"# {stage.box} ({stage.ref}, scale {stage.scale})", ""]
     lines += [line for warning in warnings(stage, stand_in) for line in (warning, "")]
     lines += ["## Made from", ""]
     lines += [f"- {ref}, key `{parent.key}`, manifest `{parent.manifest}`" for ref, parent in sorted(parents.items())]

@@ -18,11 +18,11 @@ def of(stage: Stage) -> torch.device:
     """
     if stage.execution.device == "cuda" and not torch.cuda.is_available():
         raise UserError(
-            f"{stage.pipeline}/{stage.name}: found no GPU here that PyTorch can use; its scale asks for device cuda. "
+            f"{stage.ref}: found no GPU here that PyTorch can use; its scale asks for device cuda. "
             "Run it on a machine that has one (docs/cluster.md), or at a scale for CPUs."
         )
     if (other := backend.other_apex()) is not None:
         if stage.execution.device == "cuda":
-            raise UserError(f"{stage.pipeline}/{stage.name}: {backend.refusal(other)}")
+            raise UserError(f"{stage.ref}: {backend.refusal(other)}")
         print(f"{backend.refusal(other)} On a CPU it is not used.", file=sys.stderr)
     return torch.device(stage.execution.device)

@@ -31,7 +31,7 @@ def again(stage: Stage, inputs: Inputs, of: Both | None = None, ranks: Ranks = A
     Raises HeldError when another run holds its key, NonFiniteError, and UserError where a parent, a released model or
     a corpus that is needed is not there.
     """
-    ref, layout = f"{stage.pipeline}/{stage.name}", inputs.layout
+    ref, layout = stage.ref, inputs.layout
     with ExitStack() as stack:
         if ranks.first:
             stack.enter_context(lease.hold(layout.run(inputs.key), ref))
@@ -94,7 +94,7 @@ def _completed(stage: Stage, inputs: Inputs, names: Sequence[str], trained: Both
     only = stage.model_copy(update={"evaluation": stage.evaluation.model_copy(update={"names": tuple(names)})})
     found = (trained if stage.phases else _not_trained_again)(only, inputs) if names else {"before": {}, "after": {}}
     kept = {EVALUATIONS[name].section for name in stage.evaluation.names if name not in names} | {evaluated.OUTSIDE}
-    folder = inputs.layout.stage(f"{stage.pipeline}/{stage.name}")
+    folder = inputs.layout.stage(stage.ref)
     sides = {
         side: {name: one for name, one in _known(folder, side).items() if name in kept} | dict(found[side])
         for side in ("before", "after")
@@ -123,7 +123,7 @@ def _not_trained_again(stage: Stage, inputs: Inputs) -> Numbers:
 def _own(stage: Stage, inputs: Inputs) -> nn.ModuleDict:
     """The modules with the weights of the result in place."""
     modules = build.build(stage, str(device.of(stage)))
-    folder = inputs.layout.stage(f"{stage.pipeline}/{stage.name}")
+    folder = inputs.layout.stage(stage.ref)
     for name, module in modules.items():
         received.load(module, folder, name)
     return modules

@@ -36,7 +36,7 @@ def command(stage: Stage, site: Nemo, in_job: bool) -> list[str]:
         )
     if not python.is_file():
         raise UserError(
-            f"{stage.pipeline}/{stage.name}: engine nemo needs Megatron-Bridge, which is neither in {sys.executable} "
+            f"{stage.ref}: engine nemo needs Megatron-Bridge, which is neither in {sys.executable} "
             f"nor in {python}. Run `make nemo` in {CODE}, which makes that environment, or name another engine in "
             "specs/scales."
         )

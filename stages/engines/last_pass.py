@@ -27,7 +27,7 @@ def check(stage: Stage, modules: nn.ModuleDict | None, loss: Callable[[], float]
     `modules` are those of the rank that has them. Nothing is drawn and no buffer that is written changes: the result
     keeps every bit.
     """
-    ref, last = f"{stage.pipeline}/{stage.name}", f"which step {steps} left"
+    ref, last = stage.ref, f"which step {steps} left"
     if modules is not None and (large := finite.too_large(modules.state_dict())):
         what = f"{len(large)} tensors are too large to be squared, among them {finite.first_names(large)}"
         raise NonFiniteError(f"{ref}: of the weights {last}, {what}. {_repair(stage)}", steps)

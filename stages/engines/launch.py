@@ -83,7 +83,7 @@ def _described(inputs: Inputs) -> Path:
 
 
 def _start(stage: Stage, inputs: Inputs, words: Sequence[str]) -> None:
-    job, ref, execution = slurm.allocation(), f"{stage.pipeline}/{stage.name}", stage.execution
+    job, ref, execution = slurm.allocation(), stage.ref, stage.execution
     described = _described(inputs)
     under = site.load(inputs.layout.root).nemo if execution.engine == "nemo" else Nemo()
     python = interpreter.command(stage, under, job is not None)

@@ -58,7 +58,7 @@ def of(stage: Stage) -> Place:
         raise UserError(f"environment: {SHARE}={shared}; allowed: 1, or leave it out.")
     if together > count and not shared:
         raise UserError(
-            f"{stage.pipeline}/{stage.name}: {together} ranks on this machine, where PyTorch finds {count} "
+            f"{stage.ref}: {together} ranks on this machine, where PyTorch finds {count} "
             f"GPU{'s' * (count != 1)}; allowed: one for each rank. Lower `execution: {{ranks}}`, take more nodes, or "
             f"set {SHARE}=1 to let ranks take turns on a GPU, with the same bits, slowly."
         )

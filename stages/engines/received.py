@@ -89,7 +89,7 @@ def _check_digests(stage: Stage, released: Mapping[str, Path], ranks: Ranks) -> 
         folders = {(stage.init[name].release, folder): stage.init[name] for name, folder in released.items()}
         try:
             for (_, folder), init in folders.items():  # three modules may be of one release
-                release.check_digest(init, folder, f"{stage.pipeline}/{stage.name}")
+                release.check_digest(init, folder, stage.ref)
         except UserError as error:
             problem = str(error)
     if wrong := next(filter(None, ranks.texts(problem)), ""):
@@ -102,7 +102,7 @@ def release_folder(stage: Stage, init: Init, inputs: Inputs) -> Path:
     if folder is None:
         given = ", ".join(sorted(inputs.releases)) or "none"
         raise UserError(
-            f"{stage.pipeline}/{stage.name}: needs the released weights {init.release!r}; folders given: {given}. "
+            f"{stage.ref}: needs the released weights {init.release!r}; folders given: {given}. "
             f"Download them in Hugging Face layout into a folder called {init.release}, and name the folder around it: "
             "`stages run --releases FOLDER`, or `snakemake --config releases=FOLDER`."
         )
@@ -128,7 +128,7 @@ def inherited_state(stage: Stage, inputs: Inputs) -> dict[str, Tensor]:
         path = parent_folder(init, inputs) / "state" / "optimizer.safetensors"
         if not path.is_file():
             raise UserError(
-                f"{stage.pipeline}/{stage.name}: inherits the optimizer of module {name!r} from {init.parent}, which "
+                f"{stage.ref}: inherits the optimizer of module {name!r} from {init.parent}, which "
                 f"has none ({path}). Write `optimizer: reset`."
             )
         stored = Stored.of(path)

@@ -67,7 +67,7 @@ def check_weights(stage: Stage, modules: nn.ModuleDict) -> None:
     """Raise NonFiniteError unless what a stage without training hands on is finite."""
     if broken := finite.broken_tensors(modules.state_dict()):
         raise NonFiniteError(
-            f"{stage.pipeline}/{stage.name}: {len(broken)} tensors are not finite, among them "
+            f"{stage.ref}: {len(broken)} tensors are not finite, among them "
             f"{finite.first_names(broken)}. What it is made from is damaged: run that again, or take the released "
             "folder anew.",
             None,
@@ -82,7 +82,7 @@ def check_evaluations(stage: Stage, found: Mapping[str, Any], when: str, step: i
         trained = "Its last checkpoint is kept. A rerun meets the same numbers again: lower the learning rate, or "
         given = "Nothing is trained here, and a rerun meets the same numbers again: "
         raise NonFiniteError(
-            f"{stage.pipeline}/{stage.name}: evaluated {when}: {finite.first_names(broken)}; allowed: finite numbers. "
+            f"{stage.ref}: evaluated {when}: {finite.first_names(broken)}; allowed: finite numbers. "
             f"{trained if step else given}hold out more documents where too little is there to evaluate on{rows}.",
             step,
         )
@@ -143,7 +143,7 @@ def complete(
     json_file.write(attempt.result / "run.json", _run(stage, attempt, machine, course or Course()))
     record = Manifest(
         schema_version=1,
-        stage=f"{stage.pipeline}/{stage.name}",
+        stage=stage.ref,
         key=inputs.key,
         tier=promised.tier,
         stand_in=promised.stand_in,

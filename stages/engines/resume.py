@@ -39,7 +39,7 @@ _EVALUATED, _PARENTS = TypeAdapter(_Evaluated), TypeAdapter(dict[str, Parent])
 
 def checkpoint(stage: Stage, inputs: Inputs) -> Path | None:
     """The whole checkpoint with the most steps: this stage's own, or the end of a phase that it shares; or None."""
-    ref, passed = f"{stage.pipeline}/{stage.name}", _say_unusable(inputs)
+    ref, passed = stage.ref, _say_unusable(inputs)
     for steps, folder in _candidates(stage, inputs):
         if problems := partials.problems(folder):
             print(f"{ref}: a checkpoint is passed over: {printable('; '.join(map(str, problems)))}")

@@ -31,7 +31,7 @@ def run(stage: Stage, inputs: Inputs) -> None:
     """
     with deterministic(stage.execution), denormals_flushed(), stop_when_asked() as stop, _met(stage) as ranks:
         if stage.phases and not stage.execution.exact and ranks.first:
-            print(f"{stage.pipeline}/{stage.name}: {FAST}")
+            print(f"{stage.ref}: {FAST}")
         if ranks.first:
             _write(stage, inputs, stop, ranks)
         else:
@@ -47,7 +47,7 @@ def _met(stage: Stage) -> Iterator[Ranks]:
 
 def _write(stage: Stage, inputs: Inputs, stop: StopRequest, ranks: Ranks) -> None:
     """What the first rank does: it has the attempt, and alone writes."""
-    ref = f"{stage.pipeline}/{stage.name}"
+    ref = stage.ref
     with attempts.start(inputs.layout, ref, inputs.key, inputs.parents, on_lost=stop.ask) as attempt:
         match stage.kind:
             case "keep":

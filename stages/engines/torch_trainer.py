@@ -108,7 +108,7 @@ class TorchTrainer:
 def optimizer(stage: Stage, inputs: Inputs, modules: nn.ModuleDict, ranks: Ranks) -> Optimizer:
     """On the trained modules, with the state that they inherit. Raises UserError where that does not fit."""
     if stage.optimizer is None:
-        raise ValueError(f"{stage.pipeline}/{stage.name} has phases but no optimizer")
+        raise ValueError(f"{stage.ref} has phases but no optimizer")
     made = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer), ranks)
     state = received.inherited_state(stage, inputs)
     for name in stage.trained:

@@ -37,7 +37,7 @@ def remade(stage: Stage, inputs: Inputs) -> Remade:
     Raises UserError where it is not finished under its key, where this environment is not the one that made it, or
     promises no equal bits, and where a released folder is not given.
     """
-    ref = f"{stage.pipeline}/{stage.name}"
+    ref = stage.ref
     folder = inputs.layout.stage(ref)
     if not (folder / manifest.NAME).is_file() or (record := manifest.read(folder / manifest.NAME)).key != inputs.key:
         raise UserError(
@@ -65,7 +65,7 @@ def _counters(inputs: Inputs, record: manifest.Manifest) -> tuple[str, ...]:
 def _pointer(stage: Stage, inputs: Inputs) -> tuple[str, ...]:
     """Where a pointer leads, if that is not to what its parent hands on. Raises ManifestError."""
     (parent,) = stage.parents
-    leads = manifest.pointed_to(inputs.layout, f"{stage.pipeline}/{stage.name}")[-1:]
+    leads = manifest.pointed_to(inputs.layout, stage.ref)[-1:]
     wanted = [parent, *manifest.pointed_to(inputs.layout, parent)][-1:]
     return () if leads == wanted else (f"leads to {', '.join(leads) or 'nothing'}, not to {wanted[0]}",)
 

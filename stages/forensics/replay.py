@@ -88,7 +88,7 @@ def replay(stage: Stage, inputs: Inputs, recorded: Recorded, first: int, last: i
         compared = _Compared(metric_columns(stage), recorded, (began, last), stop)
         _train(stage, inputs, trainer, counters, compared, ranks)
         if compared.step is None and not compared.at_last:
-            raise StoppedError(f"{stage.pipeline}/{stage.name}: the replay was stopped; nothing was written.")
+            raise StoppedError(f"{stage.ref}: the replay was stopped; nothing was written.")
         ended = recorded.result and compared.reached == sum(map(ledger.count, stage.phases))
         tensors = differing(trainer.trained(), trainer.state(), recorded.folder) if ended else None
         return Replayed(
@@ -209,7 +209,7 @@ def _alone(stage: Stage) -> Iterator[Ranks]:
 
 def refuse(stage: Stage, tier: str) -> None:
     """Raise UserError for a tier in which two computations need not have the same bits."""
-    ref = f"{stage.pipeline}/{stage.name}"
+    ref = stage.ref
     if tier != "bit-exact" or stage.execution.engine != "torch":
         raise UserError(
             f"{ref}: found tier {tier} and the {stage.execution.engine} engine; allowed: tier bit-exact "
@@ -224,7 +224,7 @@ def refuse_elsewhere(stage: Stage, makers: Sequence[MadeBy], device: torch.devic
     others = sorted({maker.environment for maker in makers} - {here})
     if others:
         raise UserError(
-            f"{stage.pipeline}/{stage.name}: it was computed in the environment {', '.join(others)}, this is "
+            f"{stage.ref}: it was computed in the environment {', '.join(others)}, this is "
             f"{here}; allowed: the same. Between environments only a statistical agreement is promised, so a "
             f"difference would show nothing. `environment` in run.json says what it was: replay it there."
         )

@@ -44,7 +44,7 @@ def where(stage: Stage, corpus: str, document: int, data_root: Path) -> Iterator
 
     Raises UserError where a corpus that has to be opened is not prepared, or is not the declared one.
     """
-    ref, before = f"{stage.pipeline}/{stage.name}", 0
+    ref, before = stage.ref, 0
     for phase in stage.phases:
         if any(source.corpus == corpus for source in phase.sources):
             traced = _opened(phase, stage.seed, corpus, data_root)

@@ -32,7 +32,7 @@ def finding(
     What is measured in a run has other figures than specs have, so a waiver of the invariant excuses what is found at
     the module or phase that it names.
     """
-    ref = f"{stage.pipeline}/{stage.name}"
+    ref = stage.ref
     arrow = f"{edge} -> {ref}" if edge else None
     named = (one.reason for one in stage.waivers if one.id == id and any(_names(place, at) for place in one.at))
     return Finding(id, stage.scale, ref, arrow, observed, expected, repair, None, next(named, None), (at,))

@@ -82,7 +82,7 @@ def check(stage: Stage, module: str, folder: Path, architecture: str | None) -> 
     wrong = list(_wrong(stage, module, config, architecture))
     if wrong:
         where = lines(data.decode("utf-8"))
-        what = f"as {stage.pipeline}/{stage.name} says of {module}"
+        what = f"as {stage.ref} says of {module}"
         raise UserError("\n".join(_line(path, where, one, what) for one in wrong))
 
 

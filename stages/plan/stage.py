@@ -171,7 +171,7 @@ def _rates(stage: Stage, phase: Phase) -> tuple[float, float, float]:
     After a jump that is the limit from the right.
     """
     if stage.schedule is None:
-        raise ValueError(f"{stage.pipeline}/{stage.name} has phases but no schedule")
+        raise ValueError(f"{stage.ref} has phases but no schedule")
     start, end = phase.clock_start, phase.clock_end
     first = schedule.lr(stage.schedule, start + ledger.step_at(phase, 0).end)
     last = schedule.lr(stage.schedule, end)

@@ -38,11 +38,6 @@ class Column:
         return self.left + (self.right - self.left) * consumed / (self.after - self.before)
 
 
-def ref(stage: Stage) -> str:
-    """The name by which other stages call this one: pipeline/stage."""
-    return f"{stage.pipeline}/{stage.name}"
-
-
 def row(stage: Stage) -> str:
     """The row a trained stage is drawn in: "language" if it moves a language model, else "vision"."""
     moved = (stage.modules[module].family for module in stage.trained)
@@ -52,13 +47,13 @@ def row(stage: Stage) -> str:
 def trained(stages: Mapping[str, Stage]) -> dict[str, Stage]:
     """The stages that have an LR curve of their own (a point has its trunk's), by "pipeline/stage", as given."""
     learning = (stage for stage in stages.values() if stage.phases and stage.schedule is not None)
-    return {ref(stage): stage for stage in learning if stage.trunk is None}
+    return {stage.ref: stage for stage in learning if stage.trunk is None}
 
 
 def points(stages: Mapping[str, Stage]) -> dict[str, Stage]:
     """The points whose trunk is among the stages, by "pipeline/stage"."""
-    every = {ref(stage) for stage in stages.values()}
-    return {ref(stage): stage for stage in stages.values() if stage.trunk in every}
+    every = {stage.ref for stage in stages.values()}
+    return {stage.ref: stage for stage in stages.values() if stage.trunk in every}
 
 
 def lineage_parents(stages: Mapping[str, Stage]) -> dict[str, tuple[str, ...]]:
@@ -66,7 +61,7 @@ def lineage_parents(stages: Mapping[str, Stage]) -> dict[str, tuple[str, ...]]:
 
     A point is one of them: what starts from it starts inside its trunk.
     """
-    every = {ref(stage): stage for stage in stages.values()}
+    every = {stage.ref: stage for stage in stages.values()}
     drawn = trained(stages)
     started = drawn | points(stages)
 
@@ -155,7 +150,7 @@ def _branches(names: list[str], parents: Mapping[str, tuple[str, ...]]) -> dict[
 
 def _descends(name: str, ancestors: set[str], stages: Mapping[str, Stage]) -> bool:
     """Whether any of `ancestors` is upstream of a stage."""
-    return not ancestors.isdisjoint(ancestry(name, {ref(stage): stage for stage in stages.values()}))
+    return not ancestors.isdisjoint(ancestry(name, {stage.ref: stage for stage in stages.values()}))
 
 
 def ancestry(name: str, every: Mapping[str, Stage]) -> set[str]:

@@ -16,7 +16,6 @@ import pandas as pd
 
 from stages.errors import UsageError, UserError
 from stages.report.collect import finished
-from stages.report.columns import ref
 from stages.report.headlines import ANSWERS, BEYOND, DIGITS, VALIDATION, Measure
 from stages.report.metrics import StageResult
 from stages.store.evaluated import OUTSIDE
@@ -78,13 +77,13 @@ def _trains(result: StageResult) -> Gate:
         needed += f", or above it by at most {spread:.4f}, twice its standard error, and held-out loss falls"
         found += f"; held-out {before:.4f} → {after:.4f}"
         passed = after < before
-    return Gate(ref(result.stage), "training loss falls", passed, needed, found)
+    return Gate(result.stage.ref, "training loss falls", passed, needed, found)
 
 
 def uncertainty(result: StageResult) -> float:
     """Standard error of the difference between the first and the last third, from how much single steps differ."""
     if result.metrics is None:
-        raise ValueError(f"{ref(result.stage)} does not train")
+        raise ValueError(f"{result.stage.ref} does not train")
     losses, part = result.metrics["loss"], max(1, len(result.metrics) // 3)
     if part < 2:
         return 0.0
@@ -99,7 +98,7 @@ def thirds(result: StageResult) -> tuple[float, float]:
     supervises keeps a row with a single answer from counting as much as one with thirty.
     """
     if result.metrics is None:
-        raise ValueError(f"{ref(result.stage)} does not train")
+        raise ValueError(f"{result.stage.ref} does not train")
     part = max(1, len(result.metrics) // 3)
     return _median(result.metrics.iloc[:part]), _median(result.metrics.iloc[-part:])
 
@@ -115,25 +114,25 @@ def _falls(result: StageResult, measure: Measure) -> Gate:
     """Gate: a measure of the held-out set is lower after the stage than before it; absent figures do not pass."""
     name, needed = f"{measure.label} falls", "after below before"
     if measure.name not in result.before or measure.name not in result.after:
-        return Gate(ref(result.stage), name, False, needed, f"{measure.name} is not in eval.json")
+        return Gate(result.stage.ref, name, False, needed, f"{measure.name} is not in eval.json")
     before, after = result.before[measure.name], result.after[measure.name]
-    return Gate(ref(result.stage), name, after < before, needed, f"{before:.4f} → {after:.4f}")
+    return Gate(result.stage.ref, name, after < before, needed, f"{before:.4f} → {after:.4f}")
 
 
 def _measured(result: StageResult, task: str) -> Gate:
     """Gate: what the spec asks of lm-evaluation-harness was found; where that is not installed, nothing passes."""
     begins = f"{OUTSIDE}.{task}."
     found = any(name.startswith(begins) for name in result.after)
-    return Gate(ref(result.stage), f"lm_eval {task}", found, "its figures", "in eval.json" if found else "not run")
+    return Gate(result.stage.ref, f"lm_eval {task}", found, "its figures", "in eval.json" if found else "not run")
 
 
 def _reaches(result: StageResult, measure: Measure, least: float) -> Gate:
     """Gate: a measure after the stage is at least `least`; an absent figure does not pass."""
     name, needed = f"{measure.label} above chance", f"at least {least:.0%}, {DIGIT_FACTOR} times chance"
     if measure.name not in result.after:
-        return Gate(ref(result.stage), name, False, needed, f"{measure.name} is not in eval.json")
+        return Gate(result.stage.ref, name, False, needed, f"{measure.name} is not in eval.json")
     found = result.after[measure.name]
-    return Gate(ref(result.stage), name, found >= least, needed, f"{found:.1%}")
+    return Gate(result.stage.ref, name, found >= least, needed, f"{found:.1%}")
 
 
 def main(words: Sequence[str]) -> int:

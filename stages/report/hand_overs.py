@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stages.contract.schedule import lr, lr_before
-from stages.report.columns import Column, lineage_parents, points, ref
+from stages.report.columns import Column, lineage_parents, points
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Schedule
 
@@ -29,7 +29,7 @@ class HandOver:
 
 def hand_overs(laid: Sequence[Column], stages: Mapping[str, Stage]) -> list[HandOver]:
     """Every edge between two trained stages of the columns given, or from a point of one of them."""
-    by_name = {ref(column.stage): column for column in laid}
+    by_name = {column.stage.ref: column for column in laid}
     cuts = {name: stage for name, stage in points(stages).items() if stage.trunk in by_name}
     handing = {name: column.stage for name, column in by_name.items()} | cuts
     found = []
@@ -45,7 +45,7 @@ def hand_overs(laid: Sequence[Column], stages: Mapping[str, Stage]) -> list[Hand
 def schedule_of(column: Column) -> Schedule:
     """The schedule that a column's stage reads."""
     if column.stage.schedule is None:
-        raise ValueError(f"stage {ref(column.stage)} has no schedule, so it has no column")
+        raise ValueError(f"stage {column.stage.ref} has no schedule, so it has no column")
     return column.stage.schedule
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from stages.errors import UsageError, UserError
 from stages.report import pipeline_plot, stage_plots
 from stages.report.collect import readable
-from stages.report.columns import ancestry, ref
+from stages.report.columns import ancestry
 from stages.report.metrics import read_metrics
 from stages.report.style import save
 from stages.spec.project import Project
@@ -71,9 +71,9 @@ def upstream(resolved: Any, extended: Any | None) -> dict[str, Stage]:
     `resolved` and `extended` are ResolvedPipeline values; `extended` is None for a published pipeline.
     """
     if extended is None:
-        return {ref(stage): stage for stage in resolved.stages.values()}
-    known = {ref(stage): stage for stage in extended.stages.values()}
-    own = {ref(stage): stage for name, stage in resolved.stages.items() if name in resolved.own}
+        return {stage.ref: stage for stage in resolved.stages.values()}
+    known = {stage.ref: stage for stage in extended.stages.values()}
+    own = {stage.ref: stage for name, stage in resolved.stages.items() if name in resolved.own}
     needed = set[str]().union(*(ancestry(name, {**known, **own}) for name in own))
     return {**{name: stage for name, stage in known.items() if name in needed}, **own}
 

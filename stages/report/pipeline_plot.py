@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from stages.contract.curve import lr_curve
 from stages.contract.schedule import lr, lr_before
-from stages.report.columns import Column, columns, ref, trained
+from stages.report.columns import Column, columns, trained
 from stages.report.hand_overs import clock_start, hand_overs, schedule_of
 from stages.report.number_format import count, length, rate
 from stages.report.style import BAND, BLUE, GREEN, GREY, INK, VERMILLION, styled
@@ -60,8 +60,8 @@ def _draw_row(
     _bands(axes, laid)
     for column in laid:
         _curve(axes, column, bottom)
-        if ref(column.stage) in measured:
-            _marks(axes, column, measured[ref(column.stage)])
+        if column.stage.ref in measured:
+            _marks(axes, column, measured[column.stage.ref])
     _edges(axes, laid, stages, bottom)
     _forks(axes, laid, stages)
     _ticks(axes, laid)
@@ -147,7 +147,7 @@ def _edges(axes: Axes, laid: Sequence[Column], stages: Mapping[str, Stage], bott
 
 def _forks(axes: Axes, laid: Sequence[Column], stages: Mapping[str, Stage]) -> None:
     """Name the boxes at which a lineage forks: what an upcycle or a keep hands to the branch that follows."""
-    every = {ref(stage): stage for stage in stages.values()}
+    every = {stage.ref: stage for stage in stages.values()}
     forks = [
         (column, every[parent])
         for column in laid
@@ -165,7 +165,7 @@ def _forks(axes: Axes, laid: Sequence[Column], stages: Mapping[str, Stage]) -> N
 def _joins(axes: Axes, laid: Sequence[Column], stages: Mapping[str, Stage]) -> None:
     """Where a vision row ends before the picture does, name the stage that it is handed to, and the rate there."""
     last = max(laid, key=lambda column: column.right)
-    heirs = [stage for stage in trained(stages).values() if ref(last.stage) in stage.parents]
+    heirs = [stage for stage in trained(stages).values() if last.stage.ref in stage.parents]
     if last.row == "vision" and heirs and last.right < 1:
         axes.spines["bottom"].set_bounds(0, last.right)
         schedule = heirs[0].schedule

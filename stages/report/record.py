@@ -17,7 +17,6 @@ from typing import Any
 from stages.errors import UsageError, UserError
 from stages.report import picture, pipeline_plot, record_text
 from stages.report.collect import finished
-from stages.report.columns import ref
 from stages.report.commit import commit
 from stages.report.gates import judge
 from stages.report.metrics import StageResult
@@ -40,9 +39,9 @@ def gather(root: Path, scales: Sequence[str]) -> tuple[dict[str, Any], list[Stag
     """
     runs = {scale: finished(Layout(root, scale)) for scale in scales}
     first = runs[scales[0]]
-    names = [ref(result.stage) for result in first]
+    names = [result.stage.ref for result in first]
     for scale, results in runs.items():
-        missing = set(names) ^ {ref(result.stage) for result in results}
+        missing = set(names) ^ {result.stage.ref for result in results}
         if missing:
             raise UserError(f"results/{scale}: the scales differ in {', '.join(sorted(missing))}. Run both to the end.")
     seeds = [_seed(results) for results in runs.values()]
@@ -78,8 +77,8 @@ def write(root: Path, scales: Sequence[str]) -> list[Path]:
     written = [name.with_suffix(".json"), name.with_suffix(".md")]
     for pipeline in sorted({result.stage.pipeline for result in first}):
         shown = lineage_of(pipeline, first)
-        measured = {ref(result.stage): result.metrics for result in shown if result.metrics is not None}
-        stages = {ref(result.stage): result.stage for result in shown}
+        measured = {result.stage.ref: result.metrics for result in shown if result.metrics is not None}
+        stages = {result.stage.ref: result.stage for result in shown}
         save(pipeline_plot.draw(pipeline, scales[0], stages, measured), folder / f"{scales[0]}_{pipeline}.png")
         written.append(folder / f"{scales[0]}_{pipeline}.png")
     readme = root / "README.md"
@@ -89,11 +88,11 @@ def write(root: Path, scales: Sequence[str]) -> list[Path]:
 
 def lineage_of(pipeline: str, results: Sequence[StageResult]) -> list[StageResult]:
     """A pipeline's results and those that they are built on: a variant's lineage begins in the pipeline it extends."""
-    wanted = {ref(result.stage) for result in results if result.stage.pipeline == pipeline}
+    wanted = {result.stage.ref for result in results if result.stage.pipeline == pipeline}
     for result in reversed(_parents_first(results)):
-        if ref(result.stage) in wanted:
+        if result.stage.ref in wanted:
             wanted |= set(result.stage.parents)
-    return [result for result in _parents_first(results) if ref(result.stage) in wanted]
+    return [result for result in _parents_first(results) if result.stage.ref in wanted]
 
 
 def between(path: Path, text: str) -> str:
@@ -109,7 +108,7 @@ def between(path: Path, text: str) -> str:
 
 
 def _parents_first(results: Sequence[StageResult]) -> list[StageResult]:
-    by_name = {ref(result.stage): result for result in results}
+    by_name = {result.stage.ref: result for result in results}
     graph = {name: [p for p in result.stage.parents if p in by_name] for name, result in by_name.items()}
     return [by_name[name] for name in TopologicalSorter(graph).static_order()]
 
@@ -120,7 +119,7 @@ def _seed(results: Sequence[StageResult]) -> int:
 
 
 def _named(results: Sequence[StageResult], name: str) -> StageResult:
-    return next(result for result in results if ref(result.stage) == name)
+    return next(result for result in results if result.stage.ref == name)
 
 
 def _stage(results: Sequence[StageResult]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def write(stage: Stage, metrics: pd.DataFrame, folder: Path) -> None:
 def subtitle(stage: Stage) -> str:
     """The stage, the scale, and "stand-in" where a released model was replaced by a fresh start."""
     stand_in = ", stand-in" if any(init.stand_in for init in stage.init.values()) else ""
-    return f"{stage.pipeline}/{stage.name}, {stage.scale}{stand_in}"
+    return f"{stage.ref}, {stage.scale}{stand_in}"
 
 
 def draw_loss(stage: Stage, metrics: pd.DataFrame) -> Figure:

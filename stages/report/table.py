@@ -10,7 +10,6 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from stages.report.columns import ref
 from stages.report.headlines import VALIDATION, arrow, headline, loops
 from stages.report.metrics import StageResult
 from stages.report.number_format import count, length, loss, seconds
@@ -79,7 +78,7 @@ def as_json(result: StageResult, marks: Mapping[str, Mark]) -> dict[str, Any]:
     """The same as plain values; losses are means over the first and the last tenth of the steps."""
     trains = result.metrics is not None
     return {
-        "stage": ref(result.stage),
+        "stage": result.stage.ref,
         "state": _marked(result.stage, marks),
         "key": result.manifest.key,
         "tier": result.manifest.tier,
@@ -117,7 +116,7 @@ def _contexts(stage: Stage) -> str:
 def first_and_last_loss(result: StageResult) -> tuple[float, float]:
     """Mean training loss over the first and over the last tenth of a stage's steps (at least one step each)."""
     if result.metrics is None:
-        raise ValueError(f"{ref(result.stage)} does not train")
+        raise ValueError(f"{result.stage.ref} does not train")
     part = max(1, len(result.metrics) // 10)
     losses = result.metrics["loss"]
     return float(losses.iloc[:part].mean()), float(losses.iloc[-part:].mean())
@@ -191,7 +190,7 @@ def _needed(rows: Sequence[Row], shown: Sequence[int]) -> int:
 
 
 def _marked(stage: Stage, marks: Mapping[str, Mark]) -> Mark:
-    return marks.get(ref(stage), "not in the specs")
+    return marks.get(stage.ref, "not in the specs")
 
 
 def _name(stage: Stage, mark: Mark) -> str:

@@ -188,6 +188,11 @@ class Stage(Frozen):
     trunk: str | None = None  # of a point: the stage that this one is the beginning of, and that keeps its checkpoint
 
     @property
+    def ref(self) -> str:
+        """The name by which other stages call it."""
+        return f"{self.pipeline}/{self.name}"
+
+    @property
     def needed(self) -> tuple[str, ...]:
         """What is run before: the parents, and of a point its trunk."""
         return self.parents if self.trunk is None else (*self.parents, self.trunk)

@@ -206,7 +206,7 @@ def refuse_damaged_corpora(layout: Layout, stage: Stage) -> None:
         cut = read_manifest(layout.corpus(name)).tokenizer
         if cut != stage.tokenizer and is_digest(stage.tokenizer):
             raise UserError(
-                f"{stage.pipeline}/{stage.name}: corpus {name} was cut with tokenizer {cut}; allowed: "
+                f"{stage.ref}: corpus {name} was cut with tokenizer {cut}; allowed: "
                 f"{stage.tokenizer}, the stage's. Its spec was edited since: run `stages data {name} --accept` and "
                 "put its lines into the spec."
             )

@@ -20,7 +20,7 @@ NEMO = "nemo"
 
 def page(stage: Stage, site: Site) -> dict[str, Any]:
     """The script, and each phase's own part of the NeMo engine's configuration where that engine trains the stage."""
-    run = ["python", "-m", "stages", "run", f"{stage.pipeline}/{stage.name}", "--scale", stage.scale]
+    run = ["python", "-m", "stages", "run", stage.ref, "--scale", stage.scale]
     found: dict[str, Any] = {"job": script.text(stage, site, ROOT, run)}
     if stage.execution.engine == "nemo":
         found["engine"] = {phase.name: own(stage, phase) for phase in stage.phases}

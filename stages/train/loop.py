@@ -47,7 +47,7 @@ class Run:
     @property
     def ref(self) -> str:
         """The stage as people write it."""
-        return f"{self.stage.pipeline}/{self.stage.name}"
+        return self.stage.ref
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def metric_columns(stage: Stage) -> tuple[str, ...]:
 def learning_rate(stage: Stage, clock: int) -> float:
     """The LR of a step that ends at `clock`: the schedule's value, and nobody else's."""
     if stage.schedule is None:
-        raise ValueError(f"{stage.pipeline}/{stage.name} has phases but no schedule")
+        raise ValueError(f"{stage.ref} has phases but no schedule")
     return schedule.lr(stage.schedule, clock)
 
 

@@ -89,7 +89,7 @@ def shortened(project: Project, scale: str) -> Iterator[str]:
     for name in project.pipelines(variants=True):
         with suppress(SpecError, SpecErrors):  # which are findings
             resolved = project.resolve(name, scale)
-            known = {f"{one.pipeline}/{one.name}": one.max_context for one in resolved.stages.values()}
+            known = {one.ref: one.max_context for one in resolved.stages.values()}
             for stage in (resolved.stages[own] for own in resolved.own):
                 longest = max((phase.context for phase in stage.phases), default=0)
                 if stage.evaluation.names and stage.evaluation.context < longest:

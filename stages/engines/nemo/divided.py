@@ -196,6 +196,6 @@ class Divided:
         if len(set(texts)) > 1:
             other = next(rank for rank, one in enumerate(texts) if one != texts[0])
             raise UserError(
-                f"{self._stage.pipeline}/{self._stage.name}: evaluations: rank {other} reads other held-out rows than "
+                f"{self._stage.ref}: evaluations: rank {other} reads other held-out rows than "
                 "the first rank; allowed: one folder of corpora for all nodes. Is it the same file system?"
             )

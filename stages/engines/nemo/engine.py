@@ -21,7 +21,7 @@ def run(stage: Stage, inputs: Inputs) -> None:
 
     Raises UserError as the torch engine does, and where Megatron is not installed in this interpreter.
     """
-    ref = f"{stage.pipeline}/{stage.name}"
+    ref = stage.ref
     _import(stage)
     from stages.engines.nemo import groups
     from stages.engines.nemo.trainer import NemoTrainer
@@ -87,4 +87,4 @@ def _import(stage: Stage) -> None:
         else:
             absent.imported()
     except (ImportError, OSError) as error:  # a package whose libraries are of another CUDA raises either
-        raise UserError(f"{stage.pipeline}/{stage.name}: engine nemo: {absent.refusal(error)}") from error
+        raise UserError(f"{stage.ref}: engine nemo: {absent.refusal(error)}") from error

@@ -18,7 +18,7 @@ def complete(stage: Stage, cfg: LlamaModel, provider: Any) -> None:
     """Give Bridge's provider its layers, and have it place our rotary positions in what it builds."""
     rope = stage.rope
     if rope is None:
-        raise ValueError(f"{stage.pipeline}/{stage.name} has a Llama without rotary positions")
+        raise ValueError(f"{stage.ref} has a Llama without rotary positions")
 
     def turn(chunks: list[Any]) -> list[Any]:
         for chunk in chunks:

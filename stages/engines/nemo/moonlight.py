@@ -108,11 +108,11 @@ def complete(stage: Stage, cfg: MoonlightModel, provider: Any) -> None:
     """
     if not cfg.shared_experts:
         raise UserError(
-            f"{stage.pipeline}/{stage.name}: shared_experts: found 0; the nemo engine wants 1 or more. "
+            f"{stage.ref}: shared_experts: found 0; the nemo engine wants 1 or more. "
             "Train this stage with `engine: torch`."
         )
     if stage.rope is None:
-        raise ValueError(f"{stage.pipeline}/{stage.name} has a Moonlight without rotary positions")
+        raise ValueError(f"{stage.ref} has a Moonlight without rotary positions")
 
     def show(chunks: list[Any]) -> list[Any]:
         for chunk in chunks:

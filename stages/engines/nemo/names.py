@@ -26,6 +26,6 @@ def rules(stage: Stage) -> Rules:
     if isinstance(llm, MoonlightModel) and isinstance(vit, MoonViTModel) and isinstance(projector, ProjectorModel):
         return Rules(names_kimi_vl.rules(llm, vit, projector))
     raise UserError(
-        f"{stage.pipeline}/{stage.name}: the nemo engine has no model of {' with '.join(families)}. "
+        f"{stage.ref}: the nemo engine has no model of {' with '.join(families)}. "
         "Train this stage with `engine: torch`."
     )

@@ -42,12 +42,12 @@ class Mover:
         Raises UserError for Muon with the distributed optimizer, which has no whole matrices.
         """
         if stage.optimizer is None:
-            raise ValueError(f"{stage.pipeline}/{stage.name} has phases but no optimizer")
+            raise ValueError(f"{stage.ref} has phases but no optimizer")
         stated = config(stage, stage.phases[0])["optimizer"] or {}
         self.cfg, rules = stage.optimizer, names.rules(stage)
         if isinstance(self.cfg, resolved_training.Muon) and stated["use_distributed_optimizer"]:
             raise UserError(
-                f"{stage.pipeline}/{stage.name}: Muon moves whole matrices, and the distributed optimizer gives each "
+                f"{stage.ref}: Muon moves whole matrices, and the distributed optimizer gives each "
                 "rank a range of them. Write `distributed_optimizer: false` in the stage's `parallel`."
             )
         self._mark(stage, local.owned(chunks, rules))

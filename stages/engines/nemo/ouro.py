@@ -188,7 +188,7 @@ def complete(stage: Stage, cfg: OuroModel, provider: Any) -> None:
     """Have Bridge's provider build this model, with the stage's rotary frequencies."""
     rope = stage.rope
     if rope is None:
-        raise ValueError(f"{stage.pipeline}/{stage.name} has an Ouro without rotary positions")
+        raise ValueError(f"{stage.ref} has an Ouro without rotary positions")
 
     def provide(**ends: bool) -> LoopedModel:
         model = build(cfg, provider, provider.seq_length, pg_collection=provider._pg_collection, **ends)

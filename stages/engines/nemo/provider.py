@@ -18,7 +18,7 @@ from stages.spec.resolved_parallel import Parallel
 def parallel(stage: Stage) -> Parallel:
     """How the stage's model is divided. Raises ValueError for a stage of another engine."""
     if stage.execution.parallel is None:
-        raise ValueError(f"{stage.pipeline}/{stage.name} says nothing about how its model is divided")
+        raise ValueError(f"{stage.ref} says nothing about how its model is divided")
     return stage.execution.parallel
 
 

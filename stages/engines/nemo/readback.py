@@ -45,7 +45,7 @@ def check_fields(
     if differences:
         rest = f", and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
         raise BuiltOtherwiseError(
-            f"{stage.pipeline}/{stage.name}: Megatron built something else than was configured: "
+            f"{stage.ref}: Megatron built something else than was configured: "
             f"{'; '.join(differences[:SHOWN])}{rest}. Run with the versions that `make nemo` installs, without plugins."
         )
 

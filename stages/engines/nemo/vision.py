@@ -94,7 +94,7 @@ def complete(stage: Stage, cfg: MoonlightModel, provider: Any) -> None:
     """Give Bridge's provider Moonlight's layers, and its first pipeline stage the tower and the projector."""
     tower, projector = stage.modules["vit"], stage.modules["projector"]
     if not isinstance(tower, MoonViTModel) or not isinstance(projector, ProjectorModel):
-        raise ValueError(f"{stage.pipeline}/{stage.name}: vit is {tower.family}, projector is {projector.family}")
+        raise ValueError(f"{stage.ref}: vit is {tower.family}, projector is {projector.family}")
 
     def see(chunks: list[Any]) -> list[Any]:
         for chunk in chunks:

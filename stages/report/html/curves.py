@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from stages.contract.curve import lr_curve
-from stages.report.columns import Column, ref
+from stages.report.columns import Column
 from stages.report.hand_overs import clock_start, hand_overs, schedule_of
 from stages.report.headlines import VALIDATION
 from stages.report.html.lineage import Frame, colour, curve, smoothed, spread
@@ -31,7 +31,7 @@ def loss(laid: Sequence[Column], views: Mapping[str, View], others: Others, what
 
     None where no stage of the row has a step.
     """
-    shown = [column for column in laid if views[ref(column.stage)].metrics is not None]
+    shown = [column for column in laid if views[column.stage.ref].metrics is not None]
     if not shown:
         return None
     numbers = {name: view.number for name, view in views.items()}
@@ -39,7 +39,7 @@ def loss(laid: Sequence[Column], views: Mapping[str, View], others: Others, what
     def draw(wide: bool) -> Markup:
         points = 240 if wide else 90
         curves = [(column, curve(_metrics(views, column), "loss", points)) for column in shown]
-        heldout = [mark for column in laid for mark in _held_out(column, views[ref(column.stage)])]
+        heldout = [mark for column in laid for mark in _held_out(column, views[column.stage.ref])]
         values = [value for _, one in curves if one for value in (*one.low, *one.high)] + [mark[1] for mark in heldout]
         low, high = min(values), max(values)
         axis = around(values, log=low > 0 and high / low > SEVERAL)
@@ -52,12 +52,12 @@ def loss(laid: Sequence[Column], views: Mapping[str, View], others: Others, what
             plot.line(spread(column, one.at, one.mean), f"steps {colour(column)}")
         for frames in others.values():
             for column in shown:
-                if ref(column.stage) in frames and (one := curve(frames[ref(column.stage)], "loss", points)):
+                if column.stage.ref in frames and (one := curve(frames[column.stage.ref], "loss", points)):
                     plot.line(spread(column, one.at, smoothed(one.mean)), f"seed {colour(column)}")
         for column, one in curves:
             if one is not None:
                 mean = smoothed(one.mean)
-                title = f"{ref(column.stage)}: mean loss {mean[0]:.3f} → {mean[-1]:.3f}"
+                title = f"{column.stage.ref}: mean loss {mean[0]:.3f} → {mean[-1]:.3f}"
                 plot.line(spread(column, one.at, mean), f"mean {colour(column)}{_dashed(column)}", title)
         for x, value, title, cls in heldout:
             plot.diamond((x, value), cls, title, 5 if wide else 4)
@@ -72,9 +72,9 @@ def _dashed(column: Column) -> str:
 
 
 def _metrics(views: Mapping[str, View], column: Column) -> pd.DataFrame:
-    found = views[ref(column.stage)].metrics
+    found = views[column.stage.ref].metrics
     if found is None:
-        raise ValueError(f"{ref(column.stage)} has no metrics")
+        raise ValueError(f"{column.stage.ref} has no metrics")
     return found
 
 
@@ -94,7 +94,7 @@ def _held_out(column: Column, view: View) -> list[tuple[float, float, str, str]]
 def learning_rate(laid: Sequence[Column], views: Mapping[str, View]) -> Markup:
     """The rate that the specs say, and the steps that were made with it."""
     numbers = {name: view.number for name, view in views.items()}
-    planned = {ref(column.stage): _planned(column) for column in laid}
+    planned = {column.stage.ref: _planned(column) for column in laid}
     positive = [y for points in planned.values() for _, y in points if y > 0]
     peak = max(positive, default=1.0)
     low = max(min(positive, default=0.1), peak / 300)
@@ -103,9 +103,9 @@ def learning_rate(laid: Sequence[Column], views: Mapping[str, View]) -> Markup:
     def draw(wide: bool) -> Markup:
         plot = Frame.make(laid, numbers, axis, rate, "learning rate", wide, 250).plot
         for column in laid:
-            plot.line(planned[ref(column.stage)], f"mean {colour(column)}{_dashed(column)}")
+            plot.line(planned[column.stage.ref], f"mean {colour(column)}{_dashed(column)}")
         for column in laid:
-            metrics = views[ref(column.stage)].metrics
+            metrics = views[column.stage.ref].metrics
             if metrics is not None:
                 chosen = metrics.iloc[np.unique(np.linspace(0, len(metrics) - 1, 14 if wide else 5).astype(int))]
                 for point in spread(column, chosen["consumed"].tolist(), chosen["lr"].tolist()):
@@ -135,7 +135,7 @@ def several(laid: Sequence[Column], views: Mapping[str, View], names: Sequence[s
     drawn = [
         (column, number, one)
         for column in laid
-        if (metrics := views[ref(column.stage)].metrics) is not None
+        if (metrics := views[column.stage.ref].metrics) is not None
         for number, name in enumerate(names)
         if (one := curve(metrics, name, 240)) is not None
     ]
@@ -147,7 +147,7 @@ def several(laid: Sequence[Column], views: Mapping[str, View], names: Sequence[s
     def draw(wide: bool) -> Markup:
         plot = Frame.make(laid, numbers, axis, figure, what, wide, 240).plot
         for column, number, one in drawn:
-            title = f"{ref(column.stage)}: {names[number]}"
+            title = f"{column.stage.ref}: {names[number]}"
             plot.line(spread(column, one.at, smoothed(one.mean)), f"mean s{number % 8}{_dashed(column)}", title)
         return plot.svg()
 

@@ -13,7 +13,7 @@ from itertools import takewhile
 import numpy as np
 import pandas as pd
 
-from stages.report.columns import Column, columns, ref
+from stages.report.columns import Column, columns
 from stages.report.html.graph import wrapped
 from stages.report.html.svg import Axis, Plot, Point, Size
 from stages.report.html.views import View
@@ -120,7 +120,7 @@ def _names(laid: Sequence[Column], numbers: Mapping[str, int], wide: bool) -> It
     for column in laid:
         shared.setdefault((round(column.left, 9), round(column.right, 9)), []).append(column)
     for (left, right), here in shared.items():
-        number = "·".join(str(numbers[ref(column.stage)]) for column in here)
+        number = "·".join(str(numbers[column.stage.ref]) for column in here)
         if not wide:
             yield here[0], [number]
             continue

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from stages.errors import UserError, in_words
-from stages.report.columns import ref
 from stages.report.metrics import (
     FRACTIONAL,
     WHOLE,
@@ -63,7 +62,7 @@ class View:
     @property
     def ref(self) -> str:
         """pipeline/stage."""
-        return ref(self.stage)
+        return self.stage.ref
 
     @property
     def anchor(self) -> str:

@@ -82,7 +82,7 @@ class Coca:
     ) -> None:
         patch = patch_size(stage)
         if phase.coca is None or patch is None:
-            raise UserError(f"{stage.pipeline}/{stage.name}: objective coca needs a vision tower and `coca` settings")
+            raise UserError(f"{stage.ref}: objective coca needs a vision tower and `coca` settings")
         self.stage, self.phase, self.modules, self.read, self.device = stage, phase, modules, read, device
         self.ranks = ranks
         self._scheduled, self._patch = phase.coca.caption_weight, patch

@@ -33,7 +33,7 @@ SLOW = Hardware(
 
 def stage(ranks: int = 1, **modules: Any) -> Any:
     execution = SimpleNamespace(ranks=ranks, parallel=None, device="cpu")
-    return SimpleNamespace(pipeline="p", name="s", modules=modules, trained=tuple(modules), execution=execution)
+    return SimpleNamespace(ref="p/s", modules=modules, trained=tuple(modules), execution=execution)
 
 
 def overhead(modules: dict[str, Any], of: Phase = PHASE) -> float:

@@ -2,11 +2,11 @@
 
 import pytest
 
-from stages.report.columns import NARROWEST, columns, lineage_parents, ref
+from stages.report.columns import NARROWEST, columns, lineage_parents
 from tests.unit.report.make import B, T, kimi_like, ouro_like
 
-OURO = {ref(column.stage): column for column in columns(ouro_like())}
-KIMI = {ref(column.stage): column for column in columns(kimi_like())}
+OURO = {column.stage.ref: column for column in columns(ouro_like())}
+KIMI = {column.stage.ref: column for column in columns(kimi_like())}
 
 
 def test_a_lineage_goes_through_keep_and_upcycle() -> None:

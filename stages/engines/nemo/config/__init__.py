@@ -36,7 +36,7 @@ def config(stage: Stage, phase: Phase) -> Config:
     """The whole configuration of a stage's phase. Raises ValueError for a stage that is not the NeMo engine's."""
     execution, optimizer = stage.execution, stage.optimizer
     if execution.parallel is None or optimizer is None:
-        raise ValueError(f"{stage.pipeline}/{stage.name} is not trained by the NeMo engine")
+        raise ValueError(f"{stage.ref} is not trained by the NeMo engine")
     layout = execution.parallel
     return {
         "env_vars": environment(stage),
@@ -89,7 +89,7 @@ def _validation(phase: Phase, dp: int) -> dict[str, Any]:
 def _optimizer(stage: Stage, phase: Phase, optimizer: Optimizer, layout: Parallel) -> dict[str, Any]:
     """`lr` is that of the phase's first step; the loop sets each step's own."""
     if stage.schedule is None:
-        raise ValueError(f"{stage.pipeline}/{stage.name} has no schedule")
+        raise ValueError(f"{stage.ref} has no schedule")
     muon = optimizer if isinstance(optimizer, Muon) else None
     return {
         "lr": schedule.lr(stage.schedule, phase.clock_start + ledger.step_at(phase, 0).end),

@@ -17,7 +17,7 @@ from stages.spec.resolved_training import AdamW, Muon, Optimizer
 def beyond(stage: Stage, phase: Phase) -> dict[str, Any]:
     """Learning rate at the phase's ends, ramps, rotary frequencies, loops, router's rule, Muon, other modules."""
     if stage.schedule is None or stage.optimizer is None or stage.rope is None:
-        raise ValueError(f"{stage.pipeline}/{stage.name} does not train a language model")
+        raise ValueError(f"{stage.ref} does not train a language model")
     end = phase.clock_start + phase.budget
     return {
         "objective": phase.objective,

@@ -27,7 +27,7 @@ def language_model(stage: Stage) -> LanguageModel:
     """The one language model of a stage. Raises ValueError where there is none."""
     found = [model for model in stage.modules.values() if model.family in LANGUAGE_MODELS]
     if len(found) != 1 or not isinstance(found[0], (LlamaModel, OuroModel, MoonlightModel)):
-        raise ValueError(f"{stage.pipeline}/{stage.name} has {len(found)} language models")
+        raise ValueError(f"{stage.ref} has {len(found)} language models")
     return found[0]
 
 

@@ -44,8 +44,8 @@ class Training:
         ranks: Ranks,
         make: Callable[[Stage, Inputs, Ranks], Trainer],
     ) -> None:
-        self.stage, self.inputs, self.stop, self.ranks, self._attempt = stage, inputs, stop, ranks, attempt
-        self._make = make
+        self.stage, self.inputs, self.stop, self.ranks = stage, inputs, stop, ranks
+        self._attempt, self._make = attempt, make
         self.made_by = made_by.here(ranks, stage.execution.engine)
         self.machine = place.machine(ranks, stage.execution.engine)
         self.promised = results.promise(stage, inputs).at_most(made_by.tier(self.made_by))
@@ -159,17 +159,15 @@ class Training:
         def keep(counters: Counters) -> None:
             self._checkpoint_for(self.inputs.kept[counters.steps], trainer, counters, written)
 
-        steps = sum(ledger.count(phase) for phase in stage.phases)
-        rows, timing, sums = (
-            tables.get(name) or Unwritten() for name in (checkpoint.METRICS, checkpoint.TIMING, checkpoint.CHECKSUMS)
-        )
+        names = checkpoint.METRICS, checkpoint.TIMING, checkpoint.CHECKSUMS
+        rows, timing, sums = (tables.get(name) or Unwritten() for name in names)
         run = Run(
             stage, rows, timing, sums, self.stop, save, latest, trainer.broken, self.ranks, taken=self.reads.taken,
             keep=dict.fromkeys(self.inputs.kept, keep),
         )  # fmt: skip
         if written is None:
             return self._phase_by_phase(run, trainer, counters, None)
-        with Note(self.attempt, steps) as run.note:
+        with Note(self.attempt, sum(map(ledger.count, stage.phases))) as run.note:
             run.check, run.before_update = written.check, written.before_update
             return self._phase_by_phase(run, trainer, counters, written)
 
@@ -222,11 +220,8 @@ class Training:
 
         The first rank knows what an earlier attempt found; the others have no use for it.
         """
-        requested = {
-            "evaluation": evaluated.requested(self.stage).plain(),
-            "parents": resume.parents(self.inputs),
-            "key": self.inputs.key,
-        }
+        parents, wanted = resume.parents(self.inputs), evaluated.requested(self.stage).plain()
+        requested = {"evaluation": wanted, "parents": parents, "key": self.inputs.key}
         known = resume.evaluated(self.inputs, requested) if self.ranks.first else None
         model = trainer.evaluated()
         if self.ranks.any(known is not None) or model is None:

@@ -1,12 +1,12 @@
 """Causal attention inside documents.
 
 A row may have several documents (`Documents`). On a GPU of compute capability 9, FlashAttention 4 takes all of it where
-it is installed. Else rows of one document each attend causally as they are. Otherwise, on a
-GPU in bf16, FlashAttention takes the documents' borders. Elsewhere the documents are laid out as rows of their own, in
-a few batches of similar length, filled up at the end with copies of their last position: causality hides the filling
-from every real query, so no mask is needed and no document can see another. On one CPU thread, forward and backward,
-this takes 1.3 times as long as a dense mask at 128 positions a row (where attention is a small part of a step), as
-long at 256, and a twentieth at 4096 with documents of 60 tokens (benchmarks/attention.py).
+it is installed. Else rows of one document each attend causally as they are. Otherwise, on a GPU in bf16, FlashAttention
+takes the documents' borders. Elsewhere the documents are laid out as rows of their own, in a few batches of similar
+length, filled up at the end with copies of their last position: causality hides the filling from every real query, so
+no mask is needed and no document can see another. On one CPU thread, forward and backward, this takes 1.3 times as long
+as a dense mask at 128 positions a row (where attention is a small part of a step), as long at 256, and a twentieth at
+4096 with documents of 60 tokens (benchmarks/attention.py).
 
 Determinism on a GPU, read in torch's sources: under `torch.set_deterministic_debug_mode("error")` the backward passes
 of FlashAttention (with borders too) and of memory-efficient attention take their deterministic forms

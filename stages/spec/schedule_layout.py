@@ -133,24 +133,20 @@ def _first(index: int, piece: RawPiece, rate: Fraction | None, number: str) -> F
                 )  # fmt: skip
             return rate
         case "stated":
-            return _stated(index, piece, rate, number)
+            stated = piece.from_ if piece.from_ is not None else Fraction(0)
+            if rate is None or stated == rate or piece.jump is not None:
+                return stated
+            raise ScheduleError(
+                index,
+                f"a jump of {number} from {float(rate):g} to {float(stated):g}",
+                f"a continuous {'rate' if number == LR else number}, or `jump: <reason>`",
+                f"Start at the current {'rate' if number == LR else 'value'}, or declare the jump with its reason.",
+                of_reader=index == 0,
+                key="from",
+                invariant="I-28",
+            )
         case _:
             assert_never(piece.starts)
-
-
-def _stated(index: int, piece: RawPiece, rate: Fraction | None, number: str) -> Fraction:
-    stated = piece.from_ if piece.from_ is not None else Fraction(0)
-    if rate is not None and stated != rate and piece.jump is None:
-        raise ScheduleError(
-            index,
-            f"a jump of {number} from {float(rate):g} to {float(stated):g}",
-            f"a continuous {'rate' if number == LR else number}, or `jump: <reason>`",
-            f"Start at the current {'rate' if number == LR else 'value'}, or declare the jump with its reason.",
-            of_reader=index == 0,
-            key="from",
-            invariant="I-28",
-        )
-    return stated
 
 
 def _of_its_shape(index: int, piece: RawPiece, first: Fraction, last: Fraction) -> None:

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend. The command prints them without a traceback."""
+"""Errors that the user can correct. The command prints them without a traceback."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Text that may go to a terminal, a log, a picture or a batch script: nothing in it acts, whoever wrote it.
+"""Text that may go to a terminal, a log, a picture or a batch script: nothing in it acts, whatever its source.
 
-A control character can move the cursor, hide what stands beside it, or begin a new line in a batch script. Specs have
+A control character can move the cursor, hide what stands next to it, or begin a new line in a batch script. Specs have
 none (`spec/nodes.py`); what is read from results, logs and releases is shown with them spelled out.
 """
 

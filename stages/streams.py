@@ -1,4 +1,4 @@
-"""The standard streams of a command, where whoever started it closed some of them."""
+"""The standard streams of a command, where its caller closed some of them."""
 
 from __future__ import annotations
 

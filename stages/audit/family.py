@@ -13,7 +13,7 @@ from stages.audit.recipe import Stage, Value
 from stages.spec.decoder import PRE_NORMS, Decoder, Grouped, Latent, QKNorm
 from stages.spec.families import FAMILIES
 
-MODEL: dict[str, int | float] = {  # a figure of some family, and what stands where nobody knows it
+MODEL: dict[str, int | float] = {  # a figure of some family, and its value where it is unknown
     "layers": 16, "hidden": 2048, "ffn": 8192, "heads": 16, "kv_heads": 16, "head_dim": 128, "vocab": 32_000,
     "experts": 64, "active_experts": 8, "expert_ffn": 1024, "shared_experts": 1, "dense_layers": 1, "routed_scale": 1.0,
     "kv_lora_rank": 512, "qk_nope_dim": 128, "qk_rope_dim": 64, "v_head_dim": 128, "window": 4096, "full_every": 4,

@@ -11,7 +11,7 @@ from stages.audit.frameworks import TRAINERS, with_defaults
 from stages.audit.loads import on_load
 from stages.audit.recipe import Stage, Value, counted
 
-MOST_SIZES = 10_000  # of a batch ramp: nobody has more
+MOST_SIZES = 10_000  # of a batch ramp: no ramp has more
 _STEP = re.compile(
     r"(?:step|iter|checkpoint|global_step|ckpt)[-_]?0*(\d+)(?:_tp\d+|-hf|-unsharded)?/?$|(?:^|/)0*(\d{2,})/?$"
 )

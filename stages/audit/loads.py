@@ -136,7 +136,7 @@ def goes_on_by_itself(stage: Stage) -> bool:
 
 
 def on_load(stage: Stage) -> Loads | None:
-    """What this launch restores; None where it loads nothing at first, or where nobody has read how."""
+    """What this launch restores; None where it loads nothing at first, or where it is not known here how."""
     if goes_on_by_itself(stage) and not _pretrained(stage):
         return None
     mine = [row for row in ROWS if stage.framework in row.frameworks]

@@ -154,7 +154,7 @@ def _by_path(child: Stage, stages: list[Stage]) -> Stage | None:
     parents = [one for one in stages if one is not child and one.folder("save") and _contains(one.folder("save"), path)]
     longest = max((len(one.folder("save")) for one in parents), default=0)
     found = [one for one in parents if len(one.folder("save")) == longest]
-    if not parents and "/" in path:  # `somebody/name`: pushed under that name by the run that made it
+    if not parents and "/" in path:  # `owner/name`: pushed under that name by the run that made it
         found = [one for one in stages if one is not child and path.endswith("/" + one.folder("hub").rsplit("/", 1)[-1])
                  and one.folder("hub")]  # fmt: skip
     return found[0] if len(found) == 1 else None

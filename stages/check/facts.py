@@ -14,7 +14,7 @@ from stages.spec import quantities, units
 
 Fact = Fraction | tuple[Fraction, Fraction] | str
 ARROW = " -> "
-AMPLE = 2  # a waiver may excuse so many times what is found: whoever lowers a rate need not touch it
+AMPLE = 2  # a waiver may excuse so many times what is found: a rate can be lowered without touching it
 SLACK = Fraction(1, 10**5)  # figures are written in six digits
 
 

@@ -57,5 +57,5 @@ class Finding:
 
 
 def unwaived(findings: Iterable[Finding]) -> list[Finding]:
-    """Findings that nobody has given a reason for."""
+    """Findings that are not waived."""
     return [finding for finding in findings if finding.waived is None]

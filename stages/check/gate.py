@@ -39,7 +39,7 @@ class Gate:
         self._found: dict[str, list[Finding]] = {}
 
     def findings(self, ref: str) -> list[Finding]:
-        """Unwaived findings on a stage, its ancestors and the whole pipelines that these live in, and on files beside
+        """Unwaived findings on a stage, its ancestors and the whole pipelines that these live in, and on files next to
         their specs that nothing reads.
 
         Raises SpecError(s) where the specs cannot be resolved.
@@ -51,7 +51,7 @@ class Gate:
         return [one for one in found if one.stage in lineage or one.stage in pipelines] + others
 
     def refuse(self, ref: str) -> None:
-        """Raise FindingsError if the stage has a finding that nobody has waived, UserError if no engine trains it."""
+        """Raise FindingsError if the stage has a finding that is not waived, UserError if no engine trains it."""
         found = self.findings(ref)
         if found:
             raise FindingsError(ref, self._scale, found)

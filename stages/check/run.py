@@ -103,7 +103,7 @@ def _idle(project: Project, name: str, found: Collection[Finding]) -> Iterator[F
 
 
 def _nowhere(project: Project) -> Iterator[Finding]:
-    """Pipelines that are at no scale: nobody would ever look at them."""
+    """Pipelines that are at no scale: they would never be checked."""
     with suppress(SpecError, SpecErrors):  # of a scale's file, which is a finding of its own
         for scale in project.scales():
             project.scale(scale)

@@ -23,7 +23,7 @@ def text(stage: Stage, site: Site, root: Path, run: Sequence[str]) -> str:
 
 
 def _words(stage: Stage, request: Request, site: Site, root: Path) -> Iterator[str]:
-    """What a reviewer asks first."""
+    """What a reviewer wants to know first."""
     ranks = _count(stage.execution.ranks if stage.phases else 1, "rank")
     gpus = f"{_count(request.gpus, 'GPU')}, " if request.gpus else ""
     each = f"{gpus}{_count(request.cpus, 'CPU')}, {request.memory_mb / 1000:g} GB"

@@ -1,4 +1,4 @@
-"""Questions and requests to Slurm, through its own commands. Nothing here is called where nobody runs Slurm."""
+"""Queries and requests to Slurm, through its own commands. Nothing here is called where Slurm is not used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`stages audit PATH...`: what is wrong in anybody's recipe, by its text alone."""
+"""`stages audit PATH...`: what is wrong in a recipe, by its text alone."""
 
 from __future__ import annotations
 

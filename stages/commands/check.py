@@ -96,7 +96,7 @@ def print_explanation(id: str) -> int:
 
 
 def _grouped(found: Sequence[Finding]) -> list[list[Finding]]:
-    """The same fault at several scales is one to mend: the n-th of its kind at each scale."""
+    """The same fault at several scales is one to correct: the n-th of its kind at each scale."""
     groups: dict[tuple[object, ...], list[Finding]] = {}
     seen: Counter[tuple[object, ...]] = Counter()
     for one in found:

@@ -28,7 +28,7 @@ from stages.sync.verdicts import corpus_done, corpus_marker
 def prepare(name: str, scale: str, awaited: Path | None = None, processes: int | None = None) -> None:
     """Prepare a corpus unless it is there as its spec declares, and set its marker.
 
-    A user's own file is read again whenever somebody asks, since it may have changed under its name. It waits for
+    A user's own file is read again on every call, since it may have changed under its name. It waits for
     another preparation of the corpus at this scale. Raises UserError when the marker is not the `awaited` one.
     """
     from stages.data.prepare import prepare as prepare_corpus
@@ -40,7 +40,7 @@ def prepare(name: str, scale: str, awaited: Path | None = None, processes: int |
     own_file = name != spec.TOKENIZER and spec.load(root, name).own
     folder = layout.preparation(name)
     read_anew = not waited(name, folder) and own_file  # one whose driver was killed may still be at it
-    while read_anew or not corpus_done(root, layout, name):  # in full: it may be run to mend damage
+    while read_anew or not corpus_done(root, layout, name):  # in full: it may be run to repair damage
         _tokenizer_first(root, layout, name)
         try:
             with lease.hold(folder, name):

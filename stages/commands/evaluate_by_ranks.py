@@ -33,7 +33,7 @@ def computed(result: Result, stages: Mapping[str, Stage], read: Sequence[Phase],
 
 
 def evaluate(result: Result, stage: Stage) -> Mapping[str, Any]:
-    """What the ranks of `computed` find; their launcher's words go where the ranks' go. Raises as `engines.found`."""
+    """What the ranks of `computed` find; their launcher's output goes where theirs goes. Raises as `engines.found`."""
     with redirect_stdout(sys.stderr):
         layout = result.layout
         return engines.found(stage, engines.Inputs(layout, result.record.key, (), {}, layout.data, {}))

@@ -18,7 +18,7 @@ from stages.sync import graph
 
 SHOWN = 12  # hex digits of a key that are shown
 SHORTEST = 6  # and that may be typed
-WIDTH = 100  # columns, where there is no terminal to ask
+WIDTH = 100  # columns, without a terminal
 IN_PLACE, ASIDE = "in place", "earlier"
 COLUMNS = ("key", "", "finished", "steps", "train loss", "validation loss", "time")
 

@@ -16,7 +16,7 @@ from stages.errors import UserError
 from stages.store import lease
 from stages.train.stopping import StoppedError, ended_when_asked
 
-POLL = 5.0  # seconds between two looks at what Slurm makes of the job
+POLL = 5.0  # seconds between two queries of the job's state
 ENDING = 60.0  # seconds in which Slurm ends a job that it has requeued, or at least has taken note of it
 LATER = 1.5  # times SlurmdTimeout: when Slurm, which asks nodes three times in that time, has surely found one down
 LAST = 1 / 3  # of the time kept free before the limit: when it is left, what has not stopped by itself is cut off
@@ -132,7 +132,7 @@ class Turn:
 
 
 def _vanish() -> None:
-    """End this process and all that are above it in the batch script, without a word.
+    """End this process and all that are above it in the batch script, without a message.
 
     Slurm has lost sight of what the batch script started (proctrack/linuxproc), and the job may run anew by now:
     Snakemake, above us, must not see an error and clear away what that run has finished.

@@ -1,6 +1,6 @@
 """lm-evaluation-harness on an export of a finished stage: what its spec asks for, and what a person asks for.
 
-What it finds goes into the stage's eval.json, beside this project's evaluations.
+What it finds goes into the stage's eval.json, next to this project's evaluations.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def run(result: Result, python: Path, requested: Asked) -> dict[str, Any]:
 
 
 def note(result: Result, found: Mapping[str, Any], records: Mapping[str, bytes]) -> None:
-    """Put what the harness found into eval.json, beside what is there; tasks that it has found before are replaced.
+    """Put what the harness found into eval.json, next to what is there; tasks that it has found before are replaced.
 
     `records` are other files of the result to be replaced with it. The caller has the lease of the result's key.
     """

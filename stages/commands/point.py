@@ -1,4 +1,4 @@
-"""What `stages run` says of a point whose trunk has no checkpoint there: it is never trained again unasked."""
+"""What `stages run` says of a point whose trunk has no checkpoint there: it is trained again on request alone."""
 
 from __future__ import annotations
 

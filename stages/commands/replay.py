@@ -66,7 +66,7 @@ def _print_steps(chosen: Chosen, steps: str, releases: Path | None, as_json: boo
 
 
 def computed(stage: Stage, given: Inputs, known: Recorded, first: int, last: int) -> tuple[Replayed, bool]:
-    """A replay; where it differs, whether a second one finds the same, so that it is not this machine that errs."""
+    """A replay; where it differs, whether a second one finds the same, so that this machine is not at fault."""
     from stages.forensics.replay import replay
 
     found = replay(stage, given, known, first, last)

@@ -117,7 +117,7 @@ def _plans(project: Project, resolved: ResolvedPipeline, problems: list[str]) ->
 
 
 def _published(project: Project, name: str) -> tuple[tuple[ClaimPlan, ...], str]:
-    """The published totals beside the planned ones, at the scale of full size."""
+    """The published totals next to the planned ones, at the scale of full size."""
     with suppress(UserError):  # what is wrong at another scale is no matter of this report
         if project.has(name, PUBLISHED) and project.shrink(name, PUBLISHED).shrink is None:
             return claims(project.resolve(name, PUBLISHED)), PUBLISHED

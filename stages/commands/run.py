@@ -39,7 +39,7 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
 
     It waits for another run of the stage, such as one whose Snakemake was killed. A point without the checkpoint that
     its trunk would have kept is trained only with `again`. Raises UserError when the marker is not the `awaited` one,
-    when a parent is not done (naming it and the command), when the specs have a finding that nobody has waived, or when
+    when a parent is not done (naming it and the command), when the specs have a finding that is not waived, or when
     the run fails.
     """
     root, project = open_project(scale)
@@ -95,7 +95,7 @@ class _Call:
 
     @property
     def verdict(self) -> done.Verdict:
-        """On its result, by a quick look."""
+        """On its result, without reading digests."""
         return done.is_done(self.layout, self.ref, self.key, self.parents)
 
     @property
@@ -121,7 +121,7 @@ class _Call:
 def _make(call: _Call, gate: Gate, alone: bool, again: bool) -> bool:
     """Put a result in place that is not done; False where another run had done so, or nothing had to be."""
     layout, ref, key, stage = call.layout, call.ref, call.key, call.stage
-    while not done.is_done(layout, ref, key, call.parents, deep=True).done:  # deep: a person may run it to mend damage
+    while not done.is_done(layout, ref, key, call.parents, deep=True).done:  # deep: it may be run to repair damage
         gate.refuse(ref)
         record = manifest.parents(layout, call.parents)
         if finish.restore(layout, ref, key, record):

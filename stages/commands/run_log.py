@@ -44,7 +44,8 @@ class _Tee:
 def logged(path: Path, alone: bool = True) -> Iterator[None]:
     """Copy what is printed to the stage's log; an error is written there too. Raises WriteError.
 
-    Where a rule runs the stage, others may run beside it, whose bars would draw over each other: it prints lines.
+    Where a rule runs the stage, others may run at the same time, whose bars would draw over each other: it prints
+    lines.
     """
     files.make_dirs(path.parent)
     out, err = sys.stdout, sys.stderr

@@ -71,7 +71,7 @@ def _layout(execution: Execution, parallel: Parallel) -> str:
 
 
 def _print(label: str, text: str) -> None:
-    """One entry: the label in its own column, the text wrapped beside it."""
+    """One entry: the label in its own column, the text wrapped next to it."""
     indent = " " * (LABEL + 2)
     begin = f"  {label:<{LABEL - 1}} "
     print(textwrap.fill(text, WIDTH, initial_indent=begin, subsequent_indent=indent, break_on_hyphens=False))

@@ -19,7 +19,7 @@ from stages.sync.verdicts import judge, judge_corpora
 
 ENDED = ("failed", "stopped")  # states of stages whose last run did not finish
 WRONG = ("failed", "damaged", "unreadable")  # states that make the exit code 1
-WIDTH = 100  # columns, where there is no terminal to ask
+WIDTH = 100  # columns, without a terminal
 STYLES = {
     "done": "green",
     "unevaluated": "blue",
@@ -70,7 +70,7 @@ def print_status(scale: str, named: Sequence[str], deep: bool, failed: bool, as_
 
 
 def _strangers(verdicts: Mapping[str, Verdict], root: Path) -> Iterator[str]:
-    """A line for each result that a deep look found other files beside."""
+    """A line for each result in whose folder a deep check found other files."""
     for verdict in verdicts.values():
         if verdict.strangers:
             names = ", ".join(str(_short(path, root)) for path in verdict.strangers)
@@ -99,7 +99,7 @@ def _jobs(root: Path) -> tuple[list[Job] | None, list[str]]:
     """The jobs that Slurm knows, if there is Slurm. Where it does not answer, a note, and what lies on disk counts."""
     try:
         return jobs.jobs(root), []
-    except SlurmError as error:  # Slurm's commands may lie around where nobody uses them
+    except SlurmError as error:  # Slurm's commands may be installed where they are not used
         used = (root / jobs.JOB_LOGS).exists()
         return None, [f"without the jobs that wait: {str(error).splitlines()[0]}"] if used else []
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stages.store import holder, lease
 
-POLL = 1.0  # seconds between two looks at another run's lease
+POLL = 1.0  # seconds between two reads of another run's lease
 SAID = 60.0  # seconds between two lines about it
 
 

@@ -24,10 +24,10 @@ from stages.store.layout import Layout
 from stages.sync import graph, jobs
 from stages.terminal import Console
 
-EVERY = 2.0  # seconds between two looks at the disk
-ASK = 15.0  # seconds between two questions to Slurm
-QUIET = 60.0  # seconds without a word after which a run is marked, or five steps, whichever is longer
-WIDE = 160  # columns where there is no terminal to ask
+EVERY = 2.0  # seconds between two reads of the disk
+ASK = 15.0  # seconds between two queries of Slurm
+QUIET = 60.0  # seconds without a sign of life after which a run is marked, or five steps, whichever is longer
+WIDE = 160  # columns without a terminal
 WAITING = 5  # stages that wait and are named
 COLUMNS = ("stage", "step", "tokens", "loss", "LR", "per s", "left", "silent", "checkpoint", "where")
 

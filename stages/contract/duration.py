@@ -16,7 +16,7 @@ def device_seconds(stage: Stage, phase: Phase, hardware: Hardware, flops: float,
     """Seconds of one device for the whole phase, whose `flops` are those of `operations`; ranks share them.
 
     `lengths` are those of `document_lengths`. The torch engine on a GPU is timed by `duration_gpu`. Elsewhere, what a
-    pass costs beside its work is paid by every tensor and context parallel rank; a pipeline's ranks wait.
+    pass costs apart from its work is paid by every tensor and context parallel rank; a pipeline's ranks wait.
     """
     if duration_gpu.applies(stage, phase, hardware):
         return duration_gpu.device_seconds(stage, phase, hardware, hardware.assumed(lengths))

@@ -28,7 +28,7 @@ FEWEST_FULL, FEWEST_ANSWERS, FEWEST_LONG, FEWEST_NEEDLES = 2, 4, 4, 2
 DEPTHS = 5
 REPLIES, LONGEST, SLACK = 8, 256, 1.5
 LEAST_PAIRS, LEAST_QUESTIONS, IMAGES_AT_ONCE, WORDS = 256, 96, 64, 10
-FORWARD = 1 / 3  # of what a pass costs beside its work, which is known of forward and backward together
+FORWARD = 1 / 3  # of what a pass costs apart from its work, which is known of forward and backward together
 
 
 @dataclass(frozen=True)

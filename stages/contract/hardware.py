@@ -61,7 +61,7 @@ class Hardware:
                 assert_never(self.device)
 
     def assumed(self, lengths: Mapping[str, float]) -> Assumed:
-        """What prices rest on beside the specs, with what is known of the corpora."""
+        """What prices rest on apart from the specs, with what is known of the corpora."""
         return Assumed(self.side, self.positions, lengths)
 
 

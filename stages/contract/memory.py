@@ -1,7 +1,7 @@
 """Memory of one device and bytes on disk, estimated.
 
 Bytes a parameter: in bf16 2 for the weight and 2 for its gradient as computed, with an fp32 master copy and the
-optimizer's moments beside them (mixed precision, ZeRO, arXiv 1910.02054, section 3.1); in fp32 4 and 4, no copy.
+optimizer's moments next to them (mixed precision, ZeRO, arXiv 1910.02054, section 3.1); in fp32 4 and 4, no copy.
 AdamW keeps two fp32 moments, Muon one for matrices. Frozen modules have their weights only.
 
 Stages of the NeMo engine have the layout that they state (`memory_nemo`); what follows is for others.

@@ -70,7 +70,7 @@ def saved(model: Model, documents: bool, positions: float, context: float) -> Ke
 
 
 def attended(model: Model, documents: bool, bf16: bool) -> float:
-    """Bytes a position that a layer keeps beside its input where it is recomputed: attention's outputs, and in fp32
+    """Bytes a position that a layer keeps next to its input where it is recomputed: attention's outputs, and in fp32
     each head's normaliser.
     """
     if isinstance(model, LanguageModel):

@@ -6,7 +6,7 @@ ranks divide matrices, pipeline ranks layers, expert parallel ranks routed exper
 replicas and context parallel ranks divide its state. The reference of preference training has the model's weights once
 more, of 2 or 4 bytes; its passes keep nothing, so they take less than a step's.
 
-The worst pipeline rank is the first: it has the embedding, the modules beside the language model, and the activations
+The worst pipeline rank is the first: it has the embedding, the modules besides the language model, and the activations
 of as many micro-batches as there are pipeline ranks (1F1B, arXiv 2104.04473, section 2.2.1; interleaved
 1 + (p - 1)/(p v) times as many, arXiv 2205.05198, section 4.2.3). The last has the loss. Both are counted, which is on
 the safe side.

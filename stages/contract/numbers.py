@@ -1,4 +1,4 @@
-"""Numbers that a schedule may give beside the learning rate: what they are at a clock, and where a stage reads them."""
+"""Numbers besides the learning rate that a schedule may give: what they are at a clock, where a stage reads them."""
 
 from __future__ import annotations
 

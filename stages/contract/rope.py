@@ -46,7 +46,7 @@ def attention_factor(rope: Rope) -> float:
 
 
 def score_factor(rope: Rope) -> float:
-    """What latent attention's scores are multiplied by, beside 1/sqrt(width), in whole and not in their rotated part.
+    """What latent attention's scores are multiplied by, besides 1/sqrt(width), in whole and not in their rotated part.
 
     DeepSeek's use of YaRN (transformers' modeling_deepseek_v3.py): the square of `mscale_all_dim`'s factor, 1 without.
     """
@@ -55,7 +55,7 @@ def score_factor(rope: Rope) -> float:
 
 
 def multiplied(rope: Rope) -> bool:
-    """Whether positions multiply queries, keys or scores, beside turning queries and keys."""
+    """Whether positions multiply queries, keys or scores, besides turning queries and keys."""
     return attention_factor(rope) != 1.0 or score_factor(rope) != 1.0
 
 

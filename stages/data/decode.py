@@ -1,6 +1,6 @@
 """A file of a picture to pixels, grey or RGB: JPEG, PNG and WebP, decoded by Pillow, which is an extra.
 
-Everything is refused about which somebody would have to guess: pictures of several frames, colours that need a profile
+Everything is refused that would have to be guessed: pictures of several frames, colours that need a profile
 (CMYK), more than 8 bits a channel. What is done to the others is in docs/data.md. Pillow works in integers here.
 """
 

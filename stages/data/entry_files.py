@@ -1,7 +1,7 @@
 """The files that one entry of a data spec names: a file, a pattern, a folder, a folder of datasets' `save_to_disk`.
 
-What would be read beside what is meant, or left out without a word, is an error: several splits, what datasets cached
-beside a data set, parts that are missing, files that are not complete.
+What would be read next to what is meant, or left out without a word, is an error: several splits, what datasets cached
+next to a data set, parts that are missing, files that are not complete.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from stages.errors import UserError
 from stages.spec.schema.paths import PATTERN, conversion
 from stages.store import json_file
 
-# What datasets writes beside its Arrow files: save_to_disk the first and the last, which is of several splits.
+# What datasets writes next to its Arrow files: save_to_disk the first and the last, which is of several splits.
 SAVED, INFO, SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
 # What comes behind the suffix of a file that is compressed in a way that is not read, or that is still being written.
 UNREAD = (
@@ -70,7 +70,7 @@ def _hidden(path: Path) -> bool:
 
 
 def _folder(folder: Path, where: str, known: tuple[str, ...]) -> list[Path]:
-    """All files of a folder, which have to be of one kind: nobody can tell what a README beside them is for."""
+    """All files of a folder, which have to be of one kind: what a README next to them is for is not known."""
     if (folder / SPLITS).is_file():
         splits = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir()))
         raise UserError(f"{where}: a datasets folder of several splits; name the folder of one: {splits}.")
@@ -174,7 +174,7 @@ def _refuse_gaps(folder: Path, found: Sequence[Path], where: str) -> None:
 
 
 def _saved(folder: Path, where: str) -> list[Path]:
-    """A folder as datasets' save_to_disk writes it: the files that it lists, and not what was cached beside them."""
+    """A folder as datasets' save_to_disk writes it: the files that it lists, and not what was cached next to them."""
     try:
         state = json_file.read(folder / SAVED)
         names = [one["filename"] for one in state["_data_files"]]

@@ -24,7 +24,7 @@ def of(path: Path) -> FileState:
 
 
 class OpenFiles:
-    """Files that are mapped into memory. A replaced one keeps its content for whoever has it mapped."""
+    """Files that are mapped into memory. A replaced one keeps its content for processes that have it mapped."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._before = {path: of(path) for path in paths if path.is_file()}

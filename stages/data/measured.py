@@ -32,7 +32,7 @@ def declaration(manifest: DataManifest, packed: Mapping[int, Packed] | None = No
 def packed_rows(corpus: Corpus, contexts: Collection[int] = ()) -> dict[int, Packed]:
     """What fits into rows of each context that is a power of two, up to the first that takes the corpus in one row.
 
-    And of the `contexts` that somebody reads it at.
+    And of the `contexts` that it is read at.
     """
     if corpus.manifest.kind == "pairs":
         return {}

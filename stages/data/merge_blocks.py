@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from stages.data.sorted_runs import Run
 
-STRETCH = 32 << 20  # bytes that are in memory at once: tokens, masks, and what is kept of each document beside them
+STRETCH = 32 << 20  # bytes that are in memory at once: tokens, masks, and what is kept of each document besides them
 DOCUMENT = 256
 FILES = 5  # that a run has open at most: rank and start, mapped; length; origin; tokens or mask
 ALL = 1 << 64  # one past the last rank

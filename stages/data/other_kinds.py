@@ -14,7 +14,7 @@ UNNAMED = ("text", "messages", f"{PAIRED}messages", "pictures")  # shapes that n
 def fitting(row: Mapping[str, Any], shape: str) -> str:
     """What says of a row of these columns what it is, such as "kind preference"; empty where nothing but `shape` does.
 
-    Of several shapes, the one that needs most columns. A prompt beside two answers may stand alone, or before both of
+    Of several shapes, the one that needs most columns. A prompt next to two answers may stand alone, or before both of
     them once more: where its values (None of a table) do not say it, rows are left out.
     """
     found = [

@@ -94,7 +94,7 @@ class Pictures:
 
 @contextmanager
 def read(root: Path, corpus: CorpusSpec, out: Path, tokenizer: Tokenizer) -> Iterator[Pictures]:
-    """Read the files of a corpus that is to be put at `out`; pixels are beside it until then.
+    """Read the files of a corpus that is to be put at `out`; pixels are next to it until then.
 
     Raises UserError where a file is of no use or has too many bad rows, or the tokenizer has no token for a picture,
     and WriteError.

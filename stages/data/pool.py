@@ -1,4 +1,4 @@
-"""Pieces over processes: each is encoded once, by whoever is free; results come in the order of the pieces."""
+"""Pieces over processes: each is encoded once, by a free process; results come in the order of the pieces."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _start(tokenizer: Source, read: Synchronized[int], kept: Synchronized[int]) 
 
 
 def _end_with_parent() -> None:
-    """End this process at once when its parent is gone, also if that was killed and could tell nobody."""
+    """End this process at once when its parent is gone, also if that was killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

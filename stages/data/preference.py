@@ -53,7 +53,7 @@ def both(row: Mapping[str, Any], columns: Mapping[str, str], shape: str, read: R
     one = ONE[shape]
     chosen, rejected = (_side(row, {**columns, one: columns[side]}, columns[side], shape, read) for side in SIDES)
     if isinstance(chosen, tuple) or isinstance(rejected, tuple):
-        if not (isinstance(chosen, tuple) and isinstance(rejected, tuple)):  # a list beside a string
+        if not (isinstance(chosen, tuple) and isinstance(rejected, tuple)):  # a list next to a string
             raise RowError(
                 f"{columns['chosen']} and {columns['rejected']} are of two kinds", "two strings or two lists"
             )
@@ -91,7 +91,7 @@ def _refuse_equal(chosen: object, rejected: object, columns: Mapping[str, str]) 
 
 
 def _refuse_prompts(sides: Sequence[Chat], columns: Mapping[str, str]) -> None:
-    """Raise RowError where an answer that stands beside its prompt begins with a prompt of its own."""
+    """Raise RowError where an answer that stands next to its prompt begins with a prompt of its own."""
     for name, chat in zip((columns[side] for side in SIDES), sides, strict=True):
         if (role := chat.turns[chat.first].role) != ASSISTANT:
             raise RowError(

@@ -73,7 +73,7 @@ def documents(root: Path, corpus: CorpusSpec) -> Iterable[Document]:
 def prepare(root: Path, name: str, out: Path, accept: bool = False, processes: int = 1) -> DataManifest:
     """Prepare specs/data/<name>.yaml of the project at `root` into the folder `out`, atomically.
 
-    Corpora need the tokenizer, prepared in the folder beside `out`. Raises UserError, leaving nothing behind, when
+    Corpora need the tokenizer, prepared in the folder next to `out`. Raises UserError, leaving nothing behind, when
     what came out is not what the spec declares; with `accept` the result is kept, for `declaration` to be pasted.
     Raises OSError where `out` may not be read. `processes` encode a user's own files; what comes out does not depend on
     how many they are.

@@ -78,7 +78,7 @@ def _fill(folder: Path, contents: Mapping[str, Data], make: Callable[[list[Shard
 
 
 def _prefix(out: Path) -> str:
-    """Beginning of the names of folders that a preparation on this host makes beside `out`."""
+    """Beginning of the names of folders that a preparation on this host makes next to `out`."""
     return f".{out.name}.{socket.gethostname()}."
 
 

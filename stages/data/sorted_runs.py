@@ -43,7 +43,7 @@ class RunMeta(json_file.Strict):
     `left` are the documents that others have, as `overlap.Left`; none of them is in the run unless it is only reported.
     `separate` are the conversations whose answers are documents of their own, and the tokens of all documents but the
     last of each conversation. `unknown` is what the tokenizer has no token for, as `unknown.Found`;
-    None where nobody counted it.
+    None where it was not counted.
     """
 
     schema_version: Annotated[int, Field(ge=1, le=1)]

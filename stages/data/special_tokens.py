@@ -1,4 +1,4 @@
-"""The tokens that stand beside a published tokenizer's vocabulary: they keep their ids, and no text turns into them."""
+"""The tokens outside of a published tokenizer's vocabulary: they keep their ids, and no text turns into them."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 The input is cut into pieces, processes encode them into sorted runs, and the runs are merged. Runs stay until the
 corpus is in place, so a preparation that was killed goes on: what has been encoded is not encoded again. They are kept
-beside the digests of the files that they were made of: where one of these has changed, that is an error. Another spec
+next to the digests of the files that they were made of: where one of these has changed, that is an error. Another spec
 or another tokenizer begins anew.
 """
 
@@ -36,7 +36,7 @@ LONGEST = 1 << 30  # bytes of the list of files that runs are made of
 
 
 class _Before(json_file.Strict):
-    """made_of.json beside runs: what they follow from, and each file's size and digest."""
+    """made_of.json next to runs: what they follow from, and each file's size and digest."""
 
     key: str
     files: dict[str, str]
@@ -122,7 +122,7 @@ def _theirs(compared: Mapping[str, Other]) -> dict[str, str]:
 def _open(folder: Path, key: str, measured: Mapping[str, str]) -> None:
     """Make the folder of runs, or keep it where it has runs of the same files.
 
-    Raises UserError where it has those of other files: somebody has to say whether what was encoded is of no use.
+    Raises UserError where it has those of other files: the user has to say whether what was encoded is of no use.
     """
     try:
         before = json_file.read_as(folder / KEY, _BEFORE, limit=LONGEST)

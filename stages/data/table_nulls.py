@@ -1,6 +1,6 @@
 """Nulls that a table has where a row lacks a key that other rows have: its nested columns give all rows the same keys.
 
-Nobody can tell such a null from one that was written, and a chat template would write it into calls and tools. As
+Such a null looks like one that was written, and a chat template would write it into calls and tools. As
 their JSON, in columns of text, they have their own keys.
 """
 

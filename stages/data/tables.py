@@ -15,7 +15,7 @@ from stages.errors import UserError
 if TYPE_CHECKING:
     from stages.data.records import Shape
 
-STRINGS, OFFSETS = ("string", "large_string"), 64  # types that have a value's bytes, and bytes beside these
+STRINGS, OFFSETS = ("string", "large_string"), 64  # types that have a value's bytes, and bytes besides these
 BATCH = 256  # rows that are Python objects at once
 MEMORY = 64 << 20  # bytes of a batch of Parquet
 PAGE = 256 << 20  # bytes of a page of Parquet when it is decompressed; most writers aim at one MiB

@@ -4,7 +4,7 @@
 two of them becomes ids by itself. So a text may be cut before such a word. That is certain only for `words` that are
 that token wherever they stand:
 
-- The token is special, looked for in the raw text (not `normalized`), takes no white space from beside it, and is one
+- The token is special, looked for in the raw text (not `normalized`), takes no white space from next to it, and is one
   inside of words too.
 - Neither its own word nor that of any other added token has a beginning that is an end of it, or the other way round,
   and none has the other in it: no text has two of them over each other.

@@ -85,7 +85,7 @@ class Tokenizer:
         self.roles = LOCAL
         self.template: ChatTemplate | None = None
         self.unknown: int | None = None  # it has all bytes
-        self.files: dict[str, bytes] = {}  # what a corpus keeps of it: the local one is prepared beside the corpora
+        self.files: dict[str, bytes] = {}  # what a corpus keeps of it: the local one is prepared next to the corpora
 
     @classmethod
     def published(cls, files: TokenizerFiles, roles: Roles, at: Path) -> Tokenizer:

@@ -1,4 +1,4 @@
-"""What the files beside tokenizer.json would make of it in transformers.
+"""What the files next to tokenizer.json would make of it in transformers.
 
 Here tokenizer.json alone says how texts are cut. transformers also reads tokenizer_config.json, and without an
 `added_tokens_decoder` in it special_tokens_map.json and added_tokens.json (tokenization_utils_base and _fast of 4.57).

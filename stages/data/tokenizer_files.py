@@ -30,7 +30,7 @@ NAMED, ADDED = "special_tokens_map.json", "added_tokens.json"  # read to be comp
 OTHERS = ("*.model", "*.tiktoken", "tekken.json", "vocab.json", "vocab.txt", "merges.txt")  # tokenizers without TOKENS
 WORDS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _CONFIG = TypeAdapter(dict[str, Any])
-DEFAULT = "default"  # of several templates, the one that transformers takes where nobody names another
+DEFAULT = "default"  # of several templates, the one that transformers takes where no other is named
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _made_of(folder: Path) -> str:
 
 
 def beside(root: Path, spec: RawTokenizerFiles) -> dict[str, dict[str, Any]]:
-    """What the files beside tokenizer.json say, by name; one that is not there says nothing. Raises as `read`."""
+    """What the files next to tokenizer.json say, by name; one that is not there says nothing. Raises as `read`."""
     folder = root / spec.path
     return {name: _config(_text(root, folder / name, spec), folder / name) for name in (CONFIG, NAMED, ADDED)}
 

@@ -44,7 +44,8 @@ class RowError(Exception):
 class Turn:
     """Role and content. `calls` are the tool calls of an assistant: {"name": ..., "arguments": {...}} each.
 
-    `ids` are those of the calls, None where a call has none: drawn by whoever answered, and no part of the content.
+    `ids` are those of the calls, None where a call has none: made up by the answering program, and no part of the
+    content.
     """
 
     role: str
@@ -92,7 +93,7 @@ def of_messages(found: Any, name: str, pictures: list[str] | None) -> Turn:
 
 
 def _refuse_keys(given: Mapping[str, Any], name: str) -> None:
-    """Raise RowError for a turn without a role, or with keys of which nobody can tell what they are for."""
+    """Raise RowError for a turn without a role, or with unknown keys."""
     strange = sorted(map(repr, given.keys() - {*SAID, *LEARNED, MASK_KEY}))
     if {"'from'", "'value'"} <= set(strange):
         raise RowError(f"{name} has the keys 'from' and 'value'", SHARE.format(name.partition("[")[0]))

@@ -11,7 +11,7 @@ certain only where all of this is so, and no other tokenizer is taken (`supports
 - The normalizer, if any, is NFC or NFD, which change nothing over the border before a space (Unicode Standard Annex
   #15: a space is a starter that does not compose).
 - Added tokens, which are looked for in the whole text, have no white space in them, and those that texts may write
-  take none from beside them.
+  take none from next to them.
 - What stands around a text (the post-processor) is a template with the text once.
 
 The ids of each part are the library's own.
@@ -179,6 +179,6 @@ def _text_once(part: dict[str, Any]) -> bool:
 
 
 def _apart(token: Any) -> bool:
-    """Whether an added token (AddedToken) neither has white space nor takes any from beside it."""
+    """Whether an added token (AddedToken) neither has white space nor takes any from next to it."""
     stands_alone = token.special or not (token.lstrip or token.rstrip or token.single_word)
     return stands_alone and not any(map(str.isspace, token.content))

@@ -10,7 +10,7 @@ from stages.contract import schedule
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Schedule
 
-POINTS = 512  # samples of a stage's clock, beside the borders of its pieces
+POINTS = 512  # samples of a stage's clock, besides the borders of its pieces
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from stages.plan import figures
 
 
 def lines(found: Difference) -> list[str]:
-    """Published pipelines first, variants beside them where there are any."""
+    """Published pipelines first, variants next to them where there are any."""
     rope = [change.ref for change in found.changed if change.rope]
     cost, of_variants = found.published.rerun_hours + found.variants.rerun_hours, found.variants.rerun_hours
     share = f", of which {figures.short(of_variants)} are variants'" if of_variants else ""

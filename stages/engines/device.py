@@ -14,7 +14,7 @@ from stages.spec.resolved import Stage
 def of(stage: Stage) -> torch.device:
     """The stage's device. Raises UserError where it is not there, or something else is installed as NVIDIA's Apex.
 
-    Nobody who wants NVIDIA's kernels should train for a week without them because `pip install apex` went well.
+    A user who wants NVIDIA's kernels should not train for a week without them because `pip install apex` went well.
     """
     if stage.execution.device == "cuda" and not torch.cuda.is_available():
         raise UserError(

@@ -40,7 +40,7 @@ def check(stage: Stage, modules: nn.ModuleDict | None, loss: Callable[[], float]
 def loss(stage: Stage, modules: nn.ModuleDict, rows: Rows, frozen: nn.ModuleDict | None = None) -> float:
     """Of the first micro-batch of the last step that has a target: its share of the step's loss.
 
-    `rows` are the last phase's, of which no read is counted; `frozen` are the models that its objective reads beside.
+    `rows` are the last phase's, of which no read is counted; `frozen` are the other models that its objective reads.
     """
     phase = stage.phases[-1]
     step = ledger.step_at(phase, phase.budget - 1)

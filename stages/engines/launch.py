@@ -188,7 +188,7 @@ def _failed(failed: Sequence[Exit], ranks: int, title: str, advice: Advice) -> U
 
 
 def _lost(step: Ended, used: Sequence[str], ranks: int, title: str, advice: Advice) -> UserError:
-    """Ranks whose end nobody reported: their node is gone, or Slurm did not start them."""
+    """Ranks whose end was not reported: their node is gone, or Slurm did not start them."""
     known, each = {end.rank for end in step.exits}, ranks // len(used)
     silent = [node for i, node in enumerate(used) if not known.issuperset(range(i * each, (i + 1) * each))]
     reason = next(

@@ -25,7 +25,7 @@ from stages.train.stopping import PortTakenError, on_request
 
 LAUNCHED = "STAGES_LAUNCHED"  # environment variable: the standard input is open for as long as the launcher lives
 BLINK = 1.0  # seconds between two looks up: a signal that another thread got is handled then
-ORPHANED = 71  # sysexits' EX_OSERR: a rank that lost its launcher; nobody is left to read it
+ORPHANED = 71  # sysexits' EX_OSERR: a rank that lost its launcher; no process is left to read it
 GRACE = 30.0  # seconds that ranks have for leaving by themselves after one has failed; then they are killed
 
 
@@ -40,12 +40,12 @@ class Exit:
 
 
 def inside() -> bool:
-    """Whether this process is a rank that somebody started."""
+    """Whether this process is a rank that a launcher started."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
 def end_with_launcher() -> None:
-    """In a rank: end this process at once when its launcher is gone, also if that was killed and could tell nobody.
+    """In a rank: end this process at once when its launcher is gone, also if that was killed.
     A terminal's Ctrl-C is the launcher's, which passes it on as SIGTERM.
 
     The launcher has the other end of the rank's standard input and writes nothing: the end of that file is its end.
@@ -58,7 +58,7 @@ def end_with_launcher() -> None:
     def watch() -> None:
         while os.read(0, 1):
             pass
-        os._exit(ORPHANED)  # not SIGTERM: a checkpoint would be written beside the next run, and its lines lead nowhere
+        os._exit(ORPHANED)  # not SIGTERM: a checkpoint would be written while the next run is on, and be of no use
 
     threading.Thread(target=watch, name="launcher", daemon=True).start()
 
@@ -148,8 +148,8 @@ def passing_on(stop: Callable[[], None]) -> Iterator[list[bool]]:
 def free_port() -> Iterator[int]:
     """A port of this machine for the first rank to listen on, which takes a while to come to it.
 
-    Within the block the kernel gives it to nobody who asks for any port. Who asks for this very number may get it
-    before the first rank does (PortTakenError). Only Linux lets a second socket listen on a port that is bound like
+    Within the block the kernel gives it to no process that wants any free port. One that wants this very number may get
+    it before the first rank does (PortTakenError). Only Linux lets a second socket listen on a port that is bound like
     this; elsewhere it is free at the beginning.
     """
     with socket.socket() as place:

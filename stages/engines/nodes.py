@@ -182,10 +182,10 @@ def _hear_ranks(srun: subprocess.Popen[str], exits: queue.Queue[Exit | None], ov
                     exits.put(end)
                 else:
                     local.say(line, sys.stderr)
-    finally:  # whatever came: nobody is left waiting
+    finally:  # whatever came: no process is left waiting
         over.set()
         exits.put(None)
-        exits.put(None)  # for whoever waits again
+        exits.put(None)  # for a later wait
 
 
 def _exit(line: str) -> Exit | None:

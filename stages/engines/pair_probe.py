@@ -53,7 +53,7 @@ def first_pair(phase: Phase, data: Rows) -> Sample:
 
 @torch.no_grad()
 def probe(stage: Stage, modules: nn.ModuleDict, frozen: nn.ModuleDict | None, data: Rows) -> PairReport | None:
-    """Of the first pair of the last step, whose rows `data` reads; None where nothing is read beside."""
+    """Of the first pair of the last step, whose rows `data` reads; None where no other model is read."""
     phase = stage.phases[-1]
     if frozen is None or phase.preference is None:
         return None

@@ -74,7 +74,7 @@ def built(
     frozen: Mapping[str, Digests] | None = None,
 ) -> BuiltReport:
     """What stands before step 1; `state` is the optimizer's, or what a stage without training hands on. `frozen` are
-    digests of the models that are read beside those that are trained.
+    digests of the models that are read besides those that are trained.
     """
     found, moments, moved = {}, dict[str, str](), set[str]()
     for key, tensor in state:  # one after the other: they need not all be whole at once
@@ -111,7 +111,7 @@ def built(
 
 
 def read_frozen(report: BuiltReport) -> dict[str, str]:
-    """One digest of each model that is read beside, over the names and digests of its tensors."""
+    """One digest of each further model that is read, over the names and digests of its tensors."""
     copies = {name: module.read_frozen for name, module in report.modules.items() if module.read_frozen is not None}
     lines = {name: "".join(f"{key} {one}\n" for key, one in sorted(found.items())) for name, found in copies.items()}
     return {name: digest_bytes(one.encode()) for name, one in lines.items()}
@@ -133,7 +133,7 @@ def done(
     frozen: Mapping[str, Digests] | None = None,
     pair: PairReport | None = None,
 ) -> EndReport:
-    """What the stage did; `run` is the folder with the metrics, `frozen` digests of models that were read beside."""
+    """What the stage did; `run` is the folder with the metrics, `frozen` digests of the other models that were read."""
     names, measured = numbers.scheduled(stage), preference_columns(stage)
     with (run / METRICS).open(encoding="utf-8", newline="") as file:
         rows = [_row(row, names, measured) for row in csv.DictReader(file)]

@@ -114,7 +114,7 @@ class Course:
 
     `seconds`: what each evaluation and the checkpoints took. `peaks`: MB that each rank held. `made_by`: the code and
     the environments of all its steps. `read`: by phase and corpus, how many tokens (items of pairs) were read.
-    `read_frozen`: digests of the models that were read beside the trained ones, by module.
+    `read_frozen`: digests of the models that were read besides the trained ones, by module.
     """
 
     seconds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -199,7 +199,7 @@ def peaks_mb(stage: Stage, ranks: Ranks) -> list[float]:
 
 
 def nodes() -> int:
-    """How many machines the ranks are on, as whoever started them says in torchrun's words; 1 where nobody does."""
+    """How many machines the ranks are on, by torchrun's variables; 1 without them."""
     ranks = int(os.environ.get("WORLD_SIZE", 1))
     return -(-ranks // int(os.environ.get("LOCAL_WORLD_SIZE", ranks)))
 

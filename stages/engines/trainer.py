@@ -89,7 +89,7 @@ class Trainer(Protocol):
         """For the first rank: the modules with the weights as they are now, as `stages.models` computes them."""
 
     def read_frozen(self) -> Mapping[str, Digests]:
-        """For the first rank: digests of the models that are read beside those that are trained, as they are now."""
+        """For the first rank: digests of the models that are read besides those that are trained, as they are now."""
 
     def pair(self, rows: Rows) -> PairReport | None:
         """For the first rank: a pair of answers of the last step's `rows`, measured twice under the weights as they are

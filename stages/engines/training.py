@@ -53,7 +53,7 @@ class Training:
         self.reads = Reads(readback.lineage(stage, inputs))
         self.seconds: dict[str, dict[str, float]] = {"evaluated_before": {}, "evaluated_after": {}, "checkpoints": {}}
         self._data: PhaseData | None = None  # of the phase that is trained
-        self.read_frozen: dict[str, str] = {}  # digests of models that are read beside those that are trained
+        self.read_frozen: dict[str, str] = {}  # digests of models that are read besides those that are trained
         self.peaks: list[float] = []  # MB of each rank's memory while it trained
 
     def run(self) -> None:
@@ -106,7 +106,7 @@ class Training:
             counters = trainer.load(start)
             self.reads.load(start / reads.FILE, counters.phase)
             self._take_over(start)
-        self.ranks.barrier()  # nobody writes, or clears away checkpoints, before all have read
+        self.ranks.barrier()  # no rank writes, or clears away checkpoints, before all have read
         if not self.ranks.first:
             return self._phases(trainer, counters, {}, None)
         with self._tables(trainer, start) as tables, trainer.checkpoints(self.attempt, tables, self._beside) as written:
@@ -198,7 +198,7 @@ class Training:
             self._data.refuse_changed()
 
     def _beside(self) -> Callable[[Path], None]:
-        """Take down what a checkpoint says beside the state; returns what writes it into the checkpoint's folder."""
+        """Take down what a checkpoint says besides the state; returns what writes it into the checkpoint's folder."""
         parents, tier, makers, kept = resume.parents(self.inputs), self.promised.tier, self.made_by, self.reads.kept()
 
         def write(folder: Path) -> None:

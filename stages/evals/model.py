@@ -1,4 +1,4 @@
-"""What evaluations ask of a language model, whoever computes it and however it is divided over ranks."""
+"""What evaluations ask of a language model, whatever computes it and however it is divided over ranks."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ print(tokenizer.decode(reply[0, inputs["input_ids"].shape[1] :], skip_special_to
 
 @dataclass(frozen=True)
 class Facts:
-    """What the card says beside what the result says itself."""
+    """What the card says besides what the result says itself."""
 
     dtype: str  # of the weights, as config.json names it
     licence: str | None  # of a model without a released one in its lineage

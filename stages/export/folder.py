@@ -117,7 +117,7 @@ def _read(path: Path) -> tuple[Written, str]:
 
 @contextmanager
 def _being_made(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` to write in, removed unless it was renamed. Those of killed exports go first.
+    """A folder next to `folder` to write in, removed unless it was renamed. Those of killed exports go first.
 
     That an export is still running is known from its lock: it may run on another host, where its number says nothing.
     """

@@ -18,7 +18,7 @@ from stages.train.determinism import denormals_flushed, deterministic
 
 @dataclass(frozen=True)
 class Remade:
-    """What is made now, beside the result in `folder`: how many tensors, and what differs of them and the counters."""
+    """What is made now, and the result in `folder`: how many tensors, and what differs of them and the counters."""
 
     folder: Path
     tensors: int

@@ -86,7 +86,7 @@ _STATEMENT, _ENVELOPE = TypeAdapter(Statement), TypeAdapter(_Envelope)
 
 
 def envelope_of(folder: Path) -> Path:
-    """Where the envelope of a result lies: beside its folder."""
+    """Where the envelope of a result lies: next to its folder."""
     return folder.with_name(folder.name + SUFFIX)
 
 

@@ -19,7 +19,7 @@ class ModuleReport:
     `factors`: what the module multiplies rotated queries and keys by, each of them, and its scores in whole.
     `parent_weights` and `parent_moments` are those of the parent's files under the parent's names; None where nothing
     is inherited. `moments` are the optimizer's, `moments_moved` says whether any of them differs from zero.
-    `read_frozen` is the copy that is read beside the module and never moved; None where there is none. It has the bits
+    `read_frozen` is the copy that is read besides the module and never moved; None where there is none. It has the bits
     of `weights`, or of `computed`: the weights in the types that layers compute with, where copies have those.
     """
 
@@ -113,7 +113,7 @@ class ConfigReport:
 class EndReport:
     """After the last step. `reads` is None where the engine does not say what it read, `rows` has every step.
 
-    `frozen_before` and `frozen_after` are the copies that were read beside the modules.
+    `frozen_before` and `frozen_after` are the copies that were read besides the modules.
     """
 
     steps: int

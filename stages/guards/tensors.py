@@ -1,4 +1,4 @@
-"""Digests of the tensors of a safetensors file, from its bytes alone: a second reader beside the engine's."""
+"""Digests of the tensors of a safetensors file, from its bytes alone: a second reader next to the engine's."""
 
 from __future__ import annotations
 

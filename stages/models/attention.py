@@ -232,7 +232,7 @@ def in_rows(q: Tensor, k: Tensor, v: Tensor, scale: float, unseen: Tensor | None
 def aligned(x: Tensor) -> Tensor:
     """x, copied if it is a view that begins or steps elsewhere than at multiples of 16 bytes.
 
-    FlashAttention reads 16 bytes at once and does not look where: values cut out of a latent's product beside keys of
+    FlashAttention reads 16 bytes at once and does not look where: values cut out of a latent's product next to keys of
     four numbers a head, in bf16, ended in "misaligned address" (an H200, torch 2.11).
     """
     steps = (x.storage_offset(), *x.stride()[:-1])

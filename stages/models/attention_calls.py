@@ -4,7 +4,7 @@ Under deterministic algorithms that kernel gives every head of every row ceil(M 
 multiprocessors and n heads in all rows; each block sums the queries' gradients apart and takes every ceil(M / n)-th
 block of 128 keys; one block of threads fills a multiprocessor (torch's flash_api.cpp, flash_bwd_launch_template.h). So
 48 heads on 132 multiprocessors are 144 blocks: 132, and then 12 alone; in calls of 44 and 4 heads they are twice 132,
-and take three quarters of the time. And a long document beside many short ones has one block a head, which works while
+and take three quarters of the time. And a long document next to many short ones has one block a head, which works while
 all others have ended: 32,768 positions and 22 documents of 1,500, 12 heads, took 169 ms together and 23 ms in two calls
 (an H200, results/records/gpu.md says with what).
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 
 KEYS = 128  # of a block
-PATIENCE = 1.5  # times its share of the work: what a document's busiest block may have beside others
+PATIENCE = 1.5  # times its share of the work: what a document's busiest block may have compared with others
 
 
 @dataclass(frozen=True)

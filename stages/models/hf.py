@@ -40,10 +40,10 @@ def save(
 def load(module: nn.Module, folder: Path, paths: Sequence[Path] | None = None) -> None:
     """Fill the module from a folder's safetensors (one file or several shards), converted to the module's dtype.
 
-    `paths` are the files to read, where a manifest lists them; without, the folder is somebody's release, and is read
-    as its own index says. Every tensor of the module must be there, with its shape and the declared type, finite, and
-    no other, but what a release stores twice (`hf_spare`): UserError names what is missing, unexpected, misshapen or
-    unreadable, and leaves the module as it was.
+    `paths` are the files to read, where a manifest lists them; without, the folder is a release from elsewhere, and is
+    read as its own index says. Every tensor of the module must be there, with its shape and the declared type, finite,
+    and no other, but what a release stores twice (`hf_spare`): UserError names what is missing, unexpected, misshapen
+    or unreadable, and leaves the module as it was.
     """
     places = to_hf(module.state_dict())  # views of the module's own tensors, where they are stacked
     wanted = {name: tensor.shape for name, tensor in places.items()}

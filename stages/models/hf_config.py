@@ -1,6 +1,6 @@
 """config.json: a model's shape and rotary positions as transformers and vLLM read them.
 
-Beside the fields they know stands one key, "stages", with our own exact values. Reading back compares the two, so an
+Besides the fields they know there is one key, "stages", with our own exact values. Reading back compares the two, so an
 edit to either is noticed instead of half believed.
 """
 

@@ -19,7 +19,7 @@ SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
 
 
 class _Index(BaseModel):
-    """The index that transformers writes beside several files: tensor -> file of the same folder."""
+    """The index that transformers writes next to several files: tensor -> file of the same folder."""
 
     weight_map: dict[str, Annotated[str, StringConstraints(pattern=r"^[^/\\\x00-\x1f\x7f]+\.safetensors$")]]
 
@@ -41,7 +41,7 @@ def listed(folder: Path) -> list[Path]:
             f"{folder}: no *.safetensors file. Weights are read from safetensors only; convert pickled ones "
             "(pytorch_model.bin) with the tool of whoever released them."
         )
-    if WEIGHTS in there:  # what transformers reads, whatever lies beside
+    if WEIGHTS in there:  # what transformers reads, whatever else is there
         _name_strangers(folder, "beside it", [name for name in there if name != WEIGHTS])
         return [there[WEIGHTS]]
     if not _count_themselves(there):

@@ -1,7 +1,8 @@
 """Tensors that a release has and its model does not need: stored twice, or computed from the configuration.
 
 Old versions of transformers wrote the rotary frequencies of every layer, and some tools write the head of a tied model
-beside its embeddings. transformers reads neither. Here they are compared with what the model has instead, and left out.
+next to its embeddings. transformers reads neither. Here they are compared with what the model has instead, and left
+out.
 """
 
 from __future__ import annotations

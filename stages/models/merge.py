@@ -21,7 +21,7 @@ from stages.errors import UserError
 def merge(module: nn.Module, models: Sequence[tuple[str, Fraction, Callable[[], None]]]) -> None:
     """Leave the average in `module`. Each of `models` is a name, its share of the whole, and what loads it there.
 
-    Beside the module this keeps two copies of it in fp64. Raises UserError where what is no floating-point number
+    Besides the module this keeps two copies of it in fp64. Raises UserError where what is no floating-point number
     differs between models.
     """
     base: dict[str, Tensor] = {}

@@ -74,7 +74,7 @@ def positions(config: dict[str, Any], rope: Rope, head_dim: int, max_context: in
 
 
 def _scaling(name: str, form: dict[str, Any], wanted: dict[str, Any], max_context: int) -> Iterator[Wrong]:
-    """One form of scaling, `name` in config.json, beside the form that is wanted."""
+    """One form of scaling, `name` in config.json, compared with the form that is wanted."""
     kind_field = "rope_type" if "rope_type" in form else "type"
     here = {key: value for key, value in form.items() if key not in ("type", "rope_theta") and value is not None}
     here["rope_type"] = form.get(kind_field, "default")

@@ -1,4 +1,4 @@
-"""SigLIP as somebody's release: which of its tensors are which module's, and what its config.json has to say.
+"""SigLIP as a released model: which of its tensors are which module's, and what its config.json has to say.
 
 A MoonViT begins as SigLIP's vision tower (arXiv 2504.07491, section 2.1: "initialized from SigLIP-SO-400M"). Its names
 are others, queries, keys and values are one matrix, the patch embedding is a linear layer, and the table of positions

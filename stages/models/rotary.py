@@ -19,7 +19,7 @@ from stages.spec.resolved_models import Rope
 class Tables:
     """cos and sin, fp32 [B, T, 1, dim / 2], and of the second base, for layers whose attention is local.
 
-    `scores`: what latent attention's scores are multiplied by, beside 1/sqrt(width).
+    `scores`: what latent attention's scores are multiplied by, besides 1/sqrt(width).
     """
 
     main: tuple[Tensor, Tensor]

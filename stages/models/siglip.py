@@ -1,4 +1,4 @@
-"""The parts of SigLIP (arXiv 2303.15343) beside its ViT: the text encoder and the contrastive side.
+"""The parts of SigLIP (arXiv 2303.15343) besides its ViT: the text encoder and the contrastive side.
 
 Names and computation are those of transformers' SiglipTextModel, SiglipMultiheadAttentionPoolingHead and SiglipModel
 (logit_scale, logit_bias), so that released SigLIP weights load by name.

@@ -1,7 +1,7 @@
 """Safetensors files of any size: written in blocks straight from the tensors' memory, read one tensor at a time.
 
-The bytes are those of `safetensors.torch.save`. Beside the tensors, writing needs one block, and the copy of one tensor
-where its elements do not lie one after the other; reading needs the tensor that is being read.
+The bytes are those of `safetensors.torch.save`. Besides the tensors, writing needs one block, and the copy of one
+tensor where its elements do not lie one after the other; reading needs the tensor that is being read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Predictions beside measurements: time and peak memory of the stages that have been run."""
+"""Predictions compared with measurements: time and peak memory of the stages that have been run."""
 
 from __future__ import annotations
 

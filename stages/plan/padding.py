@@ -14,7 +14,7 @@ from stages.spec.resolved_phases import Phase, Source
 def padding(stage: Stage, phase: Phase, data: LoadedData) -> Fraction | None:
     """The share of the phase's positions without a token: 0 where no corpus is packed whole.
 
-    None where nobody measured it: corpora without `packed` for the context, or counted with another tokenizer.
+    None where it was not measured: corpora without `packed` for the context, or counted with another tokenizer.
     """
     if phase.unit != "tokens" or not any(phase.whole(source.kind) for source in phase.sources):
         return Fraction(0)

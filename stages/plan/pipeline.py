@@ -1,4 +1,4 @@
-"""The plan of a pipeline: its stages, its totals, and the published totals beside them."""
+"""The plan of a pipeline: its stages, its totals, and the published totals next to them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class PipelinePlan:
 
     @property
     def evaluation_hours(self) -> float:
-        """Hours of one device that the stages' evaluations take, beside `device_hours`."""
+        """Hours of one device that the stages' evaluations take, on top of `device_hours`."""
         return sum(stage.evaluation.device_seconds for stage in self.stages if stage.evaluation is not None) / 3600
 
     @property
@@ -82,7 +82,7 @@ def plan_pipeline(project: Project, name: str, scale: str, hardware: Hardware) -
 
 
 def claims(resolved: ResolvedPipeline) -> tuple[ClaimPlan, ...]:
-    """The published totals beside what the stages sum to: of use at full size only."""
+    """The published totals compared with what the stages sum to: of use at full size only."""
     budgets = {name: stage.budget for name, stage in resolved.stages.items()}
     return tuple(
         ClaimPlan(claim.what, claim.tokens, sum(budgets[name] for name in claim.stages), claim.rounding)

@@ -68,7 +68,7 @@ class StagePlan:
     sparse: bool  # whether some experts are idle
     rope: Rope | None
     checkpoint: int
-    copied: int  # bytes of the host's memory that checkpoints are written from, beside GPUs
+    copied: int  # bytes of the host's memory that checkpoints are written from, with GPUs
     disk: int
     phases: tuple[PhasePlan, ...]
     evaluation: EvaluationPlan | None = None  # in no sum

@@ -101,7 +101,7 @@ def curve(phase: PhasePlan) -> str:
 
 
 def totals(plan: PipelinePlan) -> list[str]:
-    """What the pipeline comes to, what does not fit, and each published total beside the planned one."""
+    """What the pipeline comes to, what does not fit, and each published total next to the planned one."""
     device = plan.hardware.hours
     used = [f"{figures.tokens(plan.tokens('tokens'))} tokens"]
     if patches := plan.tokens("patches"):

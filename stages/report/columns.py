@@ -81,7 +81,7 @@ def columns(stages: Mapping[str, Stage]) -> list[Column]:
     """Lay the trained stages of a pipeline out; the language row spans 0 to 1.
 
     Stages of parallel branches that begin at the same count stand in the same columns. A vision row is stretched to
-    the stretch of the language row that it runs beside: from 0 to where its language descendants begin.
+    the stretch of the language row that it runs next to: from 0 to where its language descendants begin.
     """
     drawn = trained(stages)
     parents = lineage_parents(stages)

@@ -41,7 +41,7 @@ def write(arms: Sequence[Arm], title: str, field: str, path: Path) -> None:
 
 
 def _evaluated(axes: Axes, arms: Sequence[Arm], field: str) -> None:
-    """What each variant was evaluated at: over its value where all are numbers, else one beside the other."""
+    """What each variant was evaluated at: over its value where all are numbers, else one next to the other."""
     measure = measure_of(arms)
     first = best(arms, measure)
     points = [(arm, value) for arm in arms if measure is not None and (value := arm.reached(measure)) is not None]

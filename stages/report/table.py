@@ -17,7 +17,7 @@ from stages.spec.resolved import Stage
 
 COLUMNS = ("stage", "tokens", "steps", "context", "train loss", "validation loss", "evaluation", "time", "per s", "key")
 RIGHT = (1, 2, 7, 8)
-BY_WEIGHT = (5, 6, 1, 7, 2, 4, 9, 3, 8)  # which columns a narrow terminal shows beside the first, as far as they fit
+BY_WEIGHT = (5, 6, 1, 7, 2, 4, 9, 3, 8)  # which columns a narrow terminal shows next to the first, as far as they fit
 GAP = 2  # blanks between columns
 Mark = Literal[
     "current", "to be evaluated", "stale", "damaged", "unreadable", "not in the specs"

@@ -1,4 +1,4 @@
-"""`stages init`: a new project, made beside its place and put there by one rename, so it is whole or not there."""
+"""`stages init`: a new project, made next to its place and put there by one rename, so it is whole or not there."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`stages upgrade`: the base of a project as the installed version has it; what the user edited is never overwritten.
 
 As dpkg does with conffiles: the record has the digest of each file as a version wrote it. A file that is still so is
-replaced. One that is not was edited, and is left; where the version changed it too, the new one is put beside it. A
+replaced. One that is not was edited, and is left; where the version changed it too, the new one is put next to it. A
 call that is killed leaves whole files and the old record, and the next call does the rest.
 """
 
@@ -26,7 +26,7 @@ Kind = Literal["wrote", "replaced", "removed", "edited", "missing", "obsolete"]
 class Change:
     """What becomes of a file; `old` and `new` are None where there is none.
 
-    wrote, replaced, removed: done. edited: both changed it, so the new one is beside it. missing: it was removed here,
+    wrote, replaced, removed: done. edited: both changed it, so the new one is next to it. missing: it was removed here,
     and is not written again. obsolete: it was edited here, and the version has none; it is left.
     """
 

@@ -33,7 +33,7 @@ def check(loaded: LoadedStage, module: str, parent: Node) -> None:
 
 
 def moments(loaded: LoadedStage, module: str, restored: Mapping[str, str]) -> SpecError:
-    """The error for `optimizer: inherit` beside it: the moments belong to the last weights."""
+    """The error for `optimizer: inherit` next to it: the moments belong to the last weights."""
     return loaded.document.error(
         ("init", "optimizer", module) if module in restored else ("init", "optimizer"),
         f"inherit for {module}, whose weights are its parent's average",

@@ -31,7 +31,7 @@ def count(
     """The phase with its budget in tokens, at full size and at the scale. `local` has the figures of local corpora.
 
     No corpus that is packed whole is read more often than the budget says, and the one that ends first is read to its
-    end; text that is replayed beside conversations fills its share of the rows. Raises EpochError.
+    end; text that is replayed next to conversations fills its share of the rows. Raises EpochError.
     """
     if phase.epochs != budget.number:
         raise EpochError(

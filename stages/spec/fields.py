@@ -35,7 +35,7 @@ def says(value: object) -> bool:
 
 
 def _text(value: object) -> object:
-    """Text for people, or a name that somebody else gave: something has to stand there."""
+    """Text for people, or a name from elsewhere: it has to say something."""
     if says(value) or not isinstance(value, str):
         return value  # what is no text at all is refused as such
     raise quantities.BadQuantity(quantities.describe(value), "text that says something", "Say it, or write `unknown`.")
@@ -58,7 +58,7 @@ def _is_placeholder(value: object) -> bool:
 
 
 def _citation(value: object) -> object:
-    """Where something is published: a number of arXiv's that cannot be one is found by nobody."""
+    """Where something is published: a number of arXiv's that cannot be one leads nowhere."""
     if not isinstance(value, str):
         return value
     if not says(value) or (_is_placeholder(value) and value != NOWHERE):

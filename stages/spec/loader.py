@@ -183,7 +183,7 @@ def _stage(files: Files, pipeline: str, name: str, base: LoadedPipeline | None, 
 class LoadedScale:
     """A raw scale and where everything stands; `wrong` are its entries for pipelines that cannot be used.
 
-    In `raw` such an entry is the identity, which nobody may take for it. `own` are the keys of its own file.
+    In `raw` such an entry is the identity, which must not be taken for it. `own` are the keys of its own file.
     """
 
     raw: RawScale

@@ -1,4 +1,4 @@
-"""How often a looped model is run over its layers by whoever goes on from a stage that says nothing of it."""
+"""How often a looped model is run over its layers by what goes on from a stage that says nothing of it."""
 
 from __future__ import annotations
 

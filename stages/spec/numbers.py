@@ -1,4 +1,4 @@
-"""Numbers beside the learning rate that a schedule gives, laid on the clock that the learning rate is read at.
+"""Numbers besides the learning rate that a schedule gives, laid on the clock that the learning rate is read at.
 
 The same rules apply to them: one schedule along a lineage, from its clock 0, cut at the borders of phases. They are
 what is written at every scale: a scale's factor is the learning rate's alone.

@@ -85,7 +85,7 @@ def allot(
 
 
 def _answers(phase: Phase, parts: list[Part]) -> None:
-    """Fine-tuning needs answers; text beside them is replay."""
+    """Fine-tuning needs answers; text next to them is replay."""
     if phase.objective == "sft" and all(part.kind == "text" for part in parts):
         names = ", ".join(repr(part.corpus) for part in parts)
         raise RangeError(

@@ -199,7 +199,7 @@ class Stage(Frozen):
 
     @property
     def read_frozen(self) -> tuple[str, ...]:
-        """Modules of which a phase reads a frozen copy, as the stage received them, beside those that are trained: the
+        """Modules of which a phase reads a frozen copy, as the stage received them, besides those that are trained: the
         reference of preference training.
         """
         if all(phase.preference is None for phase in self.phases):

@@ -1,4 +1,4 @@
-"""Resolved models: language models of any family, the towers and heads beside them, and rotary positions."""
+"""Resolved models: language models of any family, the towers and heads next to them, and rotary positions."""
 
 from __future__ import annotations
 

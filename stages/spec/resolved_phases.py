@@ -106,7 +106,7 @@ def both_answers(kind: str) -> str:
 def packs_whole(packing: Packing, objective: ObjectiveName, kind: str) -> bool:
     """Whether a corpus of a kind is packed in whole documents.
 
-    A picture must not be cut in two, so corpora with pictures always are. Plain text beside conversations never is: it
+    A picture must not be cut in two, so corpora with pictures always are. Plain text next to conversations never is: it
     is replayed as pre-training read it, in windows, and no document is too long for that.
     """
     if kind == "multimodal":
@@ -164,5 +164,5 @@ class Phase(Frozen):
 
     @property
     def replayed(self) -> tuple[str, ...]:
-        """Corpora of plain text beside conversations: all their tokens are learned, and they are read in windows."""
+        """Corpora of plain text next to conversations: all their tokens are learned, and they are read in windows."""
         return tuple(one.corpus for one in self.sources if self.objective == "sft" and one.kind == "text")

@@ -73,7 +73,7 @@ class Group(Frozen):
 Groups = tuple[Group, ...] | None
 
 
-Average = Annotated[float, domains.DECAY_RATE] | Schedule | None  # decay of an average of the weights, kept beside them
+Average = Annotated[float, domains.DECAY_RATE] | Schedule | None  # decay of an average of the weights that is kept too
 
 
 class Skip(Frozen):

@@ -1,4 +1,4 @@
-"""Every figure has a source: which paths of a file its `sources:` cover, and which figures nobody accounts for."""
+"""Every figure has a source: which paths of a file its `sources:` cover, and which figures have none."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _bare(document: Document, figures: Sequence[tuple[Path, Path, str]]) -> Spec
 
 
 def _twice(document: Document, entries: Sequence[RawSource]) -> Iterator[SpecError]:
-    """Paths that two entries cover, or one entry twice: which mark applies, nobody could say."""
+    """Paths that two entries cover, or one entry twice: which mark applies would be open."""
     known: dict[str, int] = {}
     for number, entry in enumerate(entries):
         for cover in entry.covers:

@@ -1,4 +1,4 @@
-"""What lies below specs/ and is not read: a file under another ending is a spec that somebody thinks is in force."""
+"""What lies below specs/ and is not read: a file under another ending is a spec that its author thinks is in force."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stages.spec.files import Files
 from stages.spec.names import NOT_PIPELINES
 
 ENDING = ".yaml"
-NOTES = (".md",)  # what people write beside specs, and nobody takes for one
+NOTES = (".md",)  # what people keep next to specs, and is clearly none
 
 
 def strays(files: Files) -> Iterator[SpecError]:

@@ -17,7 +17,7 @@ from stages.spec import invariants, other_trainers, quantities, wording
 from stages.spec.mapping import Fields, OneOf
 from stages.spec.nodes import Document, Path, Tree, dotted
 
-MANY = 20  # mistakes of one file that are listed one by one: whoever has more begins with these
+MANY = 20  # mistakes of one file that are listed one by one: of more, the first ones
 # pydantic's names of what is wrong with a value's kind -> (allowed, repair)
 KINDS = {
     "string_type": ("text", "Put quotes around it."),

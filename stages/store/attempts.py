@@ -71,7 +71,7 @@ class Attempt:
 
     def fail(self, error: Exception) -> None:
         """Record why this attempt ended, for `stages status`; nothing where its folder was moved away or removed: what
-        would be made anew there is in the way of whoever puts the folder back.
+        would be made anew there would be in the way when the folder is put back.
         """
         if not self.folder.is_dir():
             return

@@ -1,4 +1,4 @@
-"""What a deep look found damaged, left in the folder itself, so that the next quick look need not find it again.
+"""What a deep check found damaged, left in the folder itself, so that the next quick check need not find it again.
 
 Without it, `stages status --deep` would name a flipped bit and Snakemake, which looks at sizes only, would run nothing.
 The note goes with the folder when a new result takes its place, and is removed when a deep look finds all well.

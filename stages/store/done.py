@@ -38,7 +38,7 @@ class Verdict:
     log: Path | None = None
     command: str | None = None  # what to type next
     steps: int | None = None  # of a running stage, over all its phases
-    seconds_left: float | None = None  # until its last step; None where nobody knows, or it takes longer than foreseen
+    seconds_left: float | None = None  # until its last step; None where it is unknown, or it takes longer than foreseen
     job: str | None = None  # the Slurm job that waits or runs
     repeats: bool = False  # a rerun of the same spec ends as the last run did
     damaged_checkpoints: bool = False  # a deep look found some, of a run that did not finish

@@ -56,7 +56,7 @@ LEVELS = (
     ("x86-64-v2", frozenset({"sse4_2"})),
 )
 
-CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what the engine sets where nobody did, for deterministic kernels
+CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what the engine sets where it is not set, for deterministic kernels
 
 IDENTITY = ("python", "torch", "system", "machine", "cpu_vendor", "cpu_level", "cpu_flags", "threads", "switches")
 

@@ -56,7 +56,7 @@ def find(layout: Layout, keep: int, wanted: Wanted | None = None) -> list[Garbag
 
 
 def closed(layout: Layout) -> list[Path]:
-    """Folders of runs that this user may not read, as another user's, and results that nobody can read: what in them is
+    """Folders of runs that this user may not read, as another user's, and results that cannot be read: what in them is
     unused is not known.
     """
     runs = [run for run in _all(layout) if run.is_dir() and not run.is_symlink()]

@@ -51,7 +51,7 @@ class Layout:
         return self.data / name
 
     def preparation(self, name: str) -> Path:
-        """Where the lease of whoever prepares a corpus lies."""
+        """Where the lease of a corpus's preparation lies."""
         return self.data / ".preparing" / name
 
     def run(self, key: str) -> Path:

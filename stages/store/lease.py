@@ -125,7 +125,7 @@ def _locked(folder: Path, what: str) -> Iterator[float]:
 
 
 def _take_over(folder: Path, what: str, now: float) -> Holder:
-    """Write the lease; on this host the lock has decided already that nobody else has it."""
+    """Write the lease; on this host the lock has decided already that no other process has it."""
     with files.failing(folder / holders.NAME):
         before = holders.read(folder)
         if before is not None and before.host != socket.gethostname() and holders.alive(before, folder, now):

@@ -1,4 +1,4 @@
-"""Directories that a killed process left beside what it was making, found by their names and by nothing wider.
+"""Directories that a killed process left next to what it was making, found by their names and by nothing wider.
 
 Users' own files lie in the same place. A name counts only as a whole: the prefix as it stands, the number of a process,
 and the ending. Characters that have a meaning in patterns have none here.

@@ -19,7 +19,7 @@ from stages.store.disk import without_waiting
 from stages.store.layout import Layout
 
 NAME = "live.csv"
-SECONDS = "seconds"  # of the step, the one column beside those of metrics.csv
+SECONDS = "seconds"  # of the step, the one column besides those of metrics.csv
 LARGEST = 1 << 30  # bytes that are read
 BLOCK = 1 << 22  # bytes that are read at once
 TAIL = 1 << 15  # bytes of the last rows

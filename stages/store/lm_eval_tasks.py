@@ -54,7 +54,7 @@ def folder(layout: Layout, requested: LmEval) -> Path | None:
 
 
 def definitions(own: Path | None) -> dict[str, str]:
-    """A digest of the files that define somebody's own tasks; nothing where there are none."""
+    """A digest of the files that define a user's own tasks; nothing where there are none."""
     if own is None:
         return {}
     files = sorted(path for path in own.rglob("*") if path.suffix in DEFINITIONS and path.is_file())
@@ -63,7 +63,7 @@ def definitions(own: Path | None) -> dict[str, str]:
 
 
 def installed(root: Path) -> Path | None:
-    """The interpreter that has the harness: this one, or that of the environment in the project or beside the code."""
+    """The interpreter that has the harness: this one, or that of the environment in the project or next to the code."""
     if importlib.util.find_spec("lm_eval") is not None:
         return Path(sys.executable)
     for place in (root / ENVIRONMENT, CODE / ENVIRONMENT):

@@ -1,6 +1,6 @@
 """Partial checkpoints: whole or absent, with the digests of their files, in the attempt that wrote them.
 
-partial.json also says which key a checkpoint was written under: one that was copied beside another seed's is refused.
+partial.json also says which key a checkpoint was written under: one that was copied next to another seed's is refused.
 """
 
 from __future__ import annotations

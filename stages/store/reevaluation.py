@@ -53,7 +53,7 @@ def noted(layout: Layout, key: str, stage: Stage) -> Iterator[None]:
 
 
 def failure(layout: Layout, key: str, stage: Stage) -> Failure | None:
-    """Why the last evaluation of what is requested now failed; None where it did not, or nobody tried."""
+    """Why the last evaluation of what is requested now failed; None where it did not, or was not tried."""
     with suppress(JsonFileError):
         found = json_file.read_as(layout.run(key) / NAME, _FAILURE)
         if found.asked == evaluated.requested(stage):

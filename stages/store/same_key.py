@@ -65,7 +65,7 @@ def _shared(layout: Layout, folder: Path, temporary: Path, key: str, parents: Ma
 
 
 def _left_behind(folder: Path, record: Manifest) -> list[str]:
-    """What is of the other name, or nobody's: the seal, pictures, a note of damage."""
+    """What is of the other name, or of none: the seal, pictures, a note of damage."""
     kept = {shard.file for shard in record.shards} | {
         manifest.NAME,
         run_record.NAME,

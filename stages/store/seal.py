@@ -52,7 +52,7 @@ def write(
 
     `later`: files that the manifest lists and that were replaced since; the seal speaks for them. `written`: what the
     run wrote, hashed on the way; where it is given, nothing is read again and no other file is sealed, so that a deep
-    look names what somebody else put there.
+    check names what others put there.
     """
     covered = {shard.file for shard in record.shards} - set(later)
     there = [file for file in trees.files_under(folder) if file not in covered]

@@ -1,6 +1,6 @@
 """Files in a result's folder that nothing lists: copies that a synchronisation made, stale shards, temporary files.
 
-Nothing reads them. A deep look names them, so that nobody takes them for a part of the result.
+Nothing reads them. A deep check names them, so that they are not taken for a part of the result.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ DRAWN = "plots"  # pictures are drawn, and drawn again, after a result is in pla
 
 
 def files(folder: Path, record: seal.Listing) -> tuple[Path, ...]:
-    """What lies in a folder beside what its manifest and its seal list, sorted; a folder of strangers is named once.
+    """What lies in a folder besides what its manifest and its seal list, sorted; a folder of strangers is named once.
 
     Nothing where the seal cannot be read, which is damage and named as such: what it listed is not known.
     """

@@ -1,4 +1,4 @@
-"""Jobs of an earlier driver that are still alive: a stage is submitted behind its own, never beside it.
+"""Jobs of an earlier driver that are still alive: a stage is submitted behind its own, never at the same time.
 
 A driver that was killed leaves its jobs running. The next driver knows nothing of them; a stage's second job would wait
 for the first one's lease in an allocation of its own. As a dependency, it waits in the queue and occupies nothing.

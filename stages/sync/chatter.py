@@ -1,4 +1,4 @@
-"""Which lines of Snakemake are of no use beside those of the stages, and what Slurm says, which Snakemake leaves out
+"""Which lines of Snakemake are of no use next to those of the stages, and what Slurm says, which Snakemake leaves out
 with them. Its log file and `--quiet host` have them all."""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which Snakemake processes are at work in a project, and whose locks are left behind.
 
 Snakemake's lock files name the files that are locked and not the process that locked them, so a killed Snakemake leaves
-locks that nobody can tell from those of a living one. Every main process therefore leaves a record before it locks
+locks that look like those of a living one. Every main process therefore leaves a record before it locks
 anything: an empty file whose name is the host, the boot, the process and when that began. A lock is removed only if
 a process that is gone may have written it and no other may have: a record that is older than the lock belongs to a
 process that may have.
@@ -66,7 +66,7 @@ def this() -> Driver:
 def enter(folder: Path, forget: bool = False) -> list[str]:
     """Record this process in Snakemake's folder until it ends, and remove locks whose process is gone.
 
-    With `forget`, all other records are removed: for `snakemake --unlock`, by which a person says that nobody is there.
+    With `forget`, all other records are removed: for `snakemake --unlock`, by which a user says that no other runs.
     Returns a line for each process whose locks were removed or are in force. Raises WriteError when the disk refuses.
     """
     records = folder / FOLDER
@@ -96,7 +96,7 @@ def also_in_a_dry_run() -> Iterator[None]:
 
 
 def read(records: Path) -> list[Driver]:
-    """Every process that has a record; files of other names are nobody's."""
+    """Every process that has a record; files of other names are no records."""
     found = []
     for path in sorted(records.iterdir()):
         with suppress(ValueError):
@@ -118,7 +118,7 @@ def in_the_way(folder: Path, output: str, inputs: Collection[str]) -> Driver | N
 
 
 def wait(folder: Path, name: str, output: str, inputs: Collection[str]) -> None:
-    """Wait until nobody is in the way, and say for whom; `name` is what the file to be made contains."""
+    """Wait until no other is in the way, and say for whom; `name` is what the file to be made contains."""
     printed = False
     while (other := in_the_way(folder, output, inputs)) is not None:
         if not printed:

@@ -66,7 +66,7 @@ def dvc_scale(root: Path) -> str:
 
 
 def _leftover(root: Path, texts: Texts) -> list[str]:
-    """Rules that were written for what is gone: those that begin as this module has them begin, and no one else's."""
+    """Rules that were written for what is gone: those that begin as this module has them begin, and no others."""
     there = (path for path in (root / "rules").glob("*.smk") if f"rules/{path.name}" not in texts)
     return [f"rules/{path.name}" for path in there if _read(path).startswith(rules.WRITTEN.encode())]
 

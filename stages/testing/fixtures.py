@@ -114,7 +114,7 @@ class Curve(_Fixture):
         return f'"{self.item.nodeid}"' if re.search(r"[\[\s]", self.item.nodeid) else self.item.nodeid
 
     def _path(self, name: str) -> Path:
-        """Where the golden is: beside the test's file, called as the test is."""
+        """Where the golden is: next to the test's file, called as the test is."""
         called = ".".join([*self.item.nodeid.split("::")[1:], *([name] if name else [])])
         plain = re.sub(r"[^\w.-]+", "-", called)
         if plain != called:  # two names may become one

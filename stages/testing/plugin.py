@@ -92,7 +92,7 @@ class Ending:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Give a worker of xdist the seed that was drawn: options that nobody typed are parsed anew there."""
+        """Give a worker of xdist the seed that was drawn: options that were not typed are parsed anew there."""
         node.workerinput["stages_seed"] = node.config.option.stages_seed
 
     @pytest.hookimpl(optionalhook=True)

@@ -1,4 +1,4 @@
-"""Loops that somebody else's trainer runs: where `watch` is called, and how they stop after a step.
+"""Loops that a library's trainer runs: where `watch` is called, and how they stop after a step.
 
 Neither library is imported before its function is called.
 """

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-FOLDER = "curves"  # of goldens, beside the file of a test
+FOLDER = "curves"  # of goldens, next to the file of a test
 Report = tuple[str, str, Any]
 
 

@@ -17,7 +17,7 @@ WRITTEN = 30.0  # seconds in which W&B's own process has written a file after it
 
 
 class Backend(Protocol):
-    """What is sent to a tracker. Anything may raise; whoever calls goes on without the tracker."""
+    """What is sent to a tracker. Anything may raise; the caller goes on without the tracker."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """The measurements of one step."""
@@ -52,7 +52,7 @@ def make(settings: RawTracking, name: str, root: Path, run: Run, known: str | No
 
 
 class TensorBoard:
-    """Event files; those of a later process lie beside the earlier ones, and TensorBoard reads them as one run."""
+    """Event files; those of a later process lie next to the earlier ones, and TensorBoard reads them as one run."""
 
     def __init__(self, settings: RawTensorBoard, root: Path, run: Run, sent: int) -> None:
         """`sent`: the last step that is known to be there; what an earlier process wrote behind it comes again."""
@@ -168,7 +168,7 @@ class Mlflow:
     """An MLflow run; what it was built on, and what it came to, are tags."""
 
     def __init__(self, settings: RawMlflow, root: Path, run: Run, known: str | None, sent: int) -> None:
-        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # a folder as `uri` is somebody's choice
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # a folder as `uri` is a user's choice
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
         from mlflow import MlflowClient
@@ -189,7 +189,7 @@ class Mlflow:
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
-                known = None  # somebody removed it
+                known = None  # it was removed
         self.has = 0 if known is None else sent
         self._known = known or self._earlier(place)
         self.id = self._known or str(self._client.create_run(place, tags=tags, run_name=run.name).info.run_id)

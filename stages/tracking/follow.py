@@ -1,4 +1,4 @@
-"""A process beside a run: it sends the rows of live.csv to one tracker as they come, and ends after the run.
+"""A process next to a run: it sends the rows of live.csv to one tracker as they come, and ends after the run.
 
 `python -m stages.tracking.follow ROOT SCALE PIPELINE/STAGE KEY TRACKER PID` is started by `stages run`, which has that
 id and never waits for it. It works only when a processor has nothing else to do, and is gone `LINGER` seconds after
@@ -136,7 +136,7 @@ def end_after_run(goes_on: Callable[[], bool]) -> None:
 
 
 def _step_back() -> None:
-    """Take only the time that nobody else wants, and be the first to end where memory runs out."""
+    """Take only the time that no other process wants, and be the first to end where memory runs out."""
     with suppress(OSError, AttributeError):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     with suppress(OSError):

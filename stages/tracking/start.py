@@ -15,7 +15,7 @@ def start(layout: Layout, ref: str, key: str) -> list[int]:
     """Start a process for each tracker of tracking.yaml; their ids. What keeps one from starting is printed, no error.
 
     A process has a session of its own, so that what ends the run's processes does not cut off its last rows, and none
-    of the run's files: what it says goes to tracking-<tracker>.txt beside the run's log.
+    of the run's files: what it says goes to tracking-<tracker>.txt next to the run's log.
     """
     try:
         wanted = settings.load(layout.root).named()

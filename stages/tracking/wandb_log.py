@@ -1,6 +1,6 @@
 """What a run's offline files of W&B contain: `run-<id>.wandb`, LevelDB's log of protobuf records, behind seven bytes.
 
-Its process writes them on its own and tells nobody of a disk that refuses; `wandb sync` sends what is whole in them.
+Its process writes them on its own and does not report a disk that refuses; `wandb sync` sends what is whole in them.
 """
 
 from __future__ import annotations

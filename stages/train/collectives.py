@@ -1,8 +1,8 @@
 """Tensors between ranks, a bucket at a time, in an order that no library chooses.
 
 Only moves are left to gloo or NCCL (all-to-all, all-gather, broadcast); the additions are made here, along the tree of
-`stages.train.reduce`. Memory beside the tensors themselves is that of two buckets, whatever their size. `wire` is where
-a tensor has to be for the process group that moves it: the host for gloo, the GPU for NCCL.
+`stages.train.reduce`. Memory besides the tensors themselves is that of two buckets, whatever their size. `wire` is
+where a tensor has to be for the process group that moves it: the host for gloo, the GPU for NCCL.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def run_phase(run: Run, phase: Phase, stepper: Stepper, counters: Counters) -> C
                 place = run.checkpoint(counters, requested)
                 kept = "the first rank says where" if place is None else f"resumable from {place}"
                 if requested:
-                    run.ranks.barrier()  # nobody leaves before the checkpoint is whole
+                    run.ranks.barrier()  # no rank leaves before the checkpoint is whole
                     raise StoppedError(f"{run.ref}: stopped after step {counters.steps}, {kept}.")
     return replace(counters, phase=counters.phase + 1, phase_steps=0, phase_consumed=0)
 
@@ -116,7 +116,7 @@ def metric_columns(stage: Stage) -> tuple[str, ...]:
 
 
 def learning_rate(stage: Stage, clock: int) -> float:
-    """The LR of a step that ends at `clock`: the schedule's value, and nobody else's."""
+    """The LR of a step that ends at `clock`: the schedule's value, and no other."""
     if stage.schedule is None:
         raise ValueError(f"{stage.ref} has phases but no schedule")
     return schedule.lr(stage.schedule, clock)

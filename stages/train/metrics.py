@@ -11,7 +11,7 @@ from pathlib import Path
 from stages.store import files
 
 COMMON = ("phase", "step", "tokens", "clock", "lr", "loss", "grad_norm", "supervised")
-# Of checksums.csv, beside a column for each tensor: rows that were read, and what follows a parameter's name.
+# Of checksums.csv, next to a column for each tensor: rows that were read, and what follows a parameter's name.
 ROWS, GRADIENT = "rows", ".gradient"
 TIMING = ("phase", "step", "seconds", "tokens_per_second")
 

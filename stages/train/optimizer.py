@@ -26,7 +26,7 @@ from stages.train.ranks import ALONE, Ranks
 from stages.train.shards import Borders, evenly, owners, whole
 
 FIRST, SECOND, MOMENTUM, STEP = "exp_avg", "exp_avg_sq", "momentum", "step"
-AVERAGE = "ema"  # of a parameter, beside its moments
+AVERAGE = "ema"  # of a parameter, besides its moments
 
 
 class Optimizer:

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def helps(device: torch.device) -> bool:
-    """Whether preparing a step goes on beside another's computation: with a GPU.
+    """Whether preparing a step goes on during another's computation: with a GPU.
 
     On a CPU a stage has one thread and one core, and reading takes 1% to 2% of a miniature's step: six steps of
     ouro/stable_2_1_4b, llama31_1m/sft_32k and kimi_vl/joint_pretrain, four times each, gained nothing by the thread.
@@ -52,7 +52,7 @@ class Prefetch(Generic[T]):
         return prepared
 
     def close(self) -> None:
-        """Wait for the thread, and drop what nobody took."""
+        """Wait for the thread, and drop what was not taken."""
         if self._thread is not None:
             self._thread.shutdown(wait=True, cancel_futures=True)
             self._coming = None

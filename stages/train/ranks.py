@@ -89,7 +89,7 @@ class Ranks:
     def all_reduce(self, part: Gradients | None, like: Sequence[Tensor]) -> Gradients | None:
         """Sum of all ranks' parts along the tree, the same on each; `like` gives the shapes. Parts are handed over.
 
-        What no rank touched stays None; None where no rank has a leaf. Beside the parts themselves, this takes the
+        What no rank touched stays None; None where no rank has a leaf. Besides the parts themselves, this takes the
         memory of two buckets.
         """
         if self.size == 1:

@@ -1,6 +1,6 @@
 """A copy of tensors on the host, which a checkpoint is written from while training goes on.
 
-Tensors of a GPU go to pinned memory on a stream of their own, beside the next step's forward and backward pass; the
+Tensors of a GPU go to pinned memory on a stream of their own, during the next step's forward and backward pass; the
 next update waits for them on the GPU (`before_update`), who reads them waits on the host (`wait`). What a checkpoint
 contains changes in updates only.
 """
@@ -72,7 +72,7 @@ class Snapshot:
         self._stream.wait_stream(torch.cuda.current_stream(self._device))  # what made the tensor comes first
         with torch.cuda.stream(self._stream):
             place.copy_(tensor, non_blocking=True)
-        tensor.record_stream(self._stream)  # one that was gathered is let go now: nobody gets its memory before
+        tensor.record_stream(self._stream)  # one that was gathered is let go now: its memory is not reused before
 
 
 def _pin(memory: Tensor) -> None:

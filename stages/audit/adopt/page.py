@@ -1,7 +1,7 @@
-"""A recipe as specs of this project: what was read with file and line, what nobody knows marked as such.
+"""A recipe as specs of this project: what was read with file and line, what is unknown marked as such.
 
 Every text is written by `Page`, which keeps each figure with its source. Figures that a recipe does not state stand
-with `mark: unknown` and are findings of `stages check` (S-13) until somebody writes them.
+with `mark: unknown` and are findings of `stages check` (S-13) until they are written.
 """
 
 from __future__ import annotations

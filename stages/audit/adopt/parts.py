@@ -21,7 +21,7 @@ from stages.spec.families import FAMILIES
 _SIZES = (*(READ.get(one, one) for one in MODEL if one not in {"norm_eps", "window", "routed_scale"}), "tied")
 OPTIMIZER = {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1, "clip": 1.0}
 NOT_SAID = "  # nothing that was read says it"
-STEPS, RATE, BATCH, CONTEXT = 1000, 1e-4, 512, 4096  # where nobody knows them
+STEPS, RATE, BATCH, CONTEXT = 1000, 1e-4, 512, 4096  # where they are unknown
 
 
 @dataclass
@@ -222,11 +222,11 @@ def begin(stage: Stage) -> int:
 
 
 def step_tokens(stage: Stage) -> int:
-    """Tokens of a step; of placeholders where nobody knows."""
+    """Tokens of a step; of placeholders where they are unknown."""
     return (stage.count("batch") or BATCH) * (stage.count("context") or CONTEXT)
 
 
 def steps(stage: Stage) -> int:
-    """How many steps a stage makes; a placeholder where nobody knows."""
+    """How many steps a stage makes; a placeholder where it is unknown."""
     last = last_step(stage)
     return STEPS if last is None or last <= begin(stage) else last - begin(stage)

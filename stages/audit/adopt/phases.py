@@ -89,7 +89,7 @@ class Phases:
         found, paths = shares(stage, figure, weights), stage.get(figure)
         mark = None if found is None else source(stage, weights if len(found) > 1 else figure)
         if found is None and isinstance(paths, tuple) and 1 < len(paths) <= MOST_SETS:
-            found = equal(paths)  # by the sizes of the sets, mostly, which nobody says
+            found = equal(paths)  # by the sizes of the sets, mostly, which are not stated
         silent = f"{stage.name} does not say it"
         self.out.mixtures += [f"  {mixture}:", "    sources:"]
         for path, share in _once(found or [("data", Fraction(1))]):

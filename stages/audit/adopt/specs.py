@@ -16,7 +16,7 @@ from stages.audit.rules.model import rope
 from stages.printable import printable
 from stages.spec.families import FAMILIES
 
-BASE = 500_000  # of rotary positions, where nobody knows it
+BASE = 500_000  # of rotary positions, where it is unknown
 
 
 def specs(pipeline: Pipeline, name: str, place: str, stand_ins: Mapping[str, str]) -> Specs:
@@ -101,7 +101,7 @@ class _Writer:
         return set[str]().union(*(self.phases.reads[one.name] for one in self.pipeline.ancestors(stage)))
 
     def start(self, stage: Stage) -> list[str]:
-        """New weights, or those of somebody's model, which is then a release of this project."""
+        """New weights, or those of a model from elsewhere, which is then a release of this project."""
         given = stage.text("pretrained") or (stage.text("load") if on_load(stage) is not None else None)
         path = (given and stage.text("converted_from")) or given
         weights = "fresh"

@@ -1,4 +1,4 @@
-"""axolotl's YAML: the Trainer's arguments under names of its own, and the model's configuration beside them.
+"""axolotl's YAML: the Trainer's arguments under names of its own, and the model's configuration next to them.
 
 The keys: axolotl-ai-cloud/axolotl 067b021, src/axolotl/utils/schemas/config.py and training.py.
 """

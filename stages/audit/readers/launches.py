@@ -18,7 +18,7 @@ from stages.errors import Where
 from stages.printable import printable
 
 CONFIGS = (".toml", ".yaml", ".yml", ".json", ".py")
-MOST = 100  # launches of a script, and changes of a launch: nobody writes more
+MOST = 100  # launches of a script, and changes of a launch: no recipe has more
 DEEPEST = 8  # sections of a key
 _SET = re.compile(r"(?:--|\+{0,2})([A-Za-z_][\w-]*(?:\.[\w-]+)*)=(.*)", re.DOTALL)
 _FLAG = re.compile(r"--([A-Za-z_][\w-]*(?:\.[\w-]+)*)")

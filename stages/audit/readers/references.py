@@ -8,7 +8,7 @@ from dataclasses import replace
 from stages.audit.readers.tree import Path, Tree
 
 _NAME = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
-_DEEPEST = 8  # references to references: nobody writes more
+_DEEPEST = 8  # references to references: no recipe has more
 _LONGEST = 4096  # characters of what they become
 
 

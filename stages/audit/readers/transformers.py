@@ -62,7 +62,7 @@ PROGRAMS = frozenset({"dpo", "kto", "orpo", "cpo", "grpo", "rloo", "ppo", "rewar
                       "online_dpo", "gkd"})  # TRL's: its commands, and its scripts by file name  # fmt: skip
 FACTORY_MARKS = frozenset({"finetuning_type", "cutoff_len", "template"})
 WRITTEN_OUT = (
-    40  # settings of a file that has all of them, as `to_json_string` writes it: epochs beside steps are unused
+    40  # settings of a file that has all of them, as `to_json_string` writes it: epochs next to steps are unused
 )
 MAX_KEYS = 400  # among which misspellings are looked for: no file of arguments has more
 MARKS = frozenset({"output_dir", "per_device_train_batch_size", "learning_rate", "gradient_accumulation_steps",
@@ -84,7 +84,7 @@ def misspelt(keys: Iterable[tuple[str, Where]], figures: Iterable[str]) -> Itera
 
 
 def factory(tree: Tree, name: str) -> list[Stage]:
-    """LLaMA-Factory's YAML or JSON: the Trainer's keys beside its own."""
+    """LLaMA-Factory's YAML or JSON: the Trainer's keys and its own."""
     keys = set(map(str, tree.below(())))
     if not FACTORY_MARKS & keys or not keys & MARKS:
         return []

@@ -56,7 +56,7 @@ def _arguments(source: Source, call: Call) -> dict[str, Value]:
 
 
 def _trainer(source: Source, call: Call) -> dict[str, Value]:
-    """What the one Trainer beside a configuration is given: the model, the data, an adapter; what it resumes."""
+    """What the one Trainer next to a configuration is given: the model, the data, an adapter; what it resumes."""
     here = [one for one in source.calls if one.inside == call.inside]
     trainers = [one for one in here if _last(one.name).endswith("Trainer") and _takes(source, one, call)]
     if len(trainers) != 1:

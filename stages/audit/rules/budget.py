@@ -15,7 +15,7 @@ SUM = 0.005  # of weights of data: more is not rounding
 
 @stage_rule("budget-claimed", "I-27", "The run trains on another number of tokens than is claimed")
 def budget_claimed(stage: Stage) -> Iterator[Fault]:
-    """Steps times batch times context beside the total that the file, or the order file, states."""
+    """Steps times batch times context compared with the total that the file, or the order file, states."""
     claimed, steps = stage.count("claimed_tokens"), last_step(stage)
     whole = counted([steps, stage.count("batch"), stage.count("context")])
     if claimed is None or whole is None or batches_differ(stage):

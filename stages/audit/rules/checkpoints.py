@@ -82,8 +82,8 @@ def adapter(edge: Edge) -> Iterator[Fault]:
 def passed_over(pipeline: Pipeline) -> Iterator[Fault]:
     """Numbered files, or runs of one script, of which one goes on from the last but one, and nothing from the last.
 
-    Or preferences that are learned beside a run that is tuned on answers, instead of from it. Two runs of one kind from
-    one parent are branches, as of an ablation: one objective, of files one length of rows.
+    Or preferences that are learned next to a run that is tuned on answers, instead of from it. Two runs of one kind
+    from one parent are branches, as of an ablation: one objective, of files one length of rows.
     """
     named = {place: stage for stage in pipeline.stages if (place := numbered(stage)) is not None}
     for edge in pipeline.edges:
@@ -109,7 +109,7 @@ def _numbered_before(edge: Edge, named: Mapping[tuple[str, int], Stage]) -> Stag
 
 
 def _tuned_before(edge: Edge, pipeline: Pipeline) -> Stage | None:
-    """The one run on answers that goes on from text, beside a run of preferences that does so too."""
+    """The one run on answers that goes on from text, next to a run of preferences that does so too."""
     if edge.parent.get("objective") != "pt" or edge.child.get("objective") in {"pt", "sft", None}:
         return None
     tuned = [one.child for one in pipeline.children(edge.parent) if one.child.get("objective") == "sft"]

@@ -1,4 +1,4 @@
-"""DeepSpeed's file beside the arguments of the Trainer that names it."""
+"""DeepSpeed's file compared with the arguments of the Trainer that names it."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def contradict(stage: Stage) -> Iterator[Fault]:
             "one of the two",
             "the launch stops at an assertion",
         )
-    whole = "recipe" not in stage.values  # of which nobody knows whether it turns finetune on
+    whole = "recipe" not in stage.values  # of which it is unknown whether it turns finetune on
     if stage.on("no_load_optim") and not stage.on("finetune") and "load" in stage.values and whole:
         yield Fault(
             stage,

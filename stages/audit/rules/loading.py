@@ -28,8 +28,8 @@ def disabled(stage: Stage) -> Iterator[Fault]:
 
 @rule("parent-unmade", "I-06", "The run begins from a model that nothing here makes")
 def unmade(pipeline: Pipeline) -> Iterator[Fault]:
-    """A step names its parent by the name of a result, and the other steps beside it make results of other names; or
-    a numbered run names a folder beside the one that the run before it makes."""
+    """A step names its parent by the name of a result, and the other steps next to it make results of other names; or
+    a numbered run names a folder next to the one that the run before it makes."""
     saved = {stage.folder("save").rsplit("/", 1)[-1]: stage for stage in pipeline.stages}
     for stage in pipeline.stages:
         name = stage.text("result") or ""
@@ -48,7 +48,7 @@ def unmade(pipeline: Pipeline) -> Iterator[Fault]:
 
 
 def _next_to(pipeline: Pipeline) -> Iterator[Fault]:
-    """Files with numbers, of which one begins from a folder beside that of the one before, which nobody reads."""
+    """Files with numbers, of which one begins from a folder next to that of the one before, which no run reads."""
     named = {place: stage for stage in pipeline.stages if (place := numbered(stage)) is not None}
     for stage in pipeline.stages:
         place = numbered(stage)

@@ -126,7 +126,7 @@ def _scalings(stage: Stage) -> list[str]:
 
 @rule("model-unlike-release", "I-06", "The model is not the one that it begins from")
 def unlike_release(pipeline: Pipeline) -> Iterator[Fault]:
-    """Sizes beside those of the published model that the loaded folder is called after."""
+    """Sizes compared with those of the published model that the loaded folder is called after."""
     for stage in pipeline.stages:
         name = begins_from(stage) if pipeline.parent(stage) is None and on_load(stage) is not None else None
         if name is None or not stage.framework.startswith("megatron") or stage.on("partial"):

@@ -69,7 +69,7 @@ class Commands(Words):
                 self.variables.arrays[name] = array
 
     def parameters(self, words: list[Word], where: Where, known: bool = False) -> None:
-        """Set `$1`, `$2`, ..., `$@` and `$#`; outside of a function nobody knows them, but after `set -- words`."""
+        """Set `$1`, `$2`, ..., `$@` and `$#`; outside of a function they are unknown, but after `set -- words`."""
         variables = self.variables
         for name in [one for one in variables.scalars if one.isdigit() or one == "#"]:
             variables.drop(name)
@@ -81,7 +81,7 @@ class Commands(Words):
         variables.scalars |= {str(number + 1): word for number, word in enumerate(words)}
 
     def shift(self, words: list[Word], where: Where) -> None:
-        """`shift`, `shift N`: without the first parameters. By a number that nobody knows, all are unknown."""
+        """`shift`, `shift N`: without the first parameters. By an unknown number, all are unknown."""
         count = text(words[0]) if words else "1"
         known = count.isdigit() and "@" in self.variables.arrays
         if known and int(count) <= len(self.variables.arrays["@"]):
@@ -167,7 +167,7 @@ class Commands(Words):
         return _without_end(iter(found))
 
     def prints(self, words: list[Word], where: Where) -> None:
-        """What a command prints; of one that is not read here, nobody knows it."""
+        """What a command prints; of one that is not read here, it is unknown."""
         name = text(words[0])
         if self.printed is None or name in _SILENT or name in self.functions:
             return

@@ -32,7 +32,7 @@ class Words:
         return Where(self.name, node.start_point[0] + 1)
 
     def count(self, node: Node, depth: int, more: int = 1) -> None:
-        """Raises Unreadable once a script leads to more than anybody writes."""
+        """Raises Unreadable once a script leads to more than any script needs."""
         self.nodes += more
         if depth > DEEPEST or self.nodes > MAX_NODES:
             raise files.refuse(self.where(node), "a script too deep or long to read", "a recipe", "Flatten it.")

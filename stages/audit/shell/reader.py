@@ -1,7 +1,7 @@
 """Shell scripts: their variables, and the commands that they would type. Nothing is run, no substitution is made.
 
 The grammar is tree-sitter's; what is read of it is what recipes are written in: assignments, arrays, expansions with a
-default, integer arithmetic, branches, loops over words, `source` of files beside it. A test for a file or folder is
+default, integer arithmetic, branches, loops over words, `source` of files next to it. A test for a file or folder is
 false: the recipe is read as its first launch, before it has written anything. A branch that cannot be decided is read
 both ways, and what differs is unknown afterwards.
 """
@@ -125,7 +125,7 @@ class _Reader(ControlFlow):
         name, value = node.child_by_field_name("name"), node.child_by_field_name("value")
         element = self.element(name, depth) if name is not None and name.type == "subscript" else None
         if name is not None and name.type == "subscript" and element is None:
-            self.variables.lose(source(name.named_children[0]))  # what the array then is, nobody looks up
+            self.variables.lose(source(name.named_children[0]))  # what the array then is, is not followed
         if name is None or (name.type != "variable_name" and element is None):
             return
         append = any(child.type == "+=" for child in node.children)
@@ -183,7 +183,7 @@ class _Reader(ControlFlow):
             self.leave(name)
 
     def sourced(self, target: str, where: Where) -> None:
-        """Reads a file that is sourced, if it lies beside the script and is not being read already."""
+        """Reads a file that is sourced, if it lies next to the script and is not being read already."""
         beside = _OWN_FOLDER.sub("", target)
         for folder in (self.stack[-1].parent, self.root):
             path = Path(folder, beside)

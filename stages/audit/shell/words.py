@@ -18,7 +18,7 @@ from stages.errors import Where
 _ESCAPED = re.compile(r"\\([\"$`\\])")  # in double quotes
 SUBSTITUTION = "$(...)"
 ADDED = "${?"  # begins what some ways of a branch add, and others do not: `${?--log-interval,1}`
-DEEPEST = 60  # of nested expressions and commands: nobody writes deeper
+DEEPEST = 60  # of nested expressions and commands: no script nests deeper
 LARGEST = 2**80  # of arithmetic: no figure of a recipe is larger
 
 

@@ -74,7 +74,7 @@ def _hardly_merged(loaded: LoadedPipeline) -> Iterator[str]:
 
 
 def foreign_tokenizer(loaded: LoadedPipeline, data: LoadedData) -> Iterator[str]:
-    """A notice of a published tokenizer beside the release of another model, which comes with its own."""
+    """A notice of a published tokenizer next to the release of another model, which comes with its own."""
     tokenizer = loaded.raw.tokenizer or ""
     if "/" not in tokenizer:
         return

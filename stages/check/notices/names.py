@@ -1,5 +1,5 @@
 """Names and boxes that say a context or a budget which nothing has: a copy that was not changed to its end, phases that
-were moved, a figure of the column beside the box's.
+were moved, a figure of the column next to the box's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Averages of weights beside the number of steps that they are kept over: a part of I-48."""
+"""Averages of weights next to the number of steps that they are kept over: a part of I-48."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from stages.spec.resolved import Stage
 def early_fine_tuning(context: Context) -> Iterator[Finding]:
     """A finding (I-38) where fine-tuning starts from a stage whose schedule goes on to an export, without fine-tuning.
 
-    Fine-tuning of an early checkpoint beside that of the last one is a comparison, and none.
+    Fine-tuning of an early checkpoint next to that of the last one is a comparison, and none.
     """
     for name, stage in context.own:
         if not _fine_tunes(stage):

@@ -37,7 +37,7 @@ def equal_stages(context: Context) -> Iterator[Finding]:
 
 
 def _work(context: Context, name: str) -> str:
-    """The key of a stage beside others of the same parents, whatever the scale's seed is."""
+    """The key of a stage next to others of the same parents, whatever the scale's seed is."""
     parents = context.pipeline.stages[name].parents
     raw = context.loaded.stages[name].raw
     own = raw.seed if isinstance(raw, RawTrain) and raw.seed is not None else -1

@@ -1,4 +1,4 @@
-"""A named schedule as it is written, beside the lineages that read it: what of it is never reached.
+"""A named schedule as it is written, compared with the lineages that read it: what of it is never reached.
 
 Everything here is on the paper's clock: a scale changes lengths in proportion and leaves out nothing.
 """

@@ -151,7 +151,7 @@ def training_is_handed_on(context: Context) -> Iterator[Finding]:
                 "this for one that is only measured.",
                 found="handed to nobody",
             )  # fmt: skip
-            # One stage beside it, from the same parent, is the one that passes it over.
+            # One stage next to it, from the same parent, is the one that passes it over.
             own = len(beside) == 1 and beside[0] in context.pipeline.own
             yield replace(found, where=context.pipeline.where(beside[0], "init", "from")) if own else found
 
@@ -222,7 +222,7 @@ def modules_are_of_one_time(context: Context) -> Iterator[Finding]:
 
 
 def _drawn_anew(context: Context, name: str, stage: Stage, module: str) -> Iterator[Finding]:
-    """A module that begins at random weights beside others of a parent, which hands on the same one trained."""
+    """A module that begins at random weights next to others of a parent, which hands on the same one trained."""
     for parent in sorted({init.parent for init in stage.init.values() if init.parent is not None}):
         above = context.by_ref.get(parent)
         if above is not None and above.modules.get(module) == stage.modules[module]:

@@ -1,4 +1,4 @@
-"""Numbers beside the learning rate that a schedule gives: what I-03, I-04, I-28, I-36 and S-07 say of theirs.
+"""Numbers besides the learning rate that a schedule gives: what I-03, I-04, I-28, I-36 and S-07 say of theirs.
 
 A stated number is a choice of its stage, as it always was. It is compared with what its parent's schedule came to only
 where the clock goes on: there a constant in the place of a curve cuts the curve off.

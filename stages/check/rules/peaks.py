@@ -1,4 +1,4 @@
-"""Rates beside the model's past: a peak above all that it was trained at, a warm-up that is most of its schedule.
+"""Rates against the model's past: a peak above all that it was trained at, a warm-up that is most of its schedule.
 
 Parts of I-36, of schedules as they are written.
 """

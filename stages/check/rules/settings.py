@@ -107,7 +107,7 @@ def _highest(context: Context, optimizer: Optimizer) -> Fraction:
 
 
 def _of_groups(context: Context) -> Iterator[Finding]:
-    """What the multiples of groups come to beside the stage's own rate and decay, in full-size figures."""
+    """What the multiples of groups come to with the stage's own rate and decay, in full-size figures."""
     for name, stage in context.own:
         if stage.optimizer is None or stage.schedule is None or not stage.phases:
             continue

@@ -1,4 +1,4 @@
-"""Figures that nobody knows yet: S-13. `stages adopt` writes them where a recipe does not say."""
+"""Figures that are not known yet: S-13. `stages adopt` writes them where a recipe does not say."""
 
 from __future__ import annotations
 

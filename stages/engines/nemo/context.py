@@ -5,8 +5,8 @@ and because Megatron-Core's rotary embeddings and TransformerEngine's own contex
 angles that Core applies to a rank's queries and keys are those of their places in the whole row.
 
 Keys and values are gathered before attention, as for Llama 3 (arXiv 2407.21783, section 3.3.2): documents may lie
-anywhere over the ranks, and keys and values of grouped heads are small beside the rest. One layer's are whole on a rank
-at a time: the backward pass gathers them again.
+anywhere over the ranks, and keys and values of grouped heads are small next to the rest. One layer's are whole on a
+rank at a time: the backward pass gathers them again.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from stages.train.ranks import Ranks
 
 
 def beside(stage: Stage, chunks: Sequence[Any]) -> list[Any]:
-    """Copies of this rank's chunks; none where nothing is read beside the model."""
+    """Copies of this rank's chunks; none where nothing is read next to the model."""
     if not stage.read_frozen:
         return []
     copies = provider.build_frozen(stage)

@@ -37,7 +37,7 @@ def check_fields(
 ) -> None:
     """Raise BuiltOtherwiseError on all ranks where an object of one of them has another value than configured.
 
-    `chunks` are of the model that is trained, `models` those and what is read beside it.
+    `chunks` are of the model that is trained, `models` those and what is read next to it.
     """
     fields = _fields(stated, chunks, models, core)
     own = [f"{name} is {found!r}, configured {wanted!r}" for name, found, wanted in fields]

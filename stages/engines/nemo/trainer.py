@@ -70,7 +70,7 @@ class NemoTrainer:
 
     def begin(self) -> None:
         """The moments that the edges hand over, of which the torch engine's optimizer says which there have to be; and
-        what is read beside the model, from before a checkpoint is.
+        what is read next to the model, from before a checkpoint is.
 
         Raises UserError for state that does not fit.
         """

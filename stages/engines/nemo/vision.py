@@ -1,4 +1,4 @@
-"""Kimi-VL's vision tower and projector beside Megatron-Core's embedding, on the first pipeline stage.
+"""Kimi-VL's vision tower and projector next to Megatron-Core's embedding, on the first pipeline stage.
 
 They are the torch engine's own modules, whole on every rank of that stage and in fp32, computed in the model's
 precision as there. Every tensor-parallel rank computes the features of its replica's images, and has the gradient of

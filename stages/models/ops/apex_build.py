@@ -45,7 +45,7 @@ def build(source: Path, arch: str | None, into: Path | None) -> None:
             "bdist_wheel", "--skip-build", "--bdist-dir", str(folder / "wheel"), "--dist-dir", str(folder / "dist"),
         ]  # fmt: skip
         environ = os.environ | FLAGS | {"TORCH_CUDA_ARCH_LIST": arch, "CUDA_HOME": str(home)}
-        # Python's own compiler flags ask for debug information: 38 MB of it beside 9 MB of code.
+        # Python's own compiler flags ask for debug information: 38 MB of it, and 9 MB of code.
         environ["LDFLAGS"] = f"{os.environ.get('LDFLAGS', '')} -Wl,--strip-debug".strip()
         ours = str(Path(__file__).resolve().parents[3])
         environ["PYTHONPATH"] = os.pathsep.join(filter(None, (ours, os.environ.get("PYTHONPATH"))))

@@ -20,7 +20,7 @@ MOST_LOGITS = 2**31  # csrc/xentropy_kernel.cu's backward pass multiplies row an
 
 
 def rms_norm(fused: ModuleType, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """As `functional.rms_norm`. States in bf16 beside a gain in fp32 are widened: no kernel is for that pair."""
+    """As `functional.rms_norm`. States in bf16 next to a gain in fp32 are widened: no kernel is for that pair."""
     with torch.autocast("cuda", enabled=False):
         if x.dtype != weight.dtype:
             x = x.to(weight.dtype)

@@ -1,4 +1,4 @@
-"""The report's folder: written whole beside its place, then moved there; only an older report is replaced."""
+"""The report's folder: written whole next to its place, then moved there; only an older report is replaced."""
 
 from __future__ import annotations
 

@@ -13,11 +13,11 @@ from stages.report.html.svg import drawing, element
 from stages.report.html.views import View
 from stages.report.number_format import count, length
 
-Place = tuple[int, float]  # how far from the beginning, and which lane of those beside it
+Place = tuple[int, float]  # how far from the beginning, and which lane of those next to it
 LETTER = 6.4  # pixels of a letter of a stage's name
 LINE = 13.0  # pixels from one line of a stage to the next
 LINES = 3  # of a name at most
-EDGE = 1.0  # pixels beside the first and the last stage, for their frames
+EDGE = 1.0  # pixels next to the first and the last stage, for their frames
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _way(parent: str, child: str, depth: Mapping[str, int]) -> list[Spot]:
 
 
 def _lanes(known: Mapping[str, View], depth: Mapping[str, int], ways: Sequence[Sequence[Spot]]) -> dict[Spot, float]:
-    """Each spot beside what leads to it, where no other is."""
+    """Each spot next to what leads to it, where no other is."""
     above: dict[Spot, list[Spot]] = {(name, depth[name]): [] for name in known}
     for way in ways:
         for spot, following in pairwise(way):

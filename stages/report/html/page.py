@@ -124,7 +124,7 @@ def _losses(subject: Subject, laid: Mapping[str, Any], by_ref: Mapping[str, View
 
 
 def _legend(forked: bool, seeds: bool) -> Markup:
-    """What lines and marks are, beside the marks themselves."""
+    """What lines and marks are, next to the marks themselves."""
     return Markup(_environment().get_template("legend.html.j2").render(forked=forked, seeds=seeds))
 
 

@@ -1,6 +1,6 @@
 """Plots as inline SVG whose colours are the page's CSS variables, so that they follow dark and light.
 
-Every text goes through markupsafe: names and messages come from files that anybody may have written.
+Every text goes through markupsafe: names and messages come from files that others may have written.
 """
 
 from __future__ import annotations

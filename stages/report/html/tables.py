@@ -20,7 +20,7 @@ DASH = "–"
 
 @dataclass(frozen=True)
 class Table:
-    """Columns and rows of texts; a view beside a row is linked; `right` are the numbers of columns of figures."""
+    """Columns and rows of texts; a view next to a row is linked; `right` are the numbers of columns of figures."""
 
     columns: Sequence[str]
     rows: list[tuple[View | None, list[str]]] = field(default_factory=list)

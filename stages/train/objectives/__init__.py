@@ -34,7 +34,7 @@ def make(
 ) -> Objective:
     """The phase's objective on these modules and data, for this rank's share of every step.
 
-    `frozen` are the models beside those that are trained, where the objective reads any (`Stage.read_frozen`).
+    `frozen` are the models besides those that are trained, where the objective reads any (`Stage.read_frozen`).
     """
     match phase.objective:
         case "coca":

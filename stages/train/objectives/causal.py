@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Read = Callable[[int, int, int], list[Sample]]  # first sample, how many, tail of the last one
 
 
-REPLAY = ("supervised_answers", "supervised_text")  # columns of a phase that replays text beside conversations
+REPLAY = ("supervised_answers", "supervised_text")  # columns of a phase that replays text next to conversations
 
 
 def z_columns(phase: Phase) -> tuple[str, ...]:

@@ -133,7 +133,7 @@ class Preference(Causal):
         settings, lengths = self._settings, np.array(self._here, dtype=np.int64)
         lengths_S = to_device(lengths.astype(np.float64), self.device)
         answer_N = to_device(np.repeat(np.arange(len(lengths)), lengths), self.device)
-        with torch.no_grad():  # before the policy's pass, whose graph would wait beside it
+        with torch.no_grad():  # before the policy's pass, whose graph would wait next to it
             reference_S = self._summed(self._reference, *self._states(self._reference, rows))
         states_ND, labels_N = self._states(self.lm, rows)
         with torch.no_grad():

@@ -28,7 +28,7 @@ from stages.spec import other_corpora
 from stages.spec.files import Files
 from stages.spec.loader_data import NOT_CORPORA, load_corpus
 from stages.spec.schema.corpora import RawCorpus
-from stages.store import files, json_file, trees
+from stages.store import json_file, trees
 from stages.store.shards import Shard, compare
 
 BLOCK = 4096  # documents that are hashed at once
@@ -119,9 +119,7 @@ def write(corpus: CorpusSpec, found: dict[str, Other], folder: Path) -> Others |
         return None
     words = corpus.decontaminate.words if corpus.decontaminate is not None else 0
     if _kept(folder) is None:
-        with files.failing(folder):
-            trees.remove_tree(folder)
-            files.make_dirs(folder)
+        trees.make_anew(folder)
         ngrams = NGrams(words)
         sets = {name: _write(corpus, name, one, ngrams, folder) for name, one in found.items()}
         json_file.write(folder / SETS, {name: one.model_dump() for name, one in sets.items()})

@@ -9,11 +9,11 @@ and the same conversation, has the same one in every format, so it is held out e
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeVar
 
 from stages.data import chats, json_text, lines, other_kinds, preference, table_nulls, turns
 from stages.data.chat import ASSISTANT
@@ -25,6 +25,7 @@ from stages.data.turns import RowError
 from stages.spec import wording
 from stages.spec.builders import COLUMNS, PAIRED
 
+T = TypeVar("T")
 TEXT = "text"  # the shape whose rows are one text, and its column
 DOTS = '"..."'
 ARRAY = "; of a JSON array, write each element on a line of its own: `jq -c '.[]' IN > OUT.jsonl`"
@@ -80,7 +81,8 @@ def document(raw: Raw, shape: Shape) -> Document:
     if shape.name == TEXT:
         return document_of_text(text(raw, shape))
     if shape.paired:
-        return _pair(_both(raw, shape))
+        name = shape.name.removeprefix(PAIRED)
+        return _pair(_read(raw, shape, lambda row: preference.both(row, shape.columns, name, _of_row)))
     found = _content(raw, shape)
     return _chat(found) if isinstance(found, Chat) else _continued(*found)
 
@@ -129,22 +131,16 @@ def _row(raw: Raw, shape: Shape) -> dict[str, Any]:
 
 def _content(raw: Raw, shape: Shape) -> Chat | tuple[str, str]:
     """The conversation of a row, or a prompt and what follows it. Raises RowError."""
+    return _read(raw, shape, lambda row: _of_row(row, shape.columns, shape.name))
+
+
+def _read(raw: Raw, shape: Shape, content: Callable[[dict[str, Any]], T]) -> T:
+    """The `content` of a row's columns. Raises RowError."""
     try:
         row = _row(raw, shape)
         if isinstance(raw, dict):  # of a table
             table_nulls.refuse(row, shape.columns)
-        return _of_row(row, shape.columns, shape.name)
-    except RowError as error:
-        raise RowError(error.why, error.allowed or shape.hint) from None
-
-
-def _both(raw: Raw, shape: Shape) -> preference.Both:
-    """The two conversations of a row. Raises RowError."""
-    try:
-        row = _row(raw, shape)
-        if isinstance(raw, dict):  # of a table
-            table_nulls.refuse(row, shape.columns)
-        return preference.both(row, shape.columns, shape.name.removeprefix(PAIRED), _of_row)
+        return content(row)
     except RowError as error:
         raise RowError(error.why, error.allowed or shape.hint) from None
 

@@ -129,9 +129,7 @@ def _open(folder: Path, key: str, measured: Mapping[str, str]) -> None:
     except json_file.JsonFileError:
         before = None
     if before is None or before.key != key:
-        with files.failing(folder):
-            trees.remove_tree(folder)
-            files.make_dirs(folder)
+        trees.make_anew(folder)
         json_file.write(folder / KEY, _Before(key=key, files=dict(measured), order=list(measured)).model_dump())
     elif changed := _changed(before, measured):
         raise UserError(
@@ -216,7 +214,5 @@ def _enough(corpus: CorpusSpec, runs: Sequence[Run], folder: Path) -> Sequence[R
     heldout, documents = (sum(getattr(run.meta, name) for run in filled) for name in ("heldout", "documents"))
     if 0 < heldout < documents:
         return filled
-    with files.failing(folder):
-        trees.remove_tree(folder / "first")
-        files.make_dirs(folder / "first")
+    trees.make_anew(folder / "first")
     return held_out_alone(filled, lowest, folder / "first")

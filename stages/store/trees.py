@@ -51,6 +51,13 @@ def remove_tree(folder: Path) -> None:
         files.disk.rmdir(folder)
 
 
+def make_anew(folder: Path) -> None:
+    """An empty folder in the place of whatever was there. Raises WriteError."""
+    with files.failing(folder):
+        remove_tree(folder)
+        files.make_dirs(folder)
+
+
 def folders_in(folder: Path, unreadable: list[str]) -> list[Path]:
     """Folders in a folder and links to such, by name; none where it is not there.
 

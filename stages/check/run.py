@@ -14,7 +14,7 @@ from stages.check.waivers import idle_waivers, waive
 from stages.contract import hardware
 from stages.contract.hardware import Hardware
 from stages.errors import SpecError, SpecErrors, Where
-from stages.spec.loader_hardware import load_hardware
+from stages.spec.loader_data import load_hardware
 from stages.spec.project import Project
 from stages.spec.resolved_pipeline import ResolvedPipeline
 from stages.spec.validate import each

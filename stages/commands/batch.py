@@ -9,7 +9,7 @@ from typing import Any
 
 from stages.commands.find_project import open_project, stage_of
 from stages.contract import ledger
-from stages.data.folders import preparing
+from stages.data.corpus_manifest import preparing
 from stages.data.trace import Row
 from stages.errors import UsageError
 from stages.forensics.batch import Batch, batch

@@ -10,7 +10,7 @@ from typing import Literal, assert_never
 from stages.contract.cost_phase import Assumed
 from stages.errors import UsageError, UserError
 from stages.spec.files import Files
-from stages.spec.loader_hardware import load_hardware
+from stages.spec.loader_data import load_hardware
 from stages.spec.schema.data import RawScale
 from stages.spec.schema.hardware import RawHardware, RawRates
 from stages.spec.validate import hint

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from stages.data.adopted import Adoption
-from stages.data.folders import preparing
 from stages.data.spec import Count, Digest
 from stages.data.unknown import Unknown
 from stages.errors import UserError
@@ -113,3 +112,8 @@ def read_manifest(folder: Path) -> DataManifest:
         raise UserError(f"{path}: corpus {folder.name} is not prepared; run `{preparing(folder)}`") from None
     except json_file.JsonFileError as error:
         raise UserError(f"{error}; `{preparing(folder)}` rebuilds it") from None
+
+
+def preparing(folder: Path) -> str:
+    """`stages data NAME --scale SCALE`."""
+    return f"stages data {folder.name} --scale {folder.absolute().parent.parent.name}"

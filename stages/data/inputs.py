@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from stages.data import entry_files, file_state
-from stages.data.file_state import FileState
+from stages.data import entry_files, mapped
+from stages.data.mapped import FileState
 from stages.data.pieces import Input, suffix
 from stages.data.spec import FOLDER, CorpusSpec
 from stages.errors import UserError
@@ -73,7 +73,7 @@ def below(root: Path, corpus: str, base: str | None, name: str) -> Path:
 
 def states(found: Sequence[Input]) -> list[FileState]:
     """The state of each file, in order. Raises OSError."""
-    return [file_state.of(one.path) for one in found]
+    return [mapped.of(one.path) for one in found]
 
 
 def refuse_changed(found: Sequence[Input], before: Sequence[FileState]) -> None:
@@ -82,7 +82,7 @@ def refuse_changed(found: Sequence[Input], before: Sequence[FileState]) -> None:
     Also for one that grew before `states` saw it: finding many files takes a while.
     """
     for one, then in zip(found, before, strict=True):
-        if not one.path.is_file() or file_state.of(one.path) != then or then.size != one.size:
+        if not one.path.is_file() or mapped.of(one.path) != then or then.size != one.size:
             raise UserError(f"{one.name}: changed while it was read. Give the same command when it is complete.")
 
 

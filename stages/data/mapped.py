@@ -1,11 +1,14 @@
-"""A file that is mapped into memory. Reading a map beyond the end of its file ends the process (SIGBUS)."""
+"""Files that are mapped into memory, and whether a file was changed since it was opened, without reading it.
+
+Reading a map beyond the end of its file ends the process (SIGBUS).
+"""
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,3 +43,38 @@ class Mapped:
             return read(first, last)
 
         return checked
+
+
+class FileState(NamedTuple):
+    """What changes when a file is written to, or another one takes its place: size in bytes, modification time in
+    nanoseconds, inode number. The time of a change of the inode is left out: a hard link or a chmod changes it too.
+    """
+
+    size: int
+    modified: int
+    inode: int
+
+
+def of(path: Path) -> FileState:
+    """The state of a file. Raises OSError."""
+    found = path.stat()
+    return FileState(found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+class OpenFiles:
+    """Files that are mapped into memory. A replaced one keeps its content for processes that have it mapped."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._before = {path: of(path) for path in paths if path.is_file()}
+
+    def modified(self) -> list[Path]:
+        """Those that have been written to since."""
+        return [path for path, before in self._before.items() if _modified(path, before)]
+
+
+def _modified(path: Path, before: FileState) -> bool:
+    try:
+        now = of(path)
+    except OSError:  # removed, and still mapped
+        return False
+    return now.inode == before.inode and now != before

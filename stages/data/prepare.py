@@ -22,11 +22,10 @@ from stages.data import (
     vision,
 )
 from stages.data.adopted import ORDER
-from stages.data.corpus_manifest import DataManifest, ManifestKind, read_manifest
+from stages.data.corpus_manifest import DataManifest, ManifestKind, preparing, read_manifest
 from stages.data.document import Document
 from stages.data.draws import rank
 from stages.data.encode import encode
-from stages.data.folders import preparing
 from stages.data.packages import SourceFile, read_packages
 from stages.data.prepared import content_digest, contents, write_folder
 from stages.data.spec import Built, CorpusSpec, TokenizerSpec

@@ -24,11 +24,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data import adopted, file_state, mmidx
+from stages.data import adopted, mmidx
 from stages.data.adopted import AdoptedTokens
-from stages.data.corpus_manifest import DataManifest, read_manifest
-from stages.data.folders import preparing
-from stages.data.mapped import Mapped
+from stages.data.corpus_manifest import DataManifest, preparing, read_manifest
+from stages.data.mapped import Mapped, OpenFiles
 from stages.data.roles import Roles
 from stages.data.tokenizer_use import roles_of_corpus
 from stages.errors import UserError
@@ -151,7 +150,7 @@ class Corpus:
         """Open a prepared folder. Raises UserError if it is missing or a file has another size than declared."""
         self.folder, self.name = folder, folder.name
         self.manifest = read_manifest(folder)
-        self._files = file_state.OpenFiles(_paths(folder, self.manifest))
+        self._files = OpenFiles(_paths(folder, self.manifest))
         problems = verify(folder, deep=False)
         if problems:
             listed = "; ".join(map(str, problems))

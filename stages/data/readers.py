@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data.folders import preparing
+from stages.data.corpus_manifest import preparing
 from stages.data.preference import BEGINS
 from stages.data.prepared import Corpus
 from stages.data.sample import PADDING, UNSUPERVISED, Image, Sample, as_image

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from stages.data.folders import preparing
+from stages.data.corpus_manifest import preparing
 from stages.data.roles import LOCAL, Roles
 from stages.data.tokenizer_files import TokenizerFiles
 from stages.errors import UserError

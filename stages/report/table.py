@@ -42,18 +42,8 @@ def row(result: StageResult, mark: Mark = "current") -> Row:
     """The line of one finished stage; stages that do not train show dashes. A mark other than current is shown."""
     stage = result.stage
     if result.metrics is None:
-        idle = (
-            _name(stage, mark),
-            "-",
-            "-",
-            "-",
-            "-",
-            validation(result),
-            stage.kind,
-            "-",
-            "-",
-            result.manifest.key[:KEY_SHOWN],
-        )
+        measured, key = (validation(result), stage.kind), result.manifest.key[:KEY_SHOWN]
+        idle = (_name(stage, mark), *("-",) * 4, *measured, *("-",) * 2, key)
         return Row(stage.pipeline, idle, 0, 0, 0.0, result.manifest.tier)
     spent = wall(result)
     first, last = first_and_last_loss(result)

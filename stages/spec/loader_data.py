@@ -1,4 +1,4 @@
-"""Reads specs/data, specs/tokenizers and specs/releases: mixtures, corpora, tokenizers, released models."""
+"""Reads specs/data, tokenizers, releases and hardware: mixtures, corpora, tokenizers, released models, devices."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from stages.spec.mixtures import check_mixtures, kinds_of
 from stages.spec.nodes import Document, Path
 from stages.spec.schema.corpora import Kind, RawCorpus, RawRoots, RawTokenizer
 from stages.spec.schema.data import RawMixtures, RawPublishedCorpora
+from stages.spec.schema.hardware import RawHardware
 from stages.spec.schema.releases import RawReleaseFiles, release
 from stages.spec.schema.tokenizers import RawTokenizerFiles
 from stages.spec.schema.tokenizers import tokenizer as tokenizer_files
@@ -214,3 +215,17 @@ def _one_digest(files: Files, corpora: Mapping[str, RawCorpus]) -> Iterator[Spec
                 ("digest",), f"the digest of {', '.join(same)} too", "a digest of its own",
                 f"`stages data {name} --accept` prints it; a corpus that is another's copy has no file of its own.",
             )  # fmt: skip
+
+
+def load_hardware(files: Files, name: str) -> RawHardware:
+    """The profile of specs/hardware/<name>.yaml. Raises SpecError for a mistake in it."""
+    document = files.document(files.specs / "hardware" / f"{name}.yaml")
+    raw = validate(document, RawHardware)
+    check_name(document, "hardware", name)
+    if raw.runtime >= raw.memory:
+        raise document.error(
+            ("runtime",), f"{raw.runtime / 1000:g} GB", f"less than `memory`, {raw.memory / 1000:g} GB",
+            "It is what is in a device's memory before the first parameter.",
+        )  # fmt: skip
+    check_sources(document)
+    return raw

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from stages.spec.epochs import EpochError, count
 from stages.spec.loader import LoadedStage
-from stages.spec.nodes import Path
-from stages.spec.numbers import Numbers
+from stages.spec.nodes import Document, Path
+from stages.spec.numbers import Numbers, named
 from stages.spec.ranges import Part, RangeError, Reach, TooSmallError, allot
 from stages.spec.resolved_models import Model, MoonViTModel
-from stages.spec.resolved_phases import BatchStep, Coca, Phase, Preference, Resolution, ShareRamp, Source
+from stages.spec.resolved_phases import BatchStep, Coca, Loops, Phase, Preference, Resolution, Router, ShareRamp, Source
+from stages.spec.resolved_training import Schedule
 from stages.spec.scale_names import EVERY_STAGE
 from stages.spec.schedule_layout import Span
+from stages.spec.scheduled import Named
 from stages.spec.schema.corpora import Kind
 from stages.spec.schema.data import RawMixtureSource
-from stages.spec.schema.phases import CountedPhase, RawCoca, RawPhase, RawPreference, RawShareRamp
+from stages.spec.schema.phases import CountedPhase, RawCoca, RawLoops, RawPhase, RawPreference, RawRouter, RawShareRamp
 from stages.spec.schema.stages import RawEvaluatedOn
 from stages.spec.scope import Scope
 from stages.spec.units import Epochs
 from stages.spec.validate import unknown_name
-from stages.spec.weights import Weights
 
 
 class PhaseMaker:
@@ -206,3 +207,26 @@ class PhaseMaker:
 
 def _preference(raw: RawPreference) -> Preference:
     return Preference(**{**dict(raw), "beta": float(raw.beta), "nll": float(raw.nll)})
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Of the phase at `path` of a stage's spec."""
+
+    document: Document
+    path: Path
+    numbers: Numbers
+
+    def of(self, block: str, key: str, written: Fraction | Named) -> float | Schedule:
+        """A number of a block of the phase, or of the phase itself, up to the phase's end. Raises SpecError."""
+        name, phases = named(block, key), int(self.path[-1]) + 1
+        return self.numbers.number(name, written, self.document, (*self.path, *name.split(".")), phases)
+
+    def loops(self, raw: RawLoops) -> Loops:
+        """Loops and the weight of the entropy."""
+        return Loops(count=raw.count, beta=self.of("loops", "beta", raw.beta))
+
+    def router(self, raw: RawRouter) -> Router:
+        """MoE balancing."""
+        rate, loss = (self.of("router", key, getattr(raw, key)) for key in ("bias_update", "aux_loss"))
+        return Router(bias_update=rate, aux_loss=loss)

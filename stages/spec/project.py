@@ -10,8 +10,7 @@ from stages.errors import SpecError, SpecErrors, UsageError, UserError
 from stages.spec.files import Files
 from stages.spec.lineages import Lineages
 from stages.spec.loader import LoadedPipeline, LoadedScale, load_pipeline, load_scale
-from stages.spec.loader_data import LoadedData, load_data
-from stages.spec.loader_hardware import load_hardware
+from stages.spec.loader_data import LoadedData, load_data, load_hardware
 from stages.spec.resolved_pipeline import ResolvedPipeline, resolved
 from stages.spec.scale_names import same, unknown_names, unknown_pipelines
 from stages.spec.scales import Scale

@@ -19,6 +19,7 @@ from stages.errors import UsageError, UserError
 from stages.printable import printable
 
 LONGEST = 300
+FLOPS = 989e12 * 0.4  # a second: the H100's datasheet, and the share that specs/hardware/h100.yaml assumes
 SHOWN = 12  # files without a recipe that are named
 READ = (
     "Read are commands with at least three settings of Megatron-LM or of Hugging Face's Trainer in .sh, .bash, .sbatch",
@@ -113,9 +114,6 @@ def _line(text: str) -> str:
     """Text of a recipe, in one line of at most LONGEST characters without control characters."""
     shown = printable(text).replace("\n", " ")
     return shown if len(shown) <= LONGEST else shown[:LONGEST] + " ..."
-
-
-FLOPS = 989e12 * 0.4  # a second: the H100's datasheet, and the share that specs/hardware/h100.yaml assumes
 
 
 def gpu_hours(stage: Stage, tokens: int) -> float | None:

@@ -115,5 +115,5 @@ def read_manifest(folder: Path) -> DataManifest:
 
 
 def preparing(folder: Path) -> str:
-    """`stages data NAME --scale SCALE`."""
+    """The command that prepares a folder of results/<scale>/data, for errors about it."""
     return f"stages data {folder.name} --scale {folder.absolute().parent.parent.name}"

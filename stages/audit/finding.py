@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from stages.audit.recipe import Edge, Pipeline, Stage
+from stages.audit.recipe import Edge, Fault, Pipeline, Stage
 from stages.errors import Where
 
 
@@ -49,19 +49,6 @@ class Finding:
             "line": self.where.line, "found": self.found, "expected": self.expected, "consequence": self.consequence,
             "tokens": self.tokens, "gpu_hours": self.gpu_hours, "certain": self.certain, "unless": self.unless,
         }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What a rule finds; the registry adds the kind, and the price of the tokens."""
-
-    stage: Stage
-    where: Where
-    found: str
-    expected: str
-    consequence: str
-    tokens: int | None = None
-    unless: str | None = None
 
 
 Rule = Callable[[Pipeline], Iterator[Fault]]

@@ -102,9 +102,30 @@ class Stage:
         stated = [one for one in found if one.stated] or [one for one in found if one.derived]
         return stated[0].where if stated else self.where
 
+    def fault(
+        self, figures: str | Iterable[str], found: str, expected: str, consequence: str, tokens: int | None = None,
+        unless: str | None = None,
+    ) -> Fault:  # fmt: skip
+        """What a rule finds at the place of the first of these figures, as `at`."""
+        where = self.at(*((figures,) if isinstance(figures, str) else figures))
+        return Fault(self, where, found, expected, consequence, tokens, unless)
+
     def having(self, added: dict[str, Value]) -> Stage:
         """The stage with further figures; what it has already stays."""
         return replace(self, values={**added, **self.values})
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What a rule finds; the registry adds the kind, and the price of the tokens."""
+
+    stage: Stage
+    where: Where
+    found: str
+    expected: str
+    consequence: str
+    tokens: int | None = None
+    unless: str | None = None
 
 
 @dataclass(frozen=True)

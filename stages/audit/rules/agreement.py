@@ -13,9 +13,8 @@ def context(stage: Stage) -> Iterator[Fault]:
     """Megatron-Bridge asserts that both are equal."""
     rows, model = stage.count("data_context"), stage.count("model_context")
     if rows is not None and model is not None and rows != model:
-        yield Fault(
-            stage,
-            stage.at("data_context"),
+        yield stage.fault(
+            "data_context",
             f"data of {rows:,} tokens a row, a model of {model:,}",
             "one length",
             "the launch stops at an assertion",
@@ -41,9 +40,8 @@ def weight_decay(stage: Stage) -> Iterator[Fault]:
     style = stage.text("weight_decay_style") or "constant"
     if first is None or last is None or first == last or style != "constant":
         return
-    yield Fault(
-        stage,
-        stage.at("weight_decay_end"),
+    yield stage.fault(
+        "weight_decay_end",
         f"{first:g} to {last:g}, in the style {style}",
         "one figure, or a style in which it grows",
         "the launch stops at an assertion",
@@ -55,9 +53,7 @@ def experts(stage: Stage) -> Iterator[Fault]:
     """The router takes the best k of all."""
     every, chosen = stage.count("experts"), stage.count("experts_per_token")
     if every and chosen and chosen > every:
-        yield Fault(
-            stage, stage.at("experts_per_token"), f"{chosen} of {every} experts", f"at most {every}", "the launch stops"
-        )
+        yield stage.fault("experts_per_token", f"{chosen} of {every} experts", f"at most {every}", "the launch stops")
 
 
 @stage_rule("decay-length-missing", "I-05", "A decay without its length")
@@ -66,9 +62,8 @@ def length_missing(stage: Stage) -> Iterator[Fault]:
     whole = stage.framework == "megatron-lm" and not stage.on("partial")
     given = {"wsd_steps", "wsd_samples"} & set(stage.values)
     if whole and str(stage.text("decay")).upper() == "WSD" and not given:
-        yield Fault(
-            stage,
-            stage.at("decay"),
+        yield stage.fault(
+            "decay",
             "WSD without --lr-wsd-decay-iters",
             "how many steps the decay has",
             "the launch stops at an assertion",

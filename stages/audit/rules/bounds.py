@@ -35,18 +35,16 @@ def impossible(stage: Stage) -> Iterator[Fault]:
     for name, (low, high) in bounds.items():
         value = stage.number(name)
         if value is not None and stage.stated(name) and not low <= value <= high:
-            yield Fault(
-                stage,
-                stage.at(name),
+            yield stage.fault(
+                name,
                 f"{name} {value:g}",
                 f"{low:g} to {high:g}",
                 "the launch stops" if name == "warmup_fraction" else "the run diverges or stands still",
             )
     yield from _decoupled(stage)
     if stage.number("clip") == 0 and stage.framework in _CLIPS_TO_ZERO:
-        yield Fault(
-            stage,
-            stage.at("clip"),
+        yield stage.fault(
+            "clip",
             "a limit of 0 for the norm of gradients",
             "a limit above 0",
             "every gradient is multiplied by 0",
@@ -54,9 +52,8 @@ def impossible(stage: Stage) -> Iterator[Fault]:
         )
     beta1, beta2 = stage.number("beta1"), stage.number("beta2")
     if beta1 is not None and beta2 is not None and beta1 > beta2:
-        yield Fault(
-            stage,
-            stage.at("beta2", "beta1"),
+        yield stage.fault(
+            ("beta2", "beta1"),
             f"beta1 {beta1:g} above beta2 {beta2:g}",
             "beta1 at most beta2",
             "the two betas are exchanged",
@@ -67,9 +64,8 @@ def _decoupled(stage: Stage) -> Iterator[Fault]:
     """A decay of Composer's decoupled optimizers that is one of AdamW's."""
     decay = stage.number("weight_decay")
     if decay is not None and decay > _DECOUPLED and str(stage.text("optimizer")).startswith("decoupled_"):
-        yield Fault(
-            stage,
-            stage.at("weight_decay"),
+        yield stage.fault(
+            "weight_decay",
             f"weight_decay {decay:g} of {stage.get('optimizer')}",
             f"at most {_DECOUPLED:g}",
             "it is not multiplied by the rate: weights lose this share of themselves in each step at the peak",

@@ -24,9 +24,8 @@ def budget_claimed(stage: Stage) -> Iterator[Fault]:
     within = max(CLAIM * claimed, stage.count("claimed_within") or 0)
     if min(abs(one - claimed) for one in (whole, tokens) if one is not None) <= within:
         return
-    yield Fault(
-        stage,
-        stage.at("steps", "samples", "budget_tokens"),
+    yield stage.fault(
+        ("steps", "samples", "budget_tokens"),
         f"{steps:,} steps x {stage.count('batch'):,} x {stage.count('context'):,} = {whole:,} tokens",
         f"{claimed:,} tokens, claimed in {stage.at('claimed_tokens')}",
         f"{abs(whole - claimed):,} tokens " + ("more" if whole > claimed else "fewer") + " than claimed",
@@ -43,9 +42,8 @@ def length_twice(stage: Stage) -> Iterator[Fault]:
         if not (stage.stated(one) and stage.stated(other)) or (other == "epochs" and stage.number(other) == 1):
             continue  # at most one pass over the data
         stops = other == "samples"
-        yield Fault(
-            stage,
-            stage.at(other),
+        yield stage.fault(
+            other,
             f"{other} {stage.get(other)}, and {one} {stage.get(one)}",
             "one of the two",
             "the launch stops at an assertion" if stops else "the steps count",
@@ -61,9 +59,8 @@ def units(stage: Stage) -> Iterator[Fault]:
         twice = stage.stated("samples") and stage.stated("steps")  # length-twice
         if not other or not stage.stated(unit) or twice or not stage.framework.startswith("megatron"):
             continue
-        yield Fault(
-            stage,
-            stage.at(*other),
+        yield stage.fault(
+            other,
             f"{', '.join(other)} in a run whose length is in {unit}",
             f"lengths in {unit}",
             "the launch stops at an assertion",
@@ -78,24 +75,20 @@ def ramp(stage: Stage) -> Iterator[Fault]:
         return
     sizes = [int(one) for one in found if is_number(one)]
     if len(sizes) != 3 or len(found) != 3:
-        yield Fault(
-            stage, stage.at("ramp"), f"{len(found)} figures", "three: start, increment, samples", "the launch stops"
-        )
+        yield stage.fault("ramp", f"{len(found)} figures", "three: start, increment, samples", "the launch stops")
         return
     start, increment, _ = sizes
     batch = stage.count("batch")
     if stage.stated("steps"):
-        yield Fault(
-            stage,
-            stage.at("ramp"),
+        yield stage.fault(
+            "ramp",
             "a batch ramp in a run whose length is in steps",
             "--train-samples",
             "the launch stops at an assertion",
         )
     if batch is not None and (increment <= 0 or batch < start or (batch - start) % increment):
-        yield Fault(
-            stage,
-            stage.at("ramp"),
+        yield stage.fault(
+            "ramp",
             f"{start} to {batch} in increments of {increment}",
             "whole increments",
             "the launch stops at an assertion",
@@ -143,9 +136,8 @@ def save_never(stage: Stage) -> Iterator[Fault]:
     if every is None or last is None or first is None or not stage.stated("save_every") or last - first <= 1000:
         return
     if every > last - first > 0:
-        yield Fault(
-            stage,
-            stage.at("save_every"),
+        yield stage.fault(
+            "save_every",
             f"a checkpoint every {every:,} steps of {last - first:,}",
             f"several in {last - first:,}",
             "a run that is stopped starts over",
@@ -161,9 +153,8 @@ def eval_never(stage: Stage) -> Iterator[Fault]:
     if stage.framework in {"transformers", "llama-factory"} and "eval_strategy" not in stage.values:
         off = True
         if stage.stated("eval_every"):
-            yield Fault(
-                stage,
-                stage.at("eval_every"),
+            yield stage.fault(
+                "eval_every",
                 f"an evaluation every {stage.get('eval_every')} steps, and no eval_strategy",
                 "eval_strategy: steps",
                 "nothing is ever evaluated",
@@ -172,9 +163,8 @@ def eval_never(stage: Stage) -> Iterator[Fault]:
     if every is None or last is None or first is None or not stage.stated("eval_every") or off:
         return
     if every > last - first > 0:
-        yield Fault(
-            stage,
-            stage.at("eval_every"),
+        yield stage.fault(
+            "eval_every",
             f"an evaluation every {every:,} steps of {last - first:,}",
             f"at most {last - first:,}",
             "nothing is ever evaluated",

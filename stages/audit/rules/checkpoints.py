@@ -48,9 +48,8 @@ def over_parent(pipeline: Pipeline) -> Iterator[Fault]:
         parent = edge.parent.folder("save") if edge is not None and "load" not in stage.values else ""
         source = stage.folder("pretrained") if stage.folder("pretrained") == target else parent
         if stage.framework in TRAINERS and source and source == target and not HOLE.fullmatch(source):
-            yield Fault(
-                stage,
-                stage.at("save"),
+            yield stage.fault(
+                "save",
                 f"{target} for both",
                 "a folder of its own",
                 "the parent is gone when the run ends, and a restart begins from what is half trained",
@@ -68,9 +67,8 @@ def adapter(edge: Edge) -> Iterator[Fault]:
     if tuned is None or tuned.value == "freeze" or child.framework == "transformers":
         return
     if itself and not {"load", "adapter_path"} & set(child.values):
-        yield Fault(
-            child,
-            child.at("pretrained"),
+        yield child.fault(
+            "pretrained",
             f"{child.folder('pretrained')}, an adapter of {edge.parent.name}",
             "the merged model, or the base with the adapter beside it",
             "the launch stops, or goes on from the base alone",
@@ -152,9 +150,8 @@ def misspelt(pipeline: Pipeline) -> Iterator[Fault]:
         near = next(iter(pushed), None) or nearest_folder(path, made)
         if near is not None:
             verb = "saves to" if near == made[near].folder("save") else "is pushed as"
-            yield Fault(
-                stage,
-                stage.at("load", "pretrained"),
+            yield stage.fault(
+                ("load", "pretrained"),
                 _STEP.sub("", path),
                 f"{near}, which {made[near].name} {verb}?",
                 "the launch stops, or another model is loaded",

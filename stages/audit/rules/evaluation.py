@@ -17,9 +17,8 @@ def in_training(pipeline: Pipeline) -> Iterator[Fault]:
             both = [one for one in tested if one in _sets(run.get("data"))]
             if both:
                 by = "training" if run is stage else f"training {run.name}"
-                yield Fault(
-                    stage,
-                    stage.at("eval_data"),
+                yield stage.fault(
+                    "eval_data",
                     f"{', '.join(both[:3])} for {by} and evaluation",
                     "a set that is not trained on",
                     "the loss that is reported is a training loss",
@@ -36,9 +35,8 @@ def _sets(value: Read) -> tuple[str, ...]:
 def without_data(stage: Stage) -> Iterator[Fault]:
     """LLaMA-Factory evaluates on eval_dataset or on a part of the training data (val_size), Megatron-LM on a part."""
     if stage.framework == "megatron-lm" and _no_part(stage):
-        yield Fault(
-            stage,
-            stage.at("split"),
+        yield stage.fault(
+            "split",
             f"--split {stage.get('split')}, and {stage.get('eval_steps')} steps of evaluation",
             "a part of the data for it",
             "nothing is ever evaluated",
@@ -47,9 +45,8 @@ def without_data(stage: Stage) -> Iterator[Fault]:
     wanted = stage.get("eval_strategy") in {"steps", "epoch"}
     given = "eval_data" in stage.values or (stage.number("held_out") or 0) > 0
     if stage.framework == "llama-factory" and wanted and not given:
-        yield Fault(
-            stage,
-            stage.at("eval_strategy"),
+        yield stage.fault(
+            "eval_strategy",
             f"eval_strategy {stage.get('eval_strategy')}",
             "val_size, or eval_dataset",
             "the launch stops",
@@ -96,9 +93,8 @@ def interval(stage: Stage) -> Iterator[Fault]:
     for steps, share in (("save_every", "saves_per_epoch"), ("eval_every", "evals_per_epoch")):
         both = stage.framework == "axolotl" and stage.stated(steps) and stage.stated(share)
         if both and stage.get(steps) and stage.get(share):
-            yield Fault(
-                stage,
-                stage.at(share),
+            yield stage.fault(
+                share,
                 f"{share} {stage.get(share)}, and every {stage.get(steps)} steps",
                 "one of the two",
                 "the launch stops",

@@ -23,9 +23,8 @@ def past_the_end(pipeline: Pipeline) -> Iterator[Fault]:
         edge = pipeline.parent(stage)
         if loads is None or not loads.step or first is None or last is None or first < last or first == 0:
             continue
-        yield Fault(
-            stage,
-            stage.at("steps", "samples"),
+        yield stage.fault(
+            ("steps", "samples"),
             f"a run to step {last:,} that goes on from step {first:,} ({loads.when})",
             f"an end past step {first:,}, or a load that does not restore the step",
             f"none of the {last:,} steps is trained",
@@ -97,9 +96,8 @@ def refused(edge: Edge) -> Iterator[Fault]:
     other = [one for one in _SCHEDULE if differ(edge.parent, edge.child, one)]
     if other:
         differences = ", ".join(f"{one} {edge.parent.get(one)} → {edge.child.get(one)}" for one in other)
-        yield Fault(
-            edge.child,
-            edge.child.at(*other),
+        yield edge.child.fault(
+            other,
             differences,
             "equal figures, or --override-opt_param-scheduler",
             "the launch stops at an assertion",
@@ -115,9 +113,8 @@ def ignored(edge: Edge) -> Iterator[Fault]:
     known = names.get("" if loads is None else loads.scheduler, ())
     other = [one for one in known if differ(edge.parent, edge.child, one) and edge.child.stated(one)]
     if loads is not None and other:
-        yield Fault(
-            edge.child,
-            edge.child.at(*other),
+        yield edge.child.fault(
+            other,
             ", ".join(f"{one} {edge.child.get(one)}" for one in other) + f" ({loads.when})",
             ", ".join(f"{one} {edge.parent.get(one)}" for one in other) + ", the checkpoint's, which count",
             "the run goes on with its parent's",
@@ -130,18 +127,16 @@ def ignored(edge: Edge) -> Iterator[Fault]:
 def contradict(stage: Stage) -> Iterator[Fault]:
     """Both sources of the scheduler; or a running step with fresh moments."""
     if stage.on("override_scheduler") and stage.on("scheduler_from_checkpoint"):
-        yield Fault(
-            stage,
-            stage.at("scheduler_from_checkpoint"),
+        yield stage.fault(
+            "scheduler_from_checkpoint",
             "the scheduler from the checkpoint and from the file",
             "one of the two",
             "the launch stops at an assertion",
         )
     whole = "recipe" not in stage.values  # of which it is unknown whether it turns finetune on
     if stage.on("no_load_optim") and not stage.on("finetune") and "load" in stage.values and whole:
-        yield Fault(
-            stage,
-            stage.at("no_load_optim"),
+        yield stage.fault(
+            "no_load_optim",
             "the step goes on, the optimizer and its schedule begin anew",
             "--finetune, or the optimizer's state",
             "the warm-up is repeated in the middle of a run",

@@ -66,9 +66,8 @@ def mixed(pipeline: Pipeline) -> Iterator[Fault]:
     for stage in pipeline.stages:
         without = _packed_without(stage)
         if without is not None:
-            yield Fault(
-                stage,
-                stage.at(without, "packing"),
+            yield stage.fault(
+                (without, "packing"),
                 f"packed rows with {stage.values[without].key} {stage.get(without)}",
                 "neat_packing: true" if stage.framework == "llama-factory" else "a flash attention",
                 "an answer is trained on what stands before it in its row",

@@ -34,7 +34,7 @@ def jumps(edge: Edge) -> Iterator[Fault]:
     else:
         return
     what = "the moments of the old rate meet the new one" if loads.optimizer else "what was learned is overwritten"
-    yield Fault(edge.child, edge.child.at("lr"), found, expected, what, None, "the jump is meant")
+    yield edge.child.fault("lr", found, expected, what, None, "the jump is meant")
 
 
 def _rise(before: Curve, after: Curve, old: float) -> str | None:

@@ -75,9 +75,8 @@ def model(stage: Stage) -> Iterator[Fault]:
     context, cp = stage.count("context"), stage.count("cp")
     halves = 2 if megatron or stage.framework == "torchtitan" else 1  # a rank has a piece of each half of the row
     if context and cp and cp > 1 and context % (halves * cp):
-        yield Fault(
-            stage,
-            stage.at("cp", "context"),
+        yield stage.fault(
+            ("cp", "context"),
             f"rows of {context:,} over {cp} ranks",
             f"a multiple of {halves * cp}",
             "the launch stops",
@@ -101,9 +100,8 @@ def layout_changed(pipeline: Pipeline) -> Iterator[Fault]:
 
 
 def _divided(stage: Stage, other: list[str], before: list[Read], made: str) -> Fault:
-    return Fault(
-        stage,
-        stage.at(*other),
+    return stage.fault(
+        other,
         ", ".join(f"{one} {stage.count(one) or 1}" for one in other),
         ", ".join(f"{value or 1}" for value in before) + f", as {made} has it",
         "the launch stops: each rank reads a file of its own",

@@ -36,9 +36,8 @@ def unmade(pipeline: Pipeline) -> Iterator[Fault]:
         others = sorted(one for one, maker in saved.items() if one and maker is not stage)
         near = [one for one in others if one.startswith(name) or name.startswith(one)]
         if name and name not in saved and near:
-            yield Fault(
-                stage,
-                stage.at("result"),
+            yield stage.fault(
+                "result",
                 name,
                 f"one that is made here: {', '.join(near[:4])}",
                 "the launch stops, or another model of this name is loaded",
@@ -60,9 +59,8 @@ def _next_to(pipeline: Pipeline) -> Iterator[Fault]:
         misspelt = nearest_folder(path, [made]) is not None  # parent-misspelt
         other = "#" in stage.name or loaded(before) == path or misspelt
         if made and made != path and made.rpartition("/")[0] == beside and not other:
-            yield Fault(
-                stage,
-                stage.at("load", "pretrained"),
+            yield stage.fault(
+                ("load", "pretrained"),
                 path,
                 f"{made}, which {before.name} saves to?",
                 "the launch stops, or another model is loaded",

@@ -50,9 +50,8 @@ def positions(stage: Stage) -> Iterator[Fault]:
     most, context = stage.count("max_positions"), stage.count("context")
     if most is not None and context is not None and most < context and stage.text("rope_type") is None:
         asserts = stage.framework.startswith("megatron")
-        yield Fault(
-            stage,
-            stage.at("max_positions"),
+        yield stage.fault(
+            "max_positions",
             f"rows of {context:,} with {most:,} positions",
             f"at least {context:,}",
             "the launch stops at an assertion" if asserts else "the model says that it has fewer than it is trained on",
@@ -65,9 +64,8 @@ def wavelength(stage: Stage) -> Iterator[Fault]:
     """Positions repeat within a row: two places of the text cannot be distinguished."""
     longest, context = slowest(stage), stage.count("context")
     if longest is not None and context is not None and longest < context:
-        yield Fault(
-            stage,
-            stage.at("rope_base", "context"),
+        yield stage.fault(
+            ("rope_base", "context"),
             f"a wavelength of {longest:,.0f} in rows of {context:,}",
             f"at least {context:,}",
             "positions repeat within a row",
@@ -87,9 +85,8 @@ def stays(edge: Edge) -> Iterator[Fault]:
         return
     longest = slowest(child)
     if longest is not None and new <= longest < MARGIN * new:
-        yield Fault(
-            child,
-            child.at("rope_base"),
+        yield child.fault(
+            "rope_base",
             f"a base of {child.get('rope_base')} in rows of {new:,}, as in rows of {old:,}; its slowest wavelength"
             f" is {longest:,.0f}",
             "a larger base, or scaled positions",
@@ -103,12 +100,11 @@ def stays(edge: Edge) -> Iterator[Fault]:
 def precision(stage: Stage) -> Iterator[Fault]:
     """bf16 and fp16 exclude one another; a loss scale is for fp16."""
     if stage.on("bf16") and stage.on("fp16"):
-        yield Fault(stage, stage.at("fp16"), "bf16 and fp16", "one of the two", "the launch stops at an assertion")
+        yield stage.fault("fp16", "bf16 and fp16", "one of the two", "the launch stops at an assertion")
     for name in ("loss_scale", "initial_loss_scale"):
         if stage.on("bf16") and stage.stated(name):
-            yield Fault(
-                stage,
-                stage.at(name),
+            yield stage.fault(
+                name,
                 f"a loss scale {stage.get(name)} with bf16",
                 "none",
                 "the figure has no effect",

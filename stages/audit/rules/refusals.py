@@ -127,5 +127,5 @@ def refused(stage: Stage) -> Iterator[Fault]:
         shown = [stage.values[name] for name in row.at if name in stage.values]
         figures = ", ".join(f"{value.key} {value.value}" for value in shown)
         alone = len(shown) == 1 and stage.framework not in TRAINERS and row.expected.startswith("--")
-        yield Fault(stage, stage.at(*row.at), figures + (f" without {row.expected}" if alone else ""), row.expected,
+        yield stage.fault(row.at, figures + (f" without {row.expected}" if alone else ""), row.expected,
                     "the launch stops")  # fmt: skip

@@ -64,9 +64,8 @@ def optimizer(edge: Edge) -> Iterator[Fault]:
     if loads is not None and loads.scheduler == "asserted":  # the scheduler has the decay: scheduler-refused
         other = [one for one in other if one != "weight_decay"]
     if other:
-        yield Fault(
-            edge.child,
-            edge.child.at(*other),
+        yield edge.child.fault(
+            other,
             ", ".join(f"{one} {edge.child.get(one)}" for one in other),
             ", ".join(f"{one} {edge.parent.get(one)}" for one in other) + f", as {edge.parent.name}",
             "the checkpoint's figures count, and the file's are dead text",
@@ -80,9 +79,8 @@ def clip_dropped(edge: Edge) -> Iterator[Fault]:
     old, new = edge.parent.number("clip"), edge.child.number("clip")
     off = edge.child.framework in _UNCLIPPED
     if off and old and new == 0 and edge.child.stated("clip"):
-        yield Fault(
-            edge.child,
-            edge.child.at("clip"),
+        yield edge.child.fault(
+            "clip",
             "a limit of 0, which is none",
             f"{old:g}, as {edge.parent.name}",
             "a single batch can move the weights without limit",
@@ -100,9 +98,8 @@ def tokenizer(edge: Edge) -> Iterator[Fault]:
     loaded = (edge.child.folder(one) for one in ("load", "pretrained"))
     if any(new.startswith(one) for one in (edge.parent.folder("save"), *loaded) if one):
         return  # that of the checkpoint
-    yield Fault(
-        edge.child,
-        edge.child.at("tokenizer"),
+    yield edge.child.fault(
+        "tokenizer",
         new,
         f"{old}, as {edge.parent.name}",
         "the embeddings belong to other tokens",
@@ -115,9 +112,8 @@ def tokenizer(edge: Edge) -> Iterator[Fault]:
 def template(edge: Edge) -> Iterator[Fault]:
     """Of two runs that are both tuned on answers."""
     if edge.parent.get("objective") != "pt" and edge.child.get("objective") != "pt" and changed(edge, "template"):
-        yield Fault(
-            edge.child,
-            edge.child.at("template"),
+        yield edge.child.fault(
+            "template",
             f"template {edge.child.get('template')}",
             f"{edge.parent.get('template')}, as {edge.parent.name}",
             "answers are prompted for in other words than they were learned with",

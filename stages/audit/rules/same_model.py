@@ -27,9 +27,8 @@ def model_changed(pipeline: Pipeline) -> Iterator[Fault]:
         yield from _other_sizes(edge.child, list(pipeline.ancestors(edge.child)))
         for name in _SWITCHES if _whole(edge) else ():
             if edge.parent.on(name) != edge.child.on(name):
-                yield Fault(
-                    edge.child,
-                    edge.child.at(name),
+                yield edge.child.fault(
+                    name,
                     f"{_SWITCHES[name]} is {'on' if edge.child.on(name) else 'off'}",
                     f"{'on' if edge.parent.on(name) else 'off'}, as in {edge.parent.name}",
                     "the weights do not fit",
@@ -71,9 +70,8 @@ def rope_falls(edge: Edge) -> Iterator[Fault]:
     old, new = edge.parent.number("rope_base"), edge.child.number("rope_base")
     if old is not None and new is not None and edge.parent.stated("rope_base") and new < old:
         origin = "the default" if not edge.child.stated("rope_base") else "stated"
-        yield Fault(
-            edge.child,
-            edge.child.at("rope_base"),
+        yield edge.child.fault(
+            "rope_base",
             f"a base of {new:g} ({origin})",
             f"at least {old:g}",
             "positions are other than those learned",
@@ -86,9 +84,8 @@ def rope_falls(edge: Edge) -> Iterator[Fault]:
 def rope_kept(edge: Edge) -> Iterator[Fault]:
     """Megatron's --use-checkpoint-args sets rotary_base from the checkpoint, whatever the file says."""
     if edge.child.on("args_from_checkpoint") and differ(edge.parent, edge.child, "rope_base"):
-        yield Fault(
-            edge.child,
-            edge.child.at("rope_base"),
+        yield edge.child.fault(
+            "rope_base",
             f"a base of {edge.child.get('rope_base')}",
             f"{edge.parent.get('rope_base')}, the checkpoint's, which counts",
             "the longer context is trained with the old positions",
@@ -136,9 +133,8 @@ def unlike_release(pipeline: Pipeline) -> Iterator[Fault]:
             smaller = is_number(mine) and is_number(value) and mine < value
             if mine is None or (mine == value if figure != "rope_base" else not smaller):
                 continue
-            yield Fault(
-                stage,
-                stage.at("untied" if figure == "tied" else figure),
+            yield stage.fault(
+                "untied" if figure == "tied" else figure,
                 f"{figure} {mine}",
                 f"{value}, as {name} has it",
                 "positions are other than those learned" if figure == "rope_base" else "the weights do not fit",
@@ -160,9 +156,8 @@ def _states(stage: Stage, figure: str) -> Read:
 def precision(edge: Edge) -> Iterator[Fault]:
     """What was learned in bf16 may be larger than 65,504, which is fp16's largest number."""
     if edge.parent.on("bf16") and edge.child.on("fp16") and not edge.child.on("bf16"):
-        yield Fault(
-            edge.child,
-            edge.child.at("fp16"),
+        yield edge.child.fault(
+            "fp16",
             "fp16",
             f"bf16, as {edge.parent.name}",
             "activations and losses that bf16 can represent overflow",

@@ -32,9 +32,8 @@ def decay_early(stage: Stage) -> Iterator[Fault]:
     if idle <= SHARE * (last - first) or last <= first:
         return
     nothing = shape.floor == 0
-    yield Fault(
-        stage,
-        stage.at("decay_steps", "decay_samples", "lr"),
+    yield stage.fault(
+        ("decay_steps", "decay_samples", "lr"),
         f"the rate is {shape.floor:g} from step {shape.end:,} on",
         f"a decay that ends with the run, at step {last:,}",
         f"{idle:,} steps " + ("train nothing" if nothing else "train at the smallest rate"),
@@ -57,9 +56,8 @@ def decay_unfinished(pipeline: Pipeline) -> Iterator[Fault]:
         if rate is not None and any(_begins_at(edge.child, rate) for edge in pipeline.children(stage)):
             continue
         left = "" if rate is None else f" at {rate:.3g}"
-        yield Fault(
-            stage,
-            stage.at("decay_steps", "decay_samples", "steps", "budget_tokens"),
+        yield stage.fault(
+            ("decay_steps", "decay_samples", "steps", "budget_tokens"),
             f"the run stops at step {last:,}{left}, of a decay to {shape.floor:g} at step {shape.end:,}",
             f"a decay over {last:,} steps",
             f"the last {shape.end - last:,} steps of the decay are never trained",
@@ -79,9 +77,8 @@ def warmup_long(stage: Stage) -> Iterator[Fault]:
     warmup, last, first = stage.count("warmup_steps"), last_step(stage), first_step(stage)
     if not warmup or last is None or first is None or warmup < last or first >= last:
         return
-    yield Fault(
-        stage,
-        stage.at("warmup_steps", "warmup_fraction", "warmup_samples"),
+    yield stage.fault(
+        ("warmup_steps", "warmup_fraction", "warmup_samples"),
         f"a warm-up of {warmup:,} steps in a run that ends at step {last:,}",
         f"fewer than {last:,} steps",
         "it is cut to the whole run" if stage.framework == "torchtitan" else "the rate never reaches its peak",
@@ -95,9 +92,8 @@ def warmup_past_decay(stage: Stage) -> Iterator[Fault]:
     warmup, end = stage.count("warmup_steps"), stage.count("decay_steps")
     first = _decay_from(stage, end)
     if warmup and first is not None and end is not None and first < warmup - SHARE * warmup and warmup < end:
-        yield Fault(
-            stage,
-            stage.at("decay_start", "wsd_steps", "warmup_steps"),
+        yield stage.fault(
+            ("decay_start", "wsd_steps", "warmup_steps"),
             f"a warm-up of {warmup:,} steps, a decay from step {max(0, first):,} on",
             "a warm-up before the decay",
             "the decay is cut to what the warm-up leaves of it"
@@ -107,9 +103,8 @@ def warmup_past_decay(stage: Stage) -> Iterator[Fault]:
     if not warmup or end is None or stage.get("decay") == "constant" or warmup < end or not stage.stated("decay_steps"):
         return
     megatron = stage.framework.startswith("megatron")
-    yield Fault(
-        stage,
-        stage.at("decay_steps", "warmup_steps"),
+    yield stage.fault(
+        ("decay_steps", "warmup_steps"),
         f"a warm-up of {warmup:,} steps, a decay that ends at {end:,}",
         "a warm-up before the decay",
         "the launch stops at an assertion" if megatron else "the rate jumps after it",
@@ -130,9 +125,7 @@ def floor_above_peak(stage: Stage) -> Iterator[Fault]:
     peak, floor = stage.number("lr"), stage.number("min_lr")
     if peak is not None and floor is not None and floor > peak:
         what = "the launch stops at an assertion" if stage.framework.startswith("megatron") else "the rate rises"
-        yield Fault(
-            stage, stage.at("min_lr", "min_lr_ratio"), f"{floor:g} above the peak {peak:g}", f"at most {peak:g}", what
-        )
+        yield stage.fault(("min_lr", "min_lr_ratio"), f"{floor:g} above the peak {peak:g}", f"at most {peak:g}", what)
 
 
 @stage_rule("warmup-twice", "I-05", "The warm-up is stated twice")
@@ -142,9 +135,8 @@ def warmup_twice(stage: Stage) -> Iterator[Fault]:
     if not lengths or not stage.stated("warmup_fraction") or not stage.number("warmup_fraction"):
         return
     counts = "the steps count and the share is dead text" if stage.framework in TRAINERS else "the launch stops"
-    yield Fault(
-        stage,
-        stage.at("warmup_fraction"),
+    yield stage.fault(
+        "warmup_fraction",
         f"a share {stage.get('warmup_fraction')}, and {stage.get(lengths[0])} {lengths[0].rpartition('_')[2]}",
         "one of the two",
         counts,

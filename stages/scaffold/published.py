@@ -11,7 +11,6 @@ from stages.scaffold.cut import cut
 from stages.spec import nodes
 from stages.spec.nodes import Path as Place
 from stages.spec.project import Project
-from stages.spec.schema.stages import RawImport, RawStage, RawStandIn, RawTrain
 from stages.sync import params
 
 SCALES = ("mini", "mini_seed2", "mini_seed3", "small", "paper")
@@ -43,7 +42,7 @@ def specs(root: Path, pipeline: str) -> dict[str, bytes]:
 
 def _read(project: Project, pipeline: str) -> Read:
     raws, data = [one.raw for one in project.loaded(pipeline).stages.values()], project.data
-    mixtures = {name for raw in raws for name in _mixtures(raw)}
+    mixtures = {name for raw in raws for name in raw.mixtures}
     releases = {name for raw in raws for name in params.releases(raw)}
     named = {source.corpus for name in mixtures for source in data.mixtures.mixtures[name].sources}
     published = named & data.published.corpora.keys()
@@ -51,15 +50,6 @@ def _read(project: Project, pipeline: str) -> Read:
     if data.tokenizer is not None:
         local |= set(data.tokenizer.corpora)
     return Read(frozenset(mixtures), frozenset(published), frozenset(local), frozenset(releases))
-
-
-def _mixtures(raw: RawStage) -> Iterator[str]:
-    """The mixtures that a stage trains on, or is evaluated on."""
-    training = raw.stand_in if isinstance(raw, RawImport) else raw
-    if isinstance(training, RawTrain | RawStandIn):
-        yield from (phase.data for phase in training.phases)
-    if isinstance(raw, RawImport) and raw.evaluate_on is not None:
-        yield raw.evaluate_on.data
 
 
 def _shared(root: Path, pipeline: str, read: Read) -> Iterator[tuple[str, str]]:

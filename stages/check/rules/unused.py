@@ -14,7 +14,7 @@ from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Path
 from stages.spec.numbers import schedules_of
-from stages.spec.schema.stages import RawImport, RawStandIn, RawTrain, RawUpcycle
+from stages.spec.schema.stages import RawImport, RawTrain, RawUpcycle
 from stages.spec.variants import sweeps, written_as
 
 KEYS = {"schedules": "schedule", "optimizers": "optimizer", "models": "model"}  # of pipeline.yaml, and what each has
@@ -104,14 +104,14 @@ def _replaced(context: Context, heirs: Sequence[LoadedPipeline]) -> Iterator[Fin
 
 def _read_as_written(pipeline: LoadedPipeline, stage: LoadedStage, key: str) -> Iterator[str]:
     """The schedules or optimizers that a stage reads as pipeline.yaml has them, which a variant's copy is not."""
-    training = _training(stage)
+    training = stage.raw.training
     if training is not None:
         yield training.schedule if key == "schedules" else training.optimizer
         yield from schedules_of(pipeline, training) if key == "schedules" else ()
 
 
 def _of_numbers(pipeline: LoadedPipeline, stage: LoadedStage) -> Iterator[str]:
-    training = _training(stage)
+    training = stage.raw.training
     yield from schedules_of(pipeline, training) if training is not None else ()
 
 
@@ -129,27 +129,13 @@ def names_of(stage: LoadedStage, key: str) -> Iterator[str]:
     if key == "models":
         yield from raw.modules.values() if isinstance(raw, (RawTrain, RawImport, RawUpcycle)) else ()
         return
-    training = _training(stage)
+    training = stage.raw.training
     if training is not None:
         named = training.schedule if key == "schedules" else training.optimizer
         yield from dict.fromkeys((named, written_as(raw, named)))
 
 
-def _training(stage: LoadedStage) -> RawTrain | RawStandIn | None:
-    raw = stage.raw
-    return raw if isinstance(raw, RawTrain) else raw.stand_in if isinstance(raw, RawImport) else None
-
-
 def mixtures(data: LoadedData, everyone: Iterable[LoadedPipeline]) -> list[str]:
     """Mixtures that no stage of these pipelines names: a project may have more of them than it uses."""
-    read = {name for one in everyone for stage in one.stages.values() for name in _read(stage)}
+    read = {name for one in everyone for stage in one.stages.values() for name in stage.raw.mixtures}
     return [name for name in data.mixtures.mixtures if name not in read]
-
-
-def _read(stage: LoadedStage) -> Iterator[str]:
-    """The mixtures that a stage is trained or evaluated on."""
-    raw = stage.raw
-    training = _training(stage)
-    yield from (phase.data for phase in training.phases) if training is not None else ()
-    if isinstance(raw, RawImport) and raw.evaluate_on is not None:
-        yield raw.evaluate_on.data

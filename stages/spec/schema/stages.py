@@ -116,6 +116,18 @@ class RawStage(fields.Raw):
     waivers: list[RawWaiver] = Field(default_factory=list)
     sources: list[RawSource] = Field(default_factory=list)
 
+    @property
+    def training(self) -> RawTrain | RawStandIn | None:
+        """What says how it trains: a training stage itself, an import's stand-in; None for others."""
+        return self if isinstance(self, RawTrain) else self.stand_in if isinstance(self, RawImport) else None
+
+    @property
+    def mixtures(self) -> list[str]:
+        """The mixtures that it, or its stand-in, is trained on, or evaluated on."""
+        evaluated = self.evaluate_on if isinstance(self, RawImport) else None
+        trained = [phase.data for phase in self.training.phases] if self.training is not None else []
+        return trained if evaluated is None else [*trained, evaluated.data]
+
 
 def _scalar(value: object) -> object:
     """One value, as its text or as a truth value: the field that it is of says what it has to be."""

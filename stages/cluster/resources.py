@@ -1,4 +1,4 @@
-"""What one job asks of Slurm: from how a stage is executed and what the cluster is like."""
+"""What one job requests of Slurm: from how a stage is executed and what the cluster is like."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def snakemake(request: Request, site: Site) -> dict[str, int | str]:
         "cpus_per_task": request.cpus,
         "mpi": "srun" if request.nodes > 1 else "",
         "gres": gres(request, site),
-        "tasks_per_gpu": 0 if request.gpus else None,  # else the executor asks for `tasks` of them on each GPU
+        "tasks_per_gpu": 0 if request.gpus else None,  # else the executor requests `tasks` of them on each GPU
         "slurm_partition": site.partition_of(request.gpus),
         "slurm_account": site.account,
         "qos": site.qos,

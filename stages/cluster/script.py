@@ -1,4 +1,4 @@
-"""The batch script of one stage: to be reviewed, or handed to sbatch. It asks for what the stage's rule asks for."""
+"""The batch script of one stage: to be reviewed, or handed to sbatch. It requests what the stage's rule requests."""
 
 from __future__ import annotations
 

@@ -61,9 +61,9 @@ def evaluate_outside(
 
 
 def evaluate_as_specified(ref: str, scale: str, python: Path | None, as_json: bool) -> None:
-    """Run what the stage's spec asks of the harness and its result lacks; print all that the harness has found.
+    """Run what the stage's spec requests of the harness and its result lacks; print all that the harness has found.
 
-    Raises UsageError where the spec asks for nothing, else as `evaluate_outside`.
+    Raises UsageError where the spec requests nothing, else as `evaluate_outside`.
     """
     root, project = open_project(scale)
     ref, stage = pick(graph.readable(root, project, scale), ref)

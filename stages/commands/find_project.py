@@ -71,7 +71,7 @@ def known_pipeline(
 ) -> str:
     """The name, if it is one of `pipelines`; raises UsageError listing them in that order. `written`: what it is of.
 
-    `absent` are those that are not at the scale in question, with the scales that they are at.
+    `absent` are those that are not at the scale, with the scales that they are at.
     """
     known = tuple(pipelines)
     if absent is not None and name in absent:
@@ -99,7 +99,7 @@ def _has_file(pipeline: str, stage: str) -> bool:
 
 
 def not_here(name: str, scales: Sequence[str]) -> UsageError:
-    """The error about a pipeline that is not at the scale in question."""
+    """The error about a pipeline that is not at the scale."""
     return UsageError(f"pipeline {name!r} is not at this scale; it is at {', '.join(scales) or 'none'}: --scale.")
 
 

@@ -134,7 +134,7 @@ class Turn:
 def _vanish() -> None:
     """End this process and all that are above it in the batch script, without a message.
 
-    Slurm has lost sight of what the batch script started (proctrack/linuxproc), and the job may run anew by now:
+    Slurm has lost sight of what the batch script started (proctrack/linuxproc), and the job may run again by now:
     Snakemake, above us, must not see an error and clear away what that run has finished.
     """
     os.killpg(0, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""lm-evaluation-harness on an export of a finished stage: what its spec asks for, and what a person asks for.
+"""lm-evaluation-harness on an export of a finished stage: what its spec requests, and what a user requests.
 
 What it finds goes into the stage's eval.json, next to this project's evaluations.
 """
@@ -42,7 +42,7 @@ def refuse_unknown(root: Path, layout: Layout, stage: Stage) -> None:
 
 
 def complete(root: Path, layout: Layout, stage: Stage, data: LoadedData) -> None:
-    """Run what a stage's spec asks of the harness on its result; where that is not installed, say so.
+    """Run what a stage's spec requests of the harness on its result; where that is not installed, say so.
 
     Raises UserError where the harness fails: the result is whole, and stays.
     """

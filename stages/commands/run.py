@@ -100,7 +100,7 @@ class _Call:
 
     @property
     def unevaluated(self) -> bool:
-        """Whether a result that is there lacks numbers that its spec asks for."""
+        """Whether a result that is there lacks numbers that its spec requests."""
         outdated = evaluated.outdated(self.layout.stage(self.ref), self.stage)
         return bool(outdated or lm_eval_tasks.missing(self.layout, self.ref, self.stage))
 
@@ -177,7 +177,7 @@ def _evaluate_again(call: _Call) -> None:
 
 
 def _evaluate_outside(call: _Call) -> None:
-    """Add what lm-evaluation-harness finds, where the spec asks for tasks that the result lacks."""
+    """Add what lm-evaluation-harness finds, where the spec requests tasks that the result lacks."""
     while lm_eval_tasks.missing(call.layout, call.ref, call.stage):
         with call.attended():
             if call.waited():

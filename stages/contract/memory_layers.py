@@ -158,7 +158,7 @@ def _mixture(one: Mixture, hidden: int, positions: float) -> Kept:
 
 
 def _encoder(model: Encoder, rotated: int = 0, crossed: bool = False) -> Kept:
-    """LayerNorm keeps what it reads and what it puts out; GELU stands between two matrices.
+    """LayerNorm keeps what it reads and what it puts out; GELU is between two matrices.
 
     `rotated`: copies of queries and keys before their rotation; `crossed`: a second attention, to another source.
     """

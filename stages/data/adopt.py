@@ -57,7 +57,7 @@ class Order:
 
 
 def order(root: Path, corpus: CorpusSpec, tokenizer: Tokenizer, folder: Path) -> Order:
-    """Check and hash the datasets of a corpus; `folder`, which is made anew, takes the order. Raises UserError."""
+    """Check and hash the datasets of a corpus; `folder`, which is emptied first, takes the order. Raises UserError."""
     found = inputs.datasets(root, corpus)
     given = [one for _, *pair in found for one in pair]
     before = inputs.states(given)

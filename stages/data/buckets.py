@@ -19,7 +19,7 @@ ROWS = 1 << 20  # that are in memory before they go to the disk
 
 
 class Buckets:
-    """Rows with a uint64 field `key`, in a folder that is made anew. Raises WriteError."""
+    """Rows with a uint64 field `key`, in a folder that is emptied first. Raises WriteError."""
 
     def __init__(self, folder: Path, dtype: np.dtype[Any], key: str) -> None:
         self.folder, self.dtype, self.key = folder, dtype, key

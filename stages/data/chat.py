@@ -123,7 +123,7 @@ def _answers(messages: Sequence[Message], first: int) -> list[int]:
 
 
 def _refuse_rewritten(text: str, before: str, behind: str, place: int) -> None:
-    """Raise TemplateError where what stands before an answer, or up to its end, is no beginning of the whole text."""
+    """Raise TemplateError where what is before an answer, or up to its end, is no beginning of the whole text."""
     if not text.startswith(behind):
         raise TemplateError(
             f"messages[{place}]: the chat template writes this answer in another way where the conversation goes on, "

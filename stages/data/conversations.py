@@ -1,6 +1,6 @@
 """Conversations to tokens by a published tokenizer's chat template, with the mask of what is learned.
 
-The mask is checked by round trip: what stands before an answer, cut into tokens alone, has to be the beginning of the
+The mask is checked by round trip: what is before an answer, cut into tokens alone, has to be the beginning of the
 whole conversation's tokens, and so does what stands up to the answer's end. So every answer begins and ends between two
 tokens, and the tokens before it are those that the model is prompted with later.
 """
@@ -126,7 +126,7 @@ def _end_of_reasoning(tokenizer: Tokenizer) -> str:
 
 
 def _cut(rendered: Rendered, tokenizer: Tokenizer) -> token_boundaries.Cut:
-    """What has to become ids: the whole text, and for each answer what stands before it and up to its end."""
+    """What has to become ids: the whole text, and for each answer what is before it and up to its end."""
     return token_boundaries.cut(rendered.text, list(chain.from_iterable(rendered.answers)), tokenizer.border_words)
 
 
@@ -144,7 +144,7 @@ def _masked(
             )
         if tokenizer.drops_end(
             rendered.text[max(0, at - ENDING) : at]
-        ):  # then those tokens are no longer than what stands before it
+        ):  # then those tokens are no longer than what is before it
             raise _bad(
                 document,
                 f"the tokenizer's normalizer leaves out what stands before the edge of an answer, at "

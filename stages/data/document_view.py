@@ -1,7 +1,8 @@
 """Documents of a prepared corpus as a person reads them: their text, what of it is learned, and the row they are from.
 
-A corpus does not store where its documents are from. So rows of the input are read and cut into tokens anew, and looked
-for in what was prepared: what is shown is the prepared document, and that it is the row's is checked token by token.
+A corpus does not store where its documents are from. So rows of the input are read and cut into tokens again, and
+looked for in what was prepared: what is shown is the prepared document, and that it is the row's is checked token by
+token.
 """
 
 from __future__ import annotations

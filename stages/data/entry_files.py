@@ -1,6 +1,6 @@
 """The files that one entry of a data spec names: a file, a pattern, a folder, a folder of datasets' `save_to_disk`.
 
-What would be read next to what is meant, or left out without a word, is an error: several splits, what datasets cached
+What would be read next to what is meant, or left out silently, is an error: several splits, what datasets cached
 next to a data set, parts that are missing, files that are not complete.
 """
 

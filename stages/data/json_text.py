@@ -1,4 +1,4 @@
-"""JSON of users: an object that has a key twice is an error, where most readers take the last one without a word."""
+"""JSON of users: an object that has a key twice is an error, where most readers take the last one silently."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ _ENCODER = json.JSONEncoder()  # as json.dumps has it
 class Shape:
     """What the rows of a corpus look like: text or one of `chats`, and which columns have what it needs.
 
-    With `separate`, each answer of a conversation is a document, with what stands before it.
+    With `separate`, each answer of a conversation is a document, with what is before it.
     """
 
     name: str
@@ -187,8 +187,8 @@ def _chat(made: Chat, part_of: str | None = None) -> Document:
 
 
 def _separate(made: Chat) -> list[Document]:
-    """Each learned answer with what stands before it, as it prompts the model. Raises RowError for too much text:
-    what stands before is there once more for each answer.
+    """Each learned answer with what is before it, as it prompts the model. Raises RowError for too much text:
+    what is before is there once more for each answer.
     """
     ends = [place + 1 for place, turn in enumerate(made.turns) if turn.role == ASSISTANT and place >= made.first]
     sizes = list(accumulate(len(str(turn.without_ids)) for turn in made.turns))

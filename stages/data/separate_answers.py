@@ -1,7 +1,7 @@
 """An answer behind the text that asks for it, under templates that write finished answers without their reasoning.
 
 DeepSeek-R1's template is one: it asks for an answer with `<think>`, and writes every answer, the last one too, without
-what stands before `</think>`. So it never writes what the model says. What the model reads and says is known all the
+what is before `</think>`. So it never writes what the model says. What the model reads and says is known all the
 same: the text that asks for the answer, then what the message says, then the token that closes it. That is what a
 server sees, token by token, and it is taken where the corpus's answers are documents of their own and the template,
 given another text for the answer, writes that text unchanged and closes it at once.

@@ -31,7 +31,7 @@ _FILE = TypeAdapter(_File)
 def refuse_other_ids(tokenizer: Tokenizer, text: str, at: Path) -> None:
     """Raise UserError where an added token has another id than its file, tokenizer.json of this `text`, says.
 
-    `tokenizers` numbers added tokens one after the other, whatever ids stand there: a gap moves all that come behind.
+    `tokenizers` numbers added tokens one after the other, whatever ids be there: a gap moves all that come behind.
     """
     for token in _FILE.validate_json(text).added_tokens:
         found = tokenizer.token_to_id(token.content)

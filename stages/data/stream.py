@@ -3,7 +3,7 @@
 The input is cut into pieces, processes encode them into sorted runs, and the runs are merged. Runs stay until the
 corpus is in place, so a preparation that was killed goes on: what has been encoded is not encoded again. They are kept
 next to the digests of the files that they were made of: where one of these has changed, that is an error. Another spec
-or another tokenizer begins anew.
+or another tokenizer starts over.
 """
 
 from __future__ import annotations

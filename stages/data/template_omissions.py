@@ -1,4 +1,4 @@
-"""Whether a chat template wrote what the conversation says: templates leave things out without a word.
+"""Whether a chat template wrote what the conversation says: templates leave things out silently.
 
 Some drop the reasoning of an answer, some a system's turn, tools, or tool calls that they know nothing of. Then the
 model learns something else than the row says. White space does not count, since templates trim.

@@ -1,6 +1,6 @@
 """Where a rendered text is cut, so that the ids of its parts put together are the ids of the text.
 
-`tokenizers` looks for the words of special tokens in the raw text before it does anything else, and what stands between
+`tokenizers` looks for the words of special tokens in the raw text before it does anything else, and what is between
 two of them becomes ids by itself. So a text may be cut before such a word. That is certain only for `words` that are
 that token wherever they stand:
 
@@ -39,7 +39,7 @@ class Cut:
     def joined(self, ids: Sequence[list[int]]) -> tuple[list[int], list[int | None]]:
         """From the ids of `texts`, those of the whole text, and how many stand before each edge.
 
-        None where what stands before an edge, alone, has other ids than it has in the whole.
+        None where what is before an edge, alone, has other ids than it has in the whole.
         """
         parts, heads = ids[: len(self.parts)], ids[len(self.parts) :]
         whole, before = list(chain.from_iterable(parts)), list(accumulate(map(len, parts), initial=0))

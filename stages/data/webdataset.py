@@ -1,7 +1,7 @@
 """WebDataset tars: members that follow one another and have one name up to its first dot are a sample.
 
 Nothing is extracted: members are read one after the other, into memory, each of bounded size. Python's tarfile stops
-without a word at a header that it cannot read, so what lies behind the last member is read as well.
+silently at a header that it cannot read, so what lies behind the last member is read as well.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class WordCache:
         return found
 
     def _rows(self, texts: Sequence[str]) -> list[list[str]]:
-        """The keys of each text's parts: what stands behind the space at which a part begins.
+        """The keys of each text's parts: what is behind the space at which a part begins.
 
         The first one is marked, since it has no such space, and so is one that ends in white space, which the end of
         the text decides about.

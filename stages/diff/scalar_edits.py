@@ -19,7 +19,7 @@ UNORDERED = frozenset(
     {"stages", "train", "frozen", "evaluate", "heldout", "lm_eval", "drop"}
 )  # lists whose order means nothing
 NOT_COMPUTED = frozenset({"execution", "evaluate", "evaluate_on", "evaluation"})
-ALL_MEANT = frozenset({"data", "release", "extends", "tokenizer"})  # words that are no prose where they stand
+ALL_MEANT = frozenset({"data", "release", "extends", "tokenizer"})  # words that are no prose where they are
 
 
 @dataclass(frozen=True)

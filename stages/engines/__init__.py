@@ -65,7 +65,7 @@ def _refuse(stage: Stage) -> None:
 
 
 def evaluate(stage: Stage, inputs: Inputs) -> None:
-    """Evaluate a finished result anew; nothing is trained. In this process, but for what the NeMo engine trained: that
+    """Evaluate a finished result again; nothing is trained. In this process, but for what the NeMo engine trained: that
     is computed by as many ranks as a run has. Raises as `engines.evaluation.again`, and as `run`.
     """
     folder = inputs.layout.stage(stage.ref)

@@ -47,7 +47,7 @@ class Checkpoints:
         beside: Callable[[], Callable[[Path], None]],
         device: torch.device,
     ) -> None:
-        """`beside` takes down what else a checkpoint says at this moment, and returns what writes it into a folder."""
+        """`beside` records what else a checkpoint says at this moment, and returns what writes it into a folder."""
         self._attempt, self._modules, self._optimizer = attempt, modules, optimizer
         self._tables, self._beside, self._device = tables, beside, device
         self._flight = Background()

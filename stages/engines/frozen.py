@@ -1,6 +1,6 @@
 """Models that are read besides those that are trained: a stage's modules as it received them, and never moved.
 
-They are copied from what the stage's parents handed over before any checkpoint is read, in every attempt anew: a run
+They are copied from what the stage's parents handed over before any checkpoint is read, in every attempt: a run
 that was killed, requeued or goes on elsewhere has the same ones.
 """
 

@@ -158,7 +158,7 @@ def _end_ranks(srun: subprocess.Popen[str]) -> None:
 def _use_up_a_number(nodes: Sequence[str], environment: Mapping[str, str]) -> None:
     """Run an empty step, so that this turn's step has another number than the last turn's: the next one.
 
-    Slurm counts a job's steps anew in each turn. An srun that was left behind on a frozen node cancels, when it wakes,
+    Slurm counts a job's steps again in each turn. An srun that was left behind on a frozen node cancels, when it wakes,
     the step of its number, which would be this turn's (slurm_step_launch_wait_finish in Slurm's src/api/step_launch.c).
     """
     empty = ["srun", f"--nodelist={nodes[0]}", "--nodes=1", "--ntasks=1", "--overlap", "--mpi=none", "true"]

@@ -73,7 +73,7 @@ def built(
     state: Iterable[tuple[str, Tensor]],
     frozen: Mapping[str, Digests] | None = None,
 ) -> BuiltReport:
-    """What stands before step 1; `state` is the optimizer's, or what a stage without training hands on. `frozen` are
+    """What is before step 1; `state` is the optimizer's, or what a stage without training hands on. `frozen` are
     digests of the models that are read besides those that are trained.
     """
     found, moments, moved = {}, dict[str, str](), set[str]()

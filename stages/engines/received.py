@@ -119,7 +119,7 @@ def parent_folder(init: Init, inputs: Inputs) -> Path:
 def inherited_state(stage: Stage, inputs: Inputs) -> dict[str, Tensor]:
     """Optimizer state of every module whose `init` says inherit, under this stage's names; upcycled where it must be.
 
-    Raises UserError where the parent has none: an optimizer is never silently started anew.
+    Raises UserError where the parent has none: an optimizer is never silently started again.
     """
     state: dict[str, Tensor] = {}
     for name, init in stage.init.items():

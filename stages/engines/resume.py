@@ -67,7 +67,7 @@ def parents(inputs: Inputs) -> dict[str, dict[str, str]]:
 
 
 def tier_of(folder: Path) -> results.Tier:
-    """What a checkpoint promises. One without a word of it was written when there was one rank only."""
+    """What a checkpoint promises. One that does not say was written when there was one rank only."""
     try:
         return json_file.read_as(folder / TIER, _TIER)
     except json_file.MissingFileError:

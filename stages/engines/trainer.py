@@ -19,7 +19,7 @@ from stages.train.metrics import Table
 from stages.train.stepper import Stepper
 
 Tables = Mapping[str, Table]  # metrics.csv, timing.csv and, where an engine takes them, checksums.csv
-Beside = Callable[[], Callable[[Path], None]]  # takes down what else a checkpoint says; what it returns writes that
+Beside = Callable[[], Callable[[Path], None]]  # records what else a checkpoint says; what it returns writes that
 
 
 class Checkpoints(Protocol):
@@ -58,7 +58,7 @@ class Trainer(Protocol):
         """Make ready to train, with the optimizer's state that the edges hand over."""
 
     def built(self) -> BuiltReport | None:
-        """For the first rank: what stands before step 1, read back from what was built."""
+        """For the first rank: what is before step 1, read back from what was built."""
 
     def checksum_columns(self) -> tuple[str, ...]:
         """Columns of checksums.csv; none where its steps have no checksums."""

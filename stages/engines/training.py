@@ -198,7 +198,7 @@ class Training:
             self._data.refuse_changed()
 
     def _beside(self) -> Callable[[Path], None]:
-        """Take down what a checkpoint says besides the state; returns what writes it into the checkpoint's folder."""
+        """Record what a checkpoint says besides the state; returns what writes it into the checkpoint's folder."""
         parents, tier, makers, kept = resume.parents(self.inputs), self.promised.tier, self.made_by, self.reads.kept()
 
         def write(folder: Path) -> None:

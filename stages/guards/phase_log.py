@@ -1,6 +1,6 @@
 """A record of what a phase reads, row by row, with a recount of targets from the prepared corpora.
 
-It stands between the loader and the objective and changes nothing. The recount opens the prepared files itself and
+It is between the loader and the objective and changes nothing. The recount opens the prepared files itself and
 goes by the spans that the rows name; it does not look at their labels.
 """
 

@@ -13,7 +13,7 @@ Digests = Mapping[str, str]  # tensor name -> blake3
 
 @dataclass(frozen=True)
 class ModuleReport:
-    """One module as it stands before its first step.
+    """One module as it is before its first step.
 
     `frequencies`: rotary frequencies in radians per position, fp32, read from the module; None where it has none.
     `factors`: what the module multiplies rotated queries and keys by, each of them, and its scores in whole.

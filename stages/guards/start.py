@@ -118,7 +118,7 @@ def rotary_dim(cfg: Model) -> int | None:
 def mapped(parent: Digests, child: Digests, layer_map: tuple[int, ...] | None, experts: bool = False) -> dict[str, str]:
     """The parent's digests under the names of the child: layer i is the parent's layer_map[i], the rest keeps its name.
 
-    With `experts`, each expert is the parent's feed-forward part, and routers are left out: they are drawn anew.
+    With `experts`, each expert is the parent's feed-forward part, and routers are left out: they are new.
     Written apart from the code that upcycles: it must not repeat that code's mistakes.
     """
     if layer_map is None:

@@ -119,7 +119,7 @@ class DecoderLM(CausalLM):
         return torch.stack([router.counts for router in self.routers()])
 
     def reset_router_counts(self) -> None:
-        """Start counting anew, as at the beginning of a step."""
+        """Start counting again, as at the beginning of a step."""
         for router in self.routers():
             router.counts.zero_()
 

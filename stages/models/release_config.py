@@ -1,4 +1,4 @@
-"""A released model's config.json, field by field: what the spec says of the model has to stand there.
+"""A released model's config.json, field by field: what the spec says of the model has to be there.
 
 Heads, eps, activations and rotary positions are in no tensor: a folder that differs in one of them loads, and is
 trained on in silence. So every field of config.json is one of three: wanted with one value, of no effect here (FREE),

@@ -19,7 +19,7 @@ from stages.store.digest import BLOCK
 from stages.store.tensor_layout import Entry
 
 JOINED = 1 << 20  # bytes: pieces below are copied together, so that a thousand biases are not a thousand writes
-MAPPED = 256 << 20  # bytes that are read before a file is mapped anew
+MAPPED = 256 << 20  # bytes that are read before a file is mapped again
 DTYPES = {
     torch.int64: "I64", torch.float64: "F64", torch.float32: "F32", torch.int32: "I32", torch.bfloat16: "BF16",
     torch.float16: "F16", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
@@ -56,7 +56,7 @@ def raw(tensor: Tensor) -> Tensor:
 class Stored(Mapping[str, Tensor]):
     """The tensors of files by name, each read from the disk when its numbers are needed.
 
-    A file is mapped into memory, and what has been read of a mapping counts as the process's: so each is mapped anew
+    A file is mapped into memory, and what has been read of a mapping counts as the process's: so each is mapped again
     after MAPPED bytes. A tensor that is kept keeps its mapping. Raises OSError and SafetensorError.
     """
 

@@ -1,4 +1,4 @@
-"""A model with routed experts from a dense one: each expert a copy of the feed-forward part, routers drawn anew.
+"""A model with routed experts from a dense one: each expert a copy of the feed-forward part, routers drawn at random.
 
 Sparse upcycling (arXiv 2212.05055, figure 1). Experts are stacked here, `mlp.experts.gate_proj` [E, F, D], and each is
 `mlp.gate_proj.weight` [F, D] of the parent. Routers (`mlp.gate`) are the only tensors that the parent has nothing for.

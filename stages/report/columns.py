@@ -1,4 +1,4 @@
-"""Where each stage stands in the picture of a pipeline: its row, its columns, its curve. Pure geometry, no drawing.
+"""Where each stage is in the picture of a pipeline: its row, its columns, its curve. Pure geometry, no drawing.
 
 Budgets within one pipeline differ by more than a factor of a hundred (Ouro's LongCT has 20B tokens, its stable stages
 3T each), so a linear axis would hide the short stages. A stage is as wide as the cube root of its budget, and never

@@ -120,7 +120,7 @@ def _falls(result: StageResult, measure: Measure) -> Gate:
 
 
 def _measured(result: StageResult, task: str) -> Gate:
-    """Gate: what the spec asks of lm-evaluation-harness was found; where that is not installed, nothing passes."""
+    """Gate: what the spec requests of lm-evaluation-harness was found; where that is not installed, nothing passes."""
     begins = f"{OUTSIDE}.{task}."
     found = any(name.startswith(begins) for name in result.after)
     return Gate(result.stage.ref, f"lm_eval {task}", found, "its figures", "in eval.json" if found else "not run")

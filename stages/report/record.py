@@ -96,7 +96,7 @@ def lineage_of(pipeline: str, results: Sequence[StageResult]) -> list[StageResul
 
 
 def between(path: Path, text: str) -> str:
-    """The text of a file with what stands between the two markers replaced; raises UserError where they are not."""
+    """The text of a file with what is between the two markers replaced; raises UserError where they are not."""
     found = path.read_text(encoding="utf-8")
     head, begin, rest = found.partition(BEGIN)
     _, end, tail = rest.partition(END)

@@ -17,7 +17,7 @@ COLUMNS = ("stage", "value", "state", "train loss")
 
 @dataclass(frozen=True)
 class Arm:
-    """One variant: its stage, its value, and what it came to where its result is the one that the specs ask for.
+    """One variant: its stage, its value, and what it came to where its result is the one that the specs request.
 
     `after` are its evaluations by dotted name, `metrics` its steps, counted in `unit`.
     """

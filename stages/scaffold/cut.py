@@ -10,7 +10,7 @@ import yaml
 from stages.spec import nodes
 from stages.spec.nodes import Document, Path
 
-MAX_WIDTH = 10_000  # of a line that is written anew: it is not broken
+MAX_WIDTH = 10_000  # of a line that is written again: it is not broken
 Dropped = Callable[[Path], bool]
 
 
@@ -18,7 +18,7 @@ def cut(text: str, path: Path, dropped: Dropped) -> str:
     """The text without the dropped entries of the mapping or list at `path`, and without the comments right above them.
 
     Where none is left, what has them goes too. A path that is not there has none. Of a mapping in one line the others
-    are written anew. Raises SpecError where entries share lines otherwise.
+    are written again. Raises SpecError where entries share lines otherwise.
     """
     document = nodes.parse(text.encode(), "text")
     entries = _entries(document, path)

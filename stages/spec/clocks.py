@@ -176,7 +176,7 @@ def _located(
 
 
 def _begins_before(pipeline: LoadedPipeline, stage: LoadedStage, name: str) -> str | None:
-    """The first stage of the pipeline's list that begins with a schedule, if it stands before this one."""
+    """The first stage of the pipeline's list that begins with a schedule, if it is before this one."""
     raws = (one.raw for one in pipeline.stages.values() if isinstance(one.raw, RawTrain))
     first = next((raw for raw in raws if raw.schedule == name and raw.init.clock == "reset"), None)
     return None if first is None or first is stage.raw else first.stage

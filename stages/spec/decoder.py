@@ -134,7 +134,7 @@ class Norms:
 
     @property
     def behind(self) -> int:
-        """How many stand behind a sub-layer."""
+        """How many are behind a sub-layer."""
         return (self.after_attention is not None) + (self.after_feed_forward is not None)
 
 

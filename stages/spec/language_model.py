@@ -34,7 +34,7 @@ ALL_KEYS, LOCAL_KEYS = "full_attention", "sliding_attention"  # transformers' wo
 class Published:
     """How Hugging Face's config.json speaks of a family.
 
-    `names` are its names of our fields, `fixed` what stands in every config.json of the family. `absent` is what
+    `names` are its names of our fields, `fixed` what is in every config.json of the family. `absent` is what
     transformers takes where a field is not given, `free` are fields without effect here, beyond those that are for all
     families. `layer_types`: whether each layer's attention is named there. `scaling_kind`: the key that names the kind
     of scaling of rotary positions; `scaled`: which versions of transformers read scaled ones otherwise, in words.

@@ -23,7 +23,7 @@ from stages.spec.variants import vary
 
 @dataclass(frozen=True)
 class LoadedStage:
-    """A raw stage and where its keys stand. `sources` are those of each file that it is written in, by the file."""
+    """A raw stage and where its keys are. `sources` are those of each file that it is written in, by the file."""
 
     raw: RawStage
     document: Document
@@ -35,7 +35,7 @@ RELEASE = "release:"  # how `init.weights` names one
 
 @dataclass(frozen=True)
 class LoadedPipeline:
-    """A raw pipeline, its stages by name, and where everything stands."""
+    """A raw pipeline, its stages by name, and where everything is."""
 
     name: str
     raw: RawPipeline
@@ -181,7 +181,7 @@ def _stage(files: Files, pipeline: str, name: str, base: LoadedPipeline | None, 
 
 @dataclass(frozen=True)
 class LoadedScale:
-    """A raw scale and where everything stands; `wrong` are its entries for pipelines that cannot be used.
+    """A raw scale and where everything is; `wrong` are its entries for pipelines that cannot be used.
 
     In `raw` such an entry is the identity, which must not be taken for it. `own` are the keys of its own file.
     """

@@ -35,7 +35,7 @@ def model(
 
 
 def full(pipeline: LoadedPipeline, name: str) -> Model:
-    """A model of pipeline.yaml as it stands there, at full size: what a release has to fit. Raises KeyError."""
+    """A model of pipeline.yaml as it is there, at full size: what a release has to fit. Raises KeyError."""
     return _MODEL.validate_python(pipeline.raw.models[name])
 
 

@@ -1,4 +1,4 @@
-"""Keys and words that other trainers have and specs do not: what stands in their place (docs/recipes.md)."""
+"""Keys and words that other trainers have and specs do not: what is in their place (docs/recipes.md)."""
 
 from __future__ import annotations
 

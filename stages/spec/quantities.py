@@ -1,6 +1,6 @@
 """The grammar of quantities in specs, exact: a number, a prefix and a unit (`0.6T`, `8Ki`, `4096 seq`, `40%`).
 
-What is none raises `BadQuantity`, which says what is allowed and how to mend it. Nothing passes through a float.
+What is none raises `BadQuantity`, which says what is allowed and how to correct it. Nothing passes through a float.
 """
 
 from __future__ import annotations

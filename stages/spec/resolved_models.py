@@ -48,7 +48,7 @@ class Yarn(Frozen):
 class Rope(Frozen):
     """Rotary positions: frequencies base^(-2i/d), then llama3 scaling, then division of all by `interpolation`.
 
-    YaRN stands in the place of both. It came later: without it, a value is written as it was before.
+    YaRN is in the place of both. It came later: without it, a value is written as it was before.
     """
 
     LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"yarn"})

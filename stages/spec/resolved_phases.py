@@ -137,8 +137,8 @@ class Phase(Frozen):
     micro_batch: int  # sequences per logical micro-batch; fixes the order of every sum
     epochs: int
     document_mask: bool
-    # Windows of concatenated documents | whole documents, padded, packed anew each epoch | the same, packed once in the
-    # corpus's order, so that an epoch has a known number of rows.
+    # Windows of concatenated documents | whole documents, padded, packed again each epoch | the same, packed once in
+    # the corpus's order, so that an epoch has a known number of rows.
     packing: Packing
     sources: tuple[Source, ...]
     share: ShareRamp | None  # None: one group only

@@ -1,8 +1,8 @@
 """`upcycle: experts`: a dense language model becomes one with routed experts, each a copy of its feed-forward part.
 
 Sparse upcycling (arXiv 2212.05055, figure 1): all weights are the parent's, every expert of a layer is a copy of its
-feed-forward part, and the routers, which the parent does not have, are drawn anew. Where the weights of the experts
-that a token takes sum to 1, and nothing is added to them, the larger model computes what its parent did.
+feed-forward part, and the routers, which the parent does not have, are drawn at random. Where the weights of the
+experts that a token takes sum to 1, and nothing is added to them, the larger model computes what its parent did.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def _content(line: str) -> bool:
 
 
 def _bare(line: str) -> str:
-    """Without its comment and what stands in quotes, which may contain any character."""
+    """Without its comment and what is in quotes, which may contain any character."""
     return re.sub(r"\"[^\"]*\"|'[^']*'|(^|\s)#.*", "", line).rstrip(" ")
 
 

@@ -1,7 +1,7 @@
 """Readers of quantities in specs, one for each unit: exact, and refused where another unit is meant.
 
-Every function takes the text of a YAML scalar and raises `BadQuantity`, which says what is allowed and how to mend it.
-Values are integers or exact fractions; nothing passes through a float.
+Every function takes the text of a YAML scalar and raises `BadQuantity`, which says what is allowed and how to correct
+it. Values are integers or exact fractions; nothing passes through a float.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic_core import ErrorDetails
 
-# pydantic's names of what is wrong -> what stands there instead, or is expected. `{}` are keys of the error's context.
+# pydantic's names of what is wrong -> what is there instead, or is expected. `{}` are keys of the error's context.
 VALUES = {
     "missing": "is missing",
     "extra_forbidden": "is no known key",

@@ -71,7 +71,7 @@ class Attempt:
 
     def fail(self, error: Exception) -> None:
         """Record why this attempt ended, for `stages status`; nothing where its folder was moved away or removed: what
-        would be made anew there would be in the way when the folder is put back.
+        would be made again there would be in the way when the folder is put back.
         """
         if not self.folder.is_dir():
             return

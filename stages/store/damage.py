@@ -1,7 +1,7 @@
 """What a deep check found damaged, left in the folder itself, so that the next quick check need not find it again.
 
 Without it, `stages status --deep` would name a flipped bit and Snakemake, which looks at sizes only, would run nothing.
-The note goes with the folder when a new result takes its place, and is removed when a deep look finds all well.
+The note goes with the folder when a new result takes its place, and is removed when a deep check finds all well.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def note(folder: Path, found: str) -> None:
 
 
 def noted(folder: Path) -> str:
-    """What an earlier deep look found; empty if it found nothing, or there was none."""
+    """What an earlier deep check found; empty if it found nothing, or there was none."""
     try:
         return printable(json_file.read_bytes(folder / NAME, LIMIT).decode(errors="replace")).strip()
     except json_file.MissingFileError:

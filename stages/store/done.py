@@ -41,9 +41,9 @@ class Verdict:
     seconds_left: float | None = None  # until its last step; None where it is unknown, or it takes longer than foreseen
     job: str | None = None  # the Slurm job that waits or runs
     repeats: bool = False  # a rerun of the same spec ends as the last run did
-    damaged_checkpoints: bool = False  # a deep look found some, of a run that did not finish
+    damaged_checkpoints: bool = False  # a deep check found some, of a run that did not finish
     note: str = ""  # what a stage that is done lacks, since this machine cannot make it
-    strangers: tuple[Path, ...] = ()  # what a deep look found in the result's folder that nothing lists or reads
+    strangers: tuple[Path, ...] = ()  # what a deep check found in the result's folder that nothing lists or reads
 
     @property
     def done(self) -> bool:

@@ -57,7 +57,7 @@ _ASKED = TypeAdapter(Asked)
 
 
 def requested(stage: Stage) -> Asked:
-    """What the spec asks for now."""
+    """What the spec requests now."""
     spec = stage.evaluation
     on = spec.on or spec.on_above
     return Asked(

@@ -57,7 +57,7 @@ def restore(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) -
             continue
         same = record.key == key and record.stage == ref and built_on.same(layout, record.parents, parents)
         if same and not manifest.problems(folder, record, deep=True) and not _unsealed(folder):
-            damage.note(folder, "")  # what an earlier look noted has been mended
+            damage.note(folder, "")  # what an earlier check noted has been repaired
             put_in_place(layout, ref, folder)
             return True
     return False

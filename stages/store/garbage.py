@@ -27,7 +27,7 @@ class Garbage:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The keys that the specs ask for, at all scales: of stages, and of phases with the stages that begin with them."""
+    """The keys that the specs request, at all scales: of stages, and of phases with the stages that begin with them."""
 
     stages: Collection[str]
     phases: Mapping[str, Collection[str]]

@@ -1,4 +1,4 @@
-"""Who runs a stage: what stands in lease.json, and whether that process is still there."""
+"""Who runs a stage: what is in lease.json, and whether that process is still there."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def this_process(token: int) -> Holder:
 
 
 def encode(holder: Holder) -> bytes:
-    """As it stands in the file."""
+    """As it is in the file."""
     return json_file.encode(asdict(holder), indent=None)
 
 

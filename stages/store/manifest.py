@@ -141,7 +141,7 @@ def verify(folder: Path, deep: bool) -> list[Problem]:
 def problems(folder: Path, manifest: Manifest, deep: bool) -> list[Problem]:
     """`verify` for a manifest that has been read already.
 
-    Evaluations may be made anew; the seal, which lists them then, speaks for them.
+    Evaluations may be made again; the seal, which lists them then, speaks for them.
     """
     found = compare(folder, manifest.shards, deep)
     path = folder / REPLACED

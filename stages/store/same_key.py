@@ -1,7 +1,7 @@
 """Equal work under two names: one key, one result. What another name has is put in place as it is, without a run.
 
 Files are shared as hard links, or copied where the file system has none: no file of a result is ever changed, only
-replaced. stage.json is written anew, since it names the stage; so is the seal, which covers it. The manifest stays,
+replaced. stage.json is written again, since it names the stage; so is the seal, which covers it. The manifest stays,
 with the name that the result was made under. Pointers and exports are left out: their content names stages, and they
 are made in a moment.
 """

@@ -1,7 +1,7 @@
 """seal.json: digests of what the manifest does not cover, the manifest itself among it, so that no damage is unseen.
 
 The manifest covers what a rerun makes again bit for bit. run.json, stage.json and timing.csv may differ from run to
-run, so their digests must stay out of it; and a manifest cannot have its own. The seal is checked by a deep look only.
+run, so their digests must stay out of it; and a manifest cannot have its own. The seal is checked by a deep check only.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from stages.spec.resolved import Stage
 from stages.sync.graph import Graph, corpora, rule_name
 from stages.sync.params import Watched
 
-# The code of evaluations, as in store.evaluated: when it changes, results are evaluated anew. DVC watches it where the
+# The code of evaluations, as in store.evaluated: when it changes, results are evaluated again. DVC watches it where the
 # project has it, else its digest, which `stages sync` writes: what is installed is no file of the project.
 EVALUATED_BY = ("stages/data/heldout.py", "stages/evals")
 DIGEST = "rules/evaluated_by.txt"

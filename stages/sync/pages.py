@@ -14,7 +14,7 @@ def asked(words: Sequence[str]) -> bool:
 
 
 def folder(root: Path, scale: str) -> Path:
-    """Where the pages are written for it, anew each time."""
+    """Where the pages are written for it, each time."""
     return root / SNAKEMAKE / "stages-report" / scale
 
 

@@ -92,16 +92,16 @@ class Ending:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Give a worker of xdist the seed that was drawn: options that were not typed are parsed anew there."""
+        """Give a worker of xdist the seed that was drawn: options that were not typed are parsed again there."""
         node.workerinput["stages_seed"] = node.config.option.stages_seed
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Take down whether a worker left tests out."""
+        """Record whether a worker left tests out."""
         self.deselected |= getattr(node, "workeroutput", {}).get("stages_deselected", True)
 
     def pytest_deselected(self) -> None:
-        """Take down that tests were left out, by -k, -m, --lf or another plugin."""
+        """Record that tests were left out, by -k, -m, --lf or another plugin."""
         self.deselected = True
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -117,7 +117,7 @@ class Ending:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take down what a test left in its properties."""
+        """Record what a test left in its properties."""
         file = report.nodeid.partition("::")[0]
         self.files[file] = self.files.get(file, True) and report.passed
         if report.when == "call" and not report.skipped:

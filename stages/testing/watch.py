@@ -35,7 +35,7 @@ class Watch:
         self._kept: tuple[nn.Module, tuple[Any, ...], dict[str, Any]] | None = None
 
     def __call__(self, *, loss: Any, batch: Any, model: nn.Module, optimizer: Any, **more: Any) -> None:
-        """Take down a step.
+        """Record a step.
 
         `loss`: of the whole step, a number. `batch`: what the step read; a list of batches is its micro-batches.
         `optimizer`: one, or a list of them. `more`: whatever else a checkpoint has to bring back, by name (an EMA, a

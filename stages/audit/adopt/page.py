@@ -82,7 +82,7 @@ def source(stage: Stage, *names: str) -> Mark:
 
 
 def unknown(reason: str) -> Mark:
-    """A figure that the recipe does not say: a placeholder stands in its place."""
+    """A figure that the recipe does not say: a placeholder is in its place."""
     return "unknown", "reason", f"{reason}; a placeholder"
 
 

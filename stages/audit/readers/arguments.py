@@ -78,7 +78,7 @@ def value(argument: Argument, figure: str) -> Value:
 def twice(arguments: list[Argument], figures: Mapping[str, str], known: frozenset[str]) -> Iterator[Slip]:
     """Flags that are given again with another value: the last one counts, and the first is dead text.
 
-    What a file that is sourced says, the script may say anew: that is what shared files are for. A flag that the
+    What a file that is sourced says, the script may say again: that is what shared files are for. A flag that the
     framework does not have may be one of which every value counts.
     """
     seen: dict[str, Argument] = {}
@@ -163,7 +163,7 @@ def unpassed(script: Script, file: str, flags: frozenset[str]) -> Iterator[Slip]
 def cut_off(script: Script) -> Iterator[Slip]:
     """Lines of flags that are commands of their own: the line above has no backslash at its end, or a blank behind it.
 
-    The shell runs what stands before them without them.
+    The shell runs what is before them without them.
     """
     for command in script.commands:
         first = text(command.words[0]) if command.words else ""

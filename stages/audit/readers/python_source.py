@@ -34,7 +34,7 @@ class _Unknown(Exception):  # noqa: N818 - it carries a reason, and never leaves
 
 @dataclass(frozen=True)
 class Call:
-    """A call with its dotted name (`TransformerConfig.olmo3_7B`) and the function that it stands in."""
+    """A call with its dotted name (`TransformerConfig.olmo3_7B`) and the function that it is in."""
 
     name: str
     node: ast.Call

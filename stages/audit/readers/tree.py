@@ -93,7 +93,7 @@ class _Reader:
     leaves: dict[Path, Leaf] = field(default_factory=dict)
     places: dict[Path, Where] = field(default_factory=dict)
     twice: list[tuple[Path, Where]] = field(default_factory=list)
-    anchors: dict[str, tuple[Path, list[Path]]] = field(default_factory=dict)  # each with what stands below it
+    anchors: dict[str, tuple[Path, list[Path]]] = field(default_factory=dict)  # each with what is below it
     order: list[Path] = field(default_factory=list)  # paths as they were read
     merged: set[Path] = field(default_factory=set)  # by `<<`: what the mapping itself says counts, before or after
     copied: int = 0

@@ -10,7 +10,7 @@ from stages.audit.recipe import Pipeline, Read, Stage, number
 
 @rule("eval-in-training", "I-18", "It is evaluated on what it is trained on")
 def in_training(pipeline: Pipeline) -> Iterator[Fault]:
-    """A set that stands in both lists, of the run itself or of one that it goes on from."""
+    """A set that is in both lists, of the run itself or of one that it goes on from."""
     for stage in pipeline.stages:
         tested = _sets(stage.get("eval_data"))
         for run in (stage, *pipeline.ancestors(stage)):

@@ -117,7 +117,7 @@ class Commands(Words):
                 at = child.end_byte - node.start_byte
 
     def fed(self, node: Node, depth: int) -> list[Piece] | None:
-        """What stands behind `< <(f)`, `<<<` or `<<EOF`, where the text itself says it."""
+        """What is behind `< <(f)`, `<<<` or `<<EOF`, where the text itself says it."""
         for one in node.named_children:
             target = one.named_children[-1] if one.named_children else None
             if one.type == "heredoc_redirect":

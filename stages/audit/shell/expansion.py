@@ -196,7 +196,7 @@ class Words:
 
 
 def source(node: Node) -> str:
-    """The text of a node, as it stands in the file."""
+    """The text of a node, as it is in the file."""
     return (node.text or b"").decode("utf-8", "replace")
 
 

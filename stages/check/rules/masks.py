@@ -90,7 +90,7 @@ def replies_are_whole(context: Context) -> Iterator[Finding]:
 
 
 def _repeated(context: Context, name: str, number: int, phase: Phase) -> Iterator[Finding]:
-    """Conversations of which each answer is a document, read as text: what stands before answers is learned again."""
+    """Conversations of which each answer is a document, read as text: what is before answers is learned again."""
     for source in phase.sources:
         figures = context.data.corpora.get(source.corpus)
         if figures is not None and figures.answers == "separate" and phase.objective != "sft":

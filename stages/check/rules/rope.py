@@ -182,7 +182,7 @@ def longest_context_is_declared(context: Context) -> Iterator[Finding]:
 
 
 def _longest(context: Context, stage: Stage) -> int:
-    """Walked anew from the phases of the lineage; a released model declares its own."""
+    """Computed from the phases of the lineage; a released model declares its own."""
     own = [phase.context for phase in stage.phases]
     if stage.kind == "import" and not own:
         return stage.max_context

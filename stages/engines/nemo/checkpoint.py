@@ -50,7 +50,7 @@ class Checkpoints:
         beside: Beside,
         ranks: Ranks,
     ) -> None:
-        """`beside` takes down what else a checkpoint says at this moment, and returns what writes it into a folder."""
+        """`beside` records what else a checkpoint says at this moment, and returns what writes it into a folder."""
         self._attempt, self._chunks, self._owned = attempt, chunks, owned
         self._tables, self._beside, self._ranks = tables, beside, ranks
         self.seconds = {WAITED: 0.0, WRITTEN: 0.0}
@@ -126,7 +126,7 @@ def load(folder: Path, chunks: list[Any], owned: Sequence[Owned]) -> Counters:
 
 
 def _unreadable(folder: Path, found: str) -> UserError:
-    """Of a checkpoint whose digests are right: its files were listed anew, a disk fails, or Megatron is another."""
+    """Of a checkpoint whose digests are right: its files were listed again, a disk fails, or Megatron is another."""
     return UserError(
         f"{folder}: this checkpoint cannot be read, although its files are those that {partials.NAME} lists: "
         f"{printable(' '.join(found.split()))}. Allowed: what this stage wrote, under the Megatron-Core of "

@@ -1,6 +1,6 @@
 """The reference of preference training: Core's model a second time, divided as the one that is trained.
 
-Its weights are copied from the model's before a checkpoint is read, in every attempt anew, in the types that the model
+Its weights are copied from the model's before a checkpoint is read, in every attempt, in the types that the model
 computes with: under bf16 those are bf16, as the policy's are when it is the reference still. It has no gradients, no
 fp32 copies and no part in a checkpoint.
 """

@@ -36,7 +36,7 @@ class Routed(Causal):
         self._counts = torch.zeros(0, 0)
 
     def begin(self, samples: Sequence[Sample]) -> None:
-        """Start counting anew."""
+        """Start counting again."""
         super().begin(samples)
         supervised = sum(int((sample.labels != IGNORED).sum()) for sample in samples)
         for one in self._routers:

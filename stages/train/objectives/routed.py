@@ -33,7 +33,7 @@ class Routed(Causal):
         self._counts = torch.zeros(0)
 
     def begin(self, step: Step) -> int:
-        """Read the step's data and start counting anew."""
+        """Read the step's data and start counting again."""
         self.lm.reset_router_counts()
         return super().begin(step)
 

@@ -78,12 +78,11 @@ class ChatTemplate(Template):
             for place in _answers(messages, first)
             if isinstance(messages[place].get("content"), str) and messages[place]["content"]
         }
+        # The marks may be why: what it refuses of the conversation is reported when that is rendered.
         try:
             turns = [{**turn, "content": marks.get(place, turn.get("content"))} for place, turn in enumerate(messages)]
             text = self.text(turns, tools, prompt=False)
-        except (
-            TemplateError
-        ):  # the marks may be why: what it refuses of the conversation is reported when that is rendered
+        except TemplateError:
             return
         for place, mark in marks.items():
             if (count := text.count(mark)) > 1:

@@ -142,9 +142,8 @@ def _masked(
                 f"{rendered.text[max(0, at - 10) : at]!r} {rendered.text[at : at + 10]!r}: what the model is prompted "
                 "with would be other tokens than it learned from; separate the two in the template",
             )
-        if tokenizer.drops_end(
-            rendered.text[max(0, at - ENDING) : at]
-        ):  # then those tokens are no longer than what is before it
+        # Then those tokens are no longer than what is before it.
+        if tokenizer.drops_end(rendered.text[max(0, at - ENDING) : at]):
             raise _bad(
                 document,
                 f"the tokenizer's normalizer leaves out what stands before the edge of an answer, at "

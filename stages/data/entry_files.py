@@ -26,9 +26,8 @@ UNREAD = (
 )
 FREE = {".txt", ".md"}  # kinds whose names may be anything
 NUMBERED = re.compile(r"(.*?)[-_.](\d{3,6})-of-(\d{3,6})\b(.*)")  # train-00000-of-00008.parquet
-SPLIT = re.compile(
-    r"(?:^|[-_.])(train(?:ing)?|test|validation|valid|val|dev|eval)(?=[-_.]|$)", re.IGNORECASE
-)  # c4-train.0
+# c4-train.0
+SPLIT = re.compile(r"(?:^|[-_.])(train(?:ing)?|test|validation|valid|val|dev|eval)(?=[-_.]|$)", re.IGNORECASE)
 
 
 def files(base: Path, name: str, where: str, kinds: tuple[str, ...]) -> list[Path]:

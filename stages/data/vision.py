@@ -152,9 +152,8 @@ def _single(draws: Draws, digits: Digits, digit: int, look: str, level: int) -> 
     row, column = draws.below(3), draws.below(3)
     canvas = _canvas(height, width)
     paste(canvas, digits.draw(draws, digit), (height - side) * row // 2, (width - side) * column // 2, size + 1, level)
-    place = " ".join(
-        word for word, several in ((ROWS[row], height > side), (COLUMNS[column], width > side)) if several
-    )  # a digit that fills a direction has no place along it
+    # A digit that fills a direction has no place along it.
+    place = " ".join(word for word, several in ((ROWS[row], height > side), (COLUMNS[column], width > side)) if several)
     where = f" at the {place}" if place else ""
     return Scene(Picture(canvas, (digit,)), f"a {look} {SIZES[size]} {WORDS[digit]}{where}")
 

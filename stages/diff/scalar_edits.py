@@ -15,9 +15,8 @@ from stages.spec.files import Files
 from stages.spec.nodes import Document, Path, Tree, dotted
 from stages.spec.sources import NAMES, PROSE
 
-UNORDERED = frozenset(
-    {"stages", "train", "frozen", "evaluate", "heldout", "lm_eval", "drop"}
-)  # lists whose order means nothing
+# Lists whose order means nothing.
+UNORDERED = frozenset({"stages", "train", "frozen", "evaluate", "heldout", "lm_eval", "drop"})
 NOT_COMPUTED = frozenset({"execution", "evaluate", "evaluate_on", "evaluation"})
 ALL_MEANT = frozenset({"data", "release", "extends", "tokenizer"})  # words that are no prose where they are
 

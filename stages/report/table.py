@@ -19,9 +19,8 @@ COLUMNS = ("stage", "tokens", "steps", "context", "train loss", "validation loss
 RIGHT = (1, 2, 7, 8)
 BY_WEIGHT = (5, 6, 1, 7, 2, 4, 9, 3, 8)  # which columns a narrow terminal shows next to the first, as far as they fit
 GAP = 2  # blanks between columns
-Mark = Literal[
-    "current", "to be evaluated", "stale", "damaged", "unreadable", "not in the specs"
-]  # of a result in place, compared with what the specs say now
+# Of a result in place, compared with what the specs say now.
+Mark = Literal["current", "to be evaluated", "stale", "damaged", "unreadable", "not in the specs"]
 SHOWN = 0.005  # of a budget: less padding is not worth a word
 KEY_SHOWN = 8  # hex digits of a key that tell stages apart for a reader
 

@@ -17,9 +17,8 @@ from stages.spec import quantities
 PATTERN = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"
 LONGEST = 64  # characters: a marker's file is named by a stage and its key
 ALLOWED = f"small letters, digits and single underscores, a letter first, up to {LONGEST} characters"
-NOT_PIPELINES = frozenset(
-    {"data", "scales", "hardware", "tokenizers", "releases"}
-)  # folders of specs/ that contain something else
+# Folders of specs/ that contain something else.
+NOT_PIPELINES = frozenset({"data", "scales", "hardware", "tokenizers", "releases"})
 # Words that files of rules/ or rules of Snakemake are named by already.
 TAKEN = NOT_PIPELINES | {"common", "all", "variants", "stage", "corpus"} | frozenset(keyword.kwlist)
 

@@ -54,9 +54,8 @@ def _with_job(layout: Layout, verdict: Verdict, rule: str, mine: Sequence[Job]) 
 def _ended_early(layout: Layout, verdict: Verdict, rule: str) -> Verdict:
     """A stage that its last job did not come to: what that job printed says why."""
     found = (layout.root / JOB_LOGS / f"rule_{rule}").glob("*.log")
-    logs = sorted(
-        (path for path in found if path.is_file()), key=lambda path: path.stat().st_mtime
-    )  # no pipe: it hangs
+    # No pipe: it hangs.
+    logs = sorted((path for path in found if path.is_file()), key=lambda path: path.stat().st_mtime)
     text = logs[-1].read_text(encoding="utf-8", errors="replace") if logs else ""
     if verdict.key not in text:  # of another spec
         return verdict

@@ -25,9 +25,8 @@ from stages.errors import Where
 from stages.printable import printable
 
 MAX_SOURCED = 8  # files that source one another
-_OWN_FOLDER = re.compile(
-    r"^(\$\(\.\.\.\)|\$\{(BASH_SOURCE|0)\b[^{}]*\})/"
-)  # `$(dirname "$0")/`, `${0%/*}/` and their like
+# `$(dirname "$0")/`, `${0%/*}/` and their like.
+_OWN_FOLDER = re.compile(r"^(\$\(\.\.\.\)|\$\{(BASH_SOURCE|0)\b[^{}]*\})/")
 
 
 @dataclass(frozen=True)

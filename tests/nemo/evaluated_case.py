@@ -34,6 +34,12 @@ def ouro() -> Stage:
     return _stage({"llm": cfg}, "looped", ("text", "chats"), (*TEXT, "loops"), loops=Loops(count=3, beta=0.1))
 
 
+def pairs() -> Stage:
+    cfg = tiny.LLAMA.model_copy(update=SHAPE | ENDS)
+    told = {"packing": "whole", "preference": tiny.PREFERENCE}
+    return _stage({"llm": cfg}, "preference", ("preferences",), ("preferences",), **told)
+
+
 def joint() -> Stage:
     cfg = tiny.MOONLIGHT.model_copy(update={"layers": 4, "hidden": 32, "ffn": 48, "heads": 4} | ENDS)
     vit = tiny.VIT.model_copy(update={"channels": 3})
@@ -76,7 +82,7 @@ def by_nemo(stage: Stage, root: Path) -> list[dict[str, Any]]:
 def _numbers(model: evals.Model | None, stage: Stage, root: Path) -> list[dict[str, Any]]:
     assert model is not None
     losses = stage.model_copy(
-        update={"evaluation": stage.evaluation.model_copy(update={"names": ("validation_loss",)})}
+        update={"evaluation": stage.evaluation.model_copy(update={"names": stage.evaluation.names[:1]})}
     )
     return [evals.run(model, stage, Heldout(root)), evals.run(model, losses, Heldout(root), ELSEWHERE)]
 

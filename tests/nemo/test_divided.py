@@ -25,12 +25,19 @@ from tests.unit.train import tiny
 
 pytestmark = pytest.mark.slow
 ROUNDING = 2.0**-24  # of fp32: one rounding of every weight changes numbers as much as the roundings of one engine do
-STAGES = {"llama": case.llama(), "tied": case.llama(tied=True), "ouro": case.ouro(), "joint": case.joint()}
+STAGES = {
+    "llama": case.llama(),
+    "tied": case.llama(tied=True),
+    "ouro": case.ouro(),
+    "joint": case.joint(),
+    "pairs": case.pairs(),
+}
 CASES = (
     ("llama", layout(2)),
     ("llama", layout(2, pp=2, vpp=2)),
     ("llama", layout(4, tp=2, cp=2, sequence_parallel=True)),
     ("tied", layout(2, pp=2)),
+    ("pairs", layout(4, tp=2, cp=2, sequence_parallel=True)),
     ("ouro", layout(2, tp=2, sequence_parallel=True)),
     ("joint", layout(2, pp=2)),
     ("joint", layout(2, cp=2)),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -235,12 +236,20 @@ class Gathering:
             if flat is not None:
                 place = flat[fragment.start : fragment.stop]
                 if sent is None:
-                    dist.recv(place, fragment.rank)
+                    _exchange(dist.irecv, place, fragment.rank)
                 else:
                     place.copy_(sent)
             elif sent is not None:
-                dist.send(sent.contiguous(), 0)
+                _exchange(dist.isend, sent.contiguous(), 0)
         return None if flat is None else flat.view(source.shape)
+
+
+def _exchange(how: Callable[..., Any], tensor: Tensor, peer: int) -> None:
+    """Over the communicator that all ranks share. Under NCCL plain `send` and `recv` make another of each two ranks,
+    which the first rank would have by the hundred, each with memory of its own on the GPU.
+    """
+    for request in dist.batch_isend_irecv([dist.P2POp(how, tensor, peer)]):
+        request.wait()
 
 
 def _cover(source: _Source) -> list[_Fragment]:

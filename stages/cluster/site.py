@@ -5,6 +5,8 @@ what the NeMo engine runs.
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,10 +101,22 @@ def load(root: Path) -> Site:
         return Site()
     document = nodes.parse(read(path, FILE), FILE)
     raw = validate(document, RawSite, nulls=True)
-    errors = [*_late(document, raw), *_extra(document, raw), *nemo.wrong(document, raw.nemo)]
+    errors = [*_named(document, raw), *_late(document, raw), *_extra(document, raw), *nemo.wrong(document, raw.nemo)]
     if errors:
         raise several(errors)
     return Site(**{**raw.model_dump(), "extra": tuple(raw.extra), "nemo": raw.nemo.made()})
+
+
+def _named(document: Document, raw: RawSite) -> Iterator[SpecError]:
+    """Names that Slurm has not: sbatch would refuse every job."""
+    for key in ("account", "partition", "gpu_partition", "qos"):
+        value = getattr(raw, key)
+        if value is not None and len(value.split()) != 1:
+            repair = "Write it as Slurm does; several partitions are joined by commas."
+            yield SpecError(document.where((key,)), key, describe(value), "a name without blanks", repair)
+    if re.fullmatch(r".*:\d{1,2}", raw.gpu):
+        repair = "Take the number out: a job asks for as many GPUs as its node has ranks."
+        yield SpecError(document.where(("gpu",)), "gpu", describe(raw.gpu), "gpu, or gpu:h100 with its type", repair)
 
 
 def _late(document: Document, raw: RawSite) -> list[SpecError]:

@@ -58,6 +58,8 @@ def test_gpu_jobs_go_where_all_jobs_go_unless_told_otherwise(tmp_path: Path) -> 
         ),
         ("max_time: 1 h\nrequeue_before: 60 min\n", r"site.yaml:2: requeue_before: found 3600 s; allowed: less than"),
         ("gpu: nvidia tesla\n", r"site.yaml:1: gpu: found 'nvidia tesla'"),
+        ("gpu: gpu:8\n", r"site.yaml:1: gpu: found 'gpu:8'.*as many GPUs as its node has ranks"),
+        ("account: lab\npartition: cpu, long\n", r"site.yaml:2: partition: found 'cpu, long'.*joined by commas"),
         ("extra: --exclusive\n", r"site.yaml:1: extra: found '--exclusive'; allowed: .*list"),
         ("extra:\n- --exclusive\n- -x n1\n", r"site.yaml:3: extra.1: found '-x n1'; allowed: one sbatch option"),
         ("extra: [--mem=4G]\n", r"extra.0: found '--mem=4G'; .* This is set by `memory` of a stage"),

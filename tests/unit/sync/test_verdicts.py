@@ -52,13 +52,18 @@ def test_a_parent_under_another_key_is_to_be_put_back_and_its_children_stand(cha
     assert undone(chain) == ["toy/one"]
 
 
-def test_without_the_promise_of_equal_bits_what_is_below_a_damaged_result_is_stale_too(layout: Layout) -> None:
+def in_order(layout: Layout) -> None:
+    """The three stages finished, without the promise of equal bits."""
     for ref, stage in CHAIN.items():
         parents = manifest.parents(layout, {parent: KEYS[parent] for parent in stage.parents})
         with attempts.start(layout, ref, KEYS[ref], parents) as attempt:
             (attempt.result / "model").mkdir()
             (attempt.result / WEIGHTS).write_bytes(b"weights")
             finish.finish(attempt, toy_manifest(attempt).model_copy(update={"tier": "same-order"}))
+
+
+def test_without_the_promise_of_equal_bits_what_is_below_a_damaged_result_is_stale_too(layout: Layout) -> None:
+    in_order(layout)
     (layout.stage("toy/one") / WEIGHTS).unlink()
     assert undone(layout) == ["toy/one", "toy/two", "toy/three"]
 
@@ -73,6 +78,46 @@ def test_what_is_stale_without_that_promise_makes_what_is_below_it_stale_whateve
             finish.finish(attempt, toy_manifest(attempt).model_copy(update={"tier": tier}))
     (layout.stage("toy/one") / WEIGHTS).unlink()
     assert undone(layout) == ["toy/one", "toy/two", "toy/three"]
+
+
+RENAMED = {
+    "toy/one": BOX,
+    "toy/new": CHAIN["toy/two"],
+    "toy/three": BOX.model_copy(update={"parents": ("toy/new",)}),
+}
+
+
+def after_renaming(layout: Layout) -> dict[str, tuple[str, str]]:
+    """State and reason of each stage, once toy/two is called toy/new."""
+    keys = {ref: KEYS["toy/two"] if ref == "toy/new" else KEYS[ref] for ref in RENAMED}
+    return {ref: (verdict.state, verdict.why) for ref, verdict in judge(layout, RENAMED, keys).items()}
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["nothing there yet", "another spec's result there"])
+def test_a_result_under_its_old_name_is_taken_over_and_what_is_built_on_it_stands(
+    there: bool, layout: Layout, run: Run
+) -> None:
+    """Also where a rerun promises no equal bits: nothing is rerun."""
+    in_order(layout)
+    if there:
+        run("toy/new", "d" * 32)
+    taken = "toy/two has the same key: its result is taken over, no training"
+    state = "stale" if there else "missing"
+    assert after_renaming(layout) == {"toy/one": ("done", ""), "toy/new": (state, taken), "toy/three": ("done", "")}
+
+
+def test_a_result_under_another_name_is_not_taken_over_where_it_was_built_on_other_bits(
+    chain: Layout, run: Run
+) -> None:
+    run("toy/one", KEYS["toy/one"], content=b"other bits")
+    assert after_renaming(chain)["toy/new"] == ("missing", "not run yet")
+
+
+def test_a_damaged_result_is_told_as_one_whatever_another_name_has(chain: Layout, run: Run) -> None:
+    run("toy/new", KEYS["toy/two"], {"toy/one": KEYS["toy/one"]})
+    (chain.stage("toy/new") / WEIGHTS).unlink()
+    state, why = after_renaming(chain)["toy/new"]
+    assert (state, "taken over" in why) == ("damaged", False)
 
 
 def test_what_a_stage_is_made_from_is_known_at_any_distance() -> None:

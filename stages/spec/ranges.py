@@ -127,6 +127,12 @@ def _length(need: Need, figures: RawCorpus, start: int) -> int:
         return found
     left, phase = max(0, figures.size - start), need.phase
     known = packed(figures, phase.context) if phase.whole(figures.kind) else None
+    if known is not None and not known.rows:
+        raise TooSmallError(
+            f"rows of {phase.context} tokens, into which no document of {figures.corpus!r} fits",
+            f"rows that have whole documents: some fit into {min(figures.packed)} tokens, all into {figures.longest}",
+            "Lengthen the context.",
+        )
     what = f"{need.plain(figures)} {figures.unit} of {figures.corpus!r}, of which {left} are left of {figures.size}"
     if known is not None:
         there = int(rows_in(figures, known, left))

@@ -116,14 +116,16 @@ def _whole_corpus(known: Fit, context: int) -> int:
 def packed(figures: RawCorpus, context: int) -> Fit | None:
     """What of a corpus fits into rows of a context, as measured; None where that was not declared.
 
-    Between two measured contexts, what fits into the shorter one fits too, and fills at least its tokens' rows.
+    Between two measured contexts, what fits into the shorter one fits too, and fills at least its tokens' rows. Of
+    powers of two, those that no document fits into are not declared: below the least, nothing fits.
     """
     if context in figures.packed:
         measured = figures.packed[context]
         return Fit(measured.rows, measured.tokens)
     shorter = max((one for one in figures.packed if one < context), default=None)
     if shorter is None:
-        return None
+        least = min(figures.packed, default=0)
+        return Fit(0, 0) if 2 * context <= least and 2 * least in figures.packed else None
     tokens = figures.packed[shorter].tokens
     return Fit(max(1, tokens // context), tokens)
 

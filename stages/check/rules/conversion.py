@@ -105,8 +105,8 @@ def _experts(context: Context, name: str, ref: str, module: str, above: Model, c
     "I-31",
     title="Upcycling accounts for every layer and every block call",
     rule="Every layer of the child is a copy of a named layer of the parent, each parent layer is copied equally "
-    "often (at least once, where the spec writes the layers out), and loops x layers is the same before and after "
-    "(24 x 8 = 48 x 4).",
+    "often (at least once, where the spec writes the layers out, the first at the beginning and the last at the end), "
+    "and loops x layers is the same before and after (24 x 8 = 48 x 4).",
     why="A layer that comes from nowhere is random; other loops are another depth of computation.",
     threads=(),
     held_by=(
@@ -131,6 +131,13 @@ def upcycling_accounts_for_layers(context: Context) -> Iterator[Finding]:
                 observed=f"a map of {len(chosen)} layers that copies {dict(sorted(copies.items()))}",
                 expected=f"{layers} layers, each of the parent's {above} copied equally often",
                 repair="Write `weights: {upcycle: concatenate}`, `interleave`, or every layer at least once.",
+            )  # fmt: skip
+        elif context.shrink.shrink is None and (chosen[0], chosen[-1]) != (0, above - 1):
+            yield context.finding(
+                "I-31", name, ("init", "weights"), parent=ref,
+                observed=f"a first layer that is a copy of layer {chosen[0]}, and a last one of layer {chosen[-1]}",
+                expected=f"copies of layers 0 and {above - 1}, which read embeddings and are read by the head",
+                repair="Write the layers in the order in which the parent computes them: 0-23 + 8-31.",
             )  # fmt: skip
         yield from _block_calls(context, name, ref, parent, above, layers)
 

@@ -12,11 +12,17 @@ from stages.check.rules.early_fine_tuning import early_fine_tuning
 from stages.check.rules.equal_stages import equal_stages
 from stages.check.rules.optimizer import trainer
 from stages.check.rules.rope import described, rotary_dim, with_positions, wrong_positions
+from stages.check.rules.yarn import rescaled
 from stages.contract.rope import inv_freq
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Rope
 from stages.spec.variants import RawVariant
 
+# Stages that make weights, in words; a pointer and an export make none.
+MADE = {
+    "train": "a stage that trains", "merge": "a stage that averages", "upcycle": "a stage that makes a larger model",
+    "import": "a release that is brought in",
+}  # fmt: skip
 ROUNDING = 1e-9  # of two frequencies that come out of the same figures
 
 
@@ -39,8 +45,8 @@ def positions_do_not_go_back(context: Context) -> Iterator[Finding]:
             above = rotary_dim(parent)
             if above is None or parent.rope is None or parent.rope == rope:
                 continue
-            if wrong_positions(parent.rope, above) or wrong_positions(rope, dim):
-                continue  # I-11 names it
+            if wrong_positions(parent.rope, above) or wrong_positions(rope, dim) or rescaled(parent.rope, rope):
+                continue  # I-11 or I-12 names it
             old, new = (described(_at_full_size(context, one)) for one in (parent.rope, rope))
             if _any_faster(inv_freq(parent.rope, above), inv_freq(rope, dim)):
                 yield context.finding(
@@ -124,7 +130,8 @@ def _at_full_size(context: Context, rope: Rope) -> Rope:
 @static(
     "I-38",
     title="Nothing is trained for nothing",
-    rule="In a pipeline that exports something, a later stage or an export starts from every stage that trains. One of "
+    rule="In a pipeline that exports something, a later stage or an export starts from every stage that trains, "
+    "averages, makes a larger model or brings a release in. One of "
     "several alternatives need not go on: stages of the same parents with the same budget, data and contexts. "
     "Fine-tuning starts from the last stage of a schedule, unless that one is fine-tuned too. No two stages do the "
     "same.",
@@ -140,12 +147,12 @@ def training_is_handed_on(context: Context) -> Iterator[Finding]:
     exports = [name for name, stage in stages.items() if stage.kind == "export"]
     read = {needed for stage in stages.values() for needed in stage.needed}
     for name, stage in context.own:
-        dead = exports and stage.kind == "train" and context.pipeline.refs[name] not in read
+        dead = exports and stage.kind in MADE and context.pipeline.refs[name] not in read
         if dead and not any(_alternative(context, name, other) for other in stages):
             beside = _beside(context, stage)
             found = context.finding(
                 "I-38", name, ("stage",),
-                observed=f"a stage that trains and that no `from` names; {_instead(context, beside or exports)}",
+                observed=f"{MADE[stage.kind]} and that no `from` names; {_instead(context, beside or exports)}",
                 expected="a later stage or an export that starts from it",
                 repair=f"Name {name} in `from` of the stage that should follow, export it, or take it out; waive "
                 "this for one that is only measured.",

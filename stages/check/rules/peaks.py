@@ -58,6 +58,29 @@ def _too_high(context: Context, stage: Stage, extent: Extent, number: int) -> It
             f"at most {float(limit):g}: what follows a training has rates of its size, or lower ones",
             "Correct the rate, or waive this with the reason for training on at a higher one.",
         )
+    elif stage.phases[0].objective == "preference" and highest <= HIGHEST:
+        yield from _above_parent(context, stage, key, highest)
+
+
+def _above_parent(context: Context, stage: Stage, key: str, highest: Fraction) -> Iterator[Fault]:
+    """Preferences at a higher rate than the answers that they are about. Recipes lower it, by up to 40 times."""
+    for module in stage.trained:
+        taught = context.taught_by(stage, module)
+        above = taught[1] if taught is not None and taught[1].kind == "train" else None
+        if taught is None or above is None or above.schedule is None:
+            continue
+        span = above.phases[0].clock_start, above.phases[-1].clock_end
+        kinds = {one.kind for one in (above.optimizer, stage.optimizer) if one is not None}
+        top = context.full_rate(peak(above.schedule, *span)[0]) if covers(above.schedule, *span) else Fraction(0)
+        if len(kinds) == 1 and 0 < HIGHER * top * ROUNDING < highest:
+            yield (
+                key,
+                highest,
+                f"a learning rate of {float(highest):g} for preferences, after {float(top):g} at most in {taught[0]}",
+                f"at most {float(HIGHER * top):g}; recipes have a lower rate than fine-tuning's, or the same",
+                "Correct the rate, or waive this with its reason.",
+            )
+            return
 
 
 def trained_at(context: Context, stage: Stage, module: str) -> tuple[Fraction, bool]:

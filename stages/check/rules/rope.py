@@ -8,7 +8,7 @@ from math import isfinite
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
-from stages.check.rules.yarn import without_effect, wrong_yarn
+from stages.check.rules.yarn import rescaled, without_effect, wrong_yarn
 from stages.contract.rope import inv_freq, longest_wavelength
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
@@ -110,7 +110,14 @@ def changed_positions_take_effect(context: Context) -> Iterator[Finding]:
             above = rotary_dim(parent)
             if above is None or parent.rope is None or parent.rope == rope or not _usable(parent.rope, above):
                 continue
-            if inv_freq(parent.rope, above) == inv_freq(rope, dim):
+            if words := rescaled(parent.rope, rope):
+                yield context.finding(
+                    "I-12", name, ("rope", "yarn"), parent=ref,
+                    observed=f"yarn with {words}, and the same frequencies",
+                    expected="the parent's figures: queries and keys are multiplied by what they come to",
+                    repair="State the parent's `attention_factor`, `mscale` and `mscale_all_dim`.", found=words,
+                )  # fmt: skip
+            elif inv_freq(parent.rope, above) == inv_freq(rope, dim):
                 yield context.finding(
                     "I-12", name, ("rope",), parent=ref,
                     observed=f"a change to {described(rope)} that moves none of the {dim // 2} frequencies",

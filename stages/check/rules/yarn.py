@@ -12,6 +12,12 @@ from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Rope, Yarn
 
+OF_SCORES = (
+    "attention_factor",
+    "mscale",
+    "mscale_all_dim",
+)  # what queries and keys are multiplied by follows from them
+
 
 def wrong_yarn(rope: Rope, yarn: Yarn, dim: int) -> str | None:
     """What is wrong with a YaRN on so many rotated dimensions; None where nothing is."""
@@ -23,6 +29,21 @@ def wrong_yarn(rope: Rope, yarn: Yarn, dim: int) -> str | None:
     if not blended + scaled:
         return f"yarn that leaves all {kept} pairs as they are: none turns so little within {yarn.original:,} positions"
     return None
+
+
+def rescaled(before: Rope, after: Rope) -> str:
+    """What of YaRN's factors of scores changes where nothing else of two positions does: "mscale none, after 1"."""
+    old, new = before.yarn, after.yarn
+    if old is None or new is None or old == new:
+        return ""
+    same = old.model_copy(update={key: getattr(new, key) for key in OF_SCORES})
+    changed = [key for key in OF_SCORES if getattr(old, key) != getattr(new, key)]
+    words = (f"{key} {_written(getattr(new, key))}, after {_written(getattr(old, key))}" for key in changed)
+    return "; ".join(words) if after == before.model_copy(update={"yarn": same}) else ""
+
+
+def _written(factor: float | None) -> str:
+    return "none" if factor is None else f"{factor:g}"
 
 
 def without_effect(context: Context, name: str, stage: Stage, yarn: Yarn) -> Iterator[Finding]:

@@ -108,6 +108,17 @@ def test_a_dead_end_names_what_its_neighbours_start_from(tmp_path: Path) -> None
     assert "sft_256k is from cpt_1m (specs/llama31_1m/sft_256k.yaml:" in finding.observed
 
 
+def test_an_average_that_nothing_starts_from_is_a_dead_end(tmp_path: Path) -> None:
+    """Its parents are read by it, and still trained for nothing."""
+    soup = "stage: soup\nbox: Soup\nkind: merge\ninit: {from: [first, first@1B], weights: uniform}\n"
+    small_project.write(tmp_path)
+    (tmp_path / "specs/toy/soup.yaml").write_text(soup)
+    small_project.edit(tmp_path, "toy/pipeline.yaml", "stages: [first, ", "stages: [first, soup, ")
+    (finding,) = unwaived(run(Project.load(tmp_path), "paper", {"I-38"}))
+    assert finding.stage == "toy/soup"
+    assert finding.observed.startswith("a stage that averages and that no `from` names")
+
+
 def test_a_pipeline_without_an_export_ends_where_it_ends(tmp_path: Path) -> None:
     edits = [("toy/pipeline.yaml", "stages: [first, second, release]", "stages: [first, second]")]
     small_project.write(tmp_path)

@@ -11,6 +11,7 @@ from stages.check.rules.peaks import long_warm_ups
 from stages.check.run import run
 from stages.spec.project import Project
 from tests import shipped
+from tests.edits import replaced
 from tests.unit.check.told import only
 from tests.unit.spec import small_project
 from tests.unit.spec.small_project import edit
@@ -51,6 +52,29 @@ def test_what_is_trained_further_may_be_warmed_up_to_a_higher_rate(
 ) -> None:
     edit(shipped.copy(tmp_path), file, old, new)
     assert found(tmp_path) == []
+
+
+@pytest.mark.parametrize(("peak", "observed"), [("2e-4", []), ("3e-4", ["a learning rate of 0.0003 for preferences"])])
+def test_preferences_are_not_trained_at_a_higher_rate_than_what_they_are_about(
+    tmp_path: Path, peak: str, observed: list[str]
+) -> None:
+    """Pre-training at 1e-3, a stage at 1e-4, and pairs: recipes have the rate of fine-tuning, or a lower one."""
+    small_project.write(tmp_path)
+    reset = "optimizer: reset\n  clock: reset"
+    edit(tmp_path, "toy/second.yaml", "optimizer: inherit\n  clock: continue", reset)
+    between = (tmp_path / "specs/toy/second.yaml").read_text()
+    (tmp_path / "specs/toy/tuned.yaml").write_text(
+        replaced(between, "stage: second", "stage: tuned", "schedule: main", "schedule: tuned")
+    )
+    small_project.prefer(tmp_path, "preference: {loss: dpo, beta: 0.1, answers: sum, turn_ends: masked, nll: 0}")
+    edit(tmp_path, "toy/second.yaml", "from: first", "from: tuned")
+    edit(tmp_path, "toy/second.yaml", "schedule: main", "schedule: pairs")
+    rise = "- {{shape: linear, from: 0, to: {}, for: 100M, jump: anew}}\n    - {{shape: linear, to: 0, until: 2B}}\n"
+    added = f"  tuned:\n    {rise.format('1e-4')}  pairs:\n    {rise.format(peak)}"
+    edit(tmp_path, "toy/pipeline.yaml", "schedules:\n", f"schedules:\n{added}")
+    edit(tmp_path, "toy/pipeline.yaml", "stages: [first, ", "stages: [first, tuned, ")
+    said = [one.observed.partition(",")[0] for one in run(Project.load(tmp_path), "paper") if one.stage == "toy/second"]
+    assert [one for one in said if "preferences" in one] == observed
 
 
 def test_modules_that_share_a_schedule_have_the_rates_of_the_one_that_had_the_highest(tmp_path: Path) -> None:

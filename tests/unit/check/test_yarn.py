@@ -15,6 +15,7 @@ from stages.diff.effects import _positions
 from stages.plan import figures
 from stages.spec.project import Project
 from stages.spec.resolved_models import Rope, Yarn
+from tests.edits import edit, replaced
 from tests.families import test_yarn
 from tests.mutants.mutant import Edited
 
@@ -140,3 +141,18 @@ def test_without_it_a_rope_is_written_as_it_was_before_there_was_any() -> None:
     assert plain.model_dump() == {"base": 1e6, "llama3": None, "interpolation": 1.0}
     assert Rope.model_validate_json(plain.model_dump_json()) == plain
     assert Rope.model_validate_json(ROPE.model_dump_json()) == ROPE
+
+
+def test_a_factor_of_scores_that_is_lost_on_the_way_is_told_as_such(tmp_path: Path) -> None:
+    """LongCT states one, mid-training after it none: no frequency moves, and queries are longer by a third."""
+    edited(tmp_path, attention_factor="1.3")
+    rope = (tmp_path / "specs" / FILE).read_text().splitlines()
+    written = next(text for text in rope if text.startswith("rope:"))
+    path = tmp_path / "specs/ouro/midtrain_1_4b.yaml"
+    stated = "rope: {base: 1_000_000, llama3: none, interpolation: 1}"
+    edit(path, stated, replaced(written, "attention_factor: 1.3", "attention_factor: none"))
+    told = [one for one in run(Project.load(tmp_path), "paper", {"I-12", "I-37"}) if one.stage == "ouro/midtrain_1_4b"]
+    assert [(one.id, one.observed) for one in told] == [
+        ("I-12", "yarn with attention_factor none, after 1.3, and the same frequencies")
+    ]
+    assert told[0].at == ("longct_1_4b -> rope.yarn",)

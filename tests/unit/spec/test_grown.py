@@ -56,6 +56,13 @@ def test_a_layer_that_nobody_copies_is_a_finding(root: Path) -> None:
     assert [one.id for one in found if one.id in ("I-23", "I-31")] == ["I-31"]
 
 
+def test_the_first_layer_stays_the_first_and_the_last_the_last(root: Path) -> None:
+    (finding,) = (one for one in run_pipeline(project(root, "1-3 + 0-2", 6), "toy", "paper") if one.id == "I-31")
+    assert finding.observed == "a first layer that is a copy of layer 1, and a last one of layer 2"
+    assert finding.where is not None
+    assert finding.where.line == SECOND.splitlines().index(SECOND.splitlines()[4]) + 1
+
+
 @pytest.mark.parametrize(
     ("how", "layers", "said"),
     [

@@ -71,6 +71,15 @@ def test_between_two_measured_contexts_the_shorter_one_counts(root: Path) -> Non
     assert "of which about 312 are left" in refused(root)
 
 
+def test_below_the_least_measured_context_nothing_fits(root: Path) -> None:
+    """Powers of two into whose rows no document fits are not printed."""
+    tuned(root, "60_000", longest=700, rows=200, tokens=40_000)
+    edit(root, "data/chats.yaml", "  128: ", "  512: {rows: 150, tokens: 76_000}\n  256: ")
+    said = refused(root)
+    assert "found rows of 128 tokens, into which no document of 'chats' fits" in said
+    assert "some fit into 256 tokens, all into 700. Lengthen the context." in said
+
+
 @pytest.mark.parametrize(("rows", "tokens"), [(10, 1_281), (9_000, 80_001)])
 def test_a_measure_that_cannot_be_is_refused(root: Path, rows: int, tokens: int) -> None:
     said = refused(tuned(root, "60_000", longest=700, rows=rows, tokens=tokens))

@@ -13,7 +13,7 @@ from stages.contract.cost_phase import Assumed, equal_length, multimodal, operat
 from stages.spec.families.llama import LlamaModel
 from stages.spec.families.ouro import OuroModel
 from stages.spec.resolved_models import ContrastiveModel, MoonViTModel, ProjectorModel
-from stages.spec.resolved_phases import Coca, Loops, Resolution, ShareRamp
+from stages.spec.resolved_phases import Coca, Loops, Preference, Resolution, ShareRamp
 from tests.unit.contract._make import phase, source
 
 ENDS = {"norm_eps": 1e-5, "init_std": 0.02}
@@ -109,6 +109,20 @@ def test_the_mean_share_of_a_ramp_that_begins_above_nothing() -> None:
     ramp = phase(budget=800, context=8, share=ShareRamp(first=(1, 5), last=(3, 5), over=50))
     assert multimodal(ramp) == Fraction(1, 2)
     assert multimodal(ramp.model_copy(update={"budget": 400})) == Fraction(2, 5)
+
+
+def test_the_reference_of_preference_training_reads_the_same_rows_forward_alone() -> None:
+    text = phase(budget=800, context=8, sources=(source(1),))
+    settings = Preference(loss="dpo", beta=0.1, answers="sum", turn_ends="learned", nll=0.0)
+    words = cost.language_model(LLM, 8) * 800
+    found = operations(stage(llm=LLM), text.model_copy(update={"preference": settings}), assumed())
+    assert found == words.flops(True, True) + words.flops(False, False)
+
+
+@pytest.mark.parametrize(("window", "keys"), [(None, 4.0), (8, 4.0), (20, 4.0), (4, 3.0), (2, 1.75)])
+def test_a_window_ends_what_a_position_sees(window: int | None, keys: float) -> None:
+    """Of 8 positions: those behind the window's length see all of it, those before it half on the average."""
+    assert cost.keys_seen(8, window) == keys
 
 
 def test_work_adds_up_by_part_and_grows_by_part() -> None:

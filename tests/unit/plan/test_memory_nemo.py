@@ -100,6 +100,25 @@ def test_expert_ranks_divide_routed_experts_alone(moonlight: Stage, h100: Hardwa
     assert whole - divided == 4 * (routed - routed // 8)
 
 
+def test_moments_of_experts_are_divided_among_the_replicas_that_each_expert_has(
+    moonlight: Stage, h100: Hardware
+) -> None:
+    """Half of the experts for half of the replicas: a rank has as many moments as before, and fewer weights in bf16."""
+    model = moonlight.modules["llm"]
+    assert isinstance(model, LanguageModel)
+    one, two = (parts(laid(moonlight, 8, ep=ep, distributed_optimizer=True), h100).states for ep in (1, 2))
+    assert one - two == pytest.approx(2 * routed_experts(model.parts) / 2, abs=2)
+
+
+def test_keys_of_whole_rows_are_divided_by_heads(llama: Stage) -> None:
+    model = llama.modules["llm"]
+    assert isinstance(model, LanguageModel)
+    one, four = (
+        memory_nemo._gathered(model, llama.phases[0], Parallel(**{**PLAIN, "cp": 2, "tp": tp}), 2) for tp in (1, 4)
+    )
+    assert one == 4 * four > 0
+
+
 def test_positions_channels_and_layers_are_divided(llama: Stage, h100: Hardware) -> None:
     def activations(**layout: Any) -> int:
         return parts(laid(llama, 128, **layout), h100).activations

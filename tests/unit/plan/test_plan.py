@@ -55,6 +55,11 @@ def test_published_totals_are_met(price: Price, pipeline: str, totals: list[int]
     assert all(claim.met for claim in claims)
 
 
+def test_totals_are_published_of_the_full_size_alone(price: Price) -> None:
+    assert price("ouro").claims
+    assert price("ouro", "mini", "laptop_cpu").claims == ()
+
+
 def test_every_pipeline_fits_the_devices_it_is_for(price: Price) -> None:
     for pipeline, scale, device in [
         *((name, "paper", "h100") for name in ("llama31_1m", "kimi_vl", "ouro")),

@@ -78,7 +78,10 @@ def test_a_total_is_met_to_within_its_rounding_on_both_sides(planned: int, met: 
 
 
 def test_a_pipeline_adds_its_stages_up_in_hours_and_units(cpu: Hardware) -> None:
-    text, pairs = plan(MOE, cpu), plan(tiny.make("coca"), cpu)
+    coca = tiny.make("coca")
+    longer = coca.phases[0].model_copy(update={"budget": 2 * coca.phases[0].budget})
+    pairs = plan(coca.model_copy(update={"phases": (longer,), "schedule": tiny.schedule(longer.budget)}), cpu)
+    text = plan(MOE, cpu)
     memory = text.phases[0].memory
     text = replace(text, evaluation=EvaluationPlan(5.0, 7200.0, 3600.0, memory))
     whole = PipelinePlan("p", "P", "mini", cpu, (text, pairs), ())

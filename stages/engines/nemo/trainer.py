@@ -85,7 +85,7 @@ class NemoTrainer:
 
     def take_result(self) -> None:
         """Have the weights of the stage's finished result, to evaluate it again."""
-        folder = self._inputs.layout.stage(f"{self._stage.pipeline}/{self._stage.name}")
+        folder = self._inputs.layout.stage(self._stage.ref)
         source = self._by_module({name: self._file(name, folder) for name in self._stage.modules})
         handover.load_weights(self._moved.owned, self._weights, source)
 
@@ -208,5 +208,5 @@ def _in_parts(init: Init) -> bool:
 def _state(stage: Stage, modules: nn.ModuleDict) -> dict[str, Tensor]:
     """Names and shapes of the optimizer's state: those of the torch engine's optimizer on the same modules."""
     if stage.optimizer is None:
-        raise ValueError(f"{stage.pipeline}/{stage.name} has phases but no optimizer")
+        raise ValueError(f"{stage.ref} has phases but no optimizer")
     return dict(Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer)).shapes())

@@ -3,7 +3,7 @@
 Weights are fp32 and whole on every rank; with autocast there are copies in bf16. The optimizer's moments are divided
 among ranks. While the last micro-batch of a step is differentiated, the partial sums of those before it are alive, one
 fp32 gradient for each level of the tree (stages/train/reduce.py), and its own gradient grows. Afterwards there is one
-gradient, beside what the optimizer makes for a moment. An evaluation has no gradients; its rows are many.
+gradient, next to what the optimizer makes for a moment. An evaluation has no gradients; its rows are many.
 
 Measured on CPUs with `python -m benchmarks.memory` (docs/plan-and-diff.md), and on a GPU by `make device`
 (results/records/gpu.md): its caching allocator held 3% to 30% more than was alive.
@@ -85,7 +85,7 @@ def _gradient(stage: Stage) -> int:
 
 
 def partial_sums(stage: Stage, phase: Phase) -> int:
-    """Sums of gradients that are alive at most beside the gradient of the micro-batch in work, on one rank."""
+    """Sums of gradients that are alive at most besides the gradient of the micro-batch in work, on one rank."""
     batches = -(-max(rung.sequences for rung in phase.batch) // phase.micro_batch)
     own = -(-batches // stage.execution.ranks)
     return own.bit_length() - 1
@@ -94,7 +94,7 @@ def partial_sums(stage: Stage, phase: Phase) -> int:
 def _training(stage: Stage, phase: Phase, hardware: Hardware) -> list[Moment]:
     """Moments of the last micro-batch of a step.
 
-    On a CPU one that bounds them all: a gradient that is whole beside activations that are, and one layer's again for
+    On a CPU one that bounds them all: a gradient that is whole next to activations that are, and one layer's again for
     its gradients. On a GPU four: the loss, whose matrix's gradient is the first; the last layer's backward pass, for
     which a recomputed layer is whole; that of its attention; the first layer's, when the gradient is.
     """

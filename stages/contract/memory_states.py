@@ -25,7 +25,7 @@ def states(stage: Stage) -> int:
 
 
 def read_frozen(stage: Stage) -> int:
-    """Bytes of the models that are read beside those that are trained. Their passes keep no graph, and come first."""
+    """Bytes of the models that are read next to those that are trained. Their passes keep no graph, and come first."""
     return FP32 * sum(parameters(stage.modules[name]).total for name in stage.read_frozen)
 
 

@@ -87,7 +87,7 @@ def _disk(context: Context, hardware: Hardware) -> Iterator[Finding]:
 
 
 def _host(stage: Stage, hardware: Hardware, worst: int) -> int:
-    """Bytes that a node needs at least: on a CPU its ranks. Beside GPUs the weights while they are read, by every rank
+    """Bytes that a node needs at least: on a CPU its ranks. With GPUs the weights while they are read, by every rank
     of the NeMo engine where a release comes in or a vocabulary grows; then the copy that checkpoints are written from.
     """
     if hardware.device == "cpu":

@@ -14,8 +14,10 @@ from stages.check.run import check
 from stages.spec.resolved import Init
 from stages.spec.resolved_models import Llama3Scaling, Rope, Yarn
 from stages.spec.resolved_phases import BatchStep, ShareRamp
+from stages.spec.resolved_training import Schedule
 from tests.mutants import changes
 from tests.unit.check.conftest import Shipped
+from tests.unit.contract._make import piece
 from tests.unit.train import tiny
 
 PLAIN = Rope(base=10_000.0, llama3=None, interpolation=1.0)
@@ -170,3 +172,42 @@ def test_pieces_that_overlap_are_found_as_a_gap_is(shipped: Shipped) -> None:
     for by in (-64, 64):
         bent = changes.piece("text_pretrain", 1, start=lambda old, by=by: old.start + by)(context)
         assert any(one.startswith("piece 1 of ") for one in told(bent, "I-05")), by
+
+
+def test_an_edge_speaks_of_the_stages_own_modules_and_parents(shipped: Shipped) -> None:
+    context = shipped("kimi_vl")
+    made = context.pipeline.stages["joint_cooldown"]
+    ghost = changes.stage("joint_cooldown", init={**made.init, "ghost": FRESH})(context)
+    assert "an edge that is silent about [] and speaks of ['ghost']" in told(ghost, "I-06")
+    other = changes.stage("joint_cooldown", parents=("kimi_vl/text_pretrain",))(context)
+    (said,) = told(other, "I-06")
+    assert said.startswith("parents ['kimi_vl/text_pretrain'], of which modules come from ['kimi_vl/joint_pretrain'")
+
+
+def test_a_caption_loss_that_rises_from_nothing_trains_its_decoder(shipped: Shipped) -> None:
+    context = shipped("kimi_vl")
+    (phase,) = context.pipeline.stages["vit_coca"].phases
+    assert phase.coca is not None
+    rising = Schedule(name="rising", pieces=(piece(0, phase.clock_end, "linear", 0.0, 2.0),))
+    for weight, found in ((0.0, 1), (rising, 0), (2.0, 0)):
+        coca = phase.coca.model_copy(update={"caption_weight": weight})
+        assert len(told(changes.phase("vit_coca", coca=coca)(context), "I-34")) == found, weight
+
+
+def test_a_ramp_begins_and_ends_as_its_spec_says(shipped: Shipped) -> None:
+    context = shipped("kimi_vl")
+    (phase, *_) = context.pipeline.stages["joint_pretrain"].phases
+    assert phase.share is not None
+    for changed, said in (({"first": (1, 10)}, "10.00% to 40.00%"), ({"last": (1, 2)}, "0.00% to 50.00%")):
+        ramp = phase.share.model_copy(update=changed)
+        assert said in told(changes.phase("joint_pretrain", share=ramp)(context), "I-30")
+
+
+def test_a_phase_goes_on_with_the_share_that_the_one_before_it_ended_with(shipped: Shipped) -> None:
+    context = shipped("kimi_vl")
+    (phase, *_) = context.pipeline.stages["joint_pretrain"].phases
+    assert phase.share is not None
+    fallen = phase.share.model_copy(update={"first": (1, 5)})
+    second = phase.model_copy(update={"name": "second", "clock_start": phase.clock_end, "share": fallen})
+    found = told(changes.stage("joint_pretrain", phases=(phase, second))(context), "I-30")
+    assert f"a share that falls from 40.00% to 20.00% after phase {phase.name}" in found

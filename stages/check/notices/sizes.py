@@ -10,8 +10,13 @@ from stages.spec.loader import LoadedPipeline
 WIDTHS = ("hidden", "ffn", "head_dim", "kv_lora_rank", "qk_nope_dim", "qk_rope_dim", "v_head_dim", "expert_ffn")
 MULTIPLE = 8
 # From where to where published models have them: DeepSeek-V2 multiplies what experts give by 16, SigLIP begins at a
-# bias of -10, CLIP at the logarithm of 14.3.
-USUAL = {"routed_scale": (0.1, 16.0), "init_bias": (-20.0, 0.0), "init_log_temperature": (1.0, 5.0)}
+# bias of -10, CLIP at the logarithm of 14.3. Weights begin at 0.006 to 0.02, those of narrow models at up to 0.1.
+USUAL = {
+    "routed_scale": (0.1, 16.0),
+    "init_bias": (-20.0, 0.0),
+    "init_log_temperature": (1.0, 5.0),
+    "init_std": (0.001, 0.15),
+}
 
 
 def unusual(loaded: LoadedPipeline) -> Iterator[str]:

@@ -36,6 +36,8 @@ BAD = [
         "evaluate.1"),
     Bad("a corpus twice in a mixture", MIXTURES, "corpus: repos", "corpus: crawl", "a second time (first in line 4)",
         "mixtures.web.sources.2"),
+    Bad("an anchor the wrong way round", MINI, "{paper: 1B, here: 100K}", "{paper: 100K, here: 1B}",
+        "found 1B, which is more than the published 0.1M", "pipelines.toy.tokens.anchor.here"),
     Bad("a share of nothing", MIXTURES, "share: 10%", "share: 0%", "above 0%", "mixtures.web.sources.2.share"),
     Bad("a published corpus of no kind", PUBLISHED, "repos: {kind: text", "repos: {kind: txt", "'text', 'sft'",
         "corpora.repos.kind"),

@@ -33,7 +33,6 @@ from stages.models.documents import Documents, Layout, Spans
 from stages.models.ops import choice
 
 READ = 16  # bytes
-FRESH = torch.contiguous_format
 
 
 @dataclass(frozen=True)
@@ -235,8 +234,9 @@ def aligned(x: Tensor) -> Tensor:
     FlashAttention reads 16 bytes at once and does not look where: values cut out of a latent's product next to keys of
     four numbers a head, in bf16, ended in "misaligned address" (an H200, torch 2.11).
     """
-    steps = (x.storage_offset(), *x.stride()[:-1])
-    return x if all(step * x.element_size() % READ == 0 for step in steps) else x.clone(memory_format=FRESH)
+    if any(step * x.element_size() % READ for step in (x.storage_offset(), *x.stride()[:-1])):
+        return x.clone(memory_format=torch.contiguous_format)
+    return x
 
 
 def _last_queries(queries: int, keys: int) -> Any:

@@ -12,8 +12,6 @@ from stages.engines.place import Place
 from stages.spec.resolved import Stage
 from stages.train.ranks import PATIENCE, Ranks, joined
 
-PORT = "MASTER_PORT"
-
 
 @contextmanager
 def met(stage: Stage, here: Place) -> Iterator[Ranks]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from stages.commands.in_job import looked_after
 from stages.commands.parents import refuse_without_parents
 from stages.commands.point import refuse_to_repeat
 from stages.commands.run_log import logged
-from stages.commands.waiting import POLL, waited
+from stages.commands.waiting import Held, waited
 from stages.contract import ledger
 from stages.errors import UserError
 from stages.spec.key import phase_keys
@@ -120,7 +119,7 @@ class _Call:
 
 def _make(call: _Call, gate: Gate, alone: bool, again: bool) -> bool:
     """Put a result in place that is not done; False where another run had done so, or nothing had to be."""
-    layout, ref, key, stage = call.layout, call.ref, call.key, call.stage
+    layout, ref, key, stage, held = call.layout, call.ref, call.key, call.stage, Held(call.ref)
     while not done.is_done(layout, ref, key, call.parents, deep=True).done:  # deep: it may be run to repair damage
         gate.refuse(ref)
         record = manifest.parents(layout, call.parents)
@@ -140,8 +139,8 @@ def _make(call: _Call, gate: Gate, alone: bool, again: bool) -> bool:
                     refuse_to_repeat(stage, given)
                 _train(layout, stage, given)
                 return True
-            except HeldError:  # another run was faster by a moment
-                time.sleep(POLL)
+            except HeldError as error:  # another run was faster by a moment
+                held.wait(error)
             except UserError as error:
                 if not call.verdict.done:
                     raise
@@ -161,7 +160,7 @@ def _refuse_to_begin(call: _Call) -> None:
 
 def _evaluate_again(call: _Call) -> None:
     """Evaluate a result that is there, if its spec or the code asks for other numbers than it has."""
-    layout, ref, stage = call.layout, call.ref, call.stage
+    layout, ref, stage, held = call.layout, call.ref, call.stage, Held(call.ref)
     while why := evaluated.outdated(layout.stage(ref), stage):
         with call.attended():
             if call.waited():
@@ -172,8 +171,8 @@ def _evaluate_again(call: _Call) -> None:
             record = manifest.parents(layout, call.parents)
             try:
                 engines.evaluate(stage, call.inputs(record))
-            except HeldError:  # another run was faster by a moment
-                time.sleep(POLL)
+            except HeldError as error:  # another run was faster by a moment
+                held.wait(error)
 
 
 def _evaluate_outside(call: _Call) -> None:

@@ -24,3 +24,19 @@ def waited(ref: str, folder: Path) -> bool:
             )
         time.sleep(POLL)
     return printed > float("-inf")
+
+
+class Held:
+    """Waits a moment at a time for a run that has the lock of a stage, and says so once: one in another container of
+    this machine is not found by `waited`.
+    """
+
+    def __init__(self, ref: str) -> None:
+        self._ref, self._said = ref, False
+
+    def wait(self, error: lease.HeldError) -> None:
+        """Whose lock it is, as the error has it; then a moment."""
+        if not self._said:
+            print(f"{self._ref}: waiting: {error}", file=sys.stderr, flush=True)
+        self._said = True
+        time.sleep(POLL)

@@ -164,7 +164,7 @@ class Core:
         return cls(chunks, mover, layout)
 
     def gathering(self) -> Any:
-        from stages.engines.nemo.handover import Gathering
+        from stages.engines.nemo.gathering import Gathering
 
         return Gathering(self.mover.owned, rules(stage()), Ranks(dist.get_rank(), dist.get_world_size()))
 

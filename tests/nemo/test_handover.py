@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from stages.engines.nemo import handover
-from stages.engines.nemo.handover import Gathering
+from stages.engines.nemo.gathering import Gathering
 from stages.models import build, hf, tensor_file
 from stages.models.tensor_file import Stored
 from stages.spec.resolved_training import AdamW, Muon

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.engines.nemo import handover
-from stages.engines.nemo.handover import Gathering
+from stages.engines.nemo.gathering import Gathering
 from stages.errors import UserError
 from stages.models import build
 from stages.spec.resolved_training import AdamW, Muon

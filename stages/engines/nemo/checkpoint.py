@@ -20,7 +20,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from stages.engines.checkpoints import WAITED, WRITTEN
 from stages.engines.nemo import shards
-from stages.engines.nemo.handover import updates
+from stages.engines.nemo.gathering import updates
 from stages.engines.nemo.local import Owned
 from stages.engines.trainer import Beside, Tables
 from stages.errors import UserError

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from stages.engines import readback
 from stages.engines.nemo import local, provider
 from stages.engines.nemo.causal import inner
-from stages.engines.nemo.handover import Gathering, Shapes
+from stages.engines.nemo.gathering import Gathering
+from stages.engines.nemo.handover import Shapes
 from stages.engines.nemo.layout import Rules
 from stages.engines.nemo.local import Owned
 from stages.guards.report import Digests

@@ -1,30 +1,24 @@
-"""Weights and moments between Megatron's ranks and files under our names, bit for bit, one tensor at a time.
+"""Weights and moments from files under our names into Megatron's ranks, bit for bit, one tensor at a time.
 
-In: every rank reads its own parts from the file; nothing is exchanged. Out: the first rank puts each tensor together
-from the ranks that have parts of it, and yields it to whoever writes it. Which tensors there are is set by the torch
-engine's own modules on the device "meta": so a vocabulary that was padded, a layer that is missing or a name that no
-rule knows is an error here, and not a file of another shape.
+Every rank reads its own parts from the file; nothing is exchanged (the way out is `gathering`). Which tensors there are
+is set by the torch engine's own modules on the device "meta": so a vocabulary that was padded, a layer that is missing
+or a name that no rule knows is an error here, and not a model of another shape.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
-from stages.engines.nemo.layout import Placed, Rules, region, whole_shape
-from stages.engines.nemo.local import GRADIENT, WEIGHT, Owned, steps
-from stages.models import tensor_file
+from stages.engines.nemo.layout import Placed, region, whole_shape
+from stages.engines.nemo.local import Owned
 from stages.models.build import first_value
 from stages.models.hf_names import hf_names
 from stages.models.tensor_file import Stored
 from stages.spec.resolved_models import Model
 from stages.train.optimizer import STEP
-from stages.train.ranks import Ranks
 
 Shapes = Mapping[str, Tensor]
 """Our names -> tensors on "meta": "<module>.<parameter>", and for moments "<module>.<parameter>.<moment>"."""
@@ -61,8 +55,8 @@ def load_state(parameters: Sequence[Owned], shapes: Shapes, state: Mapping[str, 
 
 def _joined(one: Owned, shapes: Shapes, read: Read) -> Tensor:
     parts = []
-    for target, local in zip(one.placed.targets, _local_shapes(one.placed, one.tensor.shape), strict=True):
-        _fits(one.placed, target, local, one.parts, shapes)
+    for target, local in zip(one.placed.targets, local_shapes(one.placed, one.tensor.shape), strict=True):
+        fits(one.placed, target, local, one.parts, shapes)
         part = read(target, region(local, one.placed.rule.cut, one.part))
         if tuple(part.shape) != tuple(local):
             raise ValueError(f"{target}: read {list(part.shape)}, {one.placed.key} has {list(local)}")
@@ -70,11 +64,13 @@ def _joined(one: Owned, shapes: Shapes, read: Read) -> Tensor:
     return one.placed.rule.form.join(parts)
 
 
-def _local_shapes(placed: Placed, fused: Sequence[int]) -> list[tuple[int, ...]]:
+def local_shapes(placed: Placed, fused: Sequence[int]) -> list[tuple[int, ...]]:
+    """Of this rank's parts of our tensors, by the shape of the parameter that they are fused into."""
     return [tuple(part.shape) for part in placed.rule.form.split(torch.empty(tuple(fused), device="meta"))]
 
 
-def _fits(placed: Placed, target: str, local: Sequence[int], parts: int, shapes: Shapes) -> None:
+def fits(placed: Placed, target: str, local: Sequence[int], parts: int, shapes: Shapes) -> None:
+    """Raise ValueError unless the model has the tensor, as large as the parts together make it."""
     if target not in shapes:
         raise ValueError(f"Megatron's {placed.key} would be {target}, which the model does not have")
     wanted, found = shapes[target].shape, whole_shape(local, placed.rule.cut, parts)
@@ -121,148 +117,3 @@ def _moments(state: Mapping[str, Tensor], moment: str) -> Read:
         return state.part(name, place) if isinstance(state, Stored) else state[name][place]
 
     return read
-
-
-@dataclass(frozen=True)
-class _Fragment:
-    """A flat range of a part, and the rank that has it."""
-
-    rank: int
-    start: int
-    stop: int
-
-
-@dataclass
-class _Source:
-    """A part of a Megatron parameter, wherever it lies: `fragments` cover it once."""
-
-    placed: Placed
-    shape: tuple[int, ...]
-    part: int
-    parts: int
-    fragments: list[_Fragment]
-
-
-def updates(parameters: Sequence[Owned], ranks: Ranks) -> dict[str, int]:
-    """Updates made so far by module, on every rank. Raises AssertionError where they are not the same everywhere."""
-    found: dict[str, int] = {}
-    for counts in ranks.values(steps(parameters)):
-        for module, count in counts.items():
-            if found.setdefault(module, count) != count:
-                raise AssertionError(f"{module} has made {found[module]} updates on one rank, {count} on another")
-    return found
-
-
-class Gathering:
-    """Tensors of all ranks, put together on the first. Built by all ranks at once; every method is called by all."""
-
-    def __init__(self, parameters: Sequence[Owned], rules: Rules, ranks: Ranks) -> None:
-        self._ranks = ranks
-        self._own = {(one.placed.key, one.part): one for one in parameters}
-        self._sources: dict[str, list[tuple[_Source, int]]] = {}
-        found: dict[tuple[str, int], _Source] = {}
-        own = [[o.placed.key, list(o.tensor.shape), o.part, o.parts, o.start, o.stop] for o in self._own.values()]
-        for rank, theirs in enumerate(ranks.values(own)):
-            for key, shape, part, parts, start, stop in theirs:
-                placed = rules.place(key)
-                if placed is None:
-                    raise AssertionError(f"rank {rank} has {key}, for which there is no rule")
-                source = found.setdefault((key, part), _Source(placed, tuple(shape), part, parts, []))
-                source.fragments.append(_Fragment(rank, start, stop))
-        for source in found.values():
-            source.fragments = _cover(source)
-            for i, target in enumerate(source.placed.targets):
-                self._sources.setdefault(target, []).append((source, i))
-
-    def weights(self, shapes: Shapes) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor of the model, in the order of a file, for the first rank; for the others, nothing.
-
-        All ranks must come to the end. Raises ValueError where Megatron's parameters do not make exactly these.
-        """
-        extra = sorted(self._sources.keys() - shapes.keys())
-        if extra:
-            raise ValueError(f"Megatron's parameters make {', '.join(extra[:3])}, which the model does not have")
-        for name in tensor_file.order(shapes):
-            yield from self._named(name, self._one(name, WEIGHT, shapes[name]))
-
-    def gradients(self, shapes: Shapes) -> Iterator[tuple[str, Tensor]]:
-        """The same of the gradients of these tensors, once the backward pass of a step is finished."""
-        for name in tensor_file.order(shapes):
-            yield from self._named(name, self._one(name, GRADIENT, shapes[name]))
-
-    def state(self, shapes: Shapes) -> Iterator[tuple[str, Tensor]]:
-        """The same of the optimizer: "<module>.<parameter>.<moment>" and "<module>.step", as the torch engine's."""
-        steps = updates(list(self._own.values()), self._ranks)
-        for name in tensor_file.order(shapes):
-            ours, _, kind = name.rpartition(".")
-            if kind == STEP:
-                yield from self._named(name, torch.tensor(steps[ours]) if self._ranks.first else None)
-            else:
-                yield from self._named(name, self._one(ours, kind, shapes[name]))
-
-    @staticmethod
-    def _named(name: str, tensor: Tensor | None) -> Iterator[tuple[str, Tensor]]:
-        if tensor is not None:
-            yield name, tensor
-
-    def _one(self, ours: str, kind: str, like: Tensor) -> Tensor | None:
-        sources = self._sources.get(ours)
-        if not sources:
-            raise ValueError(f"no parameter of Megatron's makes {ours}")
-        first = self._ranks.first
-        whole = torch.empty(like.shape, dtype=like.dtype, device=self._ranks.device) if first else None
-        filled = 0
-        for source, i in sources:
-            local = _local_shapes(source.placed, source.shape)[i]
-            _fits(source.placed, ours, local, source.parts, {ours: like})
-            if filled >= like.numel():  # a second name for the same tensor: tied embeddings
-                break
-            filled += torch.Size(local).numel()
-            fused = self._fused(source, kind)
-            if whole is not None and fused is not None:
-                place = region(local, source.placed.rule.cut, source.part)
-                whole[place] = source.placed.rule.form.split(fused)[i].to(whole.dtype)
-        if filled != like.numel():
-            raise ValueError(f"Megatron's parameters make {filled} of {like.numel()} elements of {ours}")
-        return whole
-
-    def _fused(self, source: _Source, kind: str) -> Tensor | None:
-        """A part of Megatron's own parameter on the first rank; the ranks that have it send their ranges."""
-        size, device = torch.Size(source.shape).numel(), self._ranks.device
-        flat = torch.empty(size, device=device) if self._ranks.first else None
-        for fragment in source.fragments:
-            mine = fragment.rank == self._ranks.rank
-            sent = self._own[source.placed.key, source.part].flat(kind) if mine else None
-            if flat is not None:
-                place = flat[fragment.start : fragment.stop]
-                if sent is None:
-                    _exchange(dist.irecv, place, fragment.rank)
-                else:
-                    place.copy_(sent)
-            elif sent is not None:
-                _exchange(dist.isend, sent.contiguous(), 0)
-        return None if flat is None else flat.view(source.shape)
-
-
-def _exchange(how: Callable[..., Any], tensor: Tensor, peer: int) -> None:
-    """Over the communicator that all ranks share. Under NCCL plain `send` and `recv` make another of each two ranks,
-    which the first rank would have by the hundred, each with memory of its own on the GPU.
-    """
-    for request in dist.batch_isend_irecv([dist.P2POp(how, tensor, peer)]):
-        request.wait()
-
-
-def _cover(source: _Source) -> list[_Fragment]:
-    """Fragments that cover a part once, each from the lowest rank that has it."""
-    size, place = torch.Size(source.shape).numel(), 0
-    chosen = []
-    by_start: dict[int, _Fragment] = {}
-    for fragment in sorted(source.fragments, key=lambda one: (one.start, -one.stop, one.rank)):
-        if fragment.stop > fragment.start:
-            by_start.setdefault(fragment.start, fragment)
-    while place < size:
-        if place not in by_start:
-            raise ValueError(f"no rank has {source.placed.key} from element {place} of {size} on")
-        chosen.append(by_start[place])
-        place = by_start[place].stop
-    return chosen

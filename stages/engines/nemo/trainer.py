@@ -19,7 +19,8 @@ from stages.engines.nemo import checkpoint, families, frozen, handover, names, p
 from stages.engines.nemo import readback as own
 from stages.engines.nemo.config import config
 from stages.engines.nemo.divided import Divided
-from stages.engines.nemo.handover import Gathering, Read
+from stages.engines.nemo.gathering import Gathering
+from stages.engines.nemo.handover import Read
 from stages.engines.nemo.optimizer import Mover
 from stages.engines.nemo.step import Steps
 from stages.engines.trainer import Beside, Tables, exhaust

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from stages.audit import order
 from stages.audit.figures import settled
-from stages.audit.finding import KINDS, RULES, Fault, Finding
+from stages.audit.finding import KINDS, RULES, Finding
 from stages.audit.readers import conversions, deepspeed, formats, text, tree
 from stages.audit.readers.text import Source
-from stages.audit.recipe import Pipeline, Stage
+from stages.audit.recipe import Fault, Pipeline, Stage
 from stages.audit.rules import MODULES
 from stages.errors import UsageError, UserError
 from stages.printable import printable

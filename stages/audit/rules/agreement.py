@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stages.audit.finding import Fault, stage_rule
-from stages.audit.recipe import Stage
+from stages.audit.finding import stage_rule
+from stages.audit.recipe import Fault, Stage
 
 
 @stage_rule("context-twice", "I-08", "Rows of the data are not rows of the model")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stages.audit.finding import Fault, stage_rule
-from stages.audit.recipe import Stage, is_number
+from stages.audit.finding import stage_rule
+from stages.audit.recipe import Fault, Stage, is_number
 
 _COUNTS = ("steps", "samples", "batch", "batch_tokens", "micro_batch", "micro_tokens", "accumulation", "context",
            "layers", "hidden", "ffn", "heads", "kv_heads", "vocab", "tp", "pp", "cp", "ep")  # fmt: skip

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 
 from stages.audit.figures import batches_differ, first_step, last_step, saved_every
-from stages.audit.finding import Fault, stage_rule
-from stages.audit.recipe import Stage, counted, is_number
+from stages.audit.finding import stage_rule
+from stages.audit.recipe import Fault, Stage, counted, is_number
 
 CLAIM = 0.02  # a published total is rounded: what lies further from it is another total
 SUM = 0.005  # of weights of data: more is not rounding

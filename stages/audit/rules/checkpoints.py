@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from stages.audit import tuning
 from stages.audit.figures import last_step, saved_every
-from stages.audit.finding import Fault, edge_rule, rule
+from stages.audit.finding import edge_rule, rule
 from stages.audit.frameworks import TRAINERS
 from stages.audit.loads import goes_on_by_itself
-from stages.audit.recipe import HOLE, Edge, Pipeline, Stage
+from stages.audit.recipe import HOLE, Edge, Fault, Pipeline, Stage
 
 _NEAR = 0.85  # of difflib's ratio between two paths
 _STEP = re.compile(  # of a checkpoint in a run's folder

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stages.audit.finding import Fault, stage_rule
+from stages.audit.finding import stage_rule
 from stages.audit.readers.deepspeed import PREFIX
-from stages.audit.recipe import Read, Stage
+from stages.audit.recipe import Fault, Read, Stage
 
 _OTHER = {"peak": "lr"}  # DeepSpeed's name for the same figure
 _SWITCHES = frozenset({"fp16", "bf16"})

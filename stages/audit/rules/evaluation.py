@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stages.audit.finding import Fault, rule, stage_rule
-from stages.audit.recipe import Pipeline, Read, Stage, number
+from stages.audit.finding import rule, stage_rule
+from stages.audit.recipe import Fault, Pipeline, Read, Stage, number
 
 
 @rule("eval-in-training", "I-18", "It is evaluated on what it is trained on")

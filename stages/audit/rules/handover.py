@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stages.audit.figures import first_step, last_step, saved_every
-from stages.audit.finding import Fault, edge_rule, rule, stage_rule
+from stages.audit.finding import edge_rule, rule, stage_rule
 from stages.audit.frameworks import TRAINERS
 from stages.audit.loads import on_load
-from stages.audit.recipe import Edge, Pipeline, Stage
+from stages.audit.recipe import Edge, Fault, Pipeline, Stage
 from stages.audit.rules.schedule import part
 
 _SCHEDULE = ("lr", "min_lr", "warmup_steps", "decay_steps", "decay", "weight_decay")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from stages.audit.finding import Fault, rule, stage_rule
+from stages.audit.finding import rule, stage_rule
 from stages.audit.frameworks import TRAINERS
-from stages.audit.recipe import Pipeline, Stage
+from stages.audit.recipe import Fault, Pipeline, Stage
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from stages.audit import curve
 from stages.audit.curve import JUMP, Curve, apart
 from stages.audit.figures import first_step, last_step
-from stages.audit.finding import Fault, edge_rule
+from stages.audit.finding import edge_rule
 from stages.audit.frameworks import TRAINERS
 from stages.audit.loads import on_load
-from stages.audit.recipe import Edge
+from stages.audit.recipe import Edge, Fault
 
 
 @edge_rule("rate-jumps", "I-28", "The learning rate jumps at the hand-over")

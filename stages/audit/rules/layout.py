@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stages.audit.finding import Fault, rule, stage_rule
+from stages.audit.finding import rule, stage_rule
 from stages.audit.frameworks import TRAINERS
-from stages.audit.recipe import Pipeline, Read, Stage, counted
+from stages.audit.recipe import Fault, Pipeline, Read, Stage, counted
 
 _RANKS = ("tp", "pp", "ep")
 _UNEVEN = tuple(f"uneven_{one}" for one in ("layout", "first", "last", "pattern", "override", "embedding", "loss"))

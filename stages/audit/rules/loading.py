@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stages.audit.figures import last_step
-from stages.audit.finding import Fault, rule, stage_rule
-from stages.audit.recipe import Pipeline, Stage
+from stages.audit.finding import rule, stage_rule
+from stages.audit.recipe import Fault, Pipeline, Stage
 from stages.audit.rules.checkpoints import loaded, nearest_folder, numbered
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stages.audit.finding import Fault, edge_rule, stage_rule
-from stages.audit.recipe import Edge, Stage
+from stages.audit.finding import edge_rule, stage_rule
+from stages.audit.recipe import Edge, Fault, Stage
 from stages.contract.rope import longest_wavelength
 from stages.spec.resolved_models import Llama3Scaling, Rope
 

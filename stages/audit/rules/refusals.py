@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from stages.audit.finding import Fault, stage_rule
+from stages.audit.finding import stage_rule
 from stages.audit.frameworks import TRAINERS
-from stages.audit.recipe import Stage
+from stages.audit.recipe import Fault, Stage
 
 Case = Callable[[Stage], bool]
 _TUNED = frozenset({"pt", "sft", None})

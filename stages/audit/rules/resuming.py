@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stages.audit.figures import batches_differ, first_step, last_step
-from stages.audit.finding import Fault, edge_rule
+from stages.audit.finding import edge_rule
 from stages.audit.frameworks import TRAINERS
 from stages.audit.loads import on_load
-from stages.audit.recipe import HOLE, Edge, Stage, counted
+from stages.audit.recipe import HOLE, Edge, Fault, Stage, counted
 
 _UNCLIPPED = frozenset({"megatron-lm", "megatron-bridge", *TRAINERS})  # by a limit of 0
 _MOMENTS = ("beta1", "beta2", "eps", "weight_decay")

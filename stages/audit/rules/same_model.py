@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stages.audit.finding import Fault, edge_rule, rule
+from stages.audit.finding import edge_rule, rule
 from stages.audit.loads import on_load
-from stages.audit.recipe import Edge, Pipeline, Read, Stage, is_number
+from stages.audit.recipe import Edge, Fault, Pipeline, Read, Stage, is_number
 from stages.audit.released import begins_from, models
 from stages.audit.rules.handover import differ
 from stages.errors import Where

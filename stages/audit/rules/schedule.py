@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from stages.audit import curve
 from stages.audit.figures import batches_differ, first_step, last_step
-from stages.audit.finding import Fault, rule, stage_rule
+from stages.audit.finding import rule, stage_rule
 from stages.audit.frameworks import TRAINERS
 from stages.audit.loads import on_load
-from stages.audit.recipe import Pipeline, Stage
+from stages.audit.recipe import Fault, Pipeline, Stage
 
 SHARE = 0.01  # of a run: a decay that ends less than this early or late is rounding
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stages.audit.finding import Fault, Rule, rule
-from stages.audit.recipe import Pipeline
+from stages.audit.finding import Rule, rule
+from stages.audit.recipe import Fault, Pipeline
 
 CONSEQUENCES = {
     "flag-twice": ("I-05", "A setting is given twice with different values", "the last one counts"),

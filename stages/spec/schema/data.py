@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, assert_never
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
-from stages.spec import fields, quantities, units
+from stages.spec import fields, quantities
 from stages.spec.mapping import some_of
 from stages.spec.names import Name
 from stages.spec.resolved import Activations, Determinism
@@ -66,15 +66,6 @@ class RawAnchor(fields.Raw):
 
     paper: fields.Budget
     here: fields.Budget
-
-    @model_validator(mode="after")
-    def _smaller(self) -> RawAnchor:
-        if self.here > self.paper:
-            found = (
-                f"{units.format_tokens(self.here)}, which is more than the published {units.format_tokens(self.paper)}"
-            )
-            raise quantities.BadQuantity(found, "at most the published budget", "Exchange the two.", at=("here",))
-        return self
 
 
 class RawTokenMap(fields.Raw):

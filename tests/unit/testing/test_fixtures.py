@@ -164,7 +164,7 @@ def test_goldens_of_other_environments_edited_ones_and_directories_that_cannot_b
     assert_failed(elsewhere(loss=(loss * (1 + 1e-4)).hex()), "no golden of this environment, and farther than 1e-05")
     assert_failed(elsewhere(loss=loss.hex(), data="64 other"), "no golden of this environment", "3: data")
     assert_failed(elsewhere(data=data, loss="abc"), "no golden of this environment")
-    path.write_text(path.read_text()[:900])
+    path.write_text(path.read_text().rpartition(":")[0])  # cut behind the last key: what ends at a value may be YAML
     assert_failed(session("-k", "curve"), "restore it, or delete it and update")
     path.unlink()
     path.parent.rmdir()

@@ -33,16 +33,11 @@ class Candidate:
         """Why it cannot be measured here; "" where it can."""
         if find_spec(self.needs) is None:
             return f"{self.needs} is not installed"
-        return "" if device.type == "cuda" or self.attend is by_torch else "needs a GPU"
+        return "" if device.type == "cuda" or self.attend is attention.by_torch else "needs a GPU"
 
 
-def by_torch(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor, how: Documents, scale: float) -> Tensor:
-    """What stages take where FlashAttention 4 is not installed."""
-    return attention.by_torch(q_BTHK, k_BTGK, v_BTGK, how, scale)
-
-
-FAST = Candidate("fast by torch: cuDNN, FlashAttention 2 for documents", by_torch, exact=False)
-EXACT = Candidate("exact by torch: FlashAttention 2", by_torch)
+FAST = Candidate("fast by torch: cuDNN, FlashAttention 2 for documents", attention.by_torch, exact=False)
+EXACT = Candidate("exact by torch: FlashAttention 2", attention.by_torch)
 CANDIDATES = {  # by the part of the section: a process of its own
     "torch": (FAST, EXACT),
     "flash4": (

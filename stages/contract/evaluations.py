@@ -9,7 +9,7 @@ length, and the prompts of the ten digits are not counted.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from stages.contract import cost_coca
@@ -58,6 +58,11 @@ def read(stage: Stage, stages: Mapping[str, Stage]) -> tuple[Phase, ...]:
     while not stage.evaluated_on and stage.parents and stage.parents[0] in stages:
         stage = stages[stage.parents[0]]
     return stage.evaluated_on
+
+
+def makes_any(stage: Stage, read: Sequence[Phase]) -> bool:
+    """Whether a stage evaluates itself, on the corpora of the phases `read`; one taken over from a trunk does not."""
+    return bool(read and stage.evaluation.names) and stage.trunk is None
 
 
 def rows(stage: Stage, data: LoadedData, assumed: Assumed) -> Iterator[Rows]:

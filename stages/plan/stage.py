@@ -127,7 +127,7 @@ def plan_stage(
 def _evaluated(
     stage: Stage, hardware: Hardware, lengths: Mapping[str, float], data: LoadedData, read: tuple[Phase, ...]
 ) -> EvaluationPlan | None:
-    if not read or not stage.evaluation.names or stage.trunk is not None:
+    if not evaluations.makes_any(stage, read):
         return None
     found = evaluations.once(stage, read, hardware, lengths, data)
     times = TWICE if stage.phases else 1

@@ -115,7 +115,7 @@ def agrees(found: Left, known: Left) -> None:
 
 
 def noting_the_pair(path: Path) -> Callable[[], None]:
-    """Write down what I-49 is told of a pair after the last update."""
+    """Write down what I-49 compares of a pair after the last update."""
 
     def disturb() -> None:
         from stages.guards import preference

@@ -176,7 +176,7 @@ def checkpoints_come_in_time(context: Context) -> Iterator[Finding]:
 def _evaluated(context: Context, stage: Stage, hardware: Hardware, lengths: Mapping[str, float]) -> float:
     """Seconds of one evaluation of a stage, before or after it; 0 where it has none."""
     read = evaluations.read(stage, context.by_ref)
-    if not read or not stage.evaluation.names or stage.trunk is not None:
+    if not evaluations.makes_any(stage, read):
         return 0.0
     return evaluations.once(stage, read, hardware, lengths, context.data).seconds
 

@@ -289,6 +289,6 @@ def test_candidates_run_under_the_settings_of_a_stage(exact: bool) -> None:
 
 def test_torchs_kernels_come_first_and_once_in_each_way() -> None:
     assert (FAST.exact, EXACT.exact) == (False, True)
-    assert FAST.attend is EXACT.attend is attentions.by_torch
+    assert FAST.attend is EXACT.attend is attention.by_torch
     assert not any(candidate.lacks(torch.device("cuda")) for candidate in (FAST, EXACT))
     assert "needs a GPU" in Candidate("one", flash4.attend).lacks(CPU)

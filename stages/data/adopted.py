@@ -21,10 +21,9 @@ from stages.data.offsets import DocumentOffsets
 from stages.data.unknown import Unknown
 from stages.errors import UserError
 from stages.store import json_file
-from stages.store.shards import Hex64, Problem, Shard, problem
+from stages.store.shards import Count, Hex64, Problem, Shard, problem
 
 ORDER = "order.bin"
-Count = Annotated[int, Field(ge=0)]
 Prefix = Annotated[str, Field(min_length=1, pattern=r"^[^/\\\x00-\x1f]+(/[^/\\\x00-\x1f]+)*$")]
 
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stages.data import json_text, turns
+from stages.data import turns
 from stages.data.turns import Part, RowError, Turn, string
 
 
@@ -94,10 +94,7 @@ def _refuse_unasked(turns: Sequence[Turn], name: str) -> None:
 def _list(value: Any, name: str) -> Sequence[Any]:
     """A list of turns, or its JSON, as tables without nested columns have it. Raises RowError."""
     if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json_text.parsed(value)
-        except (ValueError, RecursionError):
-            raise RowError(f"{name} is a string that is not JSON") from None
+        value = turns.from_json(value, name)
     if not isinstance(value, list):
         raise RowError(f"{name} is a {type(value).__name__} instead of a list of turns")
     if not value:
@@ -116,10 +113,7 @@ def _tools(row: Mapping[str, Any], columns: Mapping[str, str]) -> list[Any] | No
     name = columns["tools"]
     found = row.get(name)
     if isinstance(found, str) and found.strip():
-        try:
-            found = json_text.parsed(found)
-        except (ValueError, RecursionError):
-            raise RowError(f"{name} is not JSON") from None
+        found = turns.from_json(found, name)
     if found in (None, "", []):
         return None
     if not isinstance(found, list) or not all(isinstance(tool, dict) for tool in found):

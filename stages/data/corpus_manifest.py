@@ -8,13 +8,12 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from stages.data.adopted import Adoption
-from stages.data.spec import Count, Digest
 from stages.data.unknown import Unknown
 from stages.errors import UserError
 from stages.spec.schema.corpora import Kind
 from stages.store import json_file
 from stages.store.manifest import NAME as MANIFEST
-from stages.store.shards import Shard
+from stages.store.shards import Count, Hex64, Shard
 
 ManifestKind = Kind | Literal["tokenizer"]
 
@@ -61,7 +60,7 @@ class Inputs(json_file.Strict):
 
     files: Count
     bytes: Count
-    digest: Digest
+    digest: Hex64
     skipped: list[Skipped] = Field(default_factory=list)
     duplicates: Count = 0
     without: dict[str, Left] | None = None
@@ -80,8 +79,8 @@ class DataManifest(json_file.Strict):
     schema_version: Annotated[int, Field(ge=1, le=1)]
     corpus: str
     kind: ManifestKind
-    digest: Digest
-    tokenizer: Digest
+    digest: Hex64
+    tokenizer: Hex64
     size: Count
     documents: Count
     longest: Count

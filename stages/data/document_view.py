@@ -62,9 +62,8 @@ class Shown:
 def show(corpus: Corpus, tokenizer: Tokenizer, number: int) -> Shown:
     """One document of a corpus."""
     tokens, targets = _targets(corpus, number)
-    sizes = (
-        () if corpus.pictures is None else tuple((one.shape[0], one.shape[1]) for one in corpus.raw_pictures(number))
-    )
+    pictures = [] if corpus.pictures is None else corpus.raw_pictures(number)
+    sizes = tuple((one.shape[0], one.shape[1]) for one in pictures)
     parts = tuple(
         replace(one, of=name)
         for name, where in conversations(corpus, number, min(len(tokens), LONGEST))
@@ -79,14 +78,14 @@ def conversations(corpus: Corpus, number: int, count: int) -> Iterator[tuple[str
     if corpus.supervised is None or corpus.manifest.kind != "preference":
         yield "", slice(0, count)
         return
-    begins = corpus.supervised[slice(*corpus.offsets[number : number + 2].tolist())] == BEGINS
+    begins = corpus.supervised[corpus.span(number)] == BEGINS
     middle = min(int(np.argmax(begins)), count)
     yield from zip(SIDES, (slice(0, middle), slice(middle, count)), strict=True)
 
 
 def _targets(corpus: Corpus, number: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """A document's tokens, and which of them are targets of training: as `loader` says, without a phase."""
-    where = slice(*map(int, corpus.offsets[number : number + 2]))
+    where = corpus.span(number)
     tokens = corpus.tokens[where].astype(np.int64)
     targets = tokens != corpus.roles.image if corpus.roles.image is not None else np.ones(len(tokens), dtype=np.bool_)
     if corpus.supervised is not None:
@@ -148,17 +147,14 @@ def _documents(piece: Piece, wanted: records.Shape) -> Iterator[tuple[int, list[
             continue
 
 
-def _lengths(corpus: Corpus) -> NDArray[np.int32]:
-    """Tokens of each document, int32 [documents]: half the memory of the offsets."""
-    blocks = offsets.length_blocks(corpus.offsets, corpus.documents)
-    return np.concatenate([np.zeros(0, dtype=np.int32), *(block.astype(np.int32) for block in blocks)])
-
-
 class _Search:
     """Documents of a corpus by their tokens. Equal ones are found one after the other."""
 
     def __init__(self, corpus: Corpus) -> None:
-        self._corpus, self._lengths, self._taken = corpus, _lengths(corpus), set[int]()
+        blocks = offsets.length_blocks(corpus.offsets, corpus.documents)
+        # int32 [documents]: half the memory of the offsets.
+        self._lengths = np.concatenate([np.zeros(0, dtype=np.int32), *(block.astype(np.int32) for block in blocks)])
+        self._corpus, self._taken = corpus, set[int]()
 
     def find(self, document: Document, tokens: NDArray[Any], mask: NDArray[np.uint8]) -> int | None:
         """Its number. Documents lie in the order of a hash, so it is looked for first where its hash says."""
@@ -171,7 +167,7 @@ class _Search:
         return None
 
     def _is(self, number: int, tokens: NDArray[Any], mask: NDArray[np.uint8]) -> bool:
-        where, supervised = slice(*self._corpus.offsets[number : number + 2].tolist()), self._corpus.supervised
+        where, supervised = self._corpus.span(number), self._corpus.supervised
         return np.array_equal(self._corpus.tokens[where], tokens) and (
             supervised is None or np.array_equal(supervised[where], mask)
         )

@@ -10,6 +10,7 @@ import numpy as np
 from blake3 import blake3
 from numpy.typing import NDArray
 
+from stages.data import mapped
 from stages.data.buckets import Buckets
 from stages.store import files, trees
 from stages.store.shards import Shard
@@ -45,7 +46,7 @@ class Hashes:
     """A set that `write` wrote."""
 
     def __init__(self, folder: Path) -> None:
-        self._first, self._second = (_mapped(folder / name) for name in ("first", "second"))
+        self._first, self._second = (mapped.array(folder / name, "<u8") for name in ("first", "second"))
 
     def first(self, wanted: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which of these are the first half of a hash in the set: a filter before `have`."""
@@ -58,11 +59,7 @@ class Hashes:
         """Which of these hashes are in the set."""
         found = self.first(np.ascontiguousarray(pairs["first"]))
         for place in np.flatnonzero(found).tolist():
-            low, high = np.searchsorted(self._first, pairs["first"][place : place + 1], side="left"), 0
-            high = int(np.searchsorted(self._first, pairs["first"][place : place + 1], side="right")[0])
-            found[place] = bool(np.any(self._second[int(low[0]) : high] == pairs["second"][place]))
+            first, second = pairs[place]
+            low, high = (np.searchsorted(self._first, first, side=side) for side in ("left", "right"))
+            found[place] = bool(np.any(self._second[low:high] == second))
         return found
-
-
-def _mapped(path: Path) -> NDArray[np.uint64]:
-    return np.memmap(path, dtype="<u8", mode="r") if path.stat().st_size else np.zeros(0, dtype="<u8")

@@ -27,12 +27,12 @@ def find(root: Path, corpus: CorpusSpec) -> list[Input]:
 
     Raises UserError where one is missing, outside, twice there, not a regular file, or of no use for the corpus.
     """
-    base = _base(root, corpus.corpus, corpus.root)
+    folder = base(root, corpus.corpus, corpus.root)
     found: dict[tuple[int, int], Input] = {}
     for name, where in _places(root, corpus.corpus, "path", corpus.paths):
-        for path in entry_files.files(base, name, where, _kinds(corpus)):
-            real = _inside(base, path, where)
-            shown = path.relative_to(base).as_posix()
+        for path in entry_files.files(folder, name, where, _kinds(corpus)):
+            real = _inside(folder, path, where)
+            shown = path.relative_to(folder).as_posix()
             stat = real.stat()
             if (before := found.get(number := (stat.st_dev, stat.st_ino))) is not None:  # by whatever links
                 raise UserError(f"{where}: {shown} is {before.name}, which is read already; name each file once.")
@@ -44,12 +44,12 @@ def find(root: Path, corpus: CorpusSpec) -> list[Input]:
 
 def datasets(root: Path, corpus: CorpusSpec) -> list[tuple[str, Input, Input]]:
     """Megatron datasets in the order that the spec states: prefix, `.bin`, `.idx`. Raises UserError as `find` does."""
-    base = _base(root, corpus.corpus, corpus.root)
+    folder = base(root, corpus.corpus, corpus.root)
     found: dict[tuple[int, int], tuple[str, Input, Input]] = {}
     for name, where in _places(root, corpus.corpus, "prefix", corpus.prefixes):
-        for path in entry_files.files(base, f"{name}.idx", where, (".idx",)):
-            index, data = (_inside(base, path.with_suffix(kind), where) for kind in (".idx", ".bin"))
-            prefix = path.relative_to(base).with_suffix("").as_posix()
+        for path in entry_files.files(folder, f"{name}.idx", where, (".idx",)):
+            index, data = (_inside(folder, path.with_suffix(kind), where) for kind in (".idx", ".bin"))
+            prefix = path.relative_to(folder).with_suffix("").as_posix()
             stat = data.stat()
             if (number := (stat.st_dev, stat.st_ino)) in found:
                 raise UserError(f"{where}: {prefix} is {found[number][0]}, which is read already; name each once.")
@@ -60,15 +60,10 @@ def datasets(root: Path, corpus: CorpusSpec) -> list[tuple[str, Input, Input]]:
     return list(found.values())
 
 
-def base(root: Path, corpus: CorpusSpec) -> Path:
-    """The folder that the paths of a corpus are relative to. Raises UserError where it is not there."""
-    return _base(root, corpus.corpus, corpus.root)
-
-
-def below(root: Path, corpus: str, base: str | None, name: str) -> Path:
-    """A file that a prepared corpus refers to, links followed. Raises UserError as `find` does."""
-    where = _base(root, corpus, base)
-    return _inside(where, where / name, f"{FOLDER / corpus}.yaml: prefix")
+def below(root: Path, corpus: str, declared: str | None, name: str) -> Path:
+    """A file that a prepared corpus refers to, links followed. `declared` as of `base`; raises as `find` does."""
+    folder = base(root, corpus, declared)
+    return _inside(folder, folder / name, f"{FOLDER / corpus}.yaml: prefix")
 
 
 def states(found: Sequence[Input]) -> list[FileState]:
@@ -86,7 +81,11 @@ def refuse_changed(found: Sequence[Input], before: Sequence[FileState]) -> None:
             raise UserError(f"{one.name}: changed while it was read. Give the same command when it is complete.")
 
 
-def _base(root: Path, corpus: str, name: str | None) -> Path:
+def base(root: Path, corpus: str, name: str | None) -> Path:
+    """The folder that the paths of a corpus are relative to: the project or the declared root `name`.
+
+    Raises UserError where it is not there.
+    """
     if name is None:
         return root
     roots = load_roots(Files(root))
@@ -94,10 +93,10 @@ def _base(root: Path, corpus: str, name: str | None) -> Path:
     if name not in roots:
         known = ", ".join(sorted(roots)) or "none"
         raise UserError(f"{where}: no such root; specs/data/roots.yaml declares: {known}. Add it there.")
-    base = Path(roots[name])
-    if not base.is_dir():
-        raise UserError(f"{where}: {base}, as specs/data/roots.yaml has it, is not a folder of this machine.")
-    return base
+    folder = Path(roots[name])
+    if not folder.is_dir():
+        raise UserError(f"{where}: {folder}, as specs/data/roots.yaml has it, is not a folder of this machine.")
+    return folder
 
 
 def _places(root: Path, corpus: str, key: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -125,7 +125,7 @@ class _PairReader:
     def row(self, number: int, patches: int) -> PairRow:
         """Row `number`, cut to `patches` patches (at least one image)."""
         items, cap = self.pairs.items(number, patches), self.pairs.cap(number)
-        captions = [self.corpus.tokens[slice(*self.corpus.offsets[item : item + 2].tolist())] for item in items]
+        captions = [self.corpus.tokens[self.corpus.span(item)] for item in items]
         table = np.full((len(items), self.corpus.manifest.longest), self.corpus.roles.fill, dtype=np.int64)
         for place, caption in enumerate(captions):
             table[place, : len(caption)] = caption

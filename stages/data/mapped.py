@@ -18,13 +18,17 @@ from stages.errors import UserError
 T = TypeVar("T")
 
 
+def array(path: Path, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """A whole file, [n] of `dtype`, mapped into memory. Raises OSError."""
+    return np.memmap(path, dtype, mode="r") if path.stat().st_size else np.zeros(0, dtype)  # none maps an empty file
+
+
 class Mapped:
     """`array` is the whole file, [n] of `dtype`. The file's size is compared before each read."""
 
     def __init__(self, path: Path, dtype: npt.DTypeLike) -> None:
         """Raises OSError."""
-        empty = path.stat().st_size == 0  # which cannot be mapped
-        self.array: npt.NDArray[Any] = np.zeros(0, dtype) if empty else np.memmap(path, dtype, mode="r")
+        self.array = array(path, dtype)
         self._path, self._map = path, self.array.base
 
     def refuse_cut(self) -> None:

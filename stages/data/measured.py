@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stages.data import offsets, packing, spec, unknown
 from stages.data.corpus_manifest import DataManifest
 from stages.data.prepared import Corpus
-from stages.data.spec import Built, CorpusSpec, Packed
+from stages.data.spec import CorpusSpec, Packed
 from stages.errors import UserError
 
 SHORTEST = 5  # contexts below 2^5 tokens contain no document worth packing
@@ -51,8 +51,8 @@ def _packed(lengths: Lengths, context: int) -> Packed:
     return Packed(rows=rows, tokens=tokens)
 
 
-def compare(corpus: CorpusSpec, built: Built, lengths: Lengths) -> None:
-    """Raise UserError where what came out is not declared; `lengths` are those of the training documents, in tokens."""
+def compare(corpus: CorpusSpec, built: DataManifest, lengths: Lengths) -> None:
+    """Raise UserError where what was built is not what is declared; `lengths` (tokens) are of training documents."""
     fields = ("digest", "size", "documents", "longest", "heldout")
     pairs = {field: (getattr(corpus, field), getattr(built, field)) for field in fields}
     for context, declared in corpus.packed.items():

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.data import mapped
 from stages.data.sorted_runs import Run
 
 STRETCH = 32 << 20  # bytes that are in memory at once: tokens, masks, and what is kept of each document besides them
@@ -48,17 +49,12 @@ class Columns:
     @cached_property
     def ranks(self) -> NDArray[Any]:
         """A map of the file, for searching."""
-        return self._mapped("rank")
+        return mapped.array(self.run.folder / "rank", self.run.kind("rank"))
 
     @cached_property
     def starts(self) -> NDArray[Any]:
         """Where each document's tokens begin, and behind the last one where they end: a map of the file."""
-        return self._mapped("start")
-
-    def _mapped(self, name: str) -> NDArray[Any]:
-        path = self.run.folder / name
-        kind = self.run.kind(name)
-        return np.memmap(path, dtype=kind, mode="r") if path.stat().st_size else np.zeros(0, dtype=kind)
+        return mapped.array(self.run.folder / "start", self.run.kind("start"))
 
     def close(self) -> None:
         """Close what was opened."""

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, TypeAdapter
+from pydantic import TypeAdapter
 
 from stages.data import hashes, inputs, pieces, records, spec, user
 from stages.data.document import Document
@@ -29,7 +28,7 @@ from stages.spec.files import Files
 from stages.spec.loader_data import NOT_CORPORA, load_corpus
 from stages.spec.schema.corpora import RawCorpus
 from stages.store import json_file, trees
-from stages.store.shards import Shard, compare
+from stages.store.shards import Count, Shard, compare
 
 BLOCK = 4096  # documents that are hashed at once
 SETS = "sets.json"  # written last
@@ -61,8 +60,8 @@ class Other:
 class WrittenSet(json_file.Strict):
     """How many documents of another corpus count, how many of them have no n-gram, and the files with the hashes."""
 
-    documents: Annotated[int, Field(ge=0)]
-    short: Annotated[int, Field(ge=0)]
+    documents: Count
+    short: Count
     shards: list[Shard]
 
 

@@ -147,7 +147,7 @@ def reader(root: Path, corpus: CorpusSpec) -> Reader:
     decode.refuse_without_pillow(corpus.corpus)
     shape, named = corpus.rows or "pictures", corpus.columns or {}
     return Reader(
-        inputs.base(root, corpus), shape, {key: named.get(key, key) for key in COLUMNS[shape]},
+        inputs.base(root, corpus.corpus, corpus.root), shape, {key: named.get(key, key) for key in COLUMNS[shape]},
         corpus.extensions
         or Extensions(image=list(PICTURE_EXTENSIONS), text="txt" if shape == "pictures" else "json"),
         Size(corpus.number("cell"), corpus.number("side"), corpus.pixels == "rgb"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from stages.data import (
@@ -21,19 +23,20 @@ from stages.data import (
     user,
     vision,
 )
-from stages.data.adopted import ORDER
-from stages.data.corpus_manifest import DataManifest, ManifestKind, preparing, read_manifest
+from stages.data.adopted import ORDER, Adoption
+from stages.data.corpus_manifest import DataManifest, Inputs, preparing, read_manifest
 from stages.data.document import Document
 from stages.data.draws import rank
-from stages.data.encode import encode
+from stages.data.encode import Encoded, encode
 from stages.data.packages import SourceFile, read_packages
 from stages.data.prepared import content_digest, contents, write_folder
-from stages.data.spec import Built, CorpusSpec, TokenizerSpec
+from stages.data.spec import CorpusSpec, TokenizerSpec
 from stages.data.tokenizer_declared import declared as declared_tokenizer
 from stages.errors import UserError
 from stages.spec.files import Files
 from stages.spec.schema.corpora import MASKED
 from stages.store import trees
+from stages.store.files import Data
 from stages.store.shards import Shard
 
 FromText = Callable[[CorpusSpec, Sequence[SourceFile]], Iterator[Document]]
@@ -92,20 +95,10 @@ def prepare(root: Path, name: str, out: Path, accept: bool = False, processes: i
     made, training = in_order(name, documents(root, corpus))
     if not made:
         raise UserError(f"{spec.FOLDER / name}.yaml: the builder {corpus.builder} made no document")
-    pictures = corpus.kind in ("multimodal", "pairs")
-    cell = corpus.number("cell") if pictures else 0
     opened_words = words.open()
-    encoded = encode(made, opened_words, cell if corpus.kind == "multimodal" else None)
-    size = training if corpus.unit == "items" else int(encoded.lengths[:training].sum())
-
-    def make(shards: list[Shard]) -> DataManifest:
-        built = Built(content_digest(size, shards), size, training, int(encoded.lengths.max()), len(made) - training)
-        if not accept:
-            measured.compare(corpus, built, lambda: iter((encoded.lengths[:training],)))
-        image = (cell, corpus.number("patch"), corpus.number("channels")) if pictures else (0, 0, 0)
-        return _manifest(name, corpus.kind, built, words.digest, image, shards)
-
-    return write_folder(out, contents(encoded, corpus.kind) | opened_words.files, make)
+    encoded = encode(made, opened_words, corpus.number("cell") if corpus.kind == "multimodal" else None)
+    files = contents(encoded, corpus.kind) | opened_words.files
+    return _write(corpus, words, out, files, _counts(corpus, encoded, training), accept)
 
 
 def opened(root: Path, corpus: CorpusSpec, data: Path, accept: bool = False) -> tokenizer.Source:
@@ -133,36 +126,20 @@ def _prepare_files(
 ) -> DataManifest:
     """Prepare a user's own files, in memory that does not grow with them."""
     with stream.merged(root, corpus, words, out, processes) as (merge, inputs):
-
-        def make(shards: list[Shard]) -> DataManifest:
-            digest = content_digest(merge.size, shards)
-            built = Built(digest, merge.size, merge.documents, merge.longest, merge.heldout)
-            if not accept:
-                measured.compare(corpus, built, lambda: merge.length_blocks(merge.documents))
-            manifest = _manifest(corpus.corpus, corpus.kind, built, words.digest, (0, 0, 0), shards)
-            return manifest.model_copy(update={"inputs": inputs})
-
-        return write_folder(out, merge.contents(corpus.kind in MASKED) | words.kept, make)
+        files = merge.contents(corpus.kind in MASKED) | words.kept
+        lengths = partial(merge.length_blocks, merge.documents)
+        counts = _Counts(merge.size, merge.documents, merge.longest, merge.heldout, lengths)
+        return _write(corpus, words, out, files, counts, accept, inputs=inputs)
 
 
 def _prepare_pictures(root: Path, corpus: CorpusSpec, words: tokenizer.Source, out: Path, accept: bool) -> DataManifest:
     """Prepare a user's own pictures, in memory that grows with their captions only."""
     opened_words = words.open()
     with picture_corpus.read(root, corpus, out, opened_words) as found:
-        encoded, training = found.encoded(), found.training
-        size = training if corpus.unit == "items" else int(encoded.lengths[:training].sum())
-        image = (corpus.number("cell"), corpus.number("patch"), corpus.number("channels"))
-
-        def make(shards: list[Shard]) -> DataManifest:
-            longest, heldout = int(encoded.lengths.max()), len(found.rows) - training
-            built = Built(content_digest(size, shards), size, training, longest, heldout)
-            if not accept:
-                measured.compare(corpus, built, lambda: iter((encoded.lengths[:training],)))
-            manifest = _manifest(corpus.corpus, corpus.kind, built, words.digest, image, shards)
-            colours = {"pixels": "rgb"} if corpus.pixels == "rgb" else {}
-            return manifest.model_copy(update={"inputs": found.inputs, **colours})
-
-        return write_folder(out, found.contents(encoded, corpus) | opened_words.files, make)
+        encoded = found.encoded()
+        files = found.contents(encoded, corpus) | opened_words.files
+        counts = _counts(corpus, encoded, found.training)
+        return _write(corpus, words, out, files, counts, accept, inputs=found.inputs)
 
 
 def _prepare_adopted(root: Path, corpus: CorpusSpec, words: tokenizer.Source, out: Path, accept: bool) -> DataManifest:
@@ -170,18 +147,61 @@ def _prepare_adopted(root: Path, corpus: CorpusSpec, words: tokenizer.Source, ou
     opened_words, folder = words.open(), out.with_name(f".{out.name}.order")
     try:
         order = adopt.order(root, corpus, opened_words, folder)
-
-        def make(shards: list[Shard]) -> DataManifest:
-            digest = content_digest(order.size, [*order.adoption.shards(), *shards])
-            built = Built(digest, order.size, order.documents, order.longest, order.heldout)
-            if not accept:
-                measured.compare(corpus, built, order.length_blocks)
-            manifest = _manifest(corpus.corpus, corpus.kind, built, words.digest, (0, 0, 0), shards)
-            return manifest.model_copy(update={"adopted": order.adoption})
-
-        return write_folder(out, {ORDER: order.blocks(), **opened_words.files}, make)
+        files: dict[str, Data] = {ORDER: order.blocks(), **opened_words.files}
+        counts = _Counts(order.size, order.documents, order.longest, order.heldout, order.length_blocks)
+        return _write(corpus, words, out, files, counts, accept, adoption=order.adoption)
     finally:
         trees.remove_tree(folder)
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """What the spec declares of a corpus besides its digest; `lengths` (tokens) are of the training documents."""
+
+    size: int
+    documents: int
+    longest: int
+    heldout: int
+    lengths: measured.Lengths
+
+
+def _counts(corpus: CorpusSpec, encoded: Encoded, training: int) -> _Counts:
+    """The counts of encoded documents, of which the first `training` are trained on."""
+    lengths = encoded.lengths[:training]
+    size = training if corpus.unit == "items" else int(lengths.sum())
+    return _Counts(
+        size, training, int(encoded.lengths.max()), len(encoded.lengths) - training, lambda: iter((lengths,))
+    )
+
+
+def _write(
+    corpus: CorpusSpec,
+    words: tokenizer.Source,
+    out: Path,
+    files: Mapping[str, Data],
+    counts: _Counts,
+    accept: bool,
+    inputs: Inputs | None = None,
+    adoption: Adoption | None = None,
+) -> DataManifest:
+    """Write the files of a corpus and its manifest, which is compared with the spec unless `accept`."""
+    image = dict.fromkeys(("cell", "patch", "channels"), 0)
+    if corpus.kind in ("multimodal", "pairs"):
+        image = {name: corpus.number(name) for name in image}
+
+    def make(shards: list[Shard]) -> DataManifest:
+        adopted = [] if adoption is None else adoption.shards()
+        manifest = DataManifest(
+            schema_version=1, corpus=corpus.corpus, kind=corpus.kind,
+            digest=content_digest(counts.size, [*adopted, *shards]), tokenizer=words.digest,
+            size=counts.size, documents=counts.documents, longest=counts.longest, heldout=counts.heldout, **image,
+            pixels="rgb" if corpus.pixels == "rgb" else None, shards=shards, inputs=inputs, adopted=adoption,
+        )  # fmt: skip
+        if not accept:
+            measured.compare(corpus, manifest, counts.lengths)
+        return manifest
+
+    return write_folder(out, files, make)
 
 
 def in_order(name: str, documents: Iterable[Document]) -> tuple[list[Document], int]:
@@ -202,8 +222,10 @@ def _prepare_tokenizer(root: Path, out: Path, accept: bool) -> DataManifest:
         digest = content_digest(declared.vocab, shards)
         if not accept and digest != declared.digest:
             raise UserError(measured.difference(spec.TOKENIZER, {"digest": (declared.digest, digest)}))
-        built = Built(digest, declared.vocab, len(texts), 0, 0)
-        return _manifest(spec.TOKENIZER, "tokenizer", built, digest, (0, 0, 0), shards)
+        return DataManifest(
+            schema_version=1, corpus=spec.TOKENIZER, kind="tokenizer", digest=digest, tokenizer=digest,
+            size=declared.vocab, documents=len(texts), longest=0, heldout=0, cell=0, patch=0, channels=0, shards=shards,
+        )  # fmt: skip
 
     return write_folder(out, {tokenizer_use.FILE: data}, make)
 
@@ -220,14 +242,3 @@ def _training_texts(root: Path, declared: TokenizerSpec) -> Iterator[str]:
                 text = "".join(part for part in parts if isinstance(part, str))[:left]
                 left -= len(text)
                 yield text
-
-
-def _manifest(
-    name: str, kind: ManifestKind, built: Built, tokens: str, image: tuple[int, int, int], shards: list[Shard]
-) -> DataManifest:
-    cell, patch, channels = image
-    return DataManifest(
-        schema_version=1, corpus=name, kind=kind, digest=built.digest, tokenizer=tokens,
-        size=built.size, documents=built.documents, longest=built.longest, heldout=built.heldout,
-        cell=cell, patch=patch, channels=channels, shards=shards,
-    )  # fmt: skip

@@ -219,6 +219,10 @@ class Corpus:
         """Number of documents that come before the held-out ones."""
         return self.manifest.documents
 
+    def span(self, document: int) -> slice:
+        """Where a document's tokens lie in `tokens` and `supervised`."""
+        return slice(*self.offsets[document : document + 2].tolist())
+
     def document_range(self, start: int, end: int) -> tuple[int, int]:
         """The documents that begin in [start, end); offsets in the corpus's unit (tokens, or items for pairs)."""
         if self.manifest.kind == "pairs":

@@ -21,11 +21,10 @@ from stages.data.document import HELD_OUT_PER_MILLE
 from stages.data.gather import gather
 from stages.data.unknown import Found
 from stages.store import files, json_file, trees
-from stages.store.shards import Shard, compare
+from stages.store.shards import Count, Shard, compare
 
 META = "run.json"
 COLUMNS = {"rank": "<u8", "origin": "<u8", "length": "<i4", "start": "<i8"}
-Count = Annotated[int, Field(ge=0)]
 
 
 class Bad(json_file.Strict):

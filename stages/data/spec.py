@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field
 
 from stages.data.packages import PackageSource
 from stages.errors import UsageError
@@ -19,45 +18,40 @@ from stages.spec.loader_data import NOT_CORPORA, load_corpus
 from stages.spec.nodes import Document
 from stages.spec.schema.corpora import MEASURED, Kind, Rows
 from stages.spec.validate import near, validate
+from stages.store.json_file import Strict
+from stages.store.shards import Count, Hex64
 
 FOLDER = Path("specs") / "data"
 TOKENIZER = "tokenizer"
 
-Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Count = Annotated[int, Field(ge=0)]
 
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class _Package(_Model):
+class _Package(Strict):
     version: str
     files: Annotated[list[str], Field(min_length=1)]
     leave_out: list[str]
 
 
-class Packed(_Model):
+class Packed(Strict):
     """What fits into rows of one context: rows that whole documents fill in the corpus's order, and their tokens."""
 
     rows: Count
     tokens: Count
 
 
-class Skip(_Model):
+class Skip(Strict):
     """How many bad rows may be left out."""
 
     skip: Count
 
 
-class Extensions(_Model):
+class Extensions(Strict):
     """Which members of a tar are a row's picture and its caption."""
 
     image: list[str]
     text: str
 
 
-class Decontaminate(_Model):
+class Decontaminate(Strict):
     """Evaluation sets, the length of n-grams in words, and what is done with documents that have one of theirs."""
 
     against: dict[str, Literal["all", "heldout"]]
@@ -65,7 +59,7 @@ class Decontaminate(_Model):
     found: Literal["remove", "report"]
 
 
-class CorpusSpec(_Model):
+class CorpusSpec(Strict):
     """One data spec. `unit`: what `size`, and the offsets of a phase's sources, count (tokens, or items for pairs).
 
     `size` counts the training documents only; `heldout` documents come after them. `longest` is in tokens.
@@ -87,7 +81,7 @@ class CorpusSpec(_Model):
     kind: Kind
     unit: Literal["tokens", "items"]
     builder: str
-    digest: Digest
+    digest: Hex64
     size: Count
     documents: Count
     longest: Count
@@ -152,25 +146,14 @@ class CorpusSpec(_Model):
         )
 
 
-class TokenizerSpec(_Model):
+class TokenizerSpec(Strict):
     """specs/data/tokenizer.yaml: `vocab` tokens, trained on `characters` of each of the corpora."""
 
     tokenizer: str
     vocab: Annotated[int, domains.TOKENIZER_VOCABULARY]
-    digest: Digest
+    digest: Hex64
     corpora: Annotated[list[str], Field(min_length=1)]
     characters: Annotated[int, domains.CHARACTERS]
-
-
-@dataclass(frozen=True)
-class Built:
-    """What a preparation came out with: the fields that a spec declares."""
-
-    digest: str
-    size: int
-    documents: int
-    longest: int
-    heldout: int
 
 
 def names(root: Path) -> list[str]:

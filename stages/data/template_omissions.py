@@ -12,10 +12,9 @@ from functools import cached_property
 from typing import Any
 
 from stages.data.chat import ASSISTANT, Rendered
-from stages.data.template import TemplateError
+from stages.data.template import Message, TemplateError
 from stages.data.turns import REASONING
 
-Message = Mapping[str, Any]
 SEPARATE = ". Where only earlier answers lose their reasoning, write `answers: separate` (kind sft) into its spec"
 
 

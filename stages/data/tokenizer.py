@@ -160,7 +160,8 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` for many texts at once, in parallel inside the library."""
-        return [encoding.ids for some in _slices(texts) for encoding in self._fast(some)]
+        batches = (self.inner.encode_batch_fast(some, add_special_tokens=False) for some in _slices(texts))
+        return [encoding.ids for batch in batches for encoding in batch]
 
     def encode_stored(self, texts: Sequence[str]) -> list[bytes]:
         """`encode_batch`, each text's ids as bytes of `dtype`; `words` keeps words of a tokenizer it supports."""
@@ -179,9 +180,6 @@ class Tokenizer:
             return self.encode_batch(texts)
         finally:
             self.inner.encode_special_tokens = True
-
-    def _fast(self, texts: list[str]) -> list[Any]:
-        return list(self.inner.encode_batch_fast(texts, add_special_tokens=False))
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids; special tokens are written out."""

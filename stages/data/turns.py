@@ -126,10 +126,7 @@ def of_sharegpt(turn: Any, name: str) -> Turn:
     content = "" if role in SILENT and turn["value"] == "" else string(turn["value"], f"{name}.value")
     if turn["from"] != "function_call":
         return Turn(role, content)
-    try:
-        return Turn(role, "", (_call(json_text.parsed(content), f"{name}.value"),))
-    except (ValueError, RecursionError):
-        raise RowError(f"{name}.value is not JSON") from None
+    return Turn(role, "", (_call(from_json(content, f"{name}.value"), f"{name}.value"),))
 
 
 def parts(value: Sequence[Any], name: str, pictures: list[str] | None) -> list[Part]:
@@ -154,6 +151,14 @@ def string(value: Any, name: str) -> str:
     except UnicodeEncodeError:
         raise RowError(f"{name} has half of a surrogate pair, which is no character") from None
     return value
+
+
+def from_json(text: str, name: str) -> Any:
+    """What a text says that has to be JSON. Raises RowError."""
+    try:
+        return json_text.parsed(text)
+    except (ValueError, RecursionError):
+        raise RowError(f"{name} is not JSON") from None
 
 
 def optional_list(value: Any, name: str) -> list[Any]:
@@ -200,10 +205,7 @@ def _call(call: Any, name: str) -> dict[str, Any]:
         raise RowError(f"{name} does not name a function")
     arguments = function.get("arguments")
     if isinstance(arguments, str):
-        try:
-            arguments = json_text.parsed(arguments)
-        except (ValueError, RecursionError):
-            raise RowError(f"{name}.arguments is not JSON") from None
+        arguments = from_json(arguments, f"{name}.arguments")
     if not isinstance(arguments, dict):
         raise RowError(f"{name}.arguments is a {type(arguments).__name__} instead of an object")
     refuse_no_json(arguments, f"{name}.arguments")

@@ -32,9 +32,9 @@ _HALF = re.compile("[\ud800-\udfff]")  # of a character beyond 16 bits: such tex
 
 
 class Strict(BaseModel):
-    """The base of what such a file contains: fields of their exact types, and no others."""
+    """The base of what such a file contains: fields of their exact types, and no others; numbers are finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class JsonFileError(UserError):

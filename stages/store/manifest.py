@@ -14,9 +14,9 @@ from pydantic import Field, StringConstraints, TypeAdapter
 from stages.errors import UserError
 from stages.store import files, json_file, trees
 from stages.store.digest import Written, digest_bytes, measure
-from stages.store.json_file import JsonFileError
+from stages.store.json_file import JsonFileError, Strict
 from stages.store.layout import Layout
-from stages.store.shards import Hex64, Problem, Recorded, Shard, compare
+from stages.store.shards import Hex64, Problem, Shard, compare
 
 NAME = "manifest.json"
 REPLACED = "eval.json"  # the one file of a result that may be replaced after its manifest was written
@@ -30,7 +30,7 @@ class ManifestError(UserError):
     """A manifest that cannot be trusted: unreadable, incomplete, or with fields of the wrong kind."""
 
 
-class Parent(Recorded):
+class Parent(Strict):
     """What was built on: the parent's key, and what its manifest came to then (`identity`).
 
     Records of before there was an identity have the digest of the bytes of manifest.json.
@@ -40,7 +40,7 @@ class Parent(Recorded):
     manifest: Hex64
 
 
-class Manifest(Recorded):
+class Manifest(Strict):
     """A finished result. `points_to` is set for `keep` stages, which are a pointer and have no shards."""
 
     schema_version: Literal[1]

@@ -7,26 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from stages.store.digest import digest_found
+from stages.store.json_file import Strict
 
+Count = Annotated[int, Field(ge=0)]
 Hex64 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 # Relative, and no part of it may be "." or "..": a manifest must not reach out of its folder.
 File = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$")]
 
 
-class Recorded(BaseModel):
-    """What a record is made of: every key known, every value of its kind."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Shard(Recorded):
+class Shard(Strict):
     """One file of the result: its path within the folder, its size in bytes, its blake3."""
 
     file: File
-    size: Annotated[int, Field(ge=0)]
+    size: Count
     blake3: Hex64
 
 

@@ -6,7 +6,9 @@ none (`spec/nodes.py`); what is read from results, logs and releases is shown wi
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 # C0, DEL and C1, line and paragraph separators, what turns the direction of writing, and halves of surrogate pairs.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -15,6 +17,11 @@ CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\
 def printable(text: str) -> str:
     """The text with every control character but line breaks spelled as Python spells it: an escape becomes \\x1b."""
     return CONTROL.sub(_spelled, text)
+
+
+def print_json(value: Any, sort_keys: bool = False) -> None:
+    """Print a value as JSON. Raises ValueError for NaN and infinities, which JSON does not have."""
+    print(json.dumps(value, indent=2, sort_keys=sort_keys, allow_nan=False))
 
 
 def _spelled(found: re.Match[str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rich import console
 from rich.segment import Segment
+from rich.table import Table
 
 from stages.printable import printable
 
@@ -21,7 +22,12 @@ class Console(console.Console):
             yield one if one.control else Segment(printable(one.text), one.style)
 
 
-def unfolded(width: int) -> Console:
-    """The terminal's console; elsewhere, where there is no width to fit into, one so wide that no column is folded."""
-    found = Console()
-    return found if found.is_terminal else Console(width=width)
+def console_of(width: int) -> Console:
+    """The terminal's console; elsewhere, where there is no width to fit into, one of `width` columns."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(width=width, highlight=False)
+
+
+def table(title: str) -> Table:
+    """A table without lines, two spaces between its columns."""
+    return Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rich.text import Text
@@ -11,7 +10,7 @@ from stages.audit import run
 from stages.audit.finding import KINDS, Finding
 from stages.audit.recipe import Pipeline
 from stages.audit.run import many
-from stages.printable import printable
+from stages.printable import print_json, printable
 from stages.terminal import Console
 
 
@@ -20,7 +19,7 @@ def audit(paths: list[Path], as_json: bool, markdown: bool) -> int:
     pipeline = run.read(paths)
     found = run.findings(pipeline)
     if as_json:
-        print(json.dumps(_all(pipeline, found), indent=2, allow_nan=False))
+        print_json(_all(pipeline, found))
     elif markdown:
         print("| place | finding | found | expected | consequence | sure |\n| --- | --- | --- | --- | --- | --- |")
         for one in found:

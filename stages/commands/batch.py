@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from stages.data.corpus_manifest import preparing
 from stages.data.trace import Row
 from stages.errors import UsageError
 from stages.forensics.batch import Batch, batch
+from stages.printable import print_json
 from stages.report.number_format import rate
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
@@ -29,7 +29,7 @@ def print_batch(ref: str, number: int, scale: str, text: bool, as_json: bool) ->
     if text and found.absent:
         raise UsageError(f"--text: found {found.absent[0]} not prepared. {_prepare(project, found, layout.data)}")
     if as_json:
-        print(json.dumps(fields_of(found), indent=2, allow_nan=False))
+        print_json(fields_of(found))
         return
     for line in (*_head(found), *sources_of(found), *([] if text else rows_of(found))):
         print(line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -17,6 +16,7 @@ from stages.check.registry import Invariant
 from stages.check.run import run_all, run_one
 from stages.commands.find_project import find_root, known_pipeline, open_project, unknown
 from stages.errors import SpecError, SpecErrors
+from stages.printable import print_json
 from stages.spec.project import Project
 from stages.store import prepared_here
 from stages.terminal import Console
@@ -46,7 +46,7 @@ def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = (), named
     if as_json:
         for notice in printed:
             print(f"notice: {notice}", file=sys.stderr)
-        print(json.dumps([finding.as_dict() for finding in found], indent=2, allow_nan=False))
+        print_json([finding.as_dict() for finding in found])
     else:
         console = Console(highlight=False, soft_wrap=True)
         groups = _grouped(found)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from stages.commands import history
-from stages.commands.find_project import find_root, open_project, pick
+from stages.commands.chosen import choose
+from stages.commands.find_project import find_root
 from stages.diff.revision import is_revision, specs_at
 from stages.errors import UsageError, UserError
-from stages.printable import printable
+from stages.printable import print_json, printable
 from stages.spec.points import stage_name
 from stages.spec.project import Project
 from stages.store import manifest
@@ -23,11 +23,12 @@ def print_compare(first: str, second: str, scale: str, as_json: bool) -> int:
 
     one, other = folder(first, scale), folder(second, scale)
     found = runs.compare(one, other)
-    print(
-        json.dumps(runs_text.as_json(found), indent=2, allow_nan=False) if as_json else printable(runs_text.text(found))
-    )
-    if one.resolve() == other.resolve() and not as_json:
-        print("A and B are one result: both names lead to it.")
+    if as_json:
+        print_json(runs_text.as_json(found))
+    else:
+        print(printable(runs_text.text(found)))
+        if one.resolve() == other.resolve():
+            print("A and B are one result: both names lead to it.")
     return 1 if found.broken else 0
 
 
@@ -67,8 +68,7 @@ def folder(named: str, scale: str) -> Path:
 def _in_place(root: Path, ref: str, scale: str, named: str) -> Path:
     layout = Layout(root, scale)
     if not (layout.stage(ref) / manifest.NAME).is_file():
-        _, project = open_project(scale)
-        ref, _ = pick(graph.readable(root, project, scale), ref)
+        ref = choose(ref, scale).ref
     place = layout.stage(ref)
     if not (place / manifest.NAME).is_file():
         target = graph.rule_name(ref)

@@ -10,12 +10,11 @@ import yaml
 
 from stages.check.gate import Gate
 from stages.cluster import script, site
-from stages.commands.find_project import open_project, pick
+from stages.commands.chosen import choose
 from stages.engines.nemo.config import config
 from stages.errors import UsageError
 from stages.spec.resolved import Stage
 from stages.store.releases import folders as release_folders
-from stages.sync import graph
 
 
 def print_script(ref: str, scale: str, releases: Path | None) -> None:
@@ -23,15 +22,13 @@ def print_script(ref: str, scale: str, releases: Path | None) -> None:
 
     Raises UsageError for an unknown stage, SpecError for a mistake in slurm/site.yaml, and FindingsError.
     """
-    root, project = open_project(scale)
-    loaded = graph.readable(root, project, scale)
-    ref, stage = pick(loaded, ref)
-    Gate(project, scale, loaded.stages).refuse(ref)
-    run = [sys.executable, "-m", "stages", "run", ref, "--scale", scale]
+    chosen = choose(ref, scale)
+    Gate(chosen.project, scale, chosen.graph.stages).refuse(chosen.ref)
+    run = [sys.executable, "-m", "stages", "run", chosen.ref, "--scale", scale]
     if releases is not None:
         release_folders(releases)
         run += ["--releases", str(releases.resolve())]
-    print(script.text(stage, site.load(root), root.resolve(), run), end="")
+    print(script.text(chosen.stage, site.load(chosen.root), chosen.root.resolve(), run), end="")
 
 
 def print_engine_config(ref: str, scale: str) -> None:
@@ -39,11 +36,10 @@ def print_engine_config(ref: str, scale: str) -> None:
 
     Raises UsageError for an unknown stage, and for one that another engine runs.
     """
-    root, project = open_project(scale)
-    ref, stage = pick(graph.readable(root, project, scale), ref)
+    stage = choose(ref, scale).stage
     if stage.execution.engine != "nemo":
         raise UsageError(
-            f"{ref}: found engine {stage.execution.engine} at scale {scale}; allowed: stages of engine nemo. "
+            f"{stage.ref}: found engine {stage.execution.engine} at scale {scale}; allowed: stages of engine nemo. "
             "The torch engine has no configuration of its own: `stages show` says all that it goes by."
         )
     print("".join(engine_config(stage)), end="")

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from stages.commands import evaluate_by_ranks, lm_eval
-from stages.commands.find_project import open_project, pick
-from stages.commands.finished import among, finished
+from stages.commands.chosen import choose
+from stages.commands.finished import finished
 from stages.errors import UsageError, UserError
 from stages.export import harness
 from stages.export.harness import Asked
+from stages.printable import print_json
 from stages.report.metrics import flatten
 from stages.spec.evaluations import EVALUATIONS
 from stages.spec.validate import hint
 from stages.store import evaluated, json_file, lease, lm_eval_tasks
-from stages.sync import graph
 from stages.sync.verdicts import refuse_damaged_corpora
 
 
@@ -25,13 +24,13 @@ def evaluate(ref: str, scale: str, tasks: Sequence[str], as_json: bool) -> None:
     """Print what was found. `tasks` are names, or several with commas between them."""
     named = split(tasks)
     refuse_unknown(named)
-    result, stages = among(ref, scale)
+    result, chosen = finished(ref, scale)
     from stages.export import evaluation  # loads torch: what is mistyped was answered by now
 
     read = evaluation.phases(result)
     evaluation.refuse(result, named, read)
     refuse_damaged_corpora(result.layout, result.stage.model_copy(update={"phases": read}))
-    computed = evaluate_by_ranks.computed(result, stages, read, named)
+    computed = evaluate_by_ranks.computed(result, chosen.graph.stages, read, named)
     if computed is None:
         show(evaluation.evaluate(result, named), as_json)
     else:
@@ -65,13 +64,13 @@ def evaluate_as_specified(ref: str, scale: str, python: Path | None, as_json: bo
 
     Raises UsageError where the spec requests nothing, else as `evaluate_outside`.
     """
-    root, project = open_project(scale)
-    ref, stage = pick(graph.readable(root, project, scale), ref)
+    chosen = choose(ref, scale)
+    ref, stage = chosen.ref, chosen.stage
     if stage.evaluation.lm_eval is None:
         raise UsageError(f"found neither --tasks nor --lm-eval, and {ref} has no `lm_eval`; allowed: one of them.")
     result, _ = finished(ref, scale)
     if lm_eval_tasks.missing(result.layout, ref, stage):
-        interpreter = harness.interpreter(python, root)
+        interpreter = harness.interpreter(python, chosen.root)
         harness.version(interpreter)
         lm_eval.add_missing(result, stage, interpreter)
     show(json_file.read(result.layout.stage(ref) / evaluated.RESULT)["after"][evaluated.OUTSIDE], as_json)
@@ -95,7 +94,7 @@ def refuse_unknown(named: Sequence[str]) -> None:
 def show(found: Mapping[str, Any], as_json: bool) -> None:
     """Numbers as JSON, or a line each."""
     if as_json:
-        print(json.dumps(found, indent=2, sort_keys=True, allow_nan=False))
+        print_json(found, sort_keys=True)
         return
     for name, value in flatten(found).items():
         print(f"{name:<40} {value:.6g}")

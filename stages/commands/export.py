@@ -24,7 +24,8 @@ def export(
     if licence is not None and (not licence.strip() or printable(licence) != licence or "\n" in licence):
         raise UsageError(f"--licence: found {licence!r}; allowed: a licence's name on one line, such as apache-2.0.")
     text = None if terms is None else _terms(terms)
-    result, claims = finished(ref, scale)
+    result, chosen = finished(ref, scale)
+    claims = chosen.project.resolve(chosen.stage.pipeline, scale).claims
     from stages.export import folder as writer  # loads torch: what is mistyped was answered by now
 
     published, tokens = names.published(result), tokenizer.of(result)

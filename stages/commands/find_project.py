@@ -12,6 +12,8 @@ from stages.spec.points import stage_name
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.spec.validate import near
+from stages.store.layout import Layout
+from stages.sync import graph
 from stages.sync.graph import Graph
 
 DEFAULT_SCALE = "mini"
@@ -56,6 +58,15 @@ def open_project(scale: str) -> tuple[Path, Project]:
         hint = near(scale, known) or usual
         raise UsageError(f"--scale: found {scale!r}; allowed: {', '.join(known)}. {hint}".rstrip())
     return root, project
+
+
+def open_graph(scale: str) -> tuple[Layout, Project, Graph]:
+    """Where results of the project here are at a scale, its specs, and its stages. Raises as `open_project`.
+
+    Pipelines whose specs cannot be read are in `Graph.unreadable`.
+    """
+    root, project = open_project(scale)
+    return Layout(root, scale), project, graph.readable(root, project, scale)
 
 
 def loaded_with_scales(root: Path) -> Project:

@@ -48,7 +48,7 @@ def _wanted(root: Path) -> Wanted:
         loaded = graph.load(root, project, scale)
         stages |= set(loaded.keys.values())
         for ref, stage in loaded.stages.items():
-            chained = phase_keys(stage, {parent: loaded.keys[parent] for parent in stage.parents})
+            chained = phase_keys(stage, loaded.keys)
             for key in chained if stage.trunk is not None else chained[:-1]:
                 phases.setdefault(key, set()).add(loaded.keys[ref])
     return Wanted(stages, phases)

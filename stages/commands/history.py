@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from stages.commands.find_project import open_project, pick
+from stages.commands.chosen import choose
 from stages.errors import UsageError, UserError, in_words
-from stages.printable import printable
+from stages.printable import print_json, printable
 from stages.store import manifest, superseded
 from stages.store.layout import Layout
-from stages.sync import graph
 
 SHOWN = 12  # hex digits of a key that are shown
 SHORTEST = 6  # and that may be typed
@@ -27,10 +25,10 @@ COLUMNS = ("key", "", "finished", "steps", "train loss", "validation loss", "tim
 class Found:
     """A result of a stage: `state` is whether it is the one in place."""
 
-    folder: Path
     key: str
     state: str
     finished: float
+    folder: Path
 
 
 def results(layout: Layout, ref: str) -> tuple[list[Found], list[str]]:
@@ -43,7 +41,7 @@ def results(layout: Layout, ref: str) -> tuple[list[Found], list[str]]:
     found = [(place, IN_PLACE)] if os.path.lexists(place) else []
     found += [(folder, ASIDE) for folder in aside]
     return [
-        Found(folder, _key(folder, unreadable), state, superseded.finished(folder)) for folder, state in found
+        Found(_key(folder, unreadable), state, superseded.finished(folder), folder) for folder, state in found
     ], unreadable
 
 
@@ -57,19 +55,14 @@ def print_history(named: str, scale: str, as_json: bool) -> int:
 
     Raises UsageError for an unknown stage, UserError where the stage never finished.
     """
-    root, project = open_project(scale)
-    ref, _ = pick(graph.readable(root, project, scale), named)
-    layout = Layout(root, scale)
+    chosen = choose(named, scale)
+    ref, layout, root = chosen.ref, chosen.layout, chosen.root
     found, unreadable = results(layout, ref)
     if not found:
         _tell(unreadable)
         raise UserError(f"{ref}: no result at scale {scale}, now or earlier; `stages status {ref}` says what is there.")
     if as_json:
-        rows = [{"key": one.key, "state": one.state, "finished": one.finished} for one in found]
-        folders = [one.folder.relative_to(root).as_posix() for one in found]
-        print(
-            json.dumps([row | {"folder": at} for row, at in zip(rows, folders, strict=True)], indent=2, allow_nan=False)
-        )
+        print_json([{**asdict(one), "folder": one.folder.relative_to(root).as_posix()} for one in found])
     else:
         _print(root, ref, scale, found, unreadable)
     _tell(unreadable)
@@ -82,19 +75,15 @@ def _tell(unreadable: list[str]) -> None:
 
 
 def _print(root: Path, ref: str, scale: str, found: list[Found], unreadable: list[str]) -> None:
-    from rich.table import Table
+    from stages import terminal
 
-    from stages.terminal import Console
-
-    table = Table(title=f"{ref} at {scale}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = terminal.table(f"{ref} at {scale}")
     for name in COLUMNS:
         table.add_column(name, overflow="fold", justify="right" if name in ("steps", "time") else "left")
     for one in found:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.finished)) if one.finished else "-"
         table.add_row(one.key[:SHOWN], one.state, when, *_figures(one.folder, unreadable))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(width=WIDTH, highlight=False)
+    console = terminal.console_of(WIDTH)
     console.print(table)
     if len(found) > 1:
         latest, before = found[0], next((one for one in found[1:] if one.key != found[0].key), found[1])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stages.commands.find_project import named_refs, open_project
-from stages.printable import printable
+from stages.commands.find_project import named_refs, open_graph
+from stages.printable import print_json, printable
 from stages.report.number_format import count, length
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
@@ -25,13 +24,12 @@ def print_list(scale: str, named: Sequence[str], as_json: bool) -> None:
     Where some are named, these pipelines, or of a pipeline these stages. Raises UsageError for other names, and
     SpecError(s), after the others, for those that cannot be read.
     """
-    root, project = open_project(scale)
-    loaded = graph.readable(root, project, scale)
+    _, project, loaded = open_graph(scale)
     wanted = set(named_refs(loaded, named))
     pipelines = dict.fromkeys(name.partition("/")[0] for name in named) or project.pipelines(True, scale)
     resolved = [_of(project.resolve(name, scale), wanted) for name in pipelines if name in loaded.pipelines]
     if as_json:
-        print(json.dumps([_fields(one) for one in resolved], indent=2, allow_nan=False))
+        print_json([_fields(one) for one in resolved])
     else:
         _print_list(project, scale, resolved, () if named else project.absent(scale))
     if not named:
@@ -100,6 +98,6 @@ def print_schema(out: Path | None = None) -> None:
     from stages.scaffold import schemas
 
     if out is None:
-        print(json.dumps(schemas.every(), indent=2, sort_keys=True, allow_nan=False))
+        print_json(schemas.every(), sort_keys=True)
     else:
         print(printable(f"{out}: {schemas.write(out)} schemas, which the first lines of a project's specs name"))

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from stages.commands.chosen import Chosen
 from stages.errors import UserError
-from stages.spec.resolved import Stage
-from stages.store import damage, done, manifest, seal
+from stages.store import damage, manifest, seal
 from stages.store.layout import Layout
 from stages.sync import graph
 
 
-def refuse_without_parents(layout: Layout, stage: Stage, stages: Mapping[str, Stage], keys: Mapping[str, str]) -> None:
+def refuse_without_parents(chosen: Chosen) -> None:
     """Raise UserError where a parent is not done, with the command that makes it, or what it points to is damaged."""
-    missing = []
-    for parent in stage.parents:
-        verdict = verdict_on(layout, parent, stages, keys, deep=True)
+    missing, ref, layout = [], chosen.ref, chosen.layout
+    for parent in chosen.stage.parents:
+        verdict = chosen.other(parent).verdict(deep=True)
         if not verdict.done:
             missing.append(f"{parent} is {verdict.state} ({verdict.why})")
         else:
             for pointed_to in manifest.pointed_to(layout, parent):
                 refuse_damaged(layout, pointed_to)
     if missing:
-        ref = stage.ref
         raise UserError(
             f"{ref} needs its parents: {'; '.join(missing)}. "
             f"`snakemake {graph.rule_name(ref)} --config scale={layout.scale}` runs them and it."
         )
-
-
-def verdict_on(
-    layout: Layout, ref: str, stages: Mapping[str, Stage], keys: Mapping[str, str], deep: bool = False
-) -> done.Verdict:
-    """On a stage's result, as its own files and its parents' keys have it; `deep` reads every digest."""
-    return done.is_done(layout, ref, keys[ref], {parent: keys[parent] for parent in stages[ref].parents}, deep=deep)
 
 
 def refuse_damaged(layout: Layout, ref: str) -> None:

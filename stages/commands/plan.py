@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from stages.contract import hardware as profiles
 from stages.contract.hardware import Hardware
 from stages.errors import UsageError
 from stages.plan.pipeline import PipelinePlan, as_json, plan_pipeline
+from stages.printable import print_json
 from stages.spec.project import Project
 from stages.store.layout import Layout
 from stages.sync import graph
@@ -35,7 +35,7 @@ def print_plan(named: Sequence[str], scale: str | None, hardware: str | None, me
     if measured:
         _print_measured(root, scale, plans, as_json_)
     elif as_json_:
-        print(json.dumps([as_json(plan) for plan in plans], indent=2, allow_nan=False))
+        print_json([as_json(plan) for plan in plans])
     else:
         absent = [] if named else project.absent(scale)
         elsewhere = [f"{name} is not at this scale; at {', '.join(project.scales_of(name))}" for name in absent]
@@ -107,7 +107,7 @@ def _print_measured(root: Path, scale: str, plans: list[PipelinePlan], as_json_:
 
     compared = measured.compare(Layout(root, scale), plans)
     if as_json_:
-        print(json.dumps([measured.as_json(one) for one in compared], indent=2, allow_nan=False))
+        print_json([measured.as_json(one) for one in compared])
         return
     from stages.terminal import Console
 

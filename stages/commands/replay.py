@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.commands.find_project import open_project, pick
+from stages.commands.chosen import Chosen, choose
 from stages.commands.parents import refuse_damaged
 from stages.commands.run import inputs_of
 from stages.errors import UsageError, UserError
 from stages.forensics.recorded import Recorded, recorded
+from stages.printable import print_json
 from stages.spec.resolved import Stage
 from stages.store import fingerprint, manifest
-from stages.store.layout import Layout
-from stages.store.releases import folders as release_folders
 from stages.store.run_record import MadeBy
-from stages.sync import graph
 from stages.sync.verdicts import refuse_damaged_corpora
 from stages.train.metrics import GRADIENT, ROWS
 
@@ -40,7 +37,7 @@ BACKWARD = (
 
 def print_replay(ref: str, steps: str | None, scale: str, releases: Path | None, as_json: bool) -> int:
     """Replay and print what was found; exit code 1 where something differs. Raises UserError as `inputs`."""
-    found = chosen(ref, scale)
+    found = choose(ref, scale)
     if not found.stage.phases:
         if steps is not None:
             raise UsageError(f"--steps: {found.ref} is of kind {found.stage.kind} and has none. Leave --steps out.")
@@ -56,9 +53,7 @@ def _print_steps(chosen: Chosen, steps: str, releases: Path | None, as_json: boo
     first, last = _range(steps, len(known.rows), ref)
     found, repeats = computed(stage, given, known, first, last)
     if as_json:
-        print(
-            json.dumps(asdict(found) | {"start": str(found.start or ""), "repeats": repeats}, indent=2, allow_nan=False)
-        )
+        print_json(asdict(found) | {"start": str(found.start or ""), "repeats": repeats})
     else:
         for line in lines(ref, known, found, repeats):
             print(line)
@@ -78,15 +73,14 @@ def computed(stage: Stage, given: Inputs, known: Recorded, first: int, last: int
 
 def print_remade(chosen: Chosen, releases: Path | None, as_json: bool) -> int:
     """What a stage without steps hands on, made again; exit code 1 where it differs. Raises UserError as `inputs`."""
-    parents = chosen.built_on()
+    parents = parents_of(chosen)
     from stages.forensics.remade import remade
 
     stage, ref = chosen.stage, chosen.ref
-    given = inputs_of(chosen.layout, stage, chosen.stages, chosen.keys, parents, release_folders(releases))
-    found = remade(stage, given)
+    found = remade(stage, inputs_of(chosen, parents, releases))
     if as_json:
         plain = {"stage": ref, "kind": stage.kind, "folder": str(found.folder), "tensors": found.tensors}
-        print(json.dumps(plain | {"differing": found.differing, "equal": found.equal}, indent=2, allow_nan=False))
+        print_json(plain | {"differing": found.differing, "equal": found.equal})
     else:
         print("\n".join(_remade(ref, stage, found)))
     return 0 if found.equal else 1
@@ -101,43 +95,21 @@ def _remade(ref: str, stage: Stage, found: Remade) -> Iterator[str]:
     yield f"  equal, every bit of {what}" if found.equal else f"  differs: {_some(found.differing)}"
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """A stage, with all stages of its scale and their keys."""
-
-    ref: str
-    stage: Stage
-    layout: Layout
-    stages: Mapping[str, Stage]
-    keys: Mapping[str, str]
-
-    def parents(self) -> dict[str, manifest.Parent]:
-        """What it is built on now. Raises ManifestError where that is not in place."""
-        return manifest.parents(self.layout, {parent: self.keys[parent] for parent in self.stage.parents})
-
-    def built_on(self) -> dict[str, manifest.Parent]:
-        """The same, read in full. Raises UserError where it is not in place, or is damaged."""
-        try:
-            found = self.parents()
-            above = [one for parent in found for one in (parent, *manifest.pointed_to(self.layout, parent))]
-        except manifest.ManifestError as error:
-            raise UserError(f"{self.ref}: what its parents left for it is not there: {error}") from error
-        for one in above:
-            refuse_damaged(self.layout, one)
-        return found
-
-
-def chosen(ref: str, scale: str) -> Chosen:
-    """The stage called `ref`. Raises UsageError where there is none."""
-    root, project = open_project(scale)
-    loaded = graph.readable(root, project, scale)
-    ref, stage = pick(loaded, ref)
-    return Chosen(ref, stage, Layout(root, scale), loaded.stages, loaded.keys)
+def parents_of(chosen: Chosen) -> dict[str, manifest.Parent]:
+    """What a stage is built on, read in full. Raises UserError where it is not in place, or is damaged."""
+    try:
+        found = manifest.parents(chosen.layout, chosen.parent_keys)
+        above = [one for parent in found for one in (parent, *manifest.pointed_to(chosen.layout, parent))]
+    except manifest.ManifestError as error:
+        raise UserError(f"{chosen.ref}: what its parents left for it is not there: {error}") from error
+    for one in above:
+        refuse_damaged(chosen.layout, one)
+    return found
 
 
 def training(ref: str, scale: str) -> Chosen:
-    """The same. Raises UsageError also where it computes no steps."""
-    found = chosen(ref, scale)
+    """The stage called `ref`. Raises UsageError where there is none, or it computes no steps."""
+    found = choose(ref, scale)
     if not found.stage.phases:
         raise UsageError(f"{found.ref}: kind {found.stage.kind}, computes no steps; allowed: a stage with phases.")
     return found
@@ -154,11 +126,10 @@ def inputs(found: Chosen, releases: Path | None) -> tuple[Stage, Inputs, Recorde
     Raises UserError for a stage without a recorded step, where what its parents handed over is not in place any more,
     and where that or a corpus is damaged.
     """
-    ref, stage, layout, keys = found.ref, found.stage, found.layout, found.keys
-    parents = found.built_on()
-    known = recorded(layout, ref, keys[ref], parents)
-    refuse_damaged_corpora(layout, stage)
-    return stage, inputs_of(layout, stage, found.stages, keys, parents, release_folders(releases)), known
+    parents = parents_of(found)
+    known = recorded(found.layout, found.ref, found.key, parents)
+    refuse_damaged_corpora(found.layout, found.stage)
+    return found.stage, inputs_of(found, parents, releases), known
 
 
 def lines(ref: str, known: Recorded, found: Replayed, repeats: bool) -> Iterator[str]:

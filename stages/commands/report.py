@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.check.run import run_pipeline
-from stages.commands.find_project import PUBLISHED, known_pipeline, not_here, open_project
+from stages.commands.find_project import PUBLISHED, known_pipeline, not_here, open_graph
 from stages.contract import hardware
 from stages.errors import UserError
 from stages.plan.pipeline import ClaimPlan, claims, plan_pipeline
@@ -42,17 +42,16 @@ def write_report(names: Sequence[str], scale: str, out: Path) -> None:
     Raises UsageError for unknown names and for a folder that contains something else, and, after the others, what is
     wrong with specs that cannot be read.
     """
-    root, project = open_project(scale)
-    folders.refuse_inside(out, root)
+    layout, project, loaded = open_graph(scale)
+    folders.refuse_inside(out, layout.root)
     folders.refuse(out)
-    loaded, layout = graph.readable(root, project, scale), Layout(root, scale)
     verdicts = judge(layout, loaded.stages, loaded.keys, tell_refused=True)
     results, _ = readable(layout)
     subjects = [_subject(project, layout, name, results, verdicts) for name in _asked(names, loaded, layout)]
     head = {
         "scale": scale,
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": commit(root),
+        "commit": commit(layout.root),
         "version": version("stages"),
     }
     size = folders.write(out, subjects, head)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
 
-from stages.commands.find_project import named_refs, open_project
+from stages.commands.find_project import named_refs, open_graph
 from stages.commands.hand_over import hand_over
 from stages.commands.listing import budget
 from stages.contract import hardware as profiles
@@ -18,6 +17,7 @@ from stages.contract.schedule import lr, lr_before, peak
 from stages.plan.figures import short
 from stages.plan.padding import padding
 from stages.plan.stage import plan_stage
+from stages.printable import print_json
 from stages.report.number_format import count, length, rate, seconds
 from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Document
@@ -34,12 +34,11 @@ LABEL = 15
 
 def print_stages(named: str, scale: str, as_json: bool) -> None:
     """A stage, or each stage of a pipeline, in words; with --json every value it will be run with, and its key."""
-    root, project = open_project(scale)
-    loaded = graph.readable(root, project, scale)
+    _, project, loaded = open_graph(scale)
     refs = named_refs(loaded, [named])
     if as_json:
         shown = [{"key": loaded.keys[ref], **loaded.stages[ref].model_dump(mode="json")} for ref in refs]
-        print(json.dumps(shown[0] if "/" in named else shown, indent=2, allow_nan=False))
+        print_json(shown[0] if "/" in named else shown)
         return
     for number, ref in enumerate(refs):
         print("\n" * (number > 0), end="")

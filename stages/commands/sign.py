@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.commands.find_project import find_root, open_project, pick
+from stages.commands.chosen import choose
+from stages.commands.find_project import find_root
 from stages.errors import UsageError, UserError
 from stages.store import manifest
 from stages.store.layout import Layout
-from stages.sync import graph
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Key, Signer
@@ -23,14 +23,14 @@ PARTS = 2  # of a result's path below results/<scale>: pipeline and stage
 
 def sign(ref: str, scale: str, key: Path) -> None:
     """Sign a finished stage. Raises UserError where it is not whole, or the key cannot be read."""
-    root, project = open_project(scale)
-    ref, _ = pick(graph.readable(root, project, scale), ref)
+    chosen = choose(ref, scale)
+    ref, layout = chosen.ref, chosen.layout
     signer = _signer(key)
     from stages.forensics import signed
 
-    if not Layout(root, scale).manifest(ref).is_file():
+    if not layout.manifest(ref).is_file():
         raise UsageError(f"{ref}: no finished result at scale {scale}. `stages status` says what there is.")
-    print(f"{ref}: signed, {signed.sign(Layout(root, scale), ref, signer)}")
+    print(f"{ref}: signed, {signed.sign(layout, ref, signer)}")
 
 
 def verify(folder: Path, key: Path, intervals: int, releases: Path | None = None) -> int:
@@ -60,9 +60,9 @@ def verify(folder: Path, key: Path, intervals: int, releases: Path | None = None
 
 def _replayed(ref: str, scale: str, intervals: int, releases: Path | None) -> Iterator[int]:
     """Exit codes of replays of random intervals; what an earlier one has computed is not computed again."""
-    from stages.commands.replay import chosen, computed, inputs, lines, print_remade
+    from stages.commands.replay import computed, inputs, lines, print_remade
 
-    found = chosen(ref, scale)
+    found = choose(ref, scale)
     if not found.stage.phases:
         yield print_remade(found, releases, as_json=False)
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
@@ -11,11 +10,13 @@ from statistics import median
 from typing import Any
 
 from stages.commands.batch import fields_of, rows_of, sources_of
-from stages.commands.replay import Chosen, computed, inputs, lines, training
+from stages.commands.chosen import Chosen
+from stages.commands.replay import computed, inputs, lines, training
 from stages.errors import UsageError
 from stages.forensics.batch import batch
 from stages.forensics.recorded import Recorded, recorded
 from stages.forensics.spike import Spike, spikes
+from stages.printable import print_json
 from stages.spec.resolved import Stage
 from stages.store import manifest
 from stages.store.layout import Layout
@@ -31,7 +32,7 @@ def print_spikes(ref: str, scale: str, again: bool, releases: Path | None, as_js
     if as_json and again:
         raise UsageError("found --json with --replay; allowed: one of them. `stages replay --json` has all figures.")
     if as_json:
-        print(json.dumps([_fields(stage, one, layout.data) for one in found], indent=2, allow_nan=False))
+        print_json([_fields(stage, one, layout.data) for one in found])
         return 0
     for line in _lines(trained.ref, stage, known, found, layout):
         print(line)
@@ -46,10 +47,10 @@ def print_spikes(ref: str, scale: str, again: bool, releases: Path | None, as_js
 
 def _known(trained: Chosen) -> Recorded:
     try:
-        parents = trained.parents()
+        parents = manifest.parents(trained.layout, trained.parent_keys)
     except manifest.ManifestError:  # a finished stage has its steps all the same; a checkpoint then fits nothing
         parents = {}
-    return recorded(trained.layout, trained.ref, trained.keys[trained.ref], parents)
+    return recorded(trained.layout, trained.ref, trained.key, parents)
 
 
 def _lines(ref: str, stage: Stage, known: Recorded, found: Sequence[Spike], layout: Layout) -> Iterator[str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from stages.cluster.slurm import Job, SlurmError
-from stages.commands.find_project import named_refs, open_project
-from stages.printable import printable
+from stages.commands.find_project import named_refs, open_graph
+from stages.printable import print_json, printable
 from stages.report.number_format import seconds
 from stages.store import fingerprint
 from stages.store.done import Verdict
@@ -41,9 +40,8 @@ def print_status(scale: str, named: Sequence[str], deep: bool, failed: bool, as_
 
     Raises UsageError for a name that there is not, and what is wrong with the specs of a pipeline that is named.
     """
-    root, project = open_project(scale)
-    loaded = graph.readable(root, project, scale)
-    layout, (refs, names) = Layout(root, scale), _asked(loaded, named)
+    layout, _, loaded = open_graph(scale)
+    root, (refs, names) = layout.root, _asked(loaded, named)
     alive, note = _jobs(root)  # first: a job that ends before the disk is looked at has left there how it ended
     judged = judge(layout, loaded.stages, loaded.keys, refs if deep else (), tell_refused=True)
     verdicts = {ref: judged[ref] for ref in refs}
@@ -55,7 +53,7 @@ def print_status(scale: str, named: Sequence[str], deep: bool, failed: bool, as_
     if as_json:
         entries = [{**_fields(one, root), "drift": ref in drift} for ref, one in shown.items()]
         entries += [{"stage": name, "state": "unreadable", "why": str(error)} for name, error in unreadable.items()]
-        print(json.dumps(entries, indent=2, allow_nan=False))
+        print_json(entries)
     else:
         note += [f"{name}: its specs cannot be read: {error}" for name, error in unreadable.items()]
         if drift:
@@ -135,16 +133,13 @@ def _fields(verdict: Verdict, root: Path) -> dict[str, object]:
 
 def _print(scale: str, verdicts: Mapping[str, Verdict], root: Path, failed: bool) -> None:
     """A table of the stages; below, what is to be known of runs that did not finish."""
-    from rich.table import Table
     from rich.text import Text
 
-    from stages.terminal import Console
+    from stages import terminal
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(width=WIDTH, highlight=False)
+    console = terminal.console_of(WIDTH)
     if not failed:
-        table = Table(title=f"stages at {scale}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+        table = terminal.table(f"stages at {scale}")
         for name in ("stage", "state", ""):
             table.add_column(name, overflow="fold", no_wrap=bool(name))
         for what, state, words in _rows(verdicts):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from stages.commands.find_project import open_project, refuse_unknown
+from stages.commands.find_project import open_graph, refuse_unknown
 from stages.errors import UsageError
+from stages.printable import print_json
 from stages.spec.project import Project
 from stages.spec.variants import RawVariant, sweeps
-from stages.store.layout import Layout
-from stages.sync import graph
 from stages.sync.verdicts import judge
 
 WIDTH = 200
@@ -18,12 +16,11 @@ WIDTH = 200
 
 def print_sweep(ref: str, scale: str, as_json: bool, out: Path | None) -> None:
     """Print the table, and write the picture where a path is given. Raises UsageError for a stage without variants."""
-    root, project = open_project(scale)
+    layout, project, loaded = open_graph(scale)
     variants = variants_of(project, ref, scale)
     from stages.report import metrics, sweep
-    from stages.terminal import unfolded
+    from stages.terminal import console_of
 
-    loaded, layout = graph.readable(root, project, scale), Layout(root, scale)
     refs = project.resolve(ref.partition("/")[0], scale).refs
     verdicts = judge(layout, loaded.stages, loaded.keys)
     arms = []
@@ -36,9 +33,9 @@ def print_sweep(ref: str, scale: str, as_json: bool, out: Path | None) -> None:
         arms.append(sweep.Arm(name, raw.value, verdict.state, done, after, steps, unit))
     field = next(iter(variants.values())).field
     if as_json:
-        print(json.dumps(sweep.as_json(arms, field), indent=2, allow_nan=False))
+        print_json(sweep.as_json(arms, field))
     else:
-        unfolded(WIDTH).print(sweep.rich_table(f"{ref} at {scale}, by {field}", arms))
+        console_of(WIDTH).print(sweep.rich_table(f"{ref} at {scale}, by {field}", arms))
         for line in sweep.conclusions(arms, field):
             print(line)
     if out is not None:

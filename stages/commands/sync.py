@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stages.commands.find_project import open_project
+from stages.commands.find_project import open_graph
 from stages.sync import graph, write
 
 
@@ -12,9 +12,8 @@ def run_sync(scale: str, only_check: bool) -> int:
     Where the specs of a pipeline cannot be read, the rules of the others are written, its own and dvc.yaml stay as they
     are, and SpecError(s) is raised.
     """
-    root, project = open_project(scale)
-    loaded = graph.readable(root, project, scale)
-    differing = []
+    layout, project, loaded = open_graph(scale)
+    root, differing = layout.root, []
     if only_check:
         differing = write.unsynced(root, write.wanted(project, loaded))
         for path in differing:

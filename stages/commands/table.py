@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 
-from stages.commands.find_project import named_refs, open_project
+from stages.commands.find_project import named_refs, open_graph, open_project
+from stages.printable import print_json
 from stages.report.table import Mark
 from stages.store.done import Verdict
 from stages.store.layout import Layout
@@ -23,19 +23,18 @@ def print_table(scale: str, names: Sequence[str] = (), as_json: bool = False) ->
     and makes the exit code 1. Raises UsageError for any other name, UserError when nothing has finished, and, after
     the tables, what is wrong with specs that cannot be read.
     """
-    root, project = open_project(scale)
+    layout, _, loaded = open_graph(scale)
     from stages.report import collect, table
-    from stages.terminal import unfolded
+    from stages.terminal import console_of
 
-    loaded, layout = graph.readable(root, project, scale), Layout(root, scale)
     shown, unreadable = collect.readable(layout, named_refs(loaded, names) if names else ())
     if not shown and not unreadable and not collect.any_finished(layout):
         raise collect.nothing(layout)
     marks = _marks(layout, loaded) if shown else {}
     if as_json:
-        print(json.dumps([table.as_json(one, marks) for one in shown], indent=2, allow_nan=False))
+        print_json([table.as_json(one, marks) for one in shown])
     else:
-        console = unfolded(WIDTH)
+        console = console_of(WIDTH)
         for one in table.rich_tables(scale, table.by_pipeline(shown, marks), console.width):
             console.print(one)
     for why in unreadable.values():

@@ -7,11 +7,9 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from stages.commands.find_project import named_refs, open_project
+from stages.commands.find_project import named_refs, open_graph
 from stages.errors import UserError
 from stages.store import attempts, lease
-from stages.store.layout import Layout
-from stages.sync import graph
 from stages.tracking import follow, settings
 from stages.tracking.run import Run
 
@@ -21,8 +19,8 @@ def track(names: Sequence[str], scale: str) -> int:
 
     Raises UserError where there is no tracker to send to or its package is missing, UsageError for unknown names.
     """
-    root, project = open_project(scale)
-    wanted = settings.load(root).named()
+    layout, _, loaded = open_graph(scale)
+    wanted = settings.load(layout.root).named()
     if not wanted:
         raise UserError(
             f"{settings.FILE} is not there, or names no tracker; allowed: tensorboard, wandb and mlflow, such as the "
@@ -31,9 +29,8 @@ def track(names: Sequence[str], scale: str) -> int:
     missing = [why for name in wanted if (why := settings.absent(name))]
     if missing:
         raise UserError("\n".join(missing))
-    loaded, layout = graph.readable(root, project, scale), Layout(root, scale)
     runs = [Run(layout, ref, loaded.keys[ref]) for ref in named_refs(loaded, names)]
-    lines = [line for run in runs for name in wanted for line in _send(root, run, name)]
+    lines = [line for run in runs for name in wanted for line in _send(layout.root, run, name)]
     print("\n".join(lines) if lines else f"every tracker has what there is at {scale}")
     return 1 if any(": not sent: " in line for line in lines) else 0
 

@@ -13,8 +13,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from stages import terminal
 from stages.cluster.slurm import Job, SlurmError
-from stages.commands.find_project import named_refs, open_project
+from stages.commands.find_project import named_refs, open_graph
 from stages.commands.status import STYLES, WIDTH
 from stages.report.number_format import count, loss, rate, seconds
 from stages.spec.resolved import Stage
@@ -22,7 +23,6 @@ from stages.store import attempts, lease, live, partials, progress
 from stages.store.done import Verdict, is_done
 from stages.store.layout import Layout
 from stages.sync import graph, jobs
-from stages.terminal import Console
 
 EVERY = 2.0  # seconds between two reads of the disk
 ASK = 15.0  # seconds between two queries of Slurm
@@ -88,13 +88,11 @@ def watch(scale: str, names: Sequence[str]) -> None:
 
     Raises UsageError for a name of nothing, and what is wrong with the specs of a pipeline that is named.
     """
-    root, project = open_project(scale)
-    loaded = graph.readable(root, project, scale)
-    refs = named_refs(loaded, names)
-    watched = Watch(Layout(root, scale), {ref: loaded.stages[ref] for ref in refs}, loaded.keys)
-    console = Console(highlight=False)
+    layout, _, loaded = open_graph(scale)
+    watched = Watch(layout, {ref: loaded.stages[ref] for ref in named_refs(loaded, names)}, loaded.keys)
+    console = terminal.console_of(WIDE)
     if not console.is_terminal:
-        Console(width=WIDE, highlight=False).print(screen(watched, scale))
+        console.print(screen(watched, scale))
         return
     with suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as shown:
         while True:
@@ -106,7 +104,7 @@ def screen(watched: Watch, scale: str, width: int = WIDTH) -> Group:
     """What is shown at one moment; narrow terminals do without the last columns."""
     verdicts = watched.look()
     columns = COLUMNS if width >= WIDTH else COLUMNS[:7] if width >= 76 else ("stage", "step", "loss", "left")
-    table = Table(title=f"running at {scale}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = terminal.table(f"running at {scale}")
     for name in columns:
         table.add_column(name, justify="left" if name in ("stage", "where") else "right", no_wrap=name != "where")
     for verdict in verdicts.values():

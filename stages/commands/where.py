@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 
@@ -10,6 +9,7 @@ from stages.commands.find_project import open_project, stages_at, unknown
 from stages.data.prepared import Corpus
 from stages.errors import UsageError
 from stages.forensics.where import Read, Unread, where
+from stages.printable import print_json
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.store.layout import Layout
@@ -27,11 +27,7 @@ def print_where(name: str, number: int, pipeline: str | None, scale: str, as_jso
     found = [one for stage in stages for one in where(stage, name, number - 1, folder.parent)]
     if as_json:
         reads, others = ([asdict(one) for one in found if isinstance(one, kind)] for kind in (Read, Unread))
-        print(
-            json.dumps(
-                {"corpus": name, "document": number, "reads": reads, "unread": others}, indent=2, allow_nan=False
-            )
-        )
+        print_json({"corpus": name, "document": number, "reads": reads, "unread": others})
         return
     for line in _lines(corpus, number, found, pipeline):
         print(line)

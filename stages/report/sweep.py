@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
+from stages import terminal
 from stages.report.headlines import MEASURES, VALIDATION, Measure, headline
 from stages.spec import quantities, units
 
@@ -109,7 +110,7 @@ def rich_table(title: str, arms: Sequence[Arm]) -> Table:
     """One line a variant, the best marked."""
     shown = measured(arms)
     first = best(arms, measure_of(arms))
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = terminal.table(title)
     for name in (*COLUMNS, *(one.label for one in shown)):
         table.add_column(name)
     for arm in arms:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
+from stages import terminal
 from stages.report.headlines import VALIDATION, arrow, headline, loops
 from stages.report.metrics import StageResult
 from stages.report.number_format import count, length, loss, seconds
@@ -18,7 +18,7 @@ from stages.spec.resolved import Stage
 COLUMNS = ("stage", "tokens", "steps", "context", "train loss", "validation loss", "evaluation", "time", "per s", "key")
 RIGHT = (1, 2, 7, 8)
 BY_WEIGHT = (5, 6, 1, 7, 2, 4, 9, 3, 8)  # which columns a narrow terminal shows next to the first, as far as they fit
-GAP = 2  # blanks between columns
+GAP = 2  # blanks between columns, as `terminal.table` has them
 # Of a result in place, compared with what the specs say now.
 Mark = Literal["current", "to be evaluated", "stale", "damaged", "unreadable", "not in the specs"]
 SHOWN = 0.005  # of a budget: less padding is not worth a word
@@ -164,7 +164,7 @@ def _fitting(title: str, rows: Sequence[Row], width: int) -> Group:
     for number in BY_WEIGHT:
         if _needed(rows, [*shown, number]) <= width:
             shown.append(number)
-    table = Table(title=title, title_justify="left", box=None, padding=(0, GAP, 0, 0))
+    table = terminal.table(title)
     for number in sorted(shown):
         table.add_column(COLUMNS[number], justify="right" if number in RIGHT else "left", overflow="fold")
     for line in rows:

@@ -14,7 +14,7 @@ import pytest
 from blake3 import blake3
 
 from stages import engines
-from stages.commands import run
+from stages.commands import find_project, run
 from stages.commands.run import refuse_damaged_corpora
 from stages.data import corpus_manifest, prepared
 from stages.errors import UserError
@@ -156,8 +156,8 @@ def test_damage_is_named_and_nothing_is_trained_on_it(
     before = blake3(path.read_bytes()).hexdigest()
     damage(path)
     loaded = SimpleNamespace(stages={"tiny/box": stage}, keys={"tiny/box": KEY}, absent={}, unreadable={})
-    monkeypatch.setattr(run, "open_project", lambda scale: (tmp_path, PROJECT))
-    monkeypatch.setattr(run.graph, "readable", lambda *_: loaded)
+    monkeypatch.setattr(find_project, "open_project", lambda scale: (tmp_path, PROJECT))
+    monkeypatch.setattr(find_project.graph, "readable", lambda *_: loaded)
     monkeypatch.setattr(run.Gate, "refuse", lambda *_: None)  # no specs are behind this stage
     monkeypatch.setattr(engines, "run", lambda *_: pytest.fail("trained on it"))
     with pytest.raises(UserError) as caught:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from stages.commands import run, run_log
+from stages.commands import find_project, run, run_log
 from stages.errors import UserError
 from stages.store import files, markers
 from tests.faults.cases import PROJECT
@@ -22,8 +22,8 @@ from tests.unit.train import tiny
 def test_a_read_only_results_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = tiny.make("next_token").model_copy(update={"phases": ()})
     project = SimpleNamespace(stages={"tiny/box": stage}, keys={"tiny/box": "a" * 32}, absent={})
-    monkeypatch.setattr(run, "open_project", lambda scale: (tmp_path, PROJECT))
-    monkeypatch.setattr(run.graph, "readable", lambda *_: project)
+    monkeypatch.setattr(find_project, "open_project", lambda scale: (tmp_path, PROJECT))
+    monkeypatch.setattr(find_project.graph, "readable", lambda *_: project)
     monkeypatch.setattr(run.Gate, "refuse", lambda *_: None)  # no specs are behind this stage
     disk = Failing(1, errno.EROFS, lasting=True)
     with using(disk), pytest.raises(files.WriteError, match=r"results: cannot be written \(Read-only file system\)"):

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+from stages.commands import find_project
 from stages.commands import run as command
 from stages.engines import checkpoints, results, training
 from stages.errors import UserError
@@ -113,8 +114,8 @@ def stages_run(case: Case, root: Path) -> None:
     project = SimpleNamespace(stages=case.stages, keys=case.keys, absent={}, unreadable={})
     with (
         mock.patch.object(command.Gate, "refuse"),  # no specs are behind these stages
-        mock.patch.object(command, "open_project", return_value=(root, PROJECT)),
-        mock.patch.object(command.graph, "readable", return_value=project),
+        mock.patch.object(find_project, "open_project", return_value=(root, PROJECT)),
+        mock.patch.object(find_project.graph, "readable", return_value=project),
     ):
         command.run_stage(case.ref, SCALE, releases if releases.exists() else None)
 

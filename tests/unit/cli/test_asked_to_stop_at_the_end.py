@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from stages import cli
-from stages.commands import run
+from stages.commands import chosen, find_project, run
 from stages.errors import UserError
 from stages.spec.project import Project
 from stages.store.done import State, Verdict
@@ -31,11 +31,11 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Train], 
         stage = tiny.make("next_token").model_copy(update={"phases": ()})
         states: list[State] = ["missing"]
         graph = SimpleNamespace(stages={"tiny/box": stage}, keys={"tiny/box": KEY}, absent={})
-        monkeypatch.setattr(run, "open_project", lambda _: (tmp_path, Project.load(ROOT)))
-        monkeypatch.setattr(run.graph, "readable", lambda *_: graph)
+        monkeypatch.setattr(find_project, "open_project", lambda _: (tmp_path, Project.load(ROOT)))
+        monkeypatch.setattr(find_project.graph, "readable", lambda *_: graph)
         monkeypatch.setattr(run.Gate, "refuse", lambda *_: None)
         monkeypatch.setattr(run.trackers, "start", lambda *_: None)
-        monkeypatch.setattr(run.done, "is_done", lambda *_, **__: Verdict("tiny/box", KEY, states[-1], ""))
+        monkeypatch.setattr(chosen.done, "is_done", lambda *_, **__: Verdict("tiny/box", KEY, states[-1], ""))
         monkeypatch.setattr(run.engines, "run", lambda *_: train(lambda: states.append("done")))
         monkeypatch.setattr("sys.argv", ["stages", "run", "tiny/box"])
         with pytest.raises(SystemExit) as ended:
@@ -68,7 +68,7 @@ def test_once_it_is_in_place_the_stage_is_done_whatever_its_ranks_end_with(
 
 
 def test_a_request_after_that_changes_nothing(typed: Callable[[Train], int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "_evaluate_again", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(run, "_evaluate_again", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     assert typed(lambda put_in_place: put_in_place()) == 0
     for number in ASKING:
         assert signal.getsignal(number) is signal.SIG_IGN  # else it would end pytest

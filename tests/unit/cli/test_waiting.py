@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from stages.commands import run, waiting
-from stages.store import done, finish, lease, manifest, same_key
+from stages.store import finish, lease, manifest, same_key
 
 
 def test_a_lease_is_waited_for_with_word_of_who_has_it(
@@ -42,20 +42,23 @@ def test_a_run_that_has_the_lock_and_is_not_seen_is_named_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One in another container of this machine: its process is not found from here, and the kernel's lock is taken."""
-    call: Any = SimpleNamespace(
-        layout=None, ref="p/s", key="k", stage=None, parents={}, inputs=lambda record: None, waited=lambda: False,
-        attended=lambda alone: nullcontext(),
+    verdicts = iter([False, False, False, True])
+    chosen: Any = SimpleNamespace(
+        layout=None, ref="p/s", key="k", stage=None, parent_keys={},
+        verdict=lambda deep=False: SimpleNamespace(done=next(verdicts)),
     )  # fmt: skip
     gate: Any = SimpleNamespace(refuse=lambda ref: None)
-    verdicts = iter([False, False, False, True])
-    monkeypatch.setattr(done, "is_done", lambda *_, deep: SimpleNamespace(done=next(verdicts)))
-    for where, name in ((manifest, "parents"), (finish, "restore"), (same_key, "take_over"), (run, "_refuse_to_begin")):
+    for where, name in (
+        (manifest, "parents"), (finish, "restore"), (same_key, "take_over"), (run, "_refuse_to_begin"),
+        (run, "inputs_of"), (run, "_waited"), (run.trackers, "start"),
+    ):  # fmt: skip
         monkeypatch.setattr(where, name, lambda *_: None)
+    monkeypatch.setattr(run, "_attended", lambda *_: nullcontext())
 
     def train(*_: Any) -> None:
         raise lease.HeldError("p/s is already being run by process 7 on host n1.")
 
-    monkeypatch.setattr(run, "_train", train)
+    monkeypatch.setattr(run.engines, "run", train)
     monkeypatch.setattr(waiting, "POLL", 0.0)
-    assert not run._make(call, gate, True, True)
+    assert not run._make(chosen, None, gate, True, True)
     assert capsys.readouterr().err == "p/s: waiting: p/s is already being run by process 7 on host n1.\n"

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import shutil
 from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from stages.commands.chosen import Chosen
 from stages.errors import UsageError
 from stages.export import claims, lineage
 from stages.export.card import Facts, head
 from stages.export.names import Published
 from stages.export.result import Result
-from stages.spec.claims import Claim
 from stages.spec.schema.releases import RawReleaseFiles
 from stages.store import manifest
 from tests.unit.export.conftest import Export
@@ -28,7 +29,7 @@ def parts(folder: Path) -> tuple[dict[str, Any], str]:
     return yaml.safe_load(top), body
 
 
-def opened(root: Path, ref: str) -> tuple[Result, tuple[Claim, ...]]:
+def opened(root: Path, ref: str) -> tuple[Result, Chosen]:
     from stages.commands.finished import finished
 
     with chdir(root):
@@ -89,9 +90,8 @@ def test_what_holds_and_what_does_not(exported: Export) -> None:
 
 
 def test_a_total_that_was_not_read_does_not_hold(finished: Path) -> None:
-    result, published = opened(finished, "plain/tuned")
-    from dataclasses import replace
-
+    result, chosen = opened(finished, "plain/tuned")
+    published = chosen.project.resolve("plain", "mini").claims
     more = [replace(one, tokens=10 * one.tokens) for one in published]
     judged = claims.statements(result, lineage.lineage(result), more)
     assert [(one.holds, one.why) for one in judged if one.what.startswith("Published")] == [(False, "2K here")]

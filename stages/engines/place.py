@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -30,6 +30,7 @@ from stages.train.ranks import CPU, GLOO, NCCL, Backend, Ranks
 
 SHARE = "STAGES_SHARE_GPUS"  # environment variable: of the machine at hand, so that specs stay those of any machine
 NEMO = ("megatron-core", "megatron-bridge", "emerging-optimizers", "transformer-engine", "flash-attn", "apex")
+CORES = ("cross_entropy", "adamw", "global_norm", "scale")  # operations for which the NeMo engine has Megatron-Core's
 DRIVER = Path("/sys/module/nvidia/version")
 
 
@@ -72,13 +73,22 @@ def fields(device: torch.device, engine: Engine = "torch") -> dict[str, object] 
 
     The number of GPUs is not among them: any power of two computes the same bits. NCCL moves numbers and adds none.
     """
-    found = _gpu(device) if device.type != "cpu" else {}
+    found = _gpu(device, engine) if device.type != "cpu" else {}
     if engine == "nemo":
         found["engine"] = {name: there for name in NEMO if (there := fingerprint.version(name)) != "not installed"}
     return found or None
 
 
-def _gpu(device: torch.device) -> dict[str, object]:
+def kernels(device: Literal["cpu", "cuda"], dtype: torch.dtype, engine: Engine) -> Mapping[str, str]:
+    """Operation -> implementation that a stage of this engine computes with.
+
+    Which AdamW and which norm Core has follows from the packages that `fields` lists.
+    """
+    found = {**ops.describe(device), **choice.describe(device, dtype)}
+    return found if engine == "torch" else found | dict.fromkeys(CORES, "megatron-core")
+
+
+def _gpu(device: torch.device, engine: Engine) -> dict[str, object]:
     found = torch.cuda.get_device_properties(device)
     libraries = {name: one.version for one in metadata.distributions() if (name := one.name.lower())[:7] == "nvidia-"}
     return {
@@ -90,7 +100,7 @@ def _gpu(device: torch.device) -> dict[str, object]:
         "cudnn": torch.backends.cudnn.version(),
         "nccl": ".".join(map(str, torch.cuda.nccl.version())) if torch.distributed.is_nccl_available() else None,
         "libraries": dict(sorted(libraries.items())),
-        "kernels": {**ops.describe("cuda"), **choice.describe("cuda", torch.bfloat16)},
+        "kernels": kernels("cuda", torch.bfloat16, engine),
     }
 
 

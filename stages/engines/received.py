@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -29,21 +30,44 @@ def receive(stage: Stage, inputs: Inputs, device: torch.device, ranks: Ranks = A
 
     Where a release comes in, all ranks must call it.
     """
-    released = {  # before billions of weights are laid out
+    with releases(stage, inputs, ranks) as folders:
+        return _filled(stage, inputs, device, folders)
+
+
+def check(stage: Stage, inputs: Inputs, folders: Mapping[str, Path], ranks: Ranks) -> None:
+    """Raise UserError, on all ranks, for what `receive` refuses. The first rank of each machine reads every tensor, and
+    keeps none.
+    """
+    _by_first_ranks(ranks, lambda: _filled(stage, inputs, torch.device("meta"), folders))
+
+
+@contextmanager
+def releases(stage: Stage, inputs: Inputs, ranks: Ranks) -> Iterator[dict[str, Path]]:
+    """Folder of the release that each module starts from; none where a fresh start stands in for it. All ranks call it.
+
+    Raises UserError for a folder that is missing, or other than the spec says, and for one that changes meanwhile.
+    """
+    folders = {
         name: release_folder(stage, init, inputs)
         for name, init in stage.init.items()
         if init.weights == "release" and not init.stand_in
     }
-    stamps = {folder: release_files.stamps(folder) for folder in released.values()}
-    for name, folder in released.items():
+    stamps = {folder: release_files.stamps(folder) for folder in folders.values()}
+    for name, folder in folders.items():
         release_config.check(stage, name, folder, stage.init[name].architecture)
-    if released:
-        _check_digests(stage, released, ranks)
+    if folders:
+        _by_first_ranks(ranks, lambda: _check_digests(stage, folders))
+    yield folders
+    for folder, before in stamps.items():
+        release_files.refuse_changed(folder, before)
+
+
+def _filled(stage: Stage, inputs: Inputs, device: torch.device, released: Mapping[str, Path]) -> nn.ModuleDict:
     modules = build.build(stage, str(device))
     for name, init in stage.init.items():
         match init.weights:
             case "release":
-                if name in released:  # not where a fresh start stands in for it
+                if name in released:
                     release.load(modules[name], stage.modules[name], released[name])
             case "inherit" if init.extend is not None:
                 _extend(name, init, inputs, modules[name])
@@ -56,11 +80,9 @@ def receive(stage: Stage, inputs: Inputs, device: torch.device, ranks: Ranks = A
             case "merge":
                 _merge(name, stage, inputs, modules[name])
             case "fresh":
-                pass  # as built; a stand-in for a release too
+                pass  # as built
             case _:
                 assert_never(init.weights)
-    for folder, before in stamps.items():
-        release_files.refuse_changed(folder, before)
     return modules
 
 
@@ -79,21 +101,25 @@ def _merge(name: str, stage: Stage, inputs: Inputs, module: nn.Module) -> None:
     merge.merge(module, models)
 
 
-def _check_digests(stage: Stage, released: Mapping[str, Path], ranks: Ranks) -> None:
-    """Each folder is read in full by the first rank of each machine, and all hear what that found: they fail together.
-
-    Another machine may have other files under the same path.
+def _by_first_ranks(ranks: Ranks, check: Callable[[], object]) -> None:
+    """Have the first rank of each machine check files: another machine may have others under the same path. All ranks
+    call this, and raise the UserError of the first that found something.
     """
     problem = ""
     if place.first_here():
-        folders = {(stage.init[name].release, folder): stage.init[name] for name, folder in released.items()}
         try:
-            for (_, folder), init in folders.items():  # three modules may be of one release
-                release.check_digest(init, folder, stage.ref)
+            check()
         except UserError as error:
             problem = str(error)
     if wrong := next(filter(None, ranks.texts(problem)), ""):
         raise UserError(wrong)
+
+
+def _check_digests(stage: Stage, released: Mapping[str, Path]) -> None:
+    """Every folder is read in full; three modules may be of one release."""
+    folders = {(stage.init[name].release, folder): stage.init[name] for name, folder in released.items()}
+    for (_, folder), init in folders.items():
+        release.check_digest(init, folder, stage.ref)
 
 
 def release_folder(stage: Stage, init: Init, inputs: Inputs) -> Path:
@@ -119,26 +145,36 @@ def parent_folder(init: Init, inputs: Inputs) -> Path:
 def inherited_state(stage: Stage, inputs: Inputs) -> dict[str, Tensor]:
     """Optimizer state of every module whose `init` says inherit, under this stage's names; upcycled where it must be.
 
-    Raises UserError where the parent has none: an optimizer is never silently started again.
+    Raises UserError as `stored_state`.
     """
     state: dict[str, Tensor] = {}
     for name, init in stage.init.items():
-        if init.optimizer != "inherit" or init.parent is None:
+        stored = stored_state(stage, name, inputs)
+        if stored is None:
             continue
-        path = parent_folder(init, inputs) / "state" / "optimizer.safetensors"
-        if not path.is_file():
-            raise UserError(
-                f"{stage.ref}: inherits the optimizer of module {name!r} from {init.parent}, which "
-                f"has none ({path}). Write `optimizer: reset`."
-            )
-        stored = Stored.of(path)
-        found = {key: stored[key] for key in stored if key.startswith(f"{name}.")}
-        if not takes_averages(stage, init):
-            found = without_averages(found)
+        found = dict(stored)
         if init.extend is not None and init.rows is not None:
             found = extend.moments(found, stage.modules[name], init.rows)
         state |= found if init.layer_map is None else _upcycled_state(stage, name, init, init.layer_map, found)
     return state
+
+
+def stored_state(stage: Stage, name: str, inputs: Inputs) -> Stored | None:
+    """The optimizer state that a module takes over, in its parent's file and shapes; None where it begins without.
+
+    Raises UserError where the parent has none: an optimizer is never silently started again.
+    """
+    init = stage.init[name]
+    if init.optimizer != "inherit" or init.parent is None:
+        return None
+    path = parent_folder(init, inputs) / "state" / "optimizer.safetensors"
+    if not path.is_file():
+        raise UserError(
+            f"{stage.ref}: inherits the optimizer of module {name!r} from {init.parent}, which "
+            f"has none ({path}). Write `optimizer: reset`."
+        )
+    found = {key: path for key in Stored.of(path) if key.startswith(f"{name}.")}
+    return Stored(found if takes_averages(stage, init) else without_averages(found))
 
 
 def takes_averages(stage: Stage, init: Init) -> bool:
@@ -223,6 +259,6 @@ def _extend(name: str, init: Init, inputs: Inputs, module: nn.Module) -> None:
     if init.extend is None or init.rows is None:
         raise ValueError(f"module {name}: extended without a rule")
     parent = parent_stage(init, inputs)
-    source = build.make(parent.modules[name], parent.rope, "cpu")
+    source = build.make(parent.modules[name], parent.rope, next(module.parameters()).device.type)
     load(source, parent_folder(init, inputs), name)
     module.load_state_dict(extend.extended(source.state_dict(), module.state_dict(), init.rows, init.extend))

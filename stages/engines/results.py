@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from stages.engines import Inputs, launch, place, readback
 from stages.guards import run as guards
-from stages.models import hf, ops
-from stages.models.ops import choice
+from stages.models import hf
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS, LOOPED
 from stages.spec.resolved_parallel import computes_in_bf16
@@ -166,7 +165,7 @@ def _run(stage: Stage, attempt: attempts.Attempt, machine: place.Machine, course
     return {
         "environment": fingerprint.fingerprint(machine.fields),
         "settings": determinism.settings(stage.execution),
-        "ops": {**ops.describe(stage.execution.device), **choice.describe(stage.execution.device, dtype)},
+        "ops": place.kernels(stage.execution.device, dtype, stage.execution.engine),
         **machine.ranks,
         "made_by": list(course.made_by),
         "attempt": attempt.folder.name,

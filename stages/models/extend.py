@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from stages.spec.resolved_models import Model
@@ -33,9 +32,14 @@ def extended(
         table = tensor.clone()
         table[:rows] = parent[name][:rows]
         if rule == "mean":
-            table[rows:] = parent[name][:rows].double().mean(0).to(table.dtype)
+            table[rows:] = mean(parent[name][:rows])
         state[name] = table
     return state
+
+
+def mean(rows: Tensor) -> Tensor:
+    """The mean [H] of rows [n, H], in fp64, as their own type. Each column is summed by itself."""
+    return rows.double().mean(0).to(rows.dtype)
 
 
 def moments(parent: Mapping[str, Tensor], model: Model, rows: int) -> dict[str, Tensor]:
@@ -44,7 +48,7 @@ def moments(parent: Mapping[str, Tensor], model: Model, rows: int) -> dict[str, 
     found = {}
     for key, tensor in parent.items():
         if is_table(key) and tensor.ndim > 1:
-            table = torch.zeros(vocab, tensor.shape[1], dtype=tensor.dtype)
+            table = tensor.new_zeros(vocab, tensor.shape[1])
             table[:rows] = tensor[:rows]
             found[key] = table
         else:

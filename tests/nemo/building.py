@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from stages.engines.nemo import names
 from stages.engines.nemo.layout import Rules
 from stages.engines.nemo.local import Owned
+from stages.engines.nemo.parts import Read
 from stages.models import build
 from stages.spec.families.llama import LlamaModel
 from stages.spec.resolved import Stage
@@ -44,6 +45,11 @@ class Layout:
         words = [f"tp{self.tp}", f"pp{self.pp}", f"dp{self.ranks // self.tp // self.pp}"]
         words += [f"vpp{self.vpp}"] if self.vpp else []
         return "-".join(words + [word for word in ("distributed", "bf16") if getattr(self, word)])
+
+
+def from_memory(tensors: Mapping[str, Tensor]) -> Read:
+    """Read parts of tensors that are here, under our names."""
+    return lambda target, place: tensors[target][place]
 
 
 def stage(cfg: LlamaModel = CFG, **changes: Any) -> Stage:

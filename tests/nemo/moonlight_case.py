@@ -33,7 +33,7 @@ from stages.train.optimizer import Optimizer
 from stages.train.param_groups import trained_slots
 from stages.train.ranks import Ranks
 from stages.train.replicated import gather
-from tests.nemo import made_up
+from tests.nemo import building, made_up
 
 ROOT = Path(__file__).parents[2]
 SAMPLES, LENGTH = 11, 48  # of micro-batches of 4: the last one is short, and so is the last row
@@ -160,7 +160,7 @@ class Core:
 
         chunks = build(layout)
         mover = Mover(laid(layout), chunks)
-        handover.load_weights(mover.owned, shapes(), handover.from_memory(state))
+        handover.load_weights(mover.owned, shapes(), building.from_memory(state))
         return cls(chunks, mover, layout)
 
     def gathering(self) -> Any:

@@ -285,13 +285,12 @@ def _again(stage: Stage, given: Inputs, root: Path) -> None:
 
 def _found(stage: Stage, given: Inputs, root: Path) -> Any:
     """As `stages evaluate` asks, where nothing is left of what the stage was made from."""
-    from stages.engines import received
-    from stages.engines.nemo import engine
+    from stages.engines.nemo import engine, receiving
 
     def refused(*_: Any) -> Any:
         raise AssertionError("read what the stage was made from")
 
-    received.receive = refused  # type: ignore[assignment]
+    receiving.weights = refused  # type: ignore[assignment]
     engine.Heldout = lambda _: Heldout(root)  # type: ignore[misc, assignment]
     return engine.found(stage, given)
 

@@ -1,4 +1,4 @@
-"""A larger vocabulary on several ranks: the parent's file lacks the new rows, of which every rank has a part."""
+"""A larger vocabulary on several ranks, trained. How its rows come in: tests/nemo/test_receiving.py."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from tests.unit.train.test_extended import MORE, Rule, grown
 
 pytestmark = pytest.mark.slow
 ROWS = tiny.VOCAB - 3  # three rows of the parent's are padding
-LAYOUTS = (layout(2), layout(2, tp=2), layout(2, pp=2))
 
 
-@pytest.mark.parametrize("rule", ["mean", "fresh"])
-@pytest.mark.parametrize("where", LAYOUTS, ids=str)
+@pytest.mark.parametrize(("where", "rule"), [(layout(2, tp=2), "mean"), (layout(2, pp=2), "fresh")], ids=str)
 def test_an_extended_stage_agrees_with_the_torch_engine(where: Layout, rule: Rule, tmp_path: Path) -> None:
     """Both engines go on from one parent; before the first step a guard compares every old row and its moments."""
     parent, (nemo, torch) = tiny.make("next_token"), (tmp_path / "nemo", tmp_path / "torch")

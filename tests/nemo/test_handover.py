@@ -10,7 +10,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from stages.engines.nemo import handover
+from stages.engines.nemo import handover, parts
 from stages.engines.nemo.gathering import Gathering
 from stages.models import build, hf, tensor_file
 from stages.models.tensor_file import Stored
@@ -55,8 +55,8 @@ def _there_and_back(layout: Layout, cfg: AdamW | Muon) -> None:
         built = building.make(building.stage(optimizer=cfg), layout, group)
         weights, moments = _random(built.shapes(), 1), _random(built.state(), 2)
         owned = built.owned()
-        handover.load_weights(owned, built.shapes(), handover.from_memory(weights))
-        handover.load_state(owned, built.shapes(), moments | {"llm.step": torch.tensor(7)}, "llm")
+        handover.load_weights(owned, built.shapes(), building.from_memory(weights))
+        handover.load_state(owned, built.shapes(), building.from_memory(moments), "llm", 7)
         for one in owned:  # what the model computes with, whole on each rank
             parts = [weights[target] for target in one.placed.targets]
             if layout.tp == 1:
@@ -93,9 +93,9 @@ def _one_step(layout: Layout) -> dict[str, Tensor]:
         built = building.make(building.stage(), layout, group)
         weights, gradients = _random(built.shapes(), 1), _random(built.shapes(), 3)
         owned = built.owned()
-        handover.load_weights(owned, built.shapes(), handover.from_memory(weights))
+        handover.load_weights(owned, built.shapes(), building.from_memory(weights))
         for one in owned:
-            place = handover._joined(one, built.shapes(), handover.from_memory(gradients))
+            place = handover._joined(one, built.shapes(), building.from_memory(gradients))
             one.tensor.main_grad.copy_(place)
         built.mover.core.prepare_grads()
         gathering = Gathering(owned, built.rules, group)
@@ -124,8 +124,8 @@ def _files(folder: Path) -> None:
         built = building.make(building.stage(), Layout(tp=2, ranks=2), group)
         weights, state = Stored.of(folder / "model.safetensors"), Stored.of(folder / "optimizer.safetensors")
         shapes, owned = built.shapes(), built.owned()
-        handover.load_weights(owned, shapes, handover.from_file(weights, shapes))
-        handover.load_state(owned, shapes, state, "llm")
+        handover.load_weights(owned, shapes, parts.from_file(weights, shapes))
+        handover.load_state(owned, shapes, state.part, "llm", int(state["llm.step"]))
         gathering = Gathering(owned, built.rules, group)
         sources = {"a": (shapes, gathering.weights), "b": (built.state(), gathering.state)}
         for name, (like, tensors) in sources.items():
@@ -151,7 +151,7 @@ def _bridges_own(folder: Path, layout: Layout) -> dict[str, Tensor]:
 
     with building.parallel(layout) as group:
         built = building.make(building.stage(), layout, group)
-        handover.load_weights(built.owned(), built.shapes(), handover.from_memory(_random(built.shapes(), 1)))
+        handover.load_weights(built.owned(), built.shapes(), building.from_memory(_random(built.shapes(), 1)))
         bridge = AutoBridge.from_hf_pretrained(str(folder))
         return {
             f"llm.{name}": tensor.clone()
@@ -176,7 +176,7 @@ def _refused(cfg_of_megatron: dict[str, int]) -> str:
         other = building.make(building.stage(CFG.model_copy(update=cfg_of_megatron)), layout, group)
         shapes = Built(building.stage(), [], None, other.rules, group).shapes()
         with pytest.raises(ValueError) as raised:
-            handover.load_weights(other.owned(), shapes, handover.from_memory(_random(shapes, 1)))
+            handover.load_weights(other.owned(), shapes, building.from_memory(_random(shapes, 1)))
         with pytest.raises(ValueError) as again:
             list(Gathering(other.owned(), other.rules, group).weights(shapes))
         return f"{raised.value} | {again.value}"
@@ -213,7 +213,7 @@ def _tied(layout: Layout) -> None:
         built = building.make(building.stage(cfg), layout, group)
         weights = _random(built.shapes(), 1)
         assert "llm.lm_head.weight" not in weights
-        handover.load_weights(built.owned(), built.shapes(), handover.from_memory(weights))
+        handover.load_weights(built.owned(), built.shapes(), building.from_memory(weights))
         back = dict(Gathering(built.owned(), built.rules, group).weights(built.shapes()))
         if group.first:
             _same(back, weights)

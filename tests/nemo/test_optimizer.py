@@ -57,10 +57,10 @@ def _cores(cfg: AdamW | Muon, layout: Layout) -> tuple[list[float], dict[str, Te
     with building.parallel(layout) as group:
         built = building.make(building.stage(optimizer=cfg), layout, group)
         shapes = built.shapes()
-        handover.load_weights(built.mover.owned, shapes, handover.from_memory(_drawn(shapes, 0)))
+        handover.load_weights(built.mover.owned, shapes, building.from_memory(_drawn(shapes, 0)))
         norms = []
         for step in range(STEPS):
-            read = handover.from_memory(_drawn(shapes, step + 1))
+            read = building.from_memory(_drawn(shapes, step + 1))
             for one in built.mover.owned:
                 gradient: Any = one.tensor
                 gradient.main_grad.copy_(handover._joined(one, shapes, read))

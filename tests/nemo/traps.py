@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -236,8 +236,8 @@ def clock_dropped(patch: pytest.MonkeyPatch) -> None:
 
     real = handover.load_state
 
-    def load(parameters: Any, shapes: Any, state: Mapping[str, Any], module: str) -> None:
-        real(parameters, shapes, {**state, f"{module}.step": torch.tensor(0)}, module)
+    def load(parameters: Any, shapes: Any, read: Any, module: str, step: int) -> None:
+        real(parameters, shapes, read, module, 0)
 
     patch.setattr(handover, "load_state", load)
 

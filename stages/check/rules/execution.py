@@ -87,15 +87,12 @@ def _disk(context: Context, hardware: Hardware) -> Iterator[Finding]:
 
 
 def _host(stage: Stage, hardware: Hardware, worst: int) -> int:
-    """Bytes that a node needs at least: on a CPU its ranks. With GPUs the weights while they are read, by every rank
-    of the NeMo engine where a release comes in or a vocabulary grows; then the copy that checkpoints are written from.
+    """Bytes that a node needs at least: on a CPU its ranks. With GPUs the weights, which the first rank has on the host
+    while they are read or gathered; then the copy that checkpoints are written from.
     """
     if hardware.device == "cpu":
         return worst * (stage.execution.ranks // stage.execution.nodes)
     weights = memory.FP32 * sum(parameters(model).total for model in stage.modules.values())
-    whole = any(init.weights == "release" or init.extend for init in stage.init.values())
-    if stage.execution.engine == "nemo" and whole:  # else its ranks but the first read or draw their own parts
-        weights *= stage.execution.ranks // stage.execution.nodes
     return max(weights, memory.copied(stage))
 
 

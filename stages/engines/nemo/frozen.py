@@ -17,9 +17,9 @@ from stages.engines import readback
 from stages.engines.nemo import local, provider
 from stages.engines.nemo.causal import inner
 from stages.engines.nemo.gathering import Gathering
-from stages.engines.nemo.handover import Shapes
 from stages.engines.nemo.layout import Rules
 from stages.engines.nemo.local import Owned
+from stages.engines.nemo.parts import Shapes
 from stages.guards.report import Digests
 from stages.models.hf_names import to_hf
 from stages.spec.resolved import Stage

@@ -14,9 +14,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from stages.engines.nemo.handover import Shapes, fits, local_shapes
+from stages.engines.nemo.handover import fits, local_shapes
 from stages.engines.nemo.layout import Placed, Rules, region
 from stages.engines.nemo.local import GRADIENT, WEIGHT, Owned, steps
+from stages.engines.nemo.parts import Shapes
 from stages.models import tensor_file
 from stages.train.optimizer import STEP
 from stages.train.ranks import Ranks

@@ -14,29 +14,27 @@ import torch
 from torch import Tensor, nn
 
 from stages.contract import ledger
-from stages.engines import Inputs, readback, received
-from stages.engines.nemo import checkpoint, families, frozen, handover, names, pair_probe, provider
+from stages.engines import Inputs, readback
+from stages.engines.nemo import checkpoint, families, frozen, names, pair_probe, provider, receiving
 from stages.engines.nemo import readback as own
 from stages.engines.nemo.config import config
 from stages.engines.nemo.divided import Divided
 from stages.engines.nemo.gathering import Gathering
-from stages.engines.nemo.handover import Read
 from stages.engines.nemo.optimizer import Mover
 from stages.engines.nemo.step import Steps
 from stages.engines.trainer import Beside, Tables, exhaust
 from stages.guards.phase_log import Rows
 from stages.guards.report import BuiltReport, Digests, PairReport
-from stages.models import build, hf_files
+from stages.models import build
 from stages.models.ops.labels import IGNORED
-from stages.models.tensor_file import Stored
-from stages.spec.resolved import Init, Stage
+from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
-from stages.store import attempts, manifest
+from stages.store import attempts
 from stages.train.checkpoint import Counters
 from stages.train.objectives.base import cut
-from stages.train.optimizer import Optimizer, fits
+from stages.train.optimizer import Optimizer
 from stages.train.param_groups import trained_slots
-from stages.train.ranks import CPU, Ranks
+from stages.train.ranks import Ranks
 
 
 class NemoTrainer:
@@ -49,21 +47,16 @@ class NemoTrainer:
         """
         self._stage, self._inputs, self._ranks = stage, inputs, ranks
         self._rules = names.rules(stage)
-        self._received: nn.ModuleDict | None = None
-        whole = ranks.first or not all(_in_parts(init) for init in stage.init.values())
-        if whole and not finished:
-            self._received = received.receive(stage, inputs, CPU, ranks)
         meta = build.build(stage, "meta")
         self._weights = meta.state_dict(keep_vars=True)
         self._state = _state(stage, meta)
         self._chunks = provider.build(stage, provider.configured(stage))
         self._moved = Mover(stage, self._chunks)
+        self._frozen: list[Any] = []
         if finished:
             self.take_result()
         else:
-            handover.load_weights(self._moved.owned, self._weights, self._source())
-        self._received = None
-        self._frozen: list[Any] = []
+            receiving.weights(stage, inputs, self._moved.owned, self._weights, ranks)
 
     def evaluated(self) -> Divided:
         """The model as all ranks have it."""
@@ -77,18 +70,12 @@ class NemoTrainer:
         """
         stage = self._stage
         self._frozen = frozen.beside(stage, self._chunks)
-        state = received.inherited_state(stage, self._inputs)
-        for name in stage.trained:
-            init = stage.init[name]
-            if init.optimizer == "inherit" and init.parent is not None:
-                fits(self._state, state, name, init.parent)
-                handover.load_state(self._moved.owned, self._weights, state, name)
+        receiving.state(stage, self._inputs, self._moved.owned, self._weights, self._state)
 
     def take_result(self) -> None:
         """Have the weights of the stage's finished result, to evaluate it again."""
         folder = self._inputs.layout.stage(self._stage.ref)
-        source = self._by_module({name: self._file(name, folder) for name in self._stage.modules})
-        handover.load_weights(self._moved.owned, self._weights, source)
+        receiving.result(self._stage, folder, self._moved.owned, self._weights)
 
     def built(self) -> BuiltReport | None:
         """What Megatron's objects contain, under our names, and the frequencies that they turn by."""
@@ -169,41 +156,19 @@ class NemoTrainer:
 
     @torch.no_grad()
     def _gathered(self) -> nn.ModuleDict | None:
-        """The same on the host, a tensor at a time; on the other ranks None."""
-        modules = build.build(self._stage, "cpu") if self._ranks.first else None
-        places = {} if modules is None else modules.state_dict()
+        """The torch engine's modules on the host, filled a tensor at a time; on the other ranks None."""
+        modules, places = None, dict[str, Tensor]()
+        if self._ranks.first:
+            modules = build.build(self._stage, "meta").to_empty(device="cpu")
+            for buffer in modules.buffers():  # those that no file has
+                buffer.zero_()
+            places = modules.state_dict()
         for name, tensor in self._gathering().weights(self._weights):
             places[name].copy_(tensor)
         return modules
 
     def _gathering(self) -> Gathering:
         return Gathering(self._moved.owned, self._rules, self._ranks)
-
-    def _source(self) -> Read:
-        """Where this rank's weights come from: one that has not received all reads its own parts of the parents' files,
-        or draws them.
-        """
-        if self._received is not None:
-            return handover.from_memory(self._received.state_dict())
-        return self._by_module({name: self._own_parts(name, init) for name, init in self._stage.init.items()})
-
-    def _own_parts(self, name: str, init: Init) -> Read:
-        if init.weights == "fresh":
-            return handover.drawn(name, self._stage.modules[name], self._stage.seed, self._weights)
-        return self._file(name, received.parent_folder(init, self._inputs))
-
-    def _file(self, name: str, folder: Path) -> Read:
-        """Weights of a module in a folder of a result."""
-        return handover.from_file(Stored(hf_files.tensors(manifest.weights(folder, name))), self._weights)
-
-    @staticmethod
-    def _by_module(reads: Mapping[str, Read]) -> Read:
-        return lambda target, place: reads[target.partition(".")[0]](target, place)
-
-
-def _in_parts(init: Init) -> bool:
-    """Whether a rank can have its parts of a module's weights without all of them."""
-    return init.weights == "fresh" or (init.weights == "inherit" and init.extend is None)
 
 
 def _state(stage: Stage, modules: nn.ModuleDict) -> dict[str, Tensor]:

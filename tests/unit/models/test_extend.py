@@ -33,6 +33,20 @@ def test_the_mean_is_taken_in_fp64() -> None:
     assert found[EMBEDDING][3].item() == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_columns_are_averaged_each_by_itself(threads: int) -> None:
+    """The NeMo engine takes a table's mean some columns at a time."""
+    rows, before = torch.randn(5000, 70, generator=torch.Generator().manual_seed(0)) * 1e3, torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        whole = extend.mean(rows)
+        assert all(
+            torch.equal(extend.mean(rows[:, at : at + 9].contiguous()), whole[at : at + 9]) for at in range(0, 70, 9)
+        )
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_moments_of_new_rows_are_zero_and_others_go_on() -> None:
     state = {
         f"llm.{HEAD}.exp_avg": torch.tensor([[1.0], [2.0], [3.0], [70.0]]),

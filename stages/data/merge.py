@@ -99,7 +99,7 @@ def _in_passes(found: Sequence[Run], folder: Path, once: bool) -> Sequence[Run]:
         longer = []
         for first in range(0, len(found), FAN):
             place = folder / f"merged-{level}-{first // FAN:06d}"
-            longer.append(sorted_runs.read(place, deep=True) or _longer(found[first : first + FAN], place, once))
+            longer.append(sorted_runs.read(place) or _longer(found[first : first + FAN], place, once))
         found, level = longer, level + 1
     return found
 

@@ -13,10 +13,7 @@ from __future__ import annotations
 
 import io
 import math
-import os
-import socket
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,19 +48,12 @@ def write_folder(out: Path, contents: Mapping[str, Data], make: Callable[[list[S
     Digests are made while writing; seal and manifest come last. What is at `out` gives way at the very end. Raises
     WriteError when the disk refuses, and what `make` raises.
     """
-    temporary = out.with_name(f"{_prefix(out)}{os.getpid()}.tmp")
     with files.failing(out):
         files.make_dirs(out.parent)
-        _remove_leftovers(out)
-        files.disk.mkdir(temporary)
-        try:
-            manifest = _fill(temporary, contents, make)
-            trees.replace_folder(temporary, out)
-        except Exception:
-            with suppress(OSError):
-                trees.remove_tree(temporary)
-            raise
-    return manifest
+        for left in leftovers.of_dead(out.parent, trees.unfinished(out), (".tmp", ".old")):  # of killed preparations
+            trees.remove_tree(left)
+    with trees.replacing(out) as temporary:
+        return _fill(temporary, contents, make)
 
 
 def _fill(folder: Path, contents: Mapping[str, Data], make: Callable[[list[Shard]], DataManifest]) -> DataManifest:
@@ -74,17 +64,6 @@ def _fill(folder: Path, contents: Mapping[str, Data], make: Callable[[list[Shard
     files.write(folder / MANIFEST, data)
     files.fsync_dir(folder)
     return manifest
-
-
-def _prefix(out: Path) -> str:
-    """Beginning of the names of folders that a preparation on this host makes next to `out`."""
-    return f".{out.name}.{socket.gethostname()}."
-
-
-def _remove_leftovers(out: Path) -> None:
-    """Remove directories of preparations that were killed."""
-    for left in leftovers.of_dead(out.parent, _prefix(out), (".tmp", ".old")):
-        trees.remove_tree(left)
 
 
 def content_digest(size: int, shards: list[Shard]) -> str:

@@ -172,13 +172,13 @@ def put(folder: Path, contents: Mapping[str, files.Data], make: Callable[[list[S
     return Run(folder, meta)
 
 
-def read(folder: Path, deep: bool) -> Run | None:
-    """A run that is there and whole; None otherwise. `deep` reads every byte and compares the digests."""
+def read(folder: Path) -> Run | None:
+    """A run that is there and whole, every byte of which was compared with its digests; None otherwise."""
     try:
         meta = json_file.read_as(folder / META, _META)
     except json_file.JsonFileError:
         return None
-    return Run(folder, meta) if not compare(folder, meta.shards, deep) else None
+    return Run(folder, meta) if not compare(folder, meta.shards, deep=True) else None
 
 
 def held_out(origins: NDArray[np.uint64]) -> NDArray[np.bool_]:

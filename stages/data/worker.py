@@ -70,7 +70,7 @@ class _PieceEncoder:
 
     def _finished(self) -> Iterator[Run]:
         for run in count():
-            found = sorted_runs.read(self._folder(run), deep=True)
+            found = sorted_runs.read(self._folder(run))
             if found is None or (found.meta.unknown is None and self.tokenizer.unknown is not None):
                 return
             yield found

@@ -4,15 +4,16 @@ ended.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from stages.cluster import site, slurm
 from stages.cluster.nemo import Nemo
@@ -22,9 +23,7 @@ from stages.engines.nodes import CRASHED, Ended, Step
 from stages.errors import UserError
 from stages.spec.resolved import Stage
 from stages.store import files, json_file
-from stages.store.layout import Layout
 from stages.store.lease import HeldError
-from stages.store.manifest import Parent
 from stages.train.stopping import ASKING, PortTakenError, StoppedError
 
 # Exit codes of ranks that got the signal before they could handle it.
@@ -199,34 +198,29 @@ def _lost(step: Ended, used: Sequence[str], ranks: int, title: str, advice: Advi
     return slurm.SilentNodeError(words, silent) if step.silent else UserError(words)
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What a rank must know."""
+
+    stage: Stage
+    inputs: Inputs
+
+
+_JOB = TypeAdapter(_Job)
+
+
 def write_job(stage: Stage, inputs: Inputs) -> str:
-    """What a rank must know, as JSON."""
-    return json.dumps(
-        {
-            "stage": stage.model_dump_json(),
-            "root": str(inputs.layout.root.resolve()),
-            "scale": inputs.layout.scale,
-            "key": inputs.key,
-            "phase_keys": inputs.phase_keys,
-            "parents": {ref: parent.model_dump() for ref, parent in inputs.parents.items()},
-            "data_root": str(inputs.data_root.resolve()),
-            "releases": {name: str(folder.resolve()) for name, folder in inputs.releases.items()},
-            "kept": list(inputs.kept.items()),
-        },
-        allow_nan=False,
+    """What a rank must know, as JSON, with paths from the root: ranks may be started elsewhere."""
+    absolute = replace(
+        inputs,
+        layout=replace(inputs.layout, root=inputs.layout.root.resolve()),
+        data_root=inputs.data_root.resolve(),
+        releases={name: folder.resolve() for name, folder in inputs.releases.items()},
     )
+    return _JOB.dump_json(_Job(stage, absolute)).decode()
 
 
 def read_job(text: str) -> tuple[Stage, Inputs]:
     """The inverse of `write_job`."""
-    raw = json.loads(text)
-    inputs = Inputs(
-        layout=Layout(Path(raw["root"]), raw["scale"]),
-        key=raw["key"],
-        phase_keys=tuple(raw["phase_keys"]),
-        parents={ref: Parent.model_validate(parent) for ref, parent in raw["parents"].items()},
-        data_root=Path(raw["data_root"]),
-        releases={name: Path(folder) for name, folder in raw["releases"].items()},
-        kept=dict(raw["kept"]),
-    )
-    return Stage.model_validate_json(raw["stage"]), inputs
+    job = _JOB.validate_json(text)
+    return job.stage, job.inputs

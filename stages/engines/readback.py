@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from stages.contract import numbers
+from stages.contract import ledger, numbers
 from stages.engines import Inputs, received
 from stages.guards import reads, tensors
 from stages.guards.report import (
@@ -182,8 +182,6 @@ def lineage(stage: Stage, inputs: Inputs) -> reads.Intervals:
 
 
 def _first_clock(stage: Stage) -> int:
-    from stages.contract import ledger
-
     if not stage.phases:
         return 0
     return stage.phases[0].clock_start + ledger.step_at(stage.phases[0], 0).end

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 
 from stages.contract import ledger
 from stages.engines import Inputs, results
@@ -24,10 +24,8 @@ PARENTS, TIER, BEFORE = "parents.json", "tier.json", "before.json"
 _TIER: TypeAdapter[results.Tier] = TypeAdapter(results.Tier)
 
 
-class _Evaluated(BaseModel):
+class _Evaluated(json_file.Strict):
     """before.json: what was requested, what was found, and the digest of both."""
-
-    model_config = ConfigDict(extra="forbid")
 
     asked: dict[str, Any]
     result: dict[str, Any]

@@ -9,36 +9,32 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 
 from stages.spec.resolved import LmEval, Stage
 from stages.spec.resolved_phases import Phase
 from stages.store import evaluated_by, json_file, stage_record
-from stages.store.json_file import JsonFileError, MissingFileError
+from stages.store.json_file import JsonFileError, MissingFileError, Strict
 
 NAME, RESULT = "evaluation.json", "eval.json"
 OUTSIDE = "lm_eval"  # section of eval.json: what lm-evaluation-harness found
 
 
-class On(BaseModel):
+class On(Strict):
     """Corpora of an evaluation, each with its digest, and how their documents are read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     corpora: dict[str, str]
     document_mask: bool
     loops: int | None
 
 
-class Asked(BaseModel):
+class Asked(Strict):
     """The evaluations by name, the lengths and number of held-out rows, and a digest of the code; "" where unknown.
 
     `on`: what an import is evaluated on, and what hands it on without training. Of other stages that is in the key,
     theirs or their parents'. `lm_eval`: what is requested of lm-evaluation-harness, which is compared with what it has
     found (store.lm_eval_tasks).
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     names: tuple[str, ...]
     context: int

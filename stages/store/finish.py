@@ -56,7 +56,8 @@ def restore(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) -
         except ManifestError:
             continue
         same = record.key == key and record.stage == ref and built_on.same(layout, record.parents, parents)
-        if same and not manifest.problems(folder, record, deep=True) and not _unsealed(folder):
+        sealed = (folder / seal.NAME).is_file()  # results of before there were seals have none
+        if same and not manifest.problems(folder, record, deep=True) and not (sealed and seal.problems(folder)):
             damage.note(folder, "")  # what an earlier check noted has been repaired
             put_in_place(layout, ref, folder)
             return True
@@ -68,11 +69,6 @@ def candidates(layout: Layout, key: str) -> list[Path]:
     left = [attempt / "result" for attempt in attempts.folders(layout, key)]
     found = [*sorted(layout.run(key).glob("final*"), reverse=True), *left]
     return [folder for folder in found if folder.is_dir() and not folder.is_symlink()]
-
-
-def _unsealed(folder: Path) -> bool:
-    """Whether a seal is there and does not agree; results of before there were seals have none."""
-    return (folder / seal.NAME).is_file() and bool(seal.problems(folder))
 
 
 def _move_back(layout: Layout, place: Path) -> None:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from stages.errors import REFUSALS, UserError
 from stages.spec import wording
 from stages.store import files
-from stages.store.digest import LOST, Written
+from stages.store.digest import LOST
 
 T = TypeVar("T")
 LIMIT = 16 << 20  # bytes: far above everything that a run writes without saying otherwise
@@ -57,11 +57,6 @@ def encode(value: Any, indent: int | None = 2) -> bytes:
 def write(path: Path, value: Any, indent: int | None = 2) -> None:
     """Write a value as JSON, whole or not at all. Raises WriteError; ValueError for NaN and infinities."""
     files.write_atomic(path, encode(value, indent))
-
-
-def write_new(path: Path, value: Any) -> Written:
-    """The same in a folder that is not in place yet."""
-    return files.write(path, encode(value))
 
 
 def read_bytes(path: Path, limit: int = LIMIT) -> bytes:

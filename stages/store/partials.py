@@ -5,11 +5,8 @@ partial.json also says which key a checkpoint was written under: one that was co
 
 from __future__ import annotations
 
-import os
 import re
-import socket
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -46,18 +43,8 @@ def save(folder: Path, write: Callable[[Path], object]) -> Path:
 
     What `write` writes through `files` is hashed on the way, the rest is read once. Raises WriteError.
     """
-    temporary = folder.with_name(f".{folder.name}.{socket.gethostname()}.{os.getpid()}.tmp")
-    with files.failing(folder):
-        trees.remove_tree(temporary)
-        files.make_dirs(temporary.parent)
-        files.disk.mkdir(temporary)
-        try:
-            _fill(temporary, write, key_of(folder))
-            trees.replace_folder(temporary, folder)
-        except Exception:
-            with suppress(OSError):
-                trees.remove_tree(temporary)
-            raise
+    with trees.replacing(folder) as temporary:
+        _fill(temporary, write, key_of(folder))
     return folder
 
 
@@ -69,7 +56,7 @@ def _fill(folder: Path, write: Callable[[Path], object], key: str) -> None:
         if folder / file not in written:
             files.fsync_file(folder / file)
     listing = Listing(key=key, files={file: made.blake3 for file, made in found.items()})
-    json_file.write_new(folder / NAME, listing.model_dump())
+    files.write(folder / NAME, json_file.encode(listing.model_dump()))
     for parent, _, _ in trees.walk(folder):
         files.fsync_dir(Path(parent))
 

@@ -9,22 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 
 from stages.errors import UserError
 from stages.spec.resolved import Stage
 from stages.store import attempts, evaluated, files, json_file
 from stages.store.evaluated import Asked
-from stages.store.json_file import JsonFileError
+from stages.store.json_file import JsonFileError, Strict
 from stages.store.layout import Layout
 
 NAME = "reevaluation.json"  # in results/.runs/<key>
 
 
-class Failure(BaseModel):
+class Failure(Strict):
     """What was requested, why it failed, and whether a rerun of the same spec meets the same end."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     asked: Asked
     message: str

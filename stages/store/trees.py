@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stages.errors import in_words
@@ -33,6 +34,31 @@ def replace_folder(new: Path, target: Path) -> None:
         remove_tree(old)
         moved(target, old)
     remove_tree(old)
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A new folder, to be filled in the block. At its end it takes the place of `folder`; after an error it is removed.
+
+    Raises WriteError.
+    """
+    temporary = folder.with_name(f"{unfinished(folder)}{os.getpid()}.tmp")
+    with files.failing(folder):
+        files.make_dirs(folder.parent)
+        remove_tree(temporary)
+        files.disk.mkdir(temporary)
+        try:
+            yield temporary
+            replace_folder(temporary, folder)
+        except Exception:
+            with suppress(OSError):
+                remove_tree(temporary)
+            raise
+
+
+def unfinished(folder: Path) -> str:
+    """How the names begin that `replacing` gives on this host to folders which are to take the place of `folder`."""
+    return f".{folder.name}.{socket.gethostname()}."
 
 
 def remove_tree(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -95,12 +96,12 @@ def test_two_stages_that_share_a_phase_may_keep_its_end_at_once(
     def write(folder: Path) -> None:
         files.write(folder / "weights", b"the same for both")
 
-    monkeypatch.setattr(partials.os, "getpid", lambda: 1)
+    monkeypatch.setattr(os, "getpid", lambda: 1)
     end, moved = layout.phase_end(KEY), trees.moved
 
     def after_the_other(source: Path, target: Path) -> bool:
         monkeypatch.setattr(trees, "moved", moved)
-        monkeypatch.setattr(partials.os, "getpid", lambda: 2)
+        monkeypatch.setattr(os, "getpid", lambda: 2)
         partials.save(end, write)
         return moved(source, target)
 

@@ -32,7 +32,7 @@ def list_anew(folder: Path) -> None:
     """Somebody repairs the list and not the checkpoint."""
     found = {file: digest_file(folder / file) for file in trees.files_under(folder) if file != partials.NAME}
     (folder / partials.NAME).unlink()
-    json_file.write_new(folder / partials.NAME, {"key": partials.key_of(folder), "files": found})
+    json_file.write(folder / partials.NAME, {"key": partials.key_of(folder), "files": found})
 
 
 def cut(path: Path) -> None:

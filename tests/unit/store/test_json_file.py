@@ -184,9 +184,6 @@ def test_what_is_written_is_sorted_and_ends_its_last_line(tmp_path: Path) -> Non
     assert (tmp_path / "a.json").read_bytes() == b'{\n  "a": null,\n  "b": [\n    1\n  ]\n}\n'
     json_file.write(tmp_path / "a.json", {"b": [1], "a": None}, indent=None)
     assert (tmp_path / "a.json").read_bytes() == b'{"a": null, "b": [1]}\n'
-    made = json_file.write_new(tmp_path / "new.json", {"b": 1, "a": 2})
-    assert (tmp_path / "new.json").read_bytes() == b'{\n  "a": 2,\n  "b": 1\n}\n'
-    assert made.size == (tmp_path / "new.json").stat().st_size
 
 
 def test_a_disk_that_refuses_to_read_is_told_of_with_its_own_words(

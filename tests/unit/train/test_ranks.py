@@ -103,7 +103,7 @@ def test_three_ranks_agree_up_to_rounding_and_say_so(tmp_path: Path, monkeypatch
 def test_a_job_survives_the_way_to_a_rank(tmp_path: Path) -> None:
     stage, inputs = tiny.make("joint"), tiny.inputs(tmp_path)
     assert read_job(write_job(stage, inputs)) == (stage, inputs)
-    assert json.loads(write_job(stage, inputs))["scale"] == "mini"
+    assert json.loads(write_job(stage, inputs))["inputs"]["layout"]["scale"] == "mini"
 
 
 def test_the_rank_that_failed_is_named_and_not_its_echo(capfd: pytest.CaptureFixture[str]) -> None:

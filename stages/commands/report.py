@@ -25,7 +25,7 @@ from stages.report.html.sweeps import Swept
 from stages.report.html.tables import Figures
 from stages.report.html.views import view
 from stages.report.metrics import StageResult
-from stages.report.picture import upstream
+from stages.report.picture import lineage
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.spec.resolved_pipeline import ResolvedPipeline
@@ -154,11 +154,3 @@ def _alike(
             same = {ref: {"scale": layout.scale, "seed": stages[ref].seed} for ref in there if ref in stages}
             if {ref: there[ref].model_copy(update=change) for ref, change in same.items()} == stages:
                 yield scale, keys
-
-
-def lineage(project: Project, name: str, scale: str) -> tuple[dict[str, Stage], dict[str, str]]:
-    """The stages of a pipeline with all that they are built on, parents first, and their keys."""
-    resolved = project.resolve(name, scale)
-    extended = project.resolve(resolved.extends, scale) if resolved.extends else None
-    keys = {one.refs[stage]: key for one in (extended, resolved) if one is not None for stage, key in one.keys.items()}
-    return upstream(resolved, extended), keys

@@ -7,9 +7,11 @@ narrower than a label; the ticks tell the real counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
+from stages.report.number_format import UNITS, count
 from stages.spec.graph import reached
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS
@@ -91,7 +93,8 @@ def columns(stages: Mapping[str, Stage]) -> list[Column]:
     placed = _place(main, drawn, parents, inside)
     if not side:
         return list(placed.values())
-    joins = [placed[name].left for name in main if _descends(name, set(side), stages)]
+    every = {stage.ref: stage for stage in stages.values()}
+    joins = [placed[name].left for name in main if not ancestry(name, every).isdisjoint(side)]
     right = min(joins, default=1.0)
     beside = _place(side, drawn, parents, inside)
     stretched = [
@@ -148,9 +151,29 @@ def _branches(names: list[str], parents: Mapping[str, tuple[str, ...]]) -> dict[
     return branch
 
 
-def _descends(name: str, ancestors: set[str], stages: Mapping[str, Stage]) -> bool:
-    """Whether any of `ancestors` is upstream of a stage."""
-    return not ancestors.isdisjoint(ancestry(name, {stage.ref: stage for stage in stages.values()}))
+def side_by_side(laid: Iterable[Column]) -> list[list[Column]]:
+    """The columns of one row by where they stand, from left to right: parallel branches stand in the same place."""
+    places: dict[tuple[float, float], list[Column]] = {}
+    for column in sorted(laid, key=lambda column: column.left):
+        places.setdefault((round(column.left, 9), round(column.right, 9)), []).append(column)
+    return list(places.values())
+
+
+def common_words(texts: Iterable[str], separator: str) -> str:
+    """What names of branches begin with, which differ in a suffix: "stable_2_1_4b", "CT Annealing (1.4B)"."""
+    words = zip(*(text.split(separator) for text in texts), strict=False)
+    return separator.join(same[0] for same in takewhile(lambda same: len(set(same)) == 1, words))
+
+
+def borders(laid: Sequence[Column]) -> list[tuple[float, str]]:
+    """The borders of a row's columns, each with the count along the lineage there."""
+    places = {0.0: laid[0].before} | {round(column.right, 9): column.after for column in laid}
+    return [(place, count(value)) for place, value in sorted(places.items())]
+
+
+def units(laid: Sequence[Column]) -> str:
+    """What the counts of a row are of."""
+    return " and ".join(dict.fromkeys(UNITS[phase.unit] for column in laid for phase in column.stage.phases))
 
 
 def ancestry(name: str, every: Mapping[str, Stage]) -> set[str]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.contract.curve import lr_curve
 from stages.contract.schedule import lr, lr_before
 from stages.report.columns import Column, lineage_parents, points
 from stages.spec.resolved import Stage
@@ -47,6 +51,17 @@ def schedule_of(column: Column) -> Schedule:
     if column.stage.schedule is None:
         raise ValueError(f"stage {column.stage.ref} has no schedule, so it has no column")
     return column.stage.schedule
+
+
+def planned(column: Column, points: int) -> tuple[list[float], NDArray[np.float64]]:
+    """Places and rates of the curve that a column's schedule says: evenly over the stage, and again over each piece,
+    since warm-ups are short; so many points each.
+    """
+    begin, total, schedule = clock_start(column), column.stage.budget, schedule_of(column)
+    spans = [(begin + 1, begin + total), *((piece.start + 1, piece.end) for piece in schedule.pieces)]
+    clocks = np.unique(np.concatenate([np.linspace(*span, points).astype(np.int64) for span in spans]))
+    clocks = clocks[(clocks > begin) & (clocks <= begin + total)]
+    return [column.at(int(clock) - begin) for clock in clocks], lr_curve(schedule, clocks)
 
 
 def clock_start(column: Column) -> int:

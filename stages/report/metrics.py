@@ -58,6 +58,17 @@ def running_mean(values: pd.Series, window: int) -> pd.Series:
     return values.rolling(window, center=True, min_periods=max(1, window // 2)).mean()
 
 
+def first_and_last_loss(metrics: pd.DataFrame) -> tuple[float, float]:
+    """Mean training loss over the first and over the last tenth of a stage's steps (at least one step each)."""
+    losses, part = metrics["loss"], max(1, len(metrics) // 10)
+    return float(losses.iloc[:part].mean()), float(losses.iloc[-part:].mean())
+
+
+def seconds_in_steps(timing: pd.DataFrame | None) -> float:
+    """Seconds spent in a stage's steps, by timing.csv; start-up, evaluation and saving are not in it."""
+    return 0.0 if timing is None else float(timing["seconds"].sum())
+
+
 def read(folder: Path) -> StageResult:
     """Read a finished stage; raises ManifestError or ResultError, with the file and what to do, where it cannot."""
     record = manifest.read(folder / "manifest.json")

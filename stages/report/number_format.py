@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+UNITS = {"tokens": "tokens", "patches": "image patches"}  # of a phase's budget
 _DECIMAL = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
 
 

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -24,12 +23,9 @@ from stages.store.layout import Layout
 
 def write(project: Project, layout: Layout, pipeline: str, path: Path) -> None:
     """Draw a pipeline at the layout's scale to `path`; the steps of its stages that have results are marked."""
-    resolved = project.resolve(pipeline, layout.scale)
-    extended = project.resolve(resolved.extends, layout.scale) if resolved.extends else None
-    keys = {one.refs[name]: key for one in (extended, resolved) if one is not None for name, key in one.keys.items()}
-    stages = upstream(resolved, extended)
-    metrics = measured(layout, stages, keys)
-    save(pipeline_plot.draw(resolved.title, layout.scale, stages, metrics), path)
+    stages, keys = lineage(project, pipeline, layout.scale)
+    title = project.resolve(pipeline, layout.scale).title
+    save(pipeline_plot.draw(title, layout.scale, stages, measured(layout, stages, keys)), path)
 
 
 def draw_missing(project: Project, layout: Layout) -> list[Path]:
@@ -65,17 +61,20 @@ def live(layout: Layout, pipeline: str) -> Path:
     return layout.results / layout.scale / f"{pipeline}.png"
 
 
-def upstream(resolved: Any, extended: Any | None) -> dict[str, Stage]:
-    """The stages of a pipeline by "pipeline/stage", parents first; of a variant its own and what they are built on.
-
-    `resolved` and `extended` are ResolvedPipeline values; `extended` is None for a published pipeline.
+def lineage(project: Project, pipeline: str, scale: str) -> tuple[dict[str, Stage], dict[str, str]]:
+    """The stages of a pipeline by "pipeline/stage", parents first, and their keys; of a variant its own stages and what
+    they are built on.
     """
-    if extended is None:
-        return {stage.ref: stage for stage in resolved.stages.values()}
+    resolved = project.resolve(pipeline, scale)
+    keys = {resolved.refs[name]: key for name, key in resolved.keys.items()}
+    if resolved.extends is None:
+        return {stage.ref: stage for stage in resolved.stages.values()}, keys
+    extended = project.resolve(resolved.extends, scale)
     known = {stage.ref: stage for stage in extended.stages.values()}
     own = {stage.ref: stage for name, stage in resolved.stages.items() if name in resolved.own}
     needed = set[str]().union(*(ancestry(name, {**known, **own}) for name in own))
-    return {**{name: stage for name, stage in known.items() if name in needed}, **own}
+    stages = {**{name: stage for name, stage in known.items() if name in needed}, **own}
+    return stages, {extended.refs[name]: key for name, key in extended.keys.items()} | keys
 
 
 def measured(layout: Layout, stages: Mapping[str, Stage], keys: Mapping[str, str]) -> dict[str, pd.DataFrame]:

@@ -7,7 +7,6 @@ run; where a stage has results, its measured steps are marked on it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from stages.contract.curve import lr_curve
 from stages.contract.schedule import lr, lr_before
-from stages.report.columns import Column, columns, trained
-from stages.report.hand_overs import clock_start, hand_overs, schedule_of
+from stages.report.columns import Column, borders, columns, common_words, side_by_side, trained, units
+from stages.report.hand_overs import clock_start, hand_overs, planned, schedule_of
 from stages.report.number_format import count, length, rate
 from stages.report.style import BAND, BLUE, GREEN, GREY, INK, VERMILLION, styled
 from stages.spec.resolved import Stage
@@ -29,7 +27,6 @@ POINTS = 400  # drawn points of a curve per stage
 MARKS = 24  # measured steps marked per stage
 BRANCH = ((BLUE, "-", 2.4), (VERMILLION, (0, (2.2, 1.6)), 2.0))  # the second is dashed: it shows on top of the first
 MEASURED: dict[str, Any] = {"linestyle": "none", "marker": "|", "markersize": 7, "color": INK}  # circles are hand-overs
-UNITS = {"tokens": "tokens", "patches": "image patches"}
 
 
 def draw(title: str, scale: str, stages: Mapping[str, Stage], measured: Mapping[str, pd.DataFrame]) -> Figure:
@@ -70,18 +67,13 @@ def _draw_row(
 
 def _curve(axes: Axes, column: Column, bottom: float) -> None:
     """Draw one stage's curve; a rate of zero lies below a logarithmic axis, so the line leaves through its bottom."""
-    begin, total = clock_start(column), column.stage.budget
-    schedule = schedule_of(column)
-    # Evenly over the stage, and again over each piece: warm-ups are short, and bent on a logarithmic axis.
-    spans = [(begin + 1, begin + total), *((piece.start + 1, piece.end) for piece in schedule.pieces)]
-    clocks = np.unique(np.concatenate([np.linspace(*span, POINTS).astype(np.int64) for span in spans]))
-    clocks = clocks[(clocks > begin) & (clocks <= begin + total)]
-    x = [column.at(clock - begin) for clock in clocks]
-    y = np.maximum(lr_curve(schedule, clocks), bottom / 10)
+    x, rates = planned(column, POINTS)
     colour, dashes, width = BRANCH[column.branch % len(BRANCH)]
     if column.row == "vision":
         colour, dashes, width = GREEN, "-", 2.4
-    axes.plot(x, y, color=colour, linestyle=dashes, linewidth=width, zorder=3 + column.branch)
+    axes.plot(
+        x, np.maximum(rates, bottom / 10), color=colour, linestyle=dashes, linewidth=width, zorder=3 + column.branch
+    )
 
 
 def _marks(axes: Axes, column: Column, metrics: pd.DataFrame) -> None:
@@ -96,13 +88,8 @@ def _bands(axes: Axes, laid: Sequence[Column]) -> None:
         "budget\ncontext", (0, 1), (-8, 5), "axes fraction", textcoords="offset points", ha="right", va="bottom",
         fontsize=7.5, color=GREY, linespacing=1.1,
     )  # fmt: skip
-    shared: dict[tuple[float, float], list[Column]] = {}
-    for column in sorted(laid, key=lambda column: column.left):
-        shared.setdefault((round(column.left, 9), round(column.right, 9)), []).append(column)
-    for number, (column, *others) in enumerate(shared.values()):
-        # Branches in one column differ in a suffix, "CT Annealing (1.4B)": what they have in common names the column.
-        words = zip(*(one.stage.box.split() for one in (column, *others)), strict=False)
-        box = " ".join(same[0] for same in takewhile(lambda same: len(set(same)) == 1, words))
+    for number, here in enumerate(side_by_side(laid)):
+        column, box = here[0], common_words((one.stage.box for one in here), " ")
         if number % 2:
             axes.axvspan(column.left, column.right, color=BAND, linewidth=0, zorder=0)
         for phase in column.stage.phases[1:]:
@@ -179,10 +166,8 @@ def _joins(axes: Axes, laid: Sequence[Column], stages: Mapping[str, Stage]) -> N
 
 def _ticks(axes: Axes, laid: Sequence[Column]) -> None:
     """Put the real counts at the stage borders, and rates in figures on the side."""
-    places = {0.0: laid[0].before} | {round(column.right, 9): column.after for column in laid}
-    axes.set_xticks(list(places), [count(value) if value else "0" for value in places.values()])
-    units = dict.fromkeys(UNITS[phase.unit] for column in laid for phase in column.stage.phases)
-    axes.set_xlabel(f"{' and '.join(units)} consumed along the lineage (a stage is as wide as its budget's cube root)")
+    axes.set_xticks(*zip(*borders(laid), strict=True))
+    axes.set_xlabel(f"{units(laid)} consumed along the lineage (a stage is as wide as its budget's cube root)")
     axes.set_ylabel("learning rate")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: rate(value)))

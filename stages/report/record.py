@@ -19,9 +19,8 @@ from stages.report import picture, pipeline_plot, record_text
 from stages.report.collect import finished
 from stages.report.commit import commit
 from stages.report.gates import judge
-from stages.report.metrics import StageResult
+from stages.report.metrics import StageResult, first_and_last_loss, seconds_in_steps
 from stages.report.style import save
-from stages.report.table import first_and_last_loss, wall
 from stages.spec.project import Project
 from stages.store import json_file
 from stages.store.files import write_atomic
@@ -47,7 +46,7 @@ def gather(root: Path, scales: Sequence[str]) -> tuple[dict[str, Any], list[Stag
     seeds = [_seed(results) for results in runs.values()]
     if len(set(seeds)) != len(seeds):
         raise UserError(f"the scales {', '.join(scales)} have the seeds {seeds}; a spread needs different ones.")
-    by_name = {name: [_named(results, name) for results in runs.values()] for name in names}
+    by_name = {name: [one for results in runs.values() for one in results if one.stage.ref == name] for name in names}
     record = {
         "scale": scales[0],
         "seeds": seeds,
@@ -118,10 +117,6 @@ def _seed(results: Sequence[StageResult]) -> int:
     return Counter(result.stage.seed for result in results).most_common(1)[0][0]
 
 
-def _named(results: Sequence[StageResult], name: str) -> StageResult:
-    return next(result for result in results if result.stage.ref == name)
-
-
 def _stage(results: Sequence[StageResult]) -> dict[str, Any]:
     """One stage over the seeds: figures are lists in the order of the seeds."""
     stage, manifest = results[0].stage, results[0].manifest
@@ -136,10 +131,11 @@ def _stage(results: Sequence[StageResult]) -> dict[str, Any]:
         "before": _sides([result.before for result in results]),
         "after": _sides([result.after for result in results]),
     }
-    if all(result.metrics is not None for result in results):
-        found["steps"] = [len(result.metrics) for result in results if result.metrics is not None]
-        found["train_loss"] = [list(first_and_last_loss(result)) for result in results]
-        found["seconds"] = [wall(result) for result in results]
+    measured = [result.metrics for result in results if result.metrics is not None]
+    if len(measured) == len(results):
+        found["steps"] = list(map(len, measured))
+        found["train_loss"] = [list(first_and_last_loss(one)) for one in measured]
+        found["seconds"] = [seconds_in_steps(result.timing) for result in results]
     return found
 
 

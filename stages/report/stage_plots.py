@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from stages.report.metrics import running_mean
-from stages.report.number_format import count, length, rate
-from stages.report.pipeline_plot import UNITS
+from stages.report.number_format import UNITS, count, length, rate
 from stages.report.style import BLUE, GREY, INK, VERMILLION, save, styled
 from stages.spec.resolved import Stage
 
@@ -77,7 +76,7 @@ def _axes(stage: Stage, metrics: pd.DataFrame) -> tuple[Figure, Axes]:
     )
     axes.set_xlim(0, metrics["consumed"].iloc[-1])
     axes.set_xlabel(f"{UNITS[stage.phases[0].unit]} consumed in this stage ({len(metrics):,} steps)")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value) if value else "0"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from stages import terminal
 from stages.report.headlines import MEASURES, VALIDATION, Measure, headline
+from stages.report.metrics import first_and_last_loss
 from stages.spec import quantities, units
 
 COLUMNS = ("stage", "value", "state", "train loss")
@@ -40,8 +41,7 @@ class Arm:
         """Mean training loss over the first and over the last tenth of the steps; None before it is done."""
         if not self.done or self.metrics is None:
             return None
-        part, loss = max(1, len(self.metrics) // 10), self.metrics["loss"]
-        return float(loss.iloc[:part].mean()), float(loss.iloc[-part:].mean())
+        return first_and_last_loss(self.metrics)
 
     @property
     def number(self) -> float | None:

@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from stages.report.metrics import running_mean
-from stages.report.number_format import count
-from stages.report.pipeline_plot import UNITS
+from stages.report.number_format import UNITS, count
 from stages.report.style import BLUE, GREEN, GREY, INK, PURPLE, VERMILLION, save, styled
 from stages.report.sweep import Arm, best, measure_of
 
@@ -34,7 +33,7 @@ def write(arms: Sequence[Arm], title: str, field: str, path: Path) -> None:
         if done:
             left.set_xlabel(f"{UNITS[done[0][0].unit]} consumed in the stage")
             left.legend(title=field, fontsize=7.5, title_fontsize=7.5, frameon=False)
-        left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value) if value else "0"))
+        left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
         left.xaxis.set_major_locator(MaxNLocator(6))
         _evaluated(right, [arm for arm, _ in done], field)
         save(figure, path)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from stages import terminal
 from stages.report.headlines import VALIDATION, arrow, headline, loops
-from stages.report.metrics import StageResult
+from stages.report.metrics import StageResult, first_and_last_loss, seconds_in_steps
 from stages.report.number_format import count, length, loss, seconds
 from stages.spec.resolved import Stage
 
@@ -44,8 +44,8 @@ def row(result: StageResult, mark: Mark = "current") -> Row:
         measured, key = (validation(result), stage.kind), result.manifest.key[:KEY_SHOWN]
         idle = (_name(stage, mark), *("-",) * 4, *measured, *("-",) * 2, key)
         return Row(stage.pipeline, idle, 0, 0, 0.0, result.manifest.tier)
-    spent = wall(result)
-    first, last = first_and_last_loss(result)
+    spent = seconds_in_steps(result.timing)
+    first, last = first_and_last_loss(result.metrics)
     cells = (
         _name(stage, mark),
         f"{count(stage.budget)}{' patches' if stage.phases[0].unit == 'patches' else ''}{_padded(result)}",
@@ -65,18 +65,18 @@ def row(result: StageResult, mark: Mark = "current") -> Row:
 
 def as_json(result: StageResult, marks: Mapping[str, Mark]) -> dict[str, Any]:
     """The same as plain values; losses are means over the first and the last tenth of the steps."""
-    trains = result.metrics is not None
+    metrics = result.metrics
     return {
         "stage": result.stage.ref,
         "state": _marked(result.stage, marks),
         "key": result.manifest.key,
         "tier": result.manifest.tier,
         "stand_in": any(init.stand_in for init in result.stage.init.values()),
-        "budget": result.stage.budget if trains else 0,
-        "unit": result.stage.phases[0].unit if trains else None,
-        "steps": 0 if result.metrics is None else len(result.metrics),
-        "train_loss": list(first_and_last_loss(result)) if trains else None,
-        "seconds_in_steps": wall(result),
+        "budget": 0 if metrics is None else result.stage.budget,
+        "unit": None if metrics is None else result.stage.phases[0].unit,
+        "steps": 0 if metrics is None else len(metrics),
+        "train_loss": None if metrics is None else list(first_and_last_loss(metrics)),
+        "seconds_in_steps": seconds_in_steps(result.timing),
         "before": dict(result.before),
         "after": dict(result.after),
     }
@@ -100,20 +100,6 @@ def _contexts(stage: Stage) -> str:
     longest, evaluated = max(phase.context for phase in stage.phases), stage.evaluation.context
     short = f", evaluated {length(evaluated)}" if stage.evaluation.names and evaluated < longest else ""
     return " → ".join(dict.fromkeys(length(phase.context) for phase in stage.phases)) + short
-
-
-def first_and_last_loss(result: StageResult) -> tuple[float, float]:
-    """Mean training loss over the first and over the last tenth of a stage's steps (at least one step each)."""
-    if result.metrics is None:
-        raise ValueError(f"{result.stage.ref} does not train")
-    part = max(1, len(result.metrics) // 10)
-    losses = result.metrics["loss"]
-    return float(losses.iloc[:part].mean()), float(losses.iloc[-part:].mean())
-
-
-def wall(result: StageResult) -> float:
-    """Seconds spent in a stage's steps; start-up, evaluation and saving are not in it."""
-    return 0.0 if result.timing is None else float(result.timing["seconds"].sum())
 
 
 def evaluation(result: StageResult) -> str:

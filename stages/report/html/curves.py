@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from stages.contract.curve import lr_curve
 from stages.report.columns import Column
-from stages.report.hand_overs import clock_start, hand_overs, schedule_of
+from stages.report.hand_overs import hand_overs, planned
 from stages.report.headlines import VALIDATION
-from stages.report.html.lineage import Frame, colour, curve, smoothed, spread
-from stages.report.html.svg import Axis, Point, around, both
+from stages.report.html.lineage import colour, curve, frame, smoothed, spread
+from stages.report.html.svg import Axis, around, both
 from stages.report.html.views import View
 from stages.report.number_format import rate
 
@@ -26,7 +25,7 @@ def figure(value: float) -> str:
     return f"{value:.3g}"
 
 
-def loss(laid: Sequence[Column], views: Mapping[str, View], others: Others, what: str) -> Markup | None:
+def loss(laid: Sequence[Column], views: Mapping[str, View], others: Others) -> Markup | None:
     """Training loss of all steps, its running mean, other seeds' means, and held-out loss at both ends of each stage.
 
     None where no stage of the row has a step.
@@ -43,8 +42,7 @@ def loss(laid: Sequence[Column], views: Mapping[str, View], others: Others, what
         values = [value for _, one in curves if one for value in (*one.low, *one.high)] + [mark[1] for mark in heldout]
         low, high = min(values), max(values)
         axis = around(values, log=low > 0 and high / low > SEVERAL)
-        frame = Frame.make(laid, numbers, axis, figure, f"loss, {what}", wide)
-        plot = frame.plot
+        plot = frame(laid, numbers, axis, figure, "loss, training and held-out", wide)
         for column, one in curves:
             if one is None:
                 continue
@@ -94,16 +92,16 @@ def _held_out(column: Column, view: View) -> list[tuple[float, float, str, str]]
 def learning_rate(laid: Sequence[Column], views: Mapping[str, View]) -> Markup:
     """The rate that the specs say, and the steps that were made with it."""
     numbers = {name: view.number for name, view in views.items()}
-    planned = {column.stage.ref: _planned(column) for column in laid}
-    positive = [y for points in planned.values() for _, y in points if y > 0]
+    scheduled = {column.stage.ref: [*zip(*planned(column, 60), strict=True)] for column in laid}
+    positive = [float(y) for points in scheduled.values() for _, y in points if y > 0]
     peak = max(positive, default=1.0)
     low = max(min(positive, default=0.1), peak / 300)
     axis = Axis(low / 1.3, peak * 1.25, True)
 
     def draw(wide: bool) -> Markup:
-        plot = Frame.make(laid, numbers, axis, rate, "learning rate", wide, 250).plot
+        plot = frame(laid, numbers, axis, rate, "learning rate", wide, 250)
         for column in laid:
-            plot.line(planned[column.stage.ref], f"mean {colour(column)}{_dashed(column)}")
+            plot.line(scheduled[column.stage.ref], f"mean {colour(column)}{_dashed(column)}")
         for column in laid:
             metrics = views[column.stage.ref].metrics
             if metrics is not None:
@@ -118,16 +116,6 @@ def learning_rate(laid: Sequence[Column], views: Mapping[str, View]) -> Markup:
         return plot.svg()
 
     return both(draw)
-
-
-def _planned(column: Column) -> list[Point]:
-    """The schedule's own curve: evenly over the stage, and again over each piece, since warm-ups are short."""
-    begin, total, schedule = clock_start(column), column.stage.budget, schedule_of(column)
-    spans = [(begin + 1, begin + total), *((piece.start + 1, piece.end) for piece in schedule.pieces)]
-    clocks = np.unique(np.concatenate([np.linspace(*span, 60).astype(np.int64) for span in spans]))
-    clocks = clocks[(clocks > begin) & (clocks <= begin + total)]
-    rates = [float(value) for value in lr_curve(schedule, clocks)]
-    return [(column.at(int(clock) - begin), value) for clock, value in zip(clocks, rates, strict=True)]
 
 
 def several(laid: Sequence[Column], views: Mapping[str, View], names: Sequence[str], what: str) -> Markup | None:
@@ -145,7 +133,7 @@ def several(laid: Sequence[Column], views: Mapping[str, View], names: Sequence[s
     numbers = {name: view.number for name, view in views.items()}
 
     def draw(wide: bool) -> Markup:
-        plot = Frame.make(laid, numbers, axis, figure, what, wide, 240).plot
+        plot = frame(laid, numbers, axis, figure, what, wide, 240)
         for column, number, one in drawn:
             title = f"{column.stage.ref}: {names[number]}"
             plot.line(spread(column, one.at, smoothed(one.mean)), f"mean s{number % 8}{_dashed(column)}", title)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from statistics import fmean
 
 from markupsafe import Markup
 
@@ -124,15 +125,11 @@ def _lanes(known: Mapping[str, View], depth: Mapping[str, int], ways: Sequence[S
     lanes: dict[Spot, float] = {}
     for level in range(max(depth.values(), default=0) + 1):
         here = [spot for spot in above if spot[1] == level]
-        wanted = {spot: _mean([lanes[one] for one in above[spot]]) for spot in here}
+        wanted = {spot: fmean([lanes[one] for one in above[spot]] or [0.0]) for spot in here}
         taken = -1.0
         for spot in sorted(here, key=lambda spot: wanted[spot]):
             lanes[spot] = taken = max(wanted[spot], taken + 1)
     return lanes
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
 
 
 def _numbered(view: View) -> str:

@@ -6,21 +6,18 @@ budget, so that the short ones can be seen; the ticks say the real counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 
 import numpy as np
 import pandas as pd
 
-from stages.report.columns import Column, columns
+from stages.report.columns import Column, borders, columns, common_words, side_by_side, units
 from stages.report.html.graph import wrapped
 from stages.report.html.svg import Axis, Plot, Point, Size
 from stages.report.html.views import View
 from stages.report.metrics import running_mean
 from stages.report.number_format import count, length
-
-UNITS = {"tokens": "tokens", "patches": "image patches"}
 
 
 @dataclass(frozen=True)
@@ -52,9 +49,9 @@ def curve(metrics: pd.DataFrame, name: str, points: int) -> Curve | None:
     )
 
 
-def smoothed(values: Sequence[float], part: int = 12) -> list[float]:
+def smoothed(values: Sequence[float]) -> list[float]:
     """The running mean over a twelfth of the values: what a curve does without what single steps do."""
-    window = max(1, len(values) // part)
+    window = max(1, len(values) // 12)
     return [float(value) for value in running_mean(pd.Series(values), window)]
 
 
@@ -70,70 +67,44 @@ def rows(views: Sequence[View]) -> dict[str, list[Column]]:
     return found
 
 
-@dataclass(frozen=True)
-class Frame:
-    """A picture over one row's columns, with its stages named and its axes drawn."""
-
-    plot: Plot
-    size: Size
-
-    @classmethod
-    def make(
-        cls, laid: Sequence[Column], numbers: Mapping[str, int], y: Axis, label: Callable[[float], str], title: str,
-        wide: bool, height: float = 330,
-    ) -> Frame:  # fmt: skip
-        """The empty picture; `numbers` are the stages' by ref."""
-        names = [list(_names(laid, numbers, wide))] if wide else []
-        lines = max((len(text) for row in names for _, text in row), default=1)
-        size = Size(1120, height + 13 * lines, True, 52, 26 + 13.0 * lines) if wide else Size(360, 270, False, 40, 34)
-        plot = Plot(size, Axis(0, 1), y, title)
-        spans = _spans(laid)
-        for number, (left, right) in enumerate(spans):
-            if number % 2:
-                plot.area([(left, y.low), (right, y.low)], [(left, y.high), (right, y.high)], "band")
-        places = {0.0: laid[0].before} | {round(column.right, 9): column.after for column in laid}
-        ticks = [(place, count(value) if value else "0") for place, value in sorted(places.items())]
-        units = dict.fromkeys(UNITS[phase.unit] for column in laid for phase in column.stage.phases)
-        unit = " and ".join(units)
-        plot.grid(ticks, y.ticks(label), f"{unit} consumed over the lineage" if wide else f"{unit} consumed", "")
-        for column, text in _names(laid, numbers, wide):
-            middle = plot.x((column.left + column.right) / 2)
-            for row, line in enumerate(text):
-                y_at = size.top - 6 - 13 * (len(text) - 1 - row)
-                plot.text(middle, y_at, line, text_anchor="middle", cls="column" if row == 0 else "column more")
-        for left, _ in spans[1:]:
-            plot.upright(left, "border")
-        for column in laid:
-            begin = column.stage.phases[0].clock_start
-            for phase in column.stage.phases[1:]:
-                plot.upright(column.at(phase.clock_start - begin), "border phase")
-        return cls(plot, size)
-
-
-def _spans(laid: Sequence[Column]) -> list[tuple[float, float]]:
-    return sorted({(round(column.left, 9), round(column.right, 9)) for column in laid})
-
-
-def _names(laid: Sequence[Column], numbers: Mapping[str, int], wide: bool) -> Iterator[tuple[Column, list[str]]]:
-    """What is written over each column: the numbers of its stages, and on a desk their box and contexts."""
-    shared: dict[tuple[float, float], list[Column]] = {}
+def frame(
+    laid: Sequence[Column], numbers: Mapping[str, int], y: Axis, label: Callable[[float], str], title: str, wide: bool,
+    height: float = 330,
+) -> Plot:  # fmt: skip
+    """An empty picture over one row's columns, with its stages named and its axes drawn; `numbers` are the stages'."""
+    here = side_by_side(laid)
+    names = [_name(some, numbers, wide) for some in here]
+    lines = max(map(len, names), default=1)
+    size = Size(1120, height + 13 * lines, True, 52, 26 + 13.0 * lines) if wide else Size(360, 270, False, 40, 34)
+    plot = Plot(size, Axis(0, 1), y, title)
+    for number, (column, *_) in enumerate(here):
+        if number % 2:
+            left, right = column.left, column.right
+            plot.area([(left, y.low), (right, y.low)], [(left, y.high), (right, y.high)], "band")
+    plot.grid(borders(laid), y.ticks(label), f"{units(laid)} consumed{' over the lineage' if wide else ''}", "")
+    for (column, *_), text in zip(here, names, strict=True):
+        middle = plot.x((column.left + column.right) / 2)
+        for row, line in enumerate(text):
+            y_at = size.top - 6 - 13 * (len(text) - 1 - row)
+            plot.text(middle, y_at, line, text_anchor="middle", cls="column" if row == 0 else "column more")
+    for column, *_ in here[1:]:
+        plot.upright(column.left, "border")
     for column in laid:
-        shared.setdefault((round(column.left, 9), round(column.right, 9)), []).append(column)
-    for (left, right), here in shared.items():
-        number = "·".join(str(numbers[column.stage.ref]) for column in here)
-        if not wide:
-            yield here[0], [number]
-            continue
-        stage = here[0].stage
-        contexts = "→".join(dict.fromkeys(length(phase.context) for phase in stage.phases))
-        name = wrapped(_common([column.stage.name for column in here]), max(7, int((right - left) * 1058 / 6.6)))
-        yield here[0], [number, *name, f"{count(stage.budget)} · {contexts}"]
+        begin = column.stage.phases[0].clock_start
+        for phase in column.stage.phases[1:]:
+            plot.upright(column.at(phase.clock_start - begin), "border phase")
+    return plot
 
 
-def _common(names: Sequence[str]) -> str:
-    """Branches in one column differ in a suffix, "stable_2_1_4b": what they have in common names the column."""
-    words = zip(*(name.split("_") for name in names), strict=False)
-    return "_".join(same[0] for same in takewhile(lambda same: len(set(same)) == 1, words))
+def _name(here: Sequence[Column], numbers: Mapping[str, int], wide: bool) -> list[str]:
+    """What is written over columns in one place: the numbers of their stages, and on a desk their box and contexts."""
+    number, stage = "·".join(str(numbers[column.stage.ref]) for column in here), here[0].stage
+    if not wide:
+        return [number]
+    contexts = "→".join(dict.fromkeys(length(phase.context) for phase in stage.phases))
+    width = max(7, int((here[0].right - here[0].left) * 1058 / 6.6))
+    name = wrapped(common_words((column.stage.name for column in here), "_"), width)
+    return [number, *name, f"{count(stage.budget)} · {contexts}"]
 
 
 def spread(column: Column, at: Sequence[float], values: Sequence[float]) -> list[Point]:

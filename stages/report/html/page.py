@@ -18,12 +18,12 @@ from stages.plan.stage import StagePlan
 from stages.printable import printable
 from stages.report.gates import Gate
 from stages.report.html import curves, evaluations, graph, tables
-from stages.report.html.lineage import UNITS, rows
+from stages.report.html.lineage import rows
 from stages.report.html.svg import both
 from stages.report.html.sweeps import Swept, sweeps
 from stages.report.html.tables import Figures
 from stages.report.html.views import View
-from stages.report.number_format import count
+from stages.report.number_format import UNITS, count
 from stages.spec.resolved_pipeline import ResolvedPipeline
 
 LOOPS = tuple(f"loss_loop_{number}" for number in range(1, 33))
@@ -97,7 +97,7 @@ def render(subject: Subject, head: Mapping[str, Any]) -> str:
         budgets=tables.budgets(subject.views),
         costs=tables.costs(subject.views, subject.plans),
         environments=environments(subject.views),
-        tiers=_tiers(subject.views),
+        tiers=sorted(Counter(view.manifest.tier for view in subject.views if view.manifest is not None).items()),
         unwaived=[one for one in subject.findings if one.waived is None],
         waived=[one for one in subject.findings if one.waived is not None],
     )  # fmt: skip
@@ -116,7 +116,7 @@ def _row(name: str, laid: Mapping[str, Any]) -> str:
 def _losses(subject: Subject, laid: Mapping[str, Any], by_ref: Mapping[str, View]) -> list[Picture]:
     found = []
     for name, here in laid.items():
-        drawing = curves.loss(here, by_ref, subject.others, "training and held-out")
+        drawing = curves.loss(here, by_ref, subject.others)
         if drawing is not None:
             forked = any(column.branch % 2 for column in here)
             found.append(Picture(_row(name, laid), drawing, _legend(forked, bool(subject.others))))
@@ -180,10 +180,6 @@ def _facts(machine: Mapping[str, Any]) -> list[tuple[str, str]]:
         "torch": environment.get("torch"),
     }
     return [(name, str(value)) for name, value in facts.items() if isinstance(value, str | int)]
-
-
-def _tiers(views: Sequence[View]) -> list[tuple[str, int]]:
-    return sorted(Counter(view.manifest.tier for view in views if view.manifest is not None).items())
 
 
 def _sources(texts: Sequence[str]) -> str:

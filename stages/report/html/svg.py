@@ -36,11 +36,6 @@ class Size:
     right: float = 10
     bottom: float = 30
 
-    @property
-    def points(self) -> int:
-        """How many points of a curve can be distinguished in one column."""
-        return 240 if self.wide else 90
-
 
 @dataclass(frozen=True)
 class Axis:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from stages.report.headlines import Measure
-from stages.report.html.lineage import UNITS, curve, smoothed
+from stages.report.html.lineage import curve, smoothed
 from stages.report.html.svg import Axis, Plot, Point, Size, around, both
 from stages.report.html.tables import DASH, Table
 from stages.report.html.views import FINISHED, View
-from stages.report.number_format import count
+from stages.report.number_format import UNITS, count
 from stages.report.sweep import Arm, best, conclusions, in_words, measure_of, measured, trained
 
 BEST = "best"  # behind a variant's name
@@ -92,7 +91,7 @@ def _losses(drawn: Sequence[Arm], written: str) -> Markup | None:
     def draw(wide: bool) -> Markup:
         plot = Plot(_size(wide), x, y, f"{written}: training loss of each variant")
         unit = UNITS[curves[0][0].unit]
-        plot.grid(x.ticks(_counted), y.ticks(_loss), f"{unit} consumed in the stage", "training loss, running mean")
+        plot.grid(x.ticks(count), y.ticks(_loss), f"{unit} consumed in the stage", "training loss, running mean")
         for number, (arm, points) in enumerate(curves):
             dashed = " branch" if number // 8 % 2 else ""
             plot.line(points, f"mean s{number % 8}{dashed}", f"{arm.value}: {points[-1][1]:.4f} at the end")
@@ -120,7 +119,7 @@ def _evaluated(arms: Sequence[Arm], field: str, written: str) -> Markup | None:
 
     def draw(wide: bool) -> Markup:
         plot = Plot(_size(wide), x, y, f"{written}: {measure.label} of each variant, over {field}")
-        plot.grid(ticks, y.ticks(_text(measure)), _end(field), measure.label)
+        plot.grid(ticks, y.ticks(measure.text if measure.form == "share" else _loss), _end(field), measure.label)
         line: list[Point] = [(place, value) for place, (_, value) in marks]
         if plain and len(line) > 1:
             plot.line(line, "before c0")
@@ -139,16 +138,8 @@ def _end(field: str) -> str:
     return field if len(field) <= MOST else f"…{field[1 - MOST :]}"
 
 
-def _counted(value: float) -> str:
-    return count(value) if value else "0"
-
-
 def _loss(value: float) -> str:
     return f"{value:.4g}"
-
-
-def _text(measure: Measure) -> Callable[[float], str]:
-    return measure.text if measure.form == "share" else _loss
 
 
 def _size(wide: bool) -> Size:

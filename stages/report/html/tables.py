@@ -11,6 +11,7 @@ from stages.contract.schedule import lr, lr_before
 from stages.plan.stage import StagePlan
 from stages.report.headlines import MEASURES, VALIDATION, Measure
 from stages.report.html.views import View
+from stages.report.metrics import first_and_last_loss, seconds_in_steps
 from stages.report.number_format import count, length, loss, rate, seconds
 from stages.spec.resolved import Init, Stage
 
@@ -34,11 +35,10 @@ def stages(views: Sequence[View]) -> Table:
     for view in views:
         stage, metrics = view.stage, view.metrics
         contexts = " → ".join(dict.fromkeys(length(phase.context) for phase in stage.phases))
-        spent = 0.0 if view.timing is None else float(view.timing["seconds"].sum())
+        spent = seconds_in_steps(view.timing)
         trained = [DASH] * 4
         if metrics is not None:
-            part = max(1, len(metrics) // 10)
-            first, last = metrics["loss"].iloc[:part].mean(), metrics["loss"].iloc[-part:].mean()
+            first, last = first_and_last_loss(metrics)
             consumed = int(metrics["consumed"].iloc[-1])
             trained = [
                 f"{len(metrics):,}", f"{loss(first)} → {loss(last)}", seconds(spent) if spent else DASH,
@@ -64,7 +64,8 @@ def evaluations(views: Sequence[View], others: Figures) -> Table:
             row += [measure.text(side[measure.name]) if measure.name in side else DASH for side in (before, after)]
             row.append(_change(measure, before, after))
             if others:
-                seeds = [after[measure.name], *_others(others, view.ref, measure.name)]
+                finals = (found[view.ref][1] for found in others.values() if view.ref in found)
+                seeds = [after[measure.name], *(one[measure.name] for one in finals if measure.name in one)]
                 row.append(
                     f"{measure.text(min(seeds))} to {measure.text(max(seeds))}, mean "
                     f"{measure.text(statistics.fmean(seeds))} ({len(seeds)} seeds)" if len(seeds) > 1 else DASH
@@ -82,10 +83,6 @@ def _change(measure: Measure, before: Mapping[str, float], after: Mapping[str, f
     better = (moved > 0) == (measure.better == "higher")
     text = f"{moved * 100:+.1f} points" if measure.form == "share" else f"{moved:+.3f}"
     return f"{text}, {'better' if better else 'worse'}"
-
-
-def _others(others: Figures, name: str, measure: str) -> list[float]:
-    return [found[name][1][measure] for found in others.values() if name in found and measure in found[name][1]]
 
 
 def hand_overs(views: Sequence[View]) -> Table:
@@ -168,7 +165,7 @@ def costs(views: Sequence[View], plans: Mapping[str, StagePlan]) -> Table:
         if plan is None or not plan.phases:
             continue
         memory = max(phase.memory.total for phase in plan.phases) / 1e6
-        spent = None if view.timing is None else float(view.timing["seconds"].sum())
+        spent = seconds_in_steps(view.timing)
         peak = None if view.run is None else view.run.peak_memory_mb
         table.rows.append((view, [
             view.stage.name, seconds(plan.seconds), seconds(spent) if spent else DASH, _off(plan.seconds, spent),

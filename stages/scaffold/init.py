@@ -13,7 +13,7 @@ from stages import __version__
 from stages.errors import UsageError, UserError
 from stages.scaffold import contents, record, schemas
 from stages.spec.project import Project
-from stages.store import files, leftovers, trees
+from stages.store import files, here, leftovers, trees
 from stages.store.digest import digest_bytes
 from stages.sync import write
 from stages.sync.config import DEFAULT_SCALE
@@ -27,10 +27,11 @@ def create(target: Path, example: str) -> Path:
     Raises UsageError where it cannot be made there, WriteError where the disk refuses.
     """
     place = _place(target)
-    aside = place.parent / f"{MARK}{socket.gethostname()}.{os.getpid()}"
+    prefix = f"{MARK}{socket.gethostname()}.{here.pid_namespace()}."  # of a number that another container may use too
+    aside = place.parent / f"{prefix}{os.getpid()}"
     with files.failing(place):
         files.make_dirs(place.parent)
-        for left in leftovers.of_dead(place.parent, f"{MARK}{socket.gethostname()}."):
+        for left in leftovers.of_dead(place.parent, prefix):
             trees.remove_tree(left)
         try:
             _fill(aside, example)

@@ -69,11 +69,7 @@ def is_done(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str], 
 
 
 def _running(layout: Layout, ref: str, key: str, holder: Holder) -> Verdict:
-    where = (
-        f"job {holder.job} on {', '.join(holder.nodes)}"
-        if holder.job
-        else f"process {holder.pid} on host {holder.host}"
-    )
+    where = f"job {holder.job} on {', '.join(holder.nodes)}" if holder.job else holder.process
     far, log = progress.latest(layout, key), layout.log(key)
     if far is None:
         return Verdict(ref, key, "running", where, log=log, job=holder.job)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from pydantic import Field, TypeAdapter
 
 from stages.cluster import slurm
 from stages.printable import printable
-from stages.store import json_file
+from stages.store import here, json_file
 
 NAME = "lease.json"
 STALE = 120.0  # seconds after which another host's heartbeat no longer counts
@@ -22,9 +23,10 @@ STALE = 120.0  # seconds after which another host's heartbeat no longer counts
 
 @dataclass(frozen=True)
 class Holder:
-    """Host, process id and when that process began, the token of the lease; in a cluster its job and the job's nodes.
+    """Host, process id and when that process began, the token of the lease; in a cluster its job and the job's nodes;
+    which start of the kernel and which PID namespace the process id is of.
 
-    Leases written before there were clusters have no job and no nodes.
+    Leases of earlier versions lack some of it.
     """
 
     host: str
@@ -33,10 +35,28 @@ class Holder:
     token: Annotated[int, Field(ge=0, lt=2**63)]
     job: str | None = None
     nodes: tuple[str, ...] = ()
+    boot: str = ""
+    namespace: str = ""
+
+    @property
+    def of_this_kernel(self) -> bool:
+        """Whether this host's locks tell of it. Another start of a host of this name may be another machine."""
+        return self.host == socket.gethostname() and self.boot in ("", here.boot())
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether its process has the number here that it has there: not in another container of this machine."""
+        return self.of_this_kernel and self.namespace in ("", here.pid_namespace())
+
+    @property
+    def process(self) -> str:
+        """Which process of which host."""
+        of = "in another PID namespace (container) of" if self.of_this_kernel and not self.is_seen else "on"
+        return f"process {self.pid} {of} host {self.host}"
 
     def __str__(self) -> str:
         job = f" (Slurm job {self.job} on {', '.join(self.nodes)})" if self.job else ""
-        return printable(f"process {self.pid} on host {self.host}{job}")
+        return printable(f"{self.process}{job}")
 
 
 _HOLDER = TypeAdapter(Holder)
@@ -45,8 +65,10 @@ _HOLDER = TypeAdapter(Holder)
 def this_process(token: int) -> Holder:
     """This process as the holder of a token. Raises SlurmError in a job about which Slurm gives no answer."""
     job = slurm.allocation()
-    here = socket.gethostname(), os.getpid(), began(os.getpid()), token
-    return Holder(*here) if job is None else Holder(*here, job.job, job.nodes)
+    mine = Holder(
+        socket.gethostname(), os.getpid(), began(os.getpid()), token, boot=here.boot(), namespace=here.pid_namespace()
+    )
+    return mine if job is None else replace(mine, job=job.job, nodes=job.nodes)
 
 
 def encode(holder: Holder) -> bytes:
@@ -73,14 +95,34 @@ def age(folder: Path, now: float) -> float | None:
 
 
 def alive(found: Holder, folder: Path, now: float | None = None) -> bool:
-    """Whether a holder still counts: on this host, whether the process is there; on another, the heartbeat.
+    """Whether a holder still counts: where its process can be seen, whether that is there; in another container of this
+    machine, whether it has the lock; elsewhere, the heartbeat.
 
     `now` is the time by the clock that dates the files in `folder`; by default this host's. Raises OSError.
     """
-    if found.host == socket.gethostname():
+    if found.is_seen:
         return began(found.pid) == found.started
+    if found.of_this_kernel:
+        return is_locked(folder / lock_name())
     beaten = age(folder, time.time() if now is None else now)
     return beaten is not None and abs(beaten) < STALE
+
+
+def lock_name() -> str:
+    """The file on which the runs of this host lock a folder."""
+    return f"lease.{socket.gethostname()}.lock"
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process of this machine has the lock on a file, in whichever container. It is tried for a moment, which
+    no other look is in the way of. Raises OSError.
+    """
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def began(pid: int) -> float | None:

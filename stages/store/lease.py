@@ -1,7 +1,8 @@
 """A lease on results/.runs/<key>: one run at a time, and an old run that wakes up cannot finish any more.
 
-On one host a lock file decides: the kernel drops the lock with the process, so a killed run never blocks the next. Each
-host has a file of its own, since over hosts locks cannot be trusted: a frozen node would keep one for ever.
+On one host a lock file decides, over its containers too: the kernel drops the lock with the process, so a killed run
+never blocks the next. Each host has a file of its own, since over hosts locks cannot be trusted: a frozen node would
+keep one for ever.
 Over several hosts the heartbeat decides: lease.json is touched every few seconds, and counts for `STALE` seconds. A
 heartbeat from the future does not count either: a clock was set back since, and a living holder would have touched the
 file again.
@@ -17,7 +18,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +34,7 @@ from stages.store import holder as holders
 from stages.store.holder import Holder
 
 BEAT = 10.0  # seconds between heartbeats
+LOOKED = 0.1  # seconds in which a look at the lock from another container is surely over
 LOG = "leases.jsonl"
 TOKEN = re.compile(r"token-(\d{6,18})")
 LAST = 10**18 - 2  # tokens that a run may take; the next one is the right to finish
@@ -106,12 +107,12 @@ def claim(folder: Path, mine: Holder) -> None:
 @contextmanager
 def _locked(folder: Path, what: str) -> Iterator[float]:
     """Have this host's lock; gives the time by the clock that dates the files there, which may be a server's."""
-    path = folder / f"lease.{socket.gethostname()}.lock"
-    lock = FileLock(path)
+    path = folder / holders.lock_name()
+    lock = FileLock(path, poll_interval=LOOKED / 10)
     with files.failing(path):
         files.make_dirs(folder)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=LOOKED)
         except Timeout:
             raise _held(what, holders.read(folder)) from None
     try:
@@ -125,10 +126,10 @@ def _locked(folder: Path, what: str) -> Iterator[float]:
 
 
 def _take_over(folder: Path, what: str, now: float) -> Holder:
-    """Write the lease; on this host the lock has decided already that no other process has it."""
+    """Write the lease; on this machine the lock has decided already that no other process has it."""
     with files.failing(folder / holders.NAME):
         before = holders.read(folder)
-        if before is not None and before.host != socket.gethostname() and holders.alive(before, folder, now):
+        if before is not None and not before.of_this_kernel and holders.alive(before, folder, now):
             raise _held(what, before)
         last = _last_token(folder)
         if last >= LAST:

@@ -2,14 +2,16 @@
 
 Snakemake's lock files name the files that are locked and not the process that locked them, so a killed Snakemake leaves
 locks that look like those of a living one. Every main process therefore leaves a record before it locks
-anything: an empty file whose name is the host, the boot, the process and when that began. A lock is removed only if
-a process that is gone may have written it and no other may have: a record that is older than the lock belongs to a
-process that may have.
+anything: an empty file whose name is the host, the boot, the process and when that began. It has the kernel's lock on
+it until it ends, which also tells it from a process that is gone where it has no number: in another container. A lock
+of Snakemake's is removed only if a process that is gone may have written it and no other may have: a record that is
+older than the lock belongs to a process that may have.
 """
 
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import socket
 import sys
@@ -21,11 +23,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from stages.store import files, holder
+from stages.store import files, here, holder
 
 FOLDER, LOCKS, GUARD = "drivers", "locks", "drivers.lock"  # in .snakemake
 POLL = 1.0  # seconds between two looks at another Snakemake's lock
-BOOT = Path("/proc/sys/kernel/random/boot_id")
+_LOCKED: dict[Path, int] = {}  # this process's records, with the open file that has the lock
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,15 @@ class Driver:
         """The name of its record."""
         return f"{self.host}+{self.boot}+{self.pid}+{self.began}"
 
-    @property
-    def gone(self) -> bool:
-        """Whether it has surely ended. Of a process on another host that cannot be known from here."""
-        here = this()
-        if self.host != here.host:
+    def gone(self, records: Path) -> bool:
+        """Whether it has surely ended. Of a process on another host that cannot be known from here; one in another
+        container of this host is not seen, and has the lock on its record.
+        """
+        if self.host != socket.gethostname():
             return False
-        return self.boot != here.boot or holder.began(self.pid) != self.began
+        if self.boot != here.boot():
+            return True
+        return holder.began(self.pid) != self.began and not _is_locked(records / self.name)
 
     def __str__(self) -> str:
         return f"snakemake, process {self.pid} on host {self.host}"
@@ -56,11 +60,7 @@ class Driver:
 
 def this() -> Driver:
     """This process."""
-    try:
-        boot = BOOT.read_text(encoding="ascii").strip()
-    except OSError:  # not Linux: the process id and its start must do
-        boot = ""
-    return Driver(socket.gethostname(), boot, os.getpid(), holder.began(os.getpid()))
+    return Driver(socket.gethostname(), here.boot(), os.getpid(), holder.began(os.getpid()))
 
 
 def enter(folder: Path, forget: bool = False) -> list[str]:
@@ -75,7 +75,7 @@ def enter(folder: Path, forget: bool = False) -> list[str]:
         with FileLock(folder / GUARD):
             others = [driver for driver in read(records) if driver != this()]
             mine = records / this().name
-            mine.touch()
+            _lock(mine)
             atexit.register(mine.unlink, missing_ok=True)
             if forget:
                 _remove(records, others)
@@ -108,7 +108,7 @@ def read(records: Path) -> list[Driver]:
 
 def in_the_way(folder: Path, output: str, inputs: Collection[str]) -> Driver | None:
     """A living process of this host whose locks are on the file to be made, or on one that it is made from."""
-    living = [driver for driver in read(folder / FOLDER) if driver != this() and not driver.gone]
+    living = [driver for driver in read(folder / FOLDER) if driver != this() and not driver.gone(folder / FOLDER)]
     for lock in _locks(folder) if living else ():
         with suppress(OSError):
             named = set(lock.read_text(encoding="utf-8").splitlines())
@@ -129,7 +129,7 @@ def wait(folder: Path, name: str, output: str, inputs: Collection[str]) -> None:
 
 def _sort_out(folder: Path, others: list[Driver]) -> list[str]:
     """Remove the locks that only processes that are gone may own, then the records of those."""
-    gone = [driver for driver in others if driver.gone]
+    gone = [driver for driver in others if driver.gone(folder / FOLDER)]
     rest = [driver for driver in others if driver not in gone]
     lines: dict[str, None] = {}
     for lock in _locks(folder):
@@ -151,6 +151,20 @@ def _in_force(driver: Driver) -> str:
         f"{driver}, may be at work here: what it makes is locked. If it is gone, which cannot be seen from this "
         "host: snakemake --unlock"
     )
+
+
+def _lock(mine: Path) -> None:
+    """Have this process's record, and the lock on it until the process ends: the file is never closed."""
+    if mine not in _LOCKED:
+        _LOCKED[mine] = os.open(mine, os.O_RDWR | os.O_CREAT, 0o666)
+        fcntl.flock(_LOCKED[mine], fcntl.LOCK_EX)
+    mine.touch()
+
+
+def _is_locked(record: Path) -> bool:
+    with suppress(FileNotFoundError):  # it has just ended
+        return holder.is_locked(record)
+    return False
 
 
 def _locks(folder: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from stages.errors import UserError
-from stages.store import json_file
+from stages.store import here, json_file
 
 GRAPH = "STAGES_GRAPH"  # environment variable, which jobs inherit: the file that their own main process wrote
 
@@ -42,7 +42,7 @@ _KEPT = TypeAdapter(Kept)
 
 def write(folder: Path, kept: Kept) -> None:
     """Write the file, and name it to the jobs that this process starts."""
-    path = folder / f"graph-{socket.gethostname()}-{os.getpid()}.json"
+    path = folder / f"graph-{socket.gethostname()}-{here.pid_namespace()}-{os.getpid()}.json"
     json_file.write(path, {one.name: getattr(kept, one.name) for one in fields(Kept)}, indent=1)
     os.environ[GRAPH] = path.name
     atexit.register(path.unlink, missing_ok=True)  # a killed one leaves it to its jobs, which run on

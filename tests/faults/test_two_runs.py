@@ -22,7 +22,7 @@ def layout(tmp_path: Path) -> Layout:
 
 def begin(stack: ExitStack, layout: Layout, host: str, patch: pytest.MonkeyPatch) -> attempts.Attempt:
     """A run on `host`, which takes every other host's heartbeat for an old one, as a node cut off from others does."""
-    patch.setattr(lease.socket, "gethostname", lambda: host)
+    patch.setattr(holder.socket, "gethostname", lambda: host)
     patch.setattr(holder, "STALE", -1.0)
     attempt = stack.enter_context(attempts.start(layout, REF, KEY, {}))
     files.make_dirs(attempt.result / "model")

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 
 import psutil
 import pytest
+from filelock import FileLock
 
-from stages.store import holder
+from stages.store import here, holder, lease
 from stages.store.holder import STALE, Holder
 
 HERE = socket.gethostname()
+UNSHARED = ["unshare", "--pid", "--fork", "--mount-proc"]  # as in a container
 
 
 def test_a_holder_is_named_by_process_host_and_job() -> None:
@@ -32,6 +37,7 @@ def test_what_is_written_is_one_line_and_is_read_again(tmp_path: Path) -> None:
     assert (holder.read(tmp_path), data.count(b"\n")) == (mine, 1)
     assert json.loads(data) == {
         "host": "n1", "pid": 7, "started": 1.5, "token": 3, "job": "17", "nodes": ["n1", "n2"],
+        "boot": "", "namespace": "",
     }  # fmt: skip
 
 
@@ -61,7 +67,11 @@ def test_a_disk_that_refuses_is_an_error_and_not_nobody(tmp_path: Path) -> None:
 
 def test_this_process_is_known_by_its_number_and_when_it_began() -> None:
     mine = holder.this_process(5)
-    assert mine == Holder(HERE, os.getpid(), holder.began(os.getpid()), 5)
+    assert mine == Holder(
+        HERE, os.getpid(), holder.began(os.getpid()), 5, boot=here.boot(), namespace=here.pid_namespace()
+    )
+    assert mine.boot
+    assert mine.namespace
     assert mine.started is not None
     assert 0 < mine.started <= time.clock_gettime(time.CLOCK_BOOTTIME)
 
@@ -107,3 +117,62 @@ def test_elsewhere_a_heartbeat_counts_for_two_minutes_and_one_of_the_future_for_
 def test_without_a_lease_there_is_no_heartbeat(tmp_path: Path) -> None:
     assert holder.age(tmp_path, 0.0) is None
     assert not holder.alive(Holder("elsewhere", 1, 0.0, 1), tmp_path)
+
+
+@pytest.fixture
+def in_a_container() -> Holder:
+    """A holder whose process has the number of this one, in another PID namespace of this machine."""
+    return replace(holder.this_process(1), namespace="4026532999")
+
+
+def test_in_another_container_of_this_machine_the_lock_decides_and_no_number_of_a_process(
+    in_a_container: Holder, tmp_path: Path
+) -> None:
+    assert str(in_a_container) == f"process {os.getpid()} in another PID namespace (container) of host {HERE}"
+    (tmp_path / "lease.json").write_bytes(holder.encode(in_a_container))
+    with FileLock(tmp_path / holder.lock_name()):
+        os.utime(tmp_path / "lease.json", (0, 0))  # frozen, as by `docker pause`
+        assert lease.holder(tmp_path) == in_a_container
+        with pytest.raises(lease.HeldError, match="in another PID namespace"), lease.hold(tmp_path, "toy/one"):
+            raise AssertionError("held twice")
+    assert lease.holder(tmp_path) is None, "killed: its number is in use here, and the lock is free"
+    with lease.hold(tmp_path, "toy/one") as mine:
+        assert lease.holder(tmp_path) == mine
+
+
+def test_a_look_at_the_lock_keeps_no_run_from_beginning(in_a_container: Holder, tmp_path: Path) -> None:
+    (tmp_path / holder.lock_name()).touch()
+    with (tmp_path / holder.lock_name()).open() as looked:
+        fcntl.flock(looked, fcntl.LOCK_SH)
+        Timer(0.03, lambda: fcntl.flock(looked, fcntl.LOCK_UN)).start()
+        with lease.hold(tmp_path, "toy/one"):
+            pass
+
+
+def test_another_start_of_a_host_of_this_name_may_be_another_machine_whose_heartbeat_counts(tmp_path: Path) -> None:
+    """As two machines that are both called localhost, on one file server."""
+    other = replace(holder.this_process(1), boot="00000000-0000-0000-0000-000000000000")
+    (tmp_path / "lease.json").write_bytes(holder.encode(other))
+    assert lease.holder(tmp_path) == other
+    with pytest.raises(lease.HeldError, match="is already being run"), lease.hold(tmp_path, "toy/one"):
+        raise AssertionError("held twice")
+    os.utime(tmp_path / "lease.json", (0, 0))
+    assert lease.holder(tmp_path) is None
+
+
+@pytest.mark.skipif(subprocess.run([*UNSHARED, "true"], capture_output=True).returncode != 0, reason="no namespaces")
+def test_a_run_in_a_pid_namespace_of_its_own_is_seen_until_it_ends(tmp_path: Path) -> None:
+    holds = (
+        "import sys; from pathlib import Path; from stages.store import lease\n"
+        "with lease.hold(Path(sys.argv[1]), 'p/s'): print('held', flush=True); input()"
+    )
+    words = [*UNSHARED, sys.executable, "-c", holds, str(tmp_path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        found = lease.holder(tmp_path)
+        assert found is not None
+        assert (found.host, found.boot, found.is_seen) == (HERE, here.boot(), False)
+        process.stdin.close()
+    assert lease.holder(tmp_path) is None

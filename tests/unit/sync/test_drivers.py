@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -70,6 +71,26 @@ def test_the_lock_of_a_living_process_stays(living: Driver, tmp_path: Path) -> N
     (said,) = drivers.enter(tmp_path)
     assert left.exists()
     assert f"process {living.pid} on host {living.host}, is at work here" in said
+
+
+def test_the_lock_of_a_process_in_another_container_of_this_host_stays_until_it_ends(tmp_path: Path) -> None:
+    """Its number is none here, or another process's; it has the kernel's lock on its record."""
+    record(tmp_path, GONE, 1)
+    left = lock(tmp_path, 2, "made\n")
+    with (tmp_path / "drivers" / GONE.name).open() as its:
+        fcntl.flock(its, fcntl.LOCK_EX)
+        (said,) = drivers.enter(tmp_path)
+        assert "is at work here" in said
+        assert drivers.in_the_way(tmp_path, "made", set()) == GONE
+    assert drivers.in_the_way(tmp_path, "made", set()) is None
+    assert drivers.enter(tmp_path) != []
+    assert not left.exists()
+
+
+def test_a_process_has_the_lock_on_its_record(tmp_path: Path) -> None:
+    for _ in range(2):
+        drivers.enter(tmp_path)
+    assert holder.is_locked(tmp_path / "drivers" / drivers.this().name)
 
 
 def test_the_lock_of_a_process_on_another_host_stays_and_says_what_to_type(tmp_path: Path) -> None:

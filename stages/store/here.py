@@ -1,0 +1,31 @@
+"""To which processes a process number belongs: those of one PID namespace, of one kernel, from one start of it on.
+
+Containers on one machine may have one host name, and each counts its processes from 1.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+NAMESPACE = Path("/proc/self/ns/pid")
+
+
+@cache
+def boot() -> str:
+    """Names this start of the kernel; empty where it cannot be told, as elsewhere than on Linux."""
+    try:
+        return BOOT.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+@cache
+def pid_namespace() -> str:
+    """Names the namespace of this process's number within the kernel; empty where it cannot be told."""
+    try:
+        return os.readlink(NAMESPACE).removeprefix("pid:").strip("[]")
+    except OSError:
+        return ""

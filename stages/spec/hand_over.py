@@ -1,8 +1,8 @@
-"""What a stage takes over from its parents: the clock, the rate reached, and how far their data has been read."""
+"""What a stage takes over from its parents, and hands on: clock, rate, how far data has been read, optimizer state."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, assert_never
@@ -10,6 +10,7 @@ from typing import Literal, assert_never
 from stages.spec.averages import AVERAGE
 from stages.spec.clocks import ZERO, Clock, Extent, Reached, pieces_of
 from stages.spec.graph import parent_of
+from stages.spec.language_model import LanguageModel
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.points import ALL
 from stages.spec.ranges import Reach, farthest
@@ -157,3 +158,43 @@ def data_rule(loaded: LoadedStage) -> Literal["continue", "restart"]:
     if isinstance(raw, (RawTrain, RawUpcycle)):
         return raw.init.data
     return "restart" if isinstance(raw, RawImport) else "continue"
+
+
+def optimizer_states(stage: Stage, above: Iterable[Node]) -> dict[str, Optimizer]:
+    """The optimizer of each module whose state is in the result: of those that the stage trained or, where it trains
+    nothing, of those that it takes over with their state. `above` are its parents.
+    """
+    if stage.phases:
+        return {} if stage.optimizer is None else dict.fromkeys(stage.trained, stage.optimizer)
+    if stage.kind == "export":
+        return {}  # weights only
+    found: dict[str, Optimizer] = {}
+    by_ref = {node.ref: node.state for node in above}
+    for name, init in stage.init.items():
+        if init.optimizer != "inherit" or init.parent is None or name not in by_ref[init.parent]:
+            continue
+        made_by = by_ref[init.parent][name]
+        # Experts have copies of moments, and no average (stages/models/upcycle_experts.py).
+        found[name] = made_by if init.experts is None else made_by.model_copy(update={"ema": None})
+    return found
+
+
+def loops(stage: Stage, above: Iterable[Node]) -> int | None:
+    """As last trained, through keep, merge and upcycle, which keeps layers times loops (24 x 8 = 48 x 4).
+
+    None without a looped model, and where it came in as a release: its config.json says it.
+    """
+    if stage.phases:
+        last = stage.phases[-1].loops
+        return None if last is None else last.count
+    by_ref = {node.ref: node for node in above}
+    for name, model in stage.modules.items():
+        if not isinstance(model, LanguageModel) or not model.LOOPED:
+            continue
+        parent = by_ref.get(stage.init[name].parent or next(iter(stage.parents), ""))
+        if parent is None or parent.loops is None:
+            return None
+        before = parent.stage.modules[name]
+        assert isinstance(before, LanguageModel), "a model is handed on as what it is"
+        return parent.loops * before.layers // model.layers
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from stages.errors import SpecError
 from stages.spec import averages, copies
 from stages.spec.averages import AVERAGE
 from stages.spec.graph import parent_of
@@ -15,36 +16,24 @@ from stages.spec.nodes import Path
 from stages.spec.points import ALL
 from stages.spec.resolved import Init
 from stages.spec.resolved_models import LANGUAGE_MODELS, Model
-from stages.spec.schema.data import RawScale
-from stages.spec.schema.releases import RawReleaseFiles
 from stages.spec.schema.stages import RawExport, RawImport, RawMerge, RawTrain, RawUpcycle
+from stages.spec.scope import Scope
 
-_RULES: Mapping[str, Literal["mean", "fresh"]] = {"mean": "mean", "fresh": "fresh"}  # how rows of new tokens begin
+_NEW_ROWS: Mapping[str, Literal["mean", "fresh"]] = {"mean": "mean", "fresh": "fresh"}  # how those of new tokens begin
 
 
 def inits(
-    loaded: LoadedStage,
-    modules: Mapping[str, Model],
-    above: Mapping[str, Node],
-    scale: RawScale,
-    releases: Mapping[str, RawReleaseFiles],
-    full: bool,
+    scope: Scope, loaded: LoadedStage, modules: Mapping[str, Model], above: Mapping[str, Node]
 ) -> dict[str, Init]:
-    """One Init per module; `releases` are those that the project declares, `full` is full size. Raises SpecError."""
+    """One Init per module; `above` are the stage's parents. Raises SpecError."""
     raw = loaded.raw
     if isinstance(raw, RawImport):
-        return {module: _release(raw.release, scale, releases) for module in modules}
-    return {module: _init(loaded, module, modules, above, scale, releases, full) for module in modules}
+        return {module: _release(scope, raw.release) for module in modules}
+    return {module: _init(scope, loaded, module, modules, above) for module in modules}
 
 
 def _init(
-    loaded: LoadedStage,
-    module: str,
-    modules: Mapping[str, Model],
-    above: Mapping[str, Node],
-    scale: RawScale,
-    releases: Mapping[str, RawReleaseFiles],
-    full: bool,
+    scope: Scope, loaded: LoadedStage, module: str, modules: Mapping[str, Model], above: Mapping[str, Node]
 ) -> Init:
     raw = loaded.raw
     if not isinstance(raw, (RawTrain, RawUpcycle)):
@@ -56,35 +45,35 @@ def _init(
             weights="inherit", parent=parent.ref, release=None, optimizer="reset" if average else "inherit",
             layer_map=None, stand_in=False, average=average,
         )  # fmt: skip
-    _known(loaded, modules)
+    _known(loaded, raw, modules)
     how, _, name = str(raw.init.weights.get(module, raw.init.weights.get(ALL, "nothing"))).partition(":")
     match how:
         case "release":
-            return _release(name, scale, releases)
+            return _release(scope, name)
         case "fresh":
             return Init(weights="fresh", parent=None, release=None, optimizer="reset", layer_map=None, stand_in=False)
         case "inherit" | "upcycle" | "average":
-            return _handed(loaded, module, modules, above, how, name, full)
+            return _handed(scope, loaded, module, modules, above, how, name)
         case "extend":
-            return _handed(loaded, module, modules, above, "inherit", name, full)
+            return _handed(scope, loaded, module, modules, above, "inherit", name)
         case _:
-            raise loaded.document.error(
-                ("init", "weights"),
-                f"nothing for {module}",
-                "weights for every module",
-                f"Add `{module}: ...`.",
-                "I-06",
-            )
+            raise _unsaid(loaded, module)
+
+
+def _unsaid(loaded: LoadedStage, module: str) -> SpecError:
+    return loaded.document.error(
+        ("init", "weights"), f"nothing for {module}", "weights for every module", f"Add `{module}: ...`.", "I-06"
+    )
 
 
 def _handed(
+    scope: Scope,
     loaded: LoadedStage,
     module: str,
     modules: Mapping[str, Model],
     above: Mapping[str, Node],
     how: Literal["inherit", "upcycle", "average"],
     name: str,
-    full: bool,
 ) -> Init:
     """From a parent, as it is or made larger; `name` says how layers are copied."""
     raw = loaded.raw
@@ -104,16 +93,18 @@ def _handed(
         raise loaded.document.error(
             ("init", "weights"), how, "upcycle in stages of kind upcycle, and only there", "Correct the kind."
         )
-    mine, theirs = modules[module], parent.stage.modules[module]
-    made = layer_map(loaded, module, name, theirs, mine, full) if how == "upcycle" else None
-    if how != "upcycle":
-        _same_model(loaded, module, theirs, mine, parent_name, extended=bool(name))
+    child, before = modules[module], parent.stage.modules[module]
+    copied = None
+    if how == "upcycle":
+        copied = layer_map(loaded, module, name, before, child, full=scope.scale.shrink is None)
+    else:
+        _same_model(loaded, module, before, child, parent_name, extended=bool(name))
     if how == AVERAGE:
         averages.check(loaded, module, parent)
     return Init(
         weights="upcycle" if how == "upcycle" else "inherit", parent=parent.ref, release=None,
-        optimizer=_restored(loaded, raw, module, how, parent), layer_map=made, stand_in=False,
-        extend=_RULES.get(name) if how == "inherit" else None, average=True if how == AVERAGE else None,
+        optimizer=_restored(loaded, raw, module, how, parent), layer_map=copied, stand_in=False,
+        extend=_NEW_ROWS.get(name) if how == "inherit" else None, average=True if how == AVERAGE else None,
         experts="copies" if how == "upcycle" and name == copies.EXPERTS else None,
     )  # fmt: skip
 
@@ -164,9 +155,7 @@ def _exported(loaded: LoadedStage, raw: RawExport, module: str, parent: Node) ->
         )  # fmt: skip
     how = written.get(module, written.get(ALL, "nothing" if written else "inherit"))
     if how == "nothing":
-        raise loaded.document.error(
-            ("init", "weights"), f"nothing for {module}", "weights for every module", f"Add `{module}: ...`.", "I-06"
-        )
+        raise _unsaid(loaded, module)
     if how == AVERAGE:
         averages.check(loaded, module, parent)
         return True
@@ -184,9 +173,9 @@ def _extends(loaded: LoadedStage, module: str, parent: Model, child: Model) -> N
         )  # fmt: skip
 
 
-def _release(name: str, scale: RawScale, releases: Mapping[str, RawReleaseFiles]) -> Init:
+def _release(scope: Scope, name: str) -> Init:
     """A release, with the digest that is declared for it; a fresh start where the scale does not have it."""
-    given, declared = scale.has_releases, releases.get(name)
+    given, declared = scope.raw_scale.has_releases, scope.data.releases.get(name)
     return Init(
         weights="release" if given else "fresh",
         parent=None,
@@ -199,22 +188,17 @@ def _release(name: str, scale: RawScale, releases: Mapping[str, RawReleaseFiles]
     )
 
 
-def _known(loaded: LoadedStage, modules: Mapping[str, Model]) -> None:
-    """The edge speaks of the stage's modules only."""
-    raw = loaded.raw
-    if isinstance(raw, (RawTrain, RawUpcycle)):
-        for key, named in (("from", raw.init.from_), ("weights", raw.init.weights), ("optimizer", raw.init.optimizer)):
-            for module in named:
-                if module != ALL and module not in modules:
-                    path = ("init", key, module)
-                    raise loaded.document.error(
-                        path, f"the unknown module {module!r}", ", ".join(modules), "Correct the name."
-                    )
-        for module, parent in raw.init.from_.items():
-            takers = modules if module == ALL else (module,)
-            ways = {str(raw.init.weights.get(one, raw.init.weights.get(ALL, "nothing"))) for one in takers}
-            if not any(way.startswith(("inherit", AVERAGE, "upcycle", "extend", "nothing")) for way in ways):
-                at: Path = ("init", "from") if module == ALL else ("init", "from", module)
-                found, allowed = f"{parent!r}, of which nothing is taken", "parents whose weights a module inherits"
-                repair = "Inherit the weights, or leave the parent out."
-                raise loaded.document.error(at, found, allowed, repair, "I-06")
+def _known(loaded: LoadedStage, raw: RawTrain | RawUpcycle, modules: Mapping[str, Model]) -> None:
+    """The edge speaks of the stage's modules only, and of parents of which something is taken."""
+    for key, named in (("from", raw.init.from_), ("weights", raw.init.weights), ("optimizer", raw.init.optimizer)):
+        for module in named:
+            if module != ALL and module not in modules:
+                found = f"the unknown module {module!r}"
+                raise loaded.document.error(("init", key, module), found, ", ".join(modules), "Correct the name.")
+    for module, parent in raw.init.from_.items():
+        takers = modules if module == ALL else (module,)
+        ways = {str(raw.init.weights.get(one, raw.init.weights.get(ALL, "nothing"))) for one in takers}
+        if not any(way.startswith(("inherit", AVERAGE, "upcycle", "extend", "nothing")) for way in ways):
+            at: Path = ("init", "from") if module == ALL else ("init", "from", module)
+            found, allowed = f"{parent!r}, of which nothing is taken", "parents whose weights a module inherits"
+            raise loaded.document.error(at, found, allowed, "Inherit the weights, or leave the parent out.", "I-06")

@@ -9,7 +9,6 @@ from typing import Any
 
 from stages.errors import SpecError, SpecErrors, UserError, Where
 from stages.spec import other_trainers, points, quantities
-from stages.spec.anchors import exchanged
 from stages.spec.engines import unsaid
 from stages.spec.extends import overlay
 from stages.spec.files import Files, check_name, check_sources
@@ -218,9 +217,9 @@ def load_scale(files: Files, name: str, above: tuple[str, ...] = ()) -> LoadedSc
 
 
 def _whole(document: Document) -> RawScale:
-    """A scale that says all of its engines, and whose anchors are the right way round. Raises SpecError(s)."""
+    """A scale that says all of its engines. Raises SpecError(s)."""
     raw = validate(document, RawScale)
-    if errors := [*unsaid(raw, document), *exchanged(raw, document)]:
+    if errors := list(unsaid(raw, document)):
         raise several(errors)
     return raw
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from stages.spec.epochs import EpochError, count
+from stages.spec.epochs import count
 from stages.spec.loader import LoadedStage
 from stages.spec.nodes import Document, Path
 from stages.spec.numbers import Numbers, named
-from stages.spec.ranges import Part, RangeError, Reach, TooSmallError, allot
+from stages.spec.quantities import BadQuantity
+from stages.spec.ranges import Part, Reach, TooSmallError, allot
 from stages.spec.resolved_models import Model, MoonViTModel
 from stages.spec.resolved_phases import BatchStep, Coca, Loops, Phase, Preference, Resolution, Router, ShareRamp, Source
 from stages.spec.resolved_training import Schedule
@@ -57,8 +58,8 @@ class PhaseMaker:
         local = {part.corpus: self.data.corpora.get(part.corpus) for part in parts}
         try:
             return count(phase, phase.budget, parts, local, self.scale)
-        except EpochError as error:
-            raise self.stage.document.error((*path, error.key), error.found, error.allowed, error.repair) from None
+        except BadQuantity as error:
+            raise self.stage.document.error((*path, *error.at), error.found, error.allowed, error.repair) from None
 
     def bare(self, phase: RawPhase, span: Span, path: Path, numbers: Numbers) -> Phase:
         """The phase but for its sources."""
@@ -155,7 +156,7 @@ class PhaseMaker:
                     raise
                 # Planned all the same: which bound corpus is too small, and by how much, is a finding (I-18).
                 return allot(bare, [replace(part, figures=None) for part in parts], reach, patch)
-        except RangeError as error:
+        except BadQuantity as error:
             repair = error.repair + (self._floor(phase, bare) if isinstance(error, TooSmallError) else "")
             invariant = "I-18" if isinstance(error, TooSmallError) else ""
             raise self.stage.document.error((*path, "data"), error.found, error.allowed, repair, invariant) from None

@@ -6,13 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 
-from stages.spec import optimizer_state
 from stages.spec.clock_map import place
 from stages.spec.clocks import Clock, Extent, Reached
 from stages.spec.cutting import cut
-from stages.spec.hand_over import Node, reach_before
+from stages.spec.hand_over import Node, loops, optimizer_states, reach_before
 from stages.spec.loader import LoadedPipeline, LoadedStage
-from stages.spec.loop_counts import loops
 from stages.spec.numbers import last_numbers
 from stages.spec.points import RawPoint, borders
 from stages.spec.ranges import farthest
@@ -47,9 +45,9 @@ def point_node(
     shown = replace(extent, laid=tuple(laid), left=left, spans=tuple(spans), own=own)
     numbers = dict(_reached(trunk, stage, start))
     counted = Clock(trunk.clock.schedule, shown.spans, shown.value, trunk.clock.entered, raw.stage, numbers)
-    kept = optimizer_state.in_result(stage, above.values())
+    states = optimizer_states(stage, above.values())
     ref = f"{pipeline.name}/{raw.stage}"
-    return Node(ref, stage, counted, reach, shown, kept, loops(stage, ()), weights_of=ref)
+    return Node(ref, stage, counted, reach, shown, states, loops(stage, ()), weights_of=ref)
 
 
 def _named(stage: Stage, pipeline: str, raw: RawPoint, trunk: str, above: Mapping[str, Node]) -> Stage:

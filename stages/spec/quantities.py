@@ -35,7 +35,7 @@ _SPELT = {one.lower(): one for one in (*PREFIXES, *UNITS) if one.isalpha()} | {
 
 
 class BadQuantity(ValueError):  # noqa: N818  (pydantic prints the name of errors; this one reads better)
-    """A quantity that is malformed, has the wrong unit or is out of range; `at` leads to a part of it."""
+    """A value of a spec that is malformed, has the wrong unit or does not fit; `at` leads to a part of it."""
 
     def __init__(self, found: str, allowed: str, repair: str, at: tuple[int | str, ...] = ()) -> None:
         self.found, self.allowed, self.repair, self.at = found, allowed, repair, at

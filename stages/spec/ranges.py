@@ -8,6 +8,7 @@ from fractions import Fraction
 from math import lcm
 from typing import Literal
 
+from stages.spec.quantities import BadQuantity
 from stages.spec.resolved_phases import Phase, Source
 from stages.spec.schema.corpora import RawCorpus
 from stages.spec.stretches import Need, packed, rows_in, stretch
@@ -25,15 +26,7 @@ def farthest(*reaches: Reach) -> Reach:
     return found
 
 
-class RangeError(ValueError):
-    """A corpus that is exhausted, or that counts in another unit than the phase reads."""
-
-    def __init__(self, found: str, allowed: str, repair: str) -> None:
-        self.found, self.allowed, self.repair = found, allowed, repair
-        super().__init__(found)
-
-
-class TooSmallError(RangeError):
+class TooSmallError(BadQuantity):
     """A corpus that has less than is read of it."""
 
 
@@ -58,7 +51,7 @@ def allot(
     """The phase's sources with their stretches, and the reach after it.
 
     `phase` is complete but for its sources; `patch` is the side of an image patch, for phases in patches. A stretch
-    begins where the lineage has read to; how long it is, `stages/spec/stretches.py` says. Raises RangeError.
+    begins where the lineage has read to; how long it is, `stages/spec/stretches.py` says. Raises BadQuantity.
     """
     after = dict(reach)
     sources = []
@@ -88,7 +81,7 @@ def _answers(phase: Phase, parts: list[Part]) -> None:
     """Fine-tuning needs answers; text next to them is replay."""
     if phase.objective == "sft" and all(part.kind == "text" for part in parts):
         names = ", ".join(repr(part.corpus) for part in parts)
-        raise RangeError(
+        raise BadQuantity(
             f"{names} of kind text, which has no answers",
             "at least one corpus of kind sft, or a multimodal one with questions, for objective sft",
             "Prepare it from rows with `messages`, or add a corpus that has answers.",
@@ -102,7 +95,7 @@ _UNITS: dict[Literal["tokens", "patches"], Literal["tokens", "items"]] = {"token
 def _check(phase: Phase, figures: RawCorpus) -> None:
     wanted = _UNITS[phase.unit]
     if figures.unit != wanted:
-        raise RangeError(
+        raise BadQuantity(
             f"corpus {figures.corpus!r}, which counts in {figures.unit}",
             f"corpora in {wanted} for phases in {phase.unit}",
             "Choose another corpus.",
@@ -112,7 +105,7 @@ def _check(phase: Phase, figures: RawCorpus) -> None:
 def _all(figures: RawCorpus, start: int) -> int:
     """The end of a corpus of which whole epochs are read."""
     if start:
-        raise RangeError(
+        raise BadQuantity(
             f"epochs of {figures.corpus!r}, of whose {figures.size} {figures.unit} {start} are read before",
             "epochs of corpora that nothing before has read",
             "Write the budget in tokens, let the stage restart its data, or put more epochs into one phase.",
@@ -121,7 +114,7 @@ def _all(figures: RawCorpus, start: int) -> int:
 
 
 def _length(need: Need, figures: RawCorpus, start: int) -> int:
-    """The stretch's length in the corpus's unit. Raises RangeError, with an advice only where it is enough."""
+    """The stretch's length in the corpus's unit. Raises BadQuantity, with an advice only where it is enough."""
     found = stretch(need, figures, start)
     if found is not None:
         return found

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stages.spec import engines, models, optimizer_state
+from stages.spec import engines, models
 from stages.spec.execution import execution
 from stages.spec.graph import parents
-from stages.spec.hand_over import Node, clock_rule, data_rule
+from stages.spec.hand_over import Node, clock_rule, data_rule, loops, optimizer_states
 from stages.spec.inits import inits
 from stages.spec.loader import LoadedStage
-from stages.spec.loop_counts import loops
 from stages.spec.merging import shares, weights_of
 from stages.spec.point_node import point_node
 from stages.spec.points import RawPoint
@@ -51,7 +50,7 @@ class Resolver:
             clock=trained.clock,
             reach=farthest(trained.reach, *(node.reach for node in above.values())),
             extent=trained.extent,
-            state=optimizer_state.in_result(stage, above.values()),
+            state=optimizer_states(stage, above.values()),
             loops=loops(stage, above.values()),
             weights_of=weights_of(stage, above.values()) or ref,
             numbers=trained.numbers,
@@ -171,8 +170,8 @@ class Resolver:
         self, loaded: LoadedStage, modules: Mapping[str, Model], above: Mapping[str, Node], tokenizer: str
     ) -> dict[str, Init]:
         """One per module. Raises SpecError for one that takes on other tokens than its parent's and no more."""
-        made = inits(loaded, modules, above, self.raw_scale, self.data.releases, self.scale.shrink is None)
-        for module, init in made.items():
+        found = inits(self.scope, loaded, modules, above)
+        for module, init in found.items():
             if init.extend is None or init.parent is None:
                 continue
             parent = next(node.stage for node in above.values() if node.ref == init.parent)
@@ -183,5 +182,5 @@ class Resolver:
                     f"`tokenizer:` of this stage, one that extends {parent.name}'s {parent.tokenizer!r}",
                     "Say in specs/tokenizers which tokenizer it `extends`.", "I-41",
                 )  # fmt: skip
-            made[module] = init.model_copy(update={"rows": rows})
-        return made
+            found[module] = init.model_copy(update={"rows": rows})
+        return found

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, assert_never
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from stages.spec import fields, quantities
+from stages.spec import fields, quantities, units
 from stages.spec.mapping import some_of
 from stages.spec.names import Name
 from stages.spec.resolved import Activations, Determinism
@@ -62,10 +62,18 @@ class RawBindings(fields.Raw):
 
 
 class RawAnchor(fields.Raw):
-    """A published budget and what it becomes at this scale."""
+    """A published budget and what it becomes at this scale, which is never more."""
 
     paper: fields.Budget
     here: fields.Budget
+
+    @model_validator(mode="after")
+    def _shrinks(self) -> RawAnchor:
+        if self.here > self.paper:
+            here, paper = units.format_tokens(self.here), units.format_tokens(self.paper)
+            found = f"{here}, which is more than the published {paper}"
+            raise quantities.BadQuantity(found, "at most the published budget", "Exchange the two.", ("here",))
+        return self
 
 
 class RawTokenMap(fields.Raw):

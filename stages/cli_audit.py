@@ -25,7 +25,8 @@ def audit(
     """Report mistakes in recipes of other trainers, from their text alone; nothing of them is run.
 
     Example: `stages audit recipes/ --markdown`. It reads recipes of Megatron-LM and Megatron-Bridge, the Trainer,
-    LLaMA-Factory, axolotl, nanotron, OLMo, OLMo-core, torchtitan, torchtune, llm-foundry and Levanter (docs/audit.md).
+    LLaMA-Factory, axolotl, nanotron, OLMo, OLMo-core, torchtitan, torchtune, llm-foundry and Levanter (docs/audit.md
+    of Stages' repository).
     Exit code 1 if something is found.
     """
     from stages.commands.audit import audit as run_audit
@@ -42,7 +43,8 @@ def adopt(
 ) -> None:
     """Write a recipe of another trainer as specs of this project; what it does not say is marked unknown.
 
-    Example: `stages adopt recipes/ --as mine`. Each figure cites its file and line (docs/audit.md).
+    Example: `stages adopt recipes/ --as mine`. Each figure cites its file and line
+    (docs/audit.md of Stages' repository).
     """
     from stages.commands.adopt import adopt as run_adopt
 

@@ -27,6 +27,11 @@ class UsageError(UserError):
     exit_code = 2
 
 
+def page(name: str) -> str:
+    """A page of the documentation as messages name it: a project of its own has none of them."""
+    return f"docs/{name}.md of Stages' repository"
+
+
 @dataclass(frozen=True, order=True)
 class Where:
     """A place in a file: path relative to the project, and the line, counted from 1."""

@@ -8,7 +8,7 @@ from functools import cached_property
 from stages.check.findings import Finding, unwaived
 from stages.check.run import outside_pipelines, priced_on, run_pipeline
 from stages.contract.engines import refusal
-from stages.errors import UserError
+from stages.errors import UserError, page
 from stages.spec.graph import reached
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
@@ -27,7 +27,7 @@ class FindingsError(UserError):
         named = f"{count} finding{'s' * (count != 1)} on it or above it"
         lines = [f"{ref} is not started: `stages check --scale {scale}` has {named}."]
         lines += [f"  {finding}" for finding in self.findings]
-        lines.append("Correct the specs, or waive what need not be so, with its reason (docs/invariants.md).")
+        lines.append(f"Correct the specs, or waive what need not be so, with its reason ({page('invariants')}).")
         super().__init__("\n".join(lines))
 
 

@@ -16,7 +16,7 @@ from stages.audit.run import many
 from stages.audit.tuning import adoptable
 from stages.commands import new_specs
 from stages.commands.find_project import find_root
-from stages.errors import SpecError, SpecErrors, UserError
+from stages.errors import SpecError, SpecErrors, UserError, page
 from stages.spec.project import Project
 
 MIXTURES, PUBLISHED = "data/mixtures.yaml", "data/published.yaml"
@@ -34,7 +34,7 @@ def adopt(paths: list[Path], name: str) -> int:
     local = {str(kind): one for one, kind in sorted(project.data.kinds.items(), reverse=True)
              if one not in project.data.published.corpora}  # fmt: skip
     if "text" not in local:
-        raise UserError("adopted corpora need a local one of text to stand in for them: see docs/data.md.")
+        raise UserError(f"adopted corpora need a local one of text to stand in for them: see {page('data')}.")
     everything = run.read(paths)
     pipeline, left_out = adoptable(everything)
     place = " ".join(one.name or str(one) for one in paths)
@@ -101,7 +101,7 @@ def _taken_back(error: SpecError, texts: Mapping[str, str]) -> str:
     line = f", `{lines[error.where.line - 1].strip()}`" if 0 < error.where.line <= len(lines) else ""
     return (
         f"nothing was written: {error.where.file} would not load at line {error.where.line}{line}: found {error.found};"
-        f" allowed: {error.allowed}. State it in the recipe, or write this pipeline by hand (docs/spec-format.md)."
+        f" allowed: {error.allowed}. State it in the recipe, or write this pipeline by hand ({page('spec-format')})."
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from stages.commands.find_project import named_refs, open_graph
-from stages.errors import UserError
+from stages.errors import UserError, page
 from stages.store import attempts, lease
 from stages.tracking import follow, settings
 from stages.tracking.run import Run
@@ -24,7 +24,7 @@ def track(names: Sequence[str], scale: str) -> int:
     if not wanted:
         raise UserError(
             f"{settings.FILE} is not there, or names no tracker; allowed: tensorboard, wandb and mlflow, such as the "
-            "line `tensorboard: {folder: tracking/tensorboard}` (docs/tracking.md)."
+            f"line `tensorboard: {{folder: tracking/tensorboard}}` ({page('tracking')})."
         )
     missing = [why for name in wanted if (why := settings.absent(name))]
     if missing:

@@ -6,7 +6,7 @@ import sys
 
 import torch
 
-from stages.errors import UserError
+from stages.errors import UserError, page
 from stages.models.ops import backend
 from stages.spec.resolved import Stage
 
@@ -19,7 +19,7 @@ def of(stage: Stage) -> torch.device:
     if stage.execution.device == "cuda" and not torch.cuda.is_available():
         raise UserError(
             f"{stage.ref}: found no GPU here that PyTorch can use; its scale asks for device cuda. "
-            "Run it on a machine that has one (docs/cluster.md), or at a scale for CPUs."
+            f"Run it on a machine that has one ({page('cluster')}), or at a scale for CPUs."
         )
     if (other := backend.other_apex()) is not None:
         if stage.execution.device == "cuda":

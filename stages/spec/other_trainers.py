@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stages.errors import page
 from stages.spec.families import FAMILIES
 
 # words of a key that is unknown here -> what to do
@@ -92,4 +93,4 @@ def family(named: str) -> str:
     for name, family in FAMILIES.items():
         if named in (family.PUBLISHED.architecture, family.PUBLISHED.model_type):
             return f"Write `{name}`."
-    return "Use one of these; another one is a file of its own (docs/adding-a-family.md)."
+    return f"Use one of these; another one is a file of its own ({page('adding-a-family')})."

@@ -11,6 +11,7 @@ from dataclasses import replace
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
+from stages.errors import page
 from stages.spec.language_model import LanguageModel
 from stages.spec.nodes import Path
 from stages.spec.schema.stages import RawTrain
@@ -114,8 +115,8 @@ def _without_a_file(context: Context, name: str, module: str, release: str) -> F
         "S-12", name, _named_at(context, name, module),
         observed=f"release {release!r}, and no specs/releases/{release}.yaml",
         expected="a file that says where its weights are from, and the digest of their folder",
-        repair="Put the file back, correct the name, or write it (docs/spec-format.md, specs/releases); without the "
-        "folder, with `digest: none`. Nothing that starts from it is run before it has a digest.",
+        repair=f"Put the file back, correct the name, or write it (specs/releases in {page('spec-format')}); without "
+        "the folder, with `digest: none`. Nothing that starts from it is run before it has a digest.",
     )  # fmt: skip
 
 

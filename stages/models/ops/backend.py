@@ -15,6 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
+from stages.errors import page
+
 Device = Literal["cpu", "cuda"]
 
 # Operation -> the module of Apex that is called, and the compiled extension without which that module cannot run.
@@ -46,7 +48,8 @@ def refusal(folder: Path) -> str:
     """What to say of such a package."""
     return (
         f"{folder} is a package called apex, but not NVIDIA Apex: PyPI's apex is an unrelated project. Remove it "
-        "(`pip uninstall apex`), and build NVIDIA's with `make apex` if you want its kernels (docs/on-gpus.md)."
+        "(`pip uninstall apex`), and build NVIDIA's with `make apex` if you want its kernels "
+        f"({page('on-gpus')})."
     )
 
 

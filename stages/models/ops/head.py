@@ -115,7 +115,8 @@ def regularised_head_loss(
     """Sum over n of weights[n] * (CE[n] + z * log(Z[n])^2), and the detached CE [N] and log(Z)^2 [N], in fp32.
 
     Z is the sum of a position's exponentials: the auxiliary loss of PaLM (arXiv 2204.02311, section 5), which keeps
-    log(Z) near 0. All else as `weighted_head_loss`. On a GPU with z above 0 it goes the way of capped logits.
+    log(Z) near 0. At z = 0 it is not computed, and 0. All else as `weighted_head_loss`. On a GPU with z above 0 it goes
+    the way of capped logits.
     """
     device = states.device.type
     factors = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype

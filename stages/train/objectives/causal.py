@@ -38,7 +38,9 @@ REPLAY = ("supervised_answers", "supervised_text")  # columns of a phase that re
 
 
 def z_columns(phase: Phase) -> tuple[str, ...]:
-    """The metric column of a phase with a z-loss: log(Z)^2, a mean over the targets before it is weighed."""
+    """The metric column of a phase with a z-loss: log(Z)^2, a mean over the targets before it is weighed; 0 at steps
+    whose weight is 0, where it is not computed.
+    """
     return ("z_squared",) if phase.z_loss is not None else ()
 
 

@@ -167,6 +167,16 @@ def test_a_z_loss_is_a_multiple_of_the_mean_square_of_log_z() -> None:
     torch.testing.assert_close(gradients, list(torch.autograd.grad(whole, optimizer.parameters)), rtol=1e-3, atol=1e-5)
 
 
+def test_a_z_loss_at_a_weight_of_0_adds_nothing_and_its_column_is_0() -> None:
+    """A schedule may begin or end there: log(Z) is not computed."""
+    stage = tiny.make("next_token")
+    at_0 = stage.model_copy(update={"phases": (stage.phases[0].model_copy(update={"z_loss": 0.0}),)})
+    step = last_step(stage)
+    (plain, (loss,)), (same, (same_loss, squared)) = (gather(*setting(one)[1:], step) for one in (stage, at_0))
+    assert (same_loss.item(), squared.item()) == (pytest.approx(loss.item(), rel=1e-6), 0.0)
+    torch.testing.assert_close(same, plain, rtol=1e-5, atol=1e-7)
+
+
 # ---------------------------------------------------------------- looped
 
 

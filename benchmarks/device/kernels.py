@@ -21,7 +21,7 @@ from stages.train import checksum
 from stages.train.adamw import foreach_adamw
 
 Call = Callable[[], object]
-UPDATE = Update(step=10, lr=1e-4, beta1=0.9, beta2=0.95, eps=1e-8)
+UPDATE = Update(10, 1e-4, 0.9, 0.95, 1e-8, 0.1, None)
 
 
 @dataclass(frozen=True)

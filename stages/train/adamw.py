@@ -25,9 +25,9 @@ def adamw_step(
     second: Sequence[Tensor],
     at: Update,
 ) -> None:
-    """Update parameters and both moments in place; decay is the caller's.
+    """Update parameters and both moments in place, and scale gradients in place where the update has a factor.
 
-    theta -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps).
+    theta *= 1 - lr * weight_decay, then theta -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps).
     """
     if not parameters:
         return
@@ -44,14 +44,18 @@ def foreach_adamw(
 ) -> None:
     """The plain form, for CPUs: one operation after the other, over a few tensors at a time, which stay in a cache."""
     for some in _few(parameters):
-        means, squares, slopes = first[some], second[some], gradients[some]
+        weights, means, squares, slopes = parameters[some], first[some], second[some], gradients[some]
+        if at.factor is not None:
+            torch._foreach_mul_(slopes, at.factor)
+        if at.weight_decay:
+            torch._foreach_mul_(weights, 1 - at.lr * at.weight_decay)
         torch._foreach_lerp_(means, slopes, 1 - at.beta1)
         torch._foreach_mul_(squares, at.beta2)
         torch._foreach_addcmul_(squares, slopes, slopes, 1 - at.beta2)
         denominators = torch._foreach_sqrt(squares)
         torch._foreach_div_(denominators, math.sqrt(1 - at.beta2**at.step))
         torch._foreach_add_(denominators, at.eps)
-        torch._foreach_addcdiv_(parameters[some], means, denominators, -at.lr / (1 - at.beta1**at.step))
+        torch._foreach_addcdiv_(weights, means, denominators, -at.lr / (1 - at.beta1**at.step))
 
 
 def _few(tensors: Sequence[Tensor]) -> Iterator[slice]:

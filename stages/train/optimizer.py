@@ -8,6 +8,7 @@ updates that part, and gives it to the others; gradients, their norm and the cli
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -29,6 +30,18 @@ FIRST, SECOND, MOMENTUM, STEP = "exp_avg", "exp_avg_sq", "momentum", "step"
 AVERAGE = "ema"  # of a parameter, besides its moments
 
 
+@dataclass(frozen=True)
+class Clipped:
+    """A step's gradients as they were computed, their norm, and the factor to the clip norm, which AdamW's update uses.
+
+    The norm is over all parameters; None: there is no clip.
+    """
+
+    gradients: Sequence[Tensor]
+    norm: Tensor
+    factor: Tensor | None
+
+
 class Optimizer:
     """AdamW, or Muon with AdamW for what is no matrix. The LR is given at each step; nothing here knows a schedule."""
 
@@ -48,8 +61,8 @@ class Optimizer:
         moved = [i for i, own in enumerate(self._own) if own.numel()]
         self._moved = [Moved.of(cfg, group, self.slots, moved) for group in (None, *(cfg.groups or ()))]
 
-    def clip(self, gradients: Sequence[Tensor]) -> Tensor:
-        """Scale gradients in place to the clip norm, if there is one; return their norm before, over all parameters.
+    def clip(self, gradients: Sequence[Tensor]) -> Clipped:
+        """Gradients, whole on every rank, with their norm and what clips them.
 
         Under Muon only AdamW's group is measured and scaled: an orthogonalised update does not depend on the length
         of its gradient, and cutting it after the fact would shrink every step.
@@ -57,10 +70,9 @@ class Optimizer:
         total = global_norm(gradients)
         group = [gradient for gradient, slot in zip(gradients, self.slots, strict=True) if not slot.muon]
         if not group or self.cfg.clip is None:
-            return total
+            return Clipped(gradients, total, None)
         norm = total if len(group) == len(gradients) else global_norm(group)
-        torch._foreach_mul_(group, torch.clamp(self.cfg.clip / (norm + 1e-6), max=1.0))
-        return total
+        return Clipped(gradients, total, torch.clamp(self.cfg.clip / (norm + 1e-6), max=1.0))
 
     def rates(self, lr: float) -> dict[str, float]:
         """LR of each group of parameters in a step at `lr`: AdamW's by module, Muon's in one. The guards read it."""
@@ -75,8 +87,10 @@ class Optimizer:
         return {name: numbers.value(number, clock) for name, number in of_optimizer(self.cfg)}
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor], lr: float, clock: int | None = None) -> None:
+    def step(self, clipped: Clipped, lr: float, clock: int | None = None) -> None:
         """Decay and move every parameter; decay takes the plain LR (Moonlight's published code). All ranks call it.
+
+        Gradients that AdamW moves by are scaled in place.
 
         `clock` is where schedules of other numbers are read; ValueError where there are some, and no clock.
         """
@@ -84,34 +98,34 @@ class Optimizer:
         for module in self._steps:
             self._steps[module] += 1
         for moved in self._moved:
-            self._move(moved, gradients, rates, now)
+            self._move(moved, clipped, rates, now)
         if "ema" in now:
-            mine = [i for moved in self._moved for i in (*moved.adamw, *moved.muon)]
+            mine = [i for moved in self._moved for some in (*moved.adamw.values(), moved.muon) for i in some]
             if mine:
                 torch._foreach_lerp_(self._state(mine, AVERAGE), [self._own[i] for i in mine], 1 - now["ema"])
         self._ranks.all_gather_parts([parameter.detach() for parameter in self.parameters], self._borders)
 
-    def _move(
-        self, moved: Moved, gradients: Sequence[Tensor], rates: Mapping[str, float], now: Mapping[str, float]
-    ) -> None:
+    def _move(self, moved: Moved, clipped: Clipped, rates: Mapping[str, float], now: Mapping[str, float]) -> None:
         """One group, or all that is in none."""
         behind = f"{OF_GROUP}{moved.name}" if moved.name else ""
-        rate, decay = rates[next(iter(self._steps)) + behind], now["weight_decay"] * moved.weight_decay
-        if decay and moved.decayed:
-            scale([self._own[i] for i in moved.decayed], 1 - rate * decay)
-        for module in self._steps:
-            members = [i for i in moved.adamw if self.slots[i].module == module]
+        decay = now["weight_decay"] * moved.weight_decay
+        for (module, decayed), members in moved.adamw.items():
             adamw_step(
                 [self._own[i] for i in members],
-                [self._part(i, gradients[i]) for i in members],
+                [self._part(i, clipped.gradients[i]) for i in members],
                 self._state(members, FIRST),
                 self._state(members, SECOND),
-                Update(self._steps[module], rates[module + behind], now["beta1"], now["beta2"], self.cfg.eps),
-            )
+                Update(
+                    self._steps[module], rates[module + behind], now["beta1"], now["beta2"], self.cfg.eps,
+                    decay if decayed else 0.0, clipped.factor,
+                ),
+            )  # fmt: skip
         if isinstance(self.cfg, resolved_training.Muon):
+            if decay:
+                scale([self._own[i] for i in moved.muon], 1 - rates["muon" + behind] * decay)
             muon_step(
                 [self._own[i] for i in moved.muon],
-                [gradients[i] for i in moved.muon],
+                [clipped.gradients[i] for i in moved.muon],
                 self._state(moved.muon, MOMENTUM),
                 lr=rates["muon" + behind],
                 momentum=now["momentum"],

@@ -78,14 +78,13 @@ def decays(cfg: resolved_training.Optimizer, parameter: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class Moved:
-    """Slots of one group by number, or those of none: what AdamW moves, what Muon moves, what is decayed."""
+    """Slots of one group by number, or those of none: what AdamW moves, and what Muon moves (it decays them all)."""
 
     name: str
     lr: float
     weight_decay: float
-    adamw: list[int]
+    adamw: dict[tuple[str, bool], list[int]]  # by module, and whether they are decayed
     muon: list[int]
-    decayed: list[int]
 
     @classmethod
     def of(
@@ -93,13 +92,16 @@ class Moved:
     ) -> Moved:
         """The slots of `moved`, of which this rank owns something, that are in a group, or in none for None."""
         mine = [i for i in moved if group_of(cfg, slots[i].module, slots[i].part) == group]
+        adamw: dict[tuple[str, bool], list[int]] = {}
+        for i in mine:
+            if not slots[i].muon:
+                adamw.setdefault((slots[i].module, decays(cfg, slots[i].parameter)), []).append(i)
         return cls(
             "" if group is None else group.name,
             1.0 if group is None else group.lr,
             1.0 if group is None else group.weight_decay,
-            [i for i in mine if not slots[i].muon],
+            adamw,
             [i for i in mine if slots[i].muon],
-            [i for i in mine if decays(cfg, slots[i].parameter)],
         )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stages.contract.ledger import Step
 from stages.train.objectives.base import Objective
-from stages.train.optimizer import Optimizer
+from stages.train.optimizer import Clipped, Optimizer
 from stages.train.ranks import ALONE, Ranks
 from stages.train.reduce import Gradients, TreeSum
 from stages.train.state_sums import StateSums
@@ -24,21 +24,23 @@ class Replicated:
         """`sums`: takes checksums of every step, of rows that the objective reads through it; None: none are taken."""
         self.optimizer, self.objective, self._ranks, self._sums = optimizer, objective, ranks, sums
         self.extras = objective.extras
-        self._gradients: list[Tensor] = []
+        self._clipped: Clipped | None = None
 
     def gradients(self, step: Step) -> list[float]:
-        """Micro-batches along the tree, checksums, then the clip. Waits for the device once, and for checksums."""
-        self._gradients, values = gather(self.optimizer, self.objective, step, self._ranks)
+        """Micro-batches along the tree, checksums, the norm. Waits for the device once, and for checksums."""
+        gradients, values = gather(self.optimizer, self.objective, step, self._ranks)
         if self._sums is not None:
-            self._sums.take(step, self._gradients)
-        norm = self.optimizer.clip(self._gradients)
-        found: list[float] = torch.stack([values[0], norm, *values[1:]]).tolist()
+            self._sums.take(step, gradients)
+        self._clipped = self.optimizer.clip(gradients)
+        found: list[float] = torch.stack([values[0], self._clipped.norm, *values[1:]]).tolist()
         return found
 
     def update(self, lr: float, clock: int) -> None:
         """Move every trained parameter; then what follows a step in the objective."""
-        gradients, self._gradients = self._gradients, []
-        self.optimizer.step(gradients, lr, clock)
+        clipped, self._clipped = self._clipped, None
+        if clipped is None:
+            raise AssertionError("an update without gradients")
+        self.optimizer.step(clipped, lr, clock)
         self.objective.finish()
 
     def supervised(self) -> int:

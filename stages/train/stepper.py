@@ -16,7 +16,7 @@ class Stepper(Protocol):
     extras: tuple[str, ...]  # metric columns beyond the common ones, in the order of `gradients`
 
     def gradients(self, step: Step) -> list[float]:
-        """Compute the whole step's gradients and clip them; move nothing. The same numbers on every rank.
+        """Compute the whole step's gradients and what clips them; move nothing. The same numbers on every rank.
 
         Returns the loss (mean over the step's targets, nats), the norm of all gradients before the clip, the extras.
         """

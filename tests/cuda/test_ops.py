@@ -124,23 +124,26 @@ def test_cross_entropy(dtype: torch.dtype, device: torch.device) -> None:
     assert_sums_close(gradient, on_logits, size * (labels != ops.IGNORED)[:, None], VOCAB)
 
 
+@pytest.mark.parametrize("clip", [None, 0.3])
 @pytest.mark.parametrize("step", [1, 1000])
-def test_adamw(step: int, device: torch.device) -> None:
+def test_adamw(step: int, clip: float | None, device: torch.device) -> None:
     shapes = [(ROWS, WIDTH), (WIDTH,), (1,), (3, 5, 7)]
     parameters, gradients, first = ([draw(device, *shape, seed=seed) for shape in shapes] for seed in range(3))
     second = [draw(device, *shape, seed=3).square() for shape in shapes]
     before = [[tensor.double() for tensor in tensors] for tensors in (parameters, gradients, first, second)]
-    lr, beta1, beta2, eps = 1e-2, 0.9, 0.95, 1e-8
-    adamw_step(parameters, gradients, first, second, ops.Update(step, lr, beta1, beta2, eps))
+    lr, beta1, beta2, eps, decay = 1e-2, 0.9, 0.95, 1e-8, 0.1
+    factor = None if clip is None else torch.tensor(clip, device=device)
+    adamw_step(parameters, gradients, first, second, ops.Update(step, lr, beta1, beta2, eps, decay, factor))
     # A kernel has the betas in fp32, so 1 - beta2 is off by 10 units; with it, 34 units hold a chain of a dozen.
     terms = 32
-    for p, m, v, p0, g, m0, v0 in zip(parameters, first, second, *before, strict=True):
+    for p, m, v, p0, g0, m0, v0 in zip(parameters, first, second, *before, strict=True):
+        g = g0 * (1.0 if factor is None else factor.double())
         moment, square = beta1 * m0 + (1 - beta1) * g, beta2 * v0 + (1 - beta2) * g * g
         size = beta1 * m0.abs() + (1 - beta1) * g.abs()
         assert_sums_close(m, moment, size, terms)
         assert_sums_close(v, square, square, terms)
         rate = lr / (1 - beta1**step) / ((square / (1 - beta2**step)).sqrt() + eps)
-        assert_sums_close(p, p0 - rate * moment, p0.abs() + rate * size, terms)
+        assert_sums_close(p, p0 * (1 - lr * decay) - rate * moment, p0.abs() + rate * size, terms)
 
 
 def test_the_norm_of_many_tensors_and_their_scaling(device: torch.device) -> None:

@@ -18,6 +18,7 @@ from stages.models.build import build
 from stages.models.layers import recompute
 from stages.models.ops import choice
 from stages.train.determinism import deterministic
+from stages.train.optimizer import Clipped
 from stages.train.replicated import gather
 from tests.cuda import stages
 from tests.traced.steps import make
@@ -52,24 +53,25 @@ def step(
     recompute(modules, stage.execution.recomputes)
     optimizer, made = begin(stage, modules, device)
 
-    def one(consumed: int) -> tuple[list[Tensor], Tensor]:
+    def one(consumed: int) -> tuple[Clipped, Tensor]:
         gradients, values = gather(optimizer, made, ledger.step_at(phase, consumed))
-        return gradients, torch.stack([values[0], optimizer.clip(gradients), *values[1:]])
+        clipped = optimizer.clip(gradients)
+        return clipped, torch.stack([values[0], clipped.norm, *values[1:]])
 
     with closing(made), deterministic(stage.execution):
-        gradients, numbers = one(0)  # what is made once: tables on the device, cuBLAS's workspaces
-        optimizer.step(gradients, 1e-3)
+        clipped, numbers = one(0)  # what is made once: tables on the device, cuBLAS's workspaces
+        optimizer.step(clipped, 1e-3)
         made.finish()
         if watched:
             with waiting_raises(device):
-                gradients, numbers = one(ledger.step_at(phase, 0).end)
+                clipped, numbers = one(ledger.step_at(phase, 0).end)
             assert numbers.isfinite().all()  # the one wait
             with waiting_raises(device):
-                optimizer.step(gradients, 1e-3)
+                optimizer.step(clipped, 1e-3)
                 made.finish()
     names = [slot.name for slot in optimizer.slots]
     weights = dict(zip(names, (parameter.detach() for parameter in optimizer.parameters), strict=True))
-    return weights | dict(zip((f"{name}.gradient" for name in names), gradients, strict=True))
+    return weights | dict(zip((f"{name}.gradient" for name in names), clipped.gradients, strict=True))
 
 
 @pytest.mark.parametrize("kind", KINDS)

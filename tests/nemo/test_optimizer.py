@@ -48,8 +48,9 @@ def _ours(cfg: AdamW | Muon) -> tuple[list[float], dict[str, Tensor]]:
     for step in range(STEPS):
         drawn = _drawn(shapes, step + 1)
         gradients = [drawn[slot.name].clone() for slot in slots]
-        norms.append(float(optimizer.clip(gradients)))
-        optimizer.step(gradients, 0.01 * (step + 1))
+        clipped = optimizer.clip(gradients)
+        norms.append(float(clipped.norm))
+        optimizer.step(clipped, 0.01 * (step + 1))
     return norms, {**modules.state_dict(), **optimizer.state()}
 
 

@@ -116,10 +116,11 @@ def trace(kind: str, way: Way, mode: FakeTensorMode) -> Counter[str]:
         checksum.on_gpu(optimizer.parameters[0])  # the table of weights is made once
         with closing(objective), deterministic(stage.execution), Watch() as watch:
             gradients, values = gather(optimizer, objective, ledger.step_at(stage.phases[0], 0))
-            numbers = torch.stack([values[0], optimizer.clip(gradients), *values[1:]])
+            clipped = optimizer.clip(gradients)
+            numbers = torch.stack([values[0], clipped.norm, *values[1:]])
             parts = (*Others(modules, optimizer, ALONE).parts(), *optimizer.owned_gradients(gradients))
             words = torch.stack([checksum.on_gpu(part, start) for _, part, start in (*parts, *optimizer.owned())])
-            optimizer.step(gradients, 1e-3, stage.phases[0].budget)
+            optimizer.step(clipped, 1e-3, stage.phases[0].budget)
             objective.finish()
         on_it(numbers, words, *gradients, *(part for _, part, _ in optimizer.owned()), *modules.parameters())
     return watch.counts

@@ -46,10 +46,12 @@ def adamw(
     second: Sequence[Tensor],
     at: Update,
 ) -> None:
-    """As `multi_tensor.fused_adamw`: the kernel of apex.optimizers.FusedAdam; the decay is the caller's."""
+    """As `multi_tensor.fused_adamw`: the kernel of apex.optimizers.FusedAdam, which does not scale gradients."""
+    if at.factor is not None:
+        torch._foreach_mul_(list(gradients), at.factor)
     lists = [list(gradients), list(parameters), list(first), list(second)]
     flag = _flag(parameters[0])
-    amp.multi_tensor_adam(CHUNK, flag, lists, at.lr, at.beta1, at.beta2, at.eps, at.step, DECOUPLED, 1, 0.0)
+    amp.multi_tensor_adam(CHUNK, flag, lists, at.lr, at.beta1, at.beta2, at.eps, at.step, DECOUPLED, 1, at.weight_decay)
 
 
 def global_norm(amp: ModuleType, tensors: Sequence[Tensor]) -> Tensor:

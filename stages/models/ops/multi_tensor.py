@@ -40,9 +40,11 @@ def torch_adamw(
 ) -> None:
     """The kernel of torch.optim.AdamW(fused=True), which reads the step from the device."""
     count = torch.full((), float(at.step), device=parameters[0].device)
+    divisor = None if at.factor is None else at.factor.reciprocal()
     torch._fused_adamw_(
         list(parameters), list(gradients), list(first), list(second), [], [count] * len(parameters),
-        amsgrad=False, lr=at.lr, beta1=at.beta1, beta2=at.beta2, weight_decay=0.0, eps=at.eps, maximize=False,
+        amsgrad=False, lr=at.lr, beta1=at.beta1, beta2=at.beta2, weight_decay=at.weight_decay, eps=at.eps,
+        maximize=False, grad_scale=divisor,
     )  # fmt: skip
 
 

@@ -94,9 +94,10 @@ def lists(seed: int) -> list[Tensor]:
     return [torch.randn(*shape, generator=generator) for shape in ((7, 5), (3,), (1,))]
 
 
+@pytest.mark.parametrize("factor", [None, torch.tensor(0.3)], ids=["unclipped", "clipped"])
 @pytest.mark.parametrize("form", ["apex", "torch"])
-def test_adamw_is_the_plain_update(form: str) -> None:
-    at = Update(step=3, lr=1e-2, beta1=0.9, beta2=0.95, eps=1e-8)
+def test_adamw_is_the_plain_update(form: str, factor: Tensor | None) -> None:
+    at = Update(3, 1e-2, 0.9, 0.95, 1e-8, 2.5, factor)
     plain, other = ((lists(0), lists(1), lists(2), [x.square() for x in lists(3)]) for _ in range(2))
     adamw_step(*plain, at)
     if form == "apex":

@@ -72,8 +72,9 @@ def steps(optimizer: Optimizer, seeds: range) -> Iterator[Tensor]:
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
         gradients = [torch.randn(p.shape, generator=generator) for p in optimizer.parameters]
-        yield optimizer.clip(gradients)
-        optimizer.step(gradients, 0.01 * (seed + 1))
+        clipped = optimizer.clip(gradients)
+        yield clipped.norm
+        optimizer.step(clipped, 0.01 * (seed + 1))
 
 
 def updates(ranks: Ranks, cfg: AdamW | Muon) -> None:

@@ -13,9 +13,9 @@ from stages.models.ops.multi_tensor import torch_adamw
 from stages.spec.resolved_training import AdamW, Group, Muon
 from stages.train import adamw
 from stages.train.adamw import foreach_adamw
-from stages.train.optimizer import Optimizer
+from stages.train.optimizer import Clipped, Optimizer
 from stages.train.param_groups import matrix_names, trained_slots
-from tests.unit.train.tiny import ADAMW, MUON
+from tests.unit.train.tiny import ADAMW, MUON, unclipped
 
 
 def make(cfg: AdamW | Muon, trained: tuple[str, ...] = ("llm", "vit")) -> Optimizer:
@@ -40,20 +40,24 @@ def test_adamw_equals_torch() -> None:
             copy.grad = gradient.clone()
         theirs.param_groups[0]["lr"] = lr
         theirs.step()
-        ours.step(gradients, lr)
+        ours.step(unclipped(gradients), lr)
     for parameter, copy in zip(ours.parameters, copies, strict=True):
         torch.testing.assert_close(parameter, copy, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("factor", [None, torch.tensor(0.3)], ids=["unclipped", "clipped"])
+@pytest.mark.parametrize("weight_decay", [0.0, 2.5])
 @pytest.mark.parametrize("step", [1, 1000])
-def test_the_fused_kernel_that_gpus_use_is_the_plain_form(step: int) -> None:
+def test_the_fused_kernel_that_gpus_use_is_the_plain_form(
+    step: int, weight_decay: float, factor: torch.Tensor | None
+) -> None:
     """On a CPU, which has the kernel too; its terms are the plain form's, each rounded a few times."""
     generator = torch.Generator().manual_seed(step)
     p, g, m, v = ([torch.randn(shape, generator=generator) for shape in ((7, 5), (64,))] for _ in range(4))
     given = (p, g, m, [tensor.square() for tensor in v])
     fused, plain = deepcopy(given), deepcopy(given)
     for update, lists in ((torch_adamw, fused), (foreach_adamw, plain)):
-        update(*lists, Update(step=step, lr=0.01, beta1=0.9, beta2=0.95, eps=1e-8))
+        update(*lists, Update(step, 0.01, 0.9, 0.95, 1e-8, weight_decay, factor))
     for ours, theirs in zip(chain(*fused), chain(*plain), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=8 * torch.finfo(torch.float32).eps, atol=1e-7)
     assert not torch.equal(fused[0][0], given[0][0])
@@ -70,7 +74,7 @@ def test_adamw_of_a_few_tensors_at_a_time_has_the_bits_of_all_at_once(
     few, all_at_once = deepcopy(given), deepcopy(given)
     for most, lists in ((at_once, few), (10**9, all_at_once)):
         monkeypatch.setattr(adamw, "AT_ONCE", most)
-        foreach_adamw(*lists, Update(step=3, lr=0.01, beta1=0.9, beta2=0.95, eps=1e-8))
+        foreach_adamw(*lists, Update(3, 0.01, 0.9, 0.95, 1e-8, 0.1, torch.tensor(0.3)))
     assert all(map(torch.equal, chain(*few), chain(*all_at_once)))
     assert not any(torch.equal(a, b) for a, b in zip(few[0], given[0], strict=True) if a.numel())
 
@@ -82,17 +86,32 @@ def test_only_trained_modules_have_slots() -> None:
 def test_decay_of_matrices_leaves_biases_alone() -> None:
     optimizer = make(ADAMW.model_copy(update={"decay": "matrices"}))
     before = [parameter.detach().clone() for parameter in optimizer.parameters]
-    optimizer.step([torch.zeros_like(parameter) for parameter in optimizer.parameters], 0.5)
+    optimizer.step(unclipped([torch.zeros_like(parameter) for parameter in optimizer.parameters]), 0.5)
     for parameter, old in zip(optimizer.parameters, before, strict=True):
         assert torch.equal(parameter, old * (0.95 if parameter.ndim == 2 else 1.0))
+
+
+def scaled(optimizer: Optimizer, gradients: list[torch.Tensor]) -> Clipped:
+    """A step by gradients, which are scaled in place; what it was clipped by."""
+    clipped = optimizer.clip(gradients)
+    assert clipped.gradients is gradients
+    optimizer.step(clipped, 0.1)
+    return clipped
 
 
 def test_adamw_clips_the_global_norm() -> None:
     optimizer = make(ADAMW)
     gradients = [torch.full_like(parameter, 3.0) for parameter in optimizer.parameters]
     expected = 3.0 * sum(parameter.numel() for parameter in optimizer.parameters) ** 0.5
-    assert float(optimizer.clip(gradients)) == pytest.approx(expected)
+    assert float(scaled(optimizer, gradients).norm) == pytest.approx(expected)
     assert float(torch.cat([gradient.flatten() for gradient in gradients]).norm()) == pytest.approx(1.0, rel=1e-5)
+
+
+def test_the_norm_is_known_before_anything_is_scaled() -> None:
+    optimizer = make(ADAMW)
+    gradients = random_gradients(optimizer, 5)
+    optimizer.clip(gradients)
+    assert all(map(torch.equal, gradients, random_gradients(optimizer, 5)))
 
 
 def test_clipping_is_torchs() -> None:
@@ -102,7 +121,7 @@ def test_clipping_is_torchs() -> None:
     for copy, gradient in zip(copies, gradients, strict=True):
         copy.grad = gradient.clone()
     nn.utils.clip_grad_norm_(copies, 1.0)
-    optimizer.clip(gradients)
+    scaled(optimizer, gradients)
     for copy, gradient in zip(copies, gradients, strict=True):
         torch.testing.assert_close(gradient, copy.grad, rtol=2e-7, atol=0)
 
@@ -110,7 +129,7 @@ def test_clipping_is_torchs() -> None:
 def test_a_small_gradient_is_not_clipped() -> None:
     optimizer = make(ADAMW)
     gradients = [torch.full_like(parameter, 1e-3) for parameter in optimizer.parameters]
-    optimizer.clip(gradients)
+    scaled(optimizer, gradients)
     assert all(torch.equal(gradient, torch.full_like(gradient, 1e-3)) for gradient in gradients)
 
 
@@ -118,7 +137,7 @@ def test_a_small_gradient_is_not_clipped() -> None:
 def test_without_a_clip_gradients_stay_as_they_are_and_their_norm_is_known(cfg: AdamW | Muon) -> None:
     optimizer = make(cfg.model_copy(update={"clip": None}))
     gradients = [torch.full_like(parameter, 3.0) for parameter in optimizer.parameters]
-    norm = optimizer.clip(gradients)
+    norm = scaled(optimizer, gradients).norm
     assert all(torch.equal(gradient, torch.full_like(gradient, 3.0)) for gradient in gradients)
     assert float(norm) == pytest.approx(3.0 * sum(gradient.numel() for gradient in gradients) ** 0.5, rel=1e-6)
 
@@ -126,7 +145,7 @@ def test_without_a_clip_gradients_stay_as_they_are_and_their_norm_is_known(cfg: 
 def test_muon_clips_adamws_group_only() -> None:
     optimizer = make(MUON)
     gradients = [torch.full_like(parameter, 3.0) for parameter in optimizer.parameters]
-    optimizer.clip(gradients)
+    scaled(optimizer, gradients)
     matrices = [g for g, slot in zip(gradients, optimizer.slots, strict=True) if slot.muon]
     rest = [g for g, slot in zip(gradients, optimizer.slots, strict=True) if not slot.muon]
     assert matrices
@@ -137,7 +156,7 @@ def test_muon_clips_adamws_group_only() -> None:
 @pytest.mark.parametrize("cfg", [ADAMW, MUON], ids=["adamw", "muon"])
 def test_state_taken_over_goes_on_bit_for_bit(cfg: AdamW | Muon) -> None:
     first, second = make(cfg), make(cfg)
-    first.step(random_gradients(first, 1), 0.1)
+    first.step(unclipped(random_gradients(first, 1)), 0.1)
     saved = {name: tensor.clone() for name, tensor in first.state().items()}
     for module in ("llm", "vit"):
         second.load(saved, module, "parent")
@@ -145,14 +164,14 @@ def test_state_taken_over_goes_on_bit_for_bit(cfg: AdamW | Muon) -> None:
         for ours, theirs in zip(second.parameters, first.parameters, strict=True):
             ours.copy_(theirs)
     for optimizer in (first, second):
-        optimizer.step(random_gradients(optimizer, 2), 0.1)
+        optimizer.step(unclipped(random_gradients(optimizer, 2)), 0.1)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters, second.parameters, strict=True))
     assert all(torch.equal(tensor, second.state()[name]) for name, tensor in first.state().items())
 
 
 def test_one_module_is_inherited_and_the_other_starts_anew() -> None:
     parent, child = make(ADAMW), make(ADAMW)
-    parent.step(random_gradients(parent, 1), 0.1)
+    parent.step(unclipped(random_gradients(parent, 1)), 0.1)
     child.load(parent.state(), "llm", "parent")
     assert int(child.state()["llm.step"]) == 1
     assert int(child.state()["vit.step"]) == 0
@@ -208,7 +227,7 @@ def test_steps_are_counted_from_zero_and_by_module() -> None:
     optimizer = make(ADAMW)
     assert [int(optimizer.state()[f"{module}.step"]) for module in ("llm", "vit")] == [0, 0]
     for seed in range(3):
-        optimizer.step(random_gradients(optimizer, seed), 0.1)
+        optimizer.step(unclipped(random_gradients(optimizer, seed)), 0.1)
     assert [int(optimizer.state()[f"{module}.step"]) for module in ("llm", "vit")] == [3, 3]
     assert not any(tensor.requires_grad for tensor in optimizer.state().values())
 
@@ -230,7 +249,7 @@ def test_a_group_is_moved_and_decayed_by_its_multiples_and_what_is_in_none_as_be
     for seed in range(3):
         gradients = random_gradients(made, seed)
         for one, lr in ((made, 0.1), (alone, 0.1), (tables, 0.1), (tower, 0.025)):
-            one.step([gradient.clone() for gradient in gradients], lr)
+            one.step(unclipped([gradient.clone() for gradient in gradients]), lr)
     for number, slot in enumerate(made.slots):
         other = tables if slot.part == "embeddings" else tower if slot.module == "vit" else alone
         assert torch.equal(slot.parameter, other.slots[number].parameter), slot.name

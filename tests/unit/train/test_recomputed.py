@@ -37,7 +37,7 @@ def two_steps(stage: Stage) -> tuple[list[Any], dict[str, Tensor]]:
     for step in list(ledger.steps(stage.phases[0]))[:2]:
         gradients, values = gather(optimizer, made, step)
         found.append([*(gradient.clone() for gradient in gradients), *values])
-        optimizer.step(gradients, 1e-2)
+        optimizer.step(optimizer.clip(gradients), 1e-2)
         made.finish()
     return found, dict(modules.state_dict())
 

@@ -113,7 +113,7 @@ def moved(cfg: Muon, clock: int | None) -> Tensor:
     slots = [Slot("llm", f"llm.{number}", one, one.ndim == 2) for number, one in enumerate(parts)]
     made = Optimizer(cfg, slots)
     for _ in range(2):
-        made.step([torch.randn(one.shape, generator=draw) for one in parts], 0.1, clock)
+        made.step(tiny.unclipped([torch.randn(one.shape, generator=draw) for one in parts]), 0.1, clock)
     return torch.cat([one.detach().flatten() for one in parts])
 
 

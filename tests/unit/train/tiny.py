@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from stages.data.document import IMAGE
 from stages.data.sample import Image, PairRow, Sample
@@ -26,6 +27,7 @@ from stages.spec.resolved_models import (
 from stages.spec.resolved_phases import BatchStep, Coca, Loops, Phase, Preference, Resolution, Router, Source
 from stages.spec.resolved_training import AdamW, Muon, Piece, Schedule
 from stages.store.layout import Layout
+from stages.train.optimizer import Clipped
 
 VOCAB, CONTEXT, PATCH, MERGE = 50, 32, 4, 2
 ROPE = Rope(base=10_000.0, llama3=None, interpolation=1.0)
@@ -124,6 +126,11 @@ EXECUTION = Execution(
     determinism="exact",
     parallel=None,
 )
+
+
+def unclipped(gradients: list[torch.Tensor]) -> Clipped:
+    """Gradients as the optimizer takes them, to be used as they are."""
+    return Clipped(gradients, torch.zeros(()), None)
 
 
 def phase(objective: str, **changes: Any) -> Phase:

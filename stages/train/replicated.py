@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stages.contract.ledger import Step
-from stages.train.objectives.base import Objective
+from stages.train.objectives.base import Objective, weights_rounded_once
 from stages.train.optimizer import Clipped, Optimizer
 from stages.train.ranks import ALONE, Ranks
 from stages.train.reduce import Gradients, TreeSum
@@ -64,14 +64,16 @@ def gather(
     The values travel along the same tree as the gradients. A parameter that nothing touched has gradient zero.
     """
     parameters, tree = optimizer.parameters, TreeSum()
-    for index in ranks.share(objective.begin(step)):
-        loss, extras = objective.part(index)
-        if loss.requires_grad:  # text alone, where only the vision tower is trained, moves nothing
-            loss.backward()
-        leaf: Gradients = [parameter.grad for parameter in parameters]
-        for parameter in parameters:
-            parameter.grad = None  # the next backward pass makes new tensors: no copy, and none is shared
-        tree.add([*leaf, loss.detach().float(), *(extra.float() for extra in extras)])
+    mine = ranks.share(objective.begin(step))
+    with weights_rounded_once(objective.stage):
+        for index in mine:
+            loss, extras = objective.part(index)
+            if loss.requires_grad:  # text alone, where only the vision tower is trained, moves nothing
+                loss.backward()
+            leaf: Gradients = [parameter.grad for parameter in parameters]
+            for parameter in parameters:
+                parameter.grad = None  # the next backward pass makes new tensors: no copy, and none is shared
+            tree.add([*leaf, loss.detach().float(), *(extra.float() for extra in extras)])
     zero = torch.zeros((), device=parameters[0].device)
     total = ranks.all_reduce(tree.result(), [*parameters, zero, *(zero for _ in objective.extras)])
     if total is None:  # a last step too short to contain a single pair

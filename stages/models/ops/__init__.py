@@ -1,7 +1,7 @@
 """The seam of fused operations: pure functions that pick the kernels of the device that their tensors are on.
 
 On a GPU, NVIDIA Apex's where they are installed and torch's otherwise; on a CPU plain forms. `describe` says which
-implementation a device takes. Nothing of the GPU's side has been executed on one so far.
+implementation a device takes. What was executed on a GPU: docs/on-gpus.md.
 """
 
 from stages.models.ops.backend import describe

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 class Objective(Protocol):
     """One phase's loss. Every number that a part returns is normalised over the whole step, so that parts add up."""
 
+    stage: Stage
     extras: tuple[str, ...]  # metric columns of this objective, in the order of the values that a part returns
 
     def begin(self, step: Step) -> int:
@@ -132,3 +133,22 @@ def precision(stage: Stage, kept: bool = True) -> AbstractContextManager[object]
     """
     bf16 = computes_in_bf16(stage.engine_class)
     return torch.autocast(stage.execution.device, dtype=torch.bfloat16, enabled=bf16, cache_enabled=kept)
+
+
+@contextmanager
+def weights_rounded_once(stage: Stage) -> Iterator[None]:
+    """`precision` within this rounds each trained weight once for all micro-batches, not once for each.
+
+    Not where layers are computed again: between a forward pass and its backward pass they need no rounded weights, and
+    those take 2 bytes a parameter. Weights must not change within, and no pass may run without gradients: autocast
+    would give its weights, which have no history, to the next one.
+    """
+    if stage.execution.recomputes:
+        yield
+        return
+    torch.autocast_increment_nesting()  # autocast forgets what it rounded where the outermost of its contexts ends
+    try:
+        yield
+    finally:
+        torch.autocast_decrement_nesting()
+        torch.clear_autocast_cache()

@@ -7,16 +7,23 @@ by what three roundings to bf16 amount to (`tests.rounding.noise`).
 from __future__ import annotations
 
 import math
+from collections import Counter
+from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from stages.contract import ledger
+from stages.engines.torch_trainer import freeze
 from stages.models import ops
 from stages.models.build import build
+from stages.models.layers import recompute
 from stages.models.moe import Router
 from stages.spec.resolved import Stage
+from stages.train import replicated
 from stages.train.optimizer import Optimizer
 from stages.train.replicated import gather
 from tests.rounding import BF16, LAMBDA
@@ -79,6 +86,48 @@ def test_weights_gradients_moments_and_values_stay_fp32(kind: str) -> None:
     moments = [tensor for name, tensor in optimizer.state().items() if not name.endswith(".step")]
     for tensor in [*modules.parameters(), *gradients, *moments, *values]:
         assert tensor.dtype == torch.float32
+
+
+class Rounded(TorchDispatchMode):
+    """Counts how often each weight is rounded to bf16."""
+
+    def __init__(self, modules: nn.ModuleDict) -> None:
+        super().__init__()
+        self.names = {weight.data_ptr(): name for name, weight in modules.named_parameters() if weight.requires_grad}
+        self.times: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._to_copy.default and kwargs["dtype"] == torch.bfloat16:
+            self.times.update(filter(None, [self.names.get(args[0].data_ptr())]))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("activations", ["kept", "recomputed"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_are_rounded_once_a_step_unless_layers_are_computed_again(
+    kind: str, activations: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = tiny.make(kind)
+    execution = stage.execution.model_copy(update={"activations": activations})
+    stage = stage.model_copy(update={"engine_class": "torch-bf16", "execution": execution})
+
+    def step() -> tuple[list[Tensor], Counter[str]]:
+        modules = build(stage)
+        freeze(stage, modules)
+        recompute(modules, execution.recomputes)
+        with Rounded(modules) as rounded:
+            _, gradients, values = computed(stage, modules)
+        return [*gradients, *values], rounded.times
+
+    found, times = step()
+    monkeypatch.setattr(replicated, "weights_rounded_once", lambda stage: nullcontext())
+    wanted, each = step()
+    assert all(map(torch.equal, found, wanted)), "the same bits"
+    if activations == "kept":
+        own = ("lm_head.weight", ".experts.", "contrastive.")  # rounded by themselves, or for the whole batch
+        assert {each[name] - times[name] for name in each if not any(part in name for part in own)} == {1}
+    else:
+        assert times == each
 
 
 def wide(*shape: int, seed: int = 0) -> Tensor:

@@ -25,6 +25,7 @@ PARTS = ((1.0, None, None), (2.0, 30.0, None), (None, None, None))
 class Written:
     """An objective whose micro-batches and whole batch have the gradients that are written here."""
 
+    stage = tiny.make("next_token")
     extras: tuple[str, ...] = ("each", "whole")
 
     def __init__(self, weights: list[nn.Parameter], said: list[Any], whole: Gradients | None = None) -> None:

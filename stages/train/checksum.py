@@ -53,10 +53,7 @@ def of_pieces(rows: Sequence[Piece], rest: Rest | None) -> int:
 
 
 def on_gpu(part: Tensor, start: int = 0) -> Tensor:
-    """int64 []: the same for GPUs, where integers have no dot product; nothing is read back.
-
-    It has never been executed on a GPU.
-    """
+    """int64 []: the same for GPUs, where integers have no dot product; nothing is read back."""
     if not part.numel():
         return torch.zeros((), dtype=torch.int64, device=part.device)
     flat = part.detach().reshape(-1).view(torch.uint8)

@@ -28,6 +28,7 @@ class Replicated:
 
     def gradients(self, step: Step) -> list[float]:
         """Micro-batches along the tree, checksums, the norm. Waits for the device once, and for checksums."""
+        self._clipped = None  # of a step that was skipped: it would take memory next to this one's
         gradients, values = gather(self.optimizer, self.objective, step, self._ranks)
         if self._sums is not None:
             self._sums.take(step, gradients)

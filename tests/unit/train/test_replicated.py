@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 
 from stages.contract import ledger
 from stages.contract.ledger import Step
-from stages.train.optimizer import Optimizer
+from stages.train.optimizer import Clipped, Optimizer
 from stages.train.param_groups import trained_slots
 from stages.train.ranks import Ranks
 from stages.train.reduce import Gradients
@@ -113,6 +115,27 @@ def test_the_norm_is_that_of_before_the_clip_and_so_are_the_checksums() -> None:
     assert [weight.item() for weight in weights] == pytest.approx([-0.25, -0.25, 0.0], rel=1e-5)
     stepper.close()
     assert said == ["begin", 0, 1, 2, "finish", "close"]
+
+
+def test_gradients_of_a_skipped_step_are_gone_when_the_next_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    optimizer, weights = made()
+    alive: list[weakref.ref[Tensor]] = []
+    clip = optimizer.clip
+
+    def seen(gradients: Sequence[Tensor]) -> Clipped:
+        alive.extend(map(weakref.ref, gradients))
+        return clip(gradients)
+
+    def begin(self: Written, step: Step) -> int:
+        assert not any(one() is not None for one in alive)
+        return len(PARTS)
+
+    monkeypatch.setattr(optimizer, "clip", seen)
+    monkeypatch.setattr(Written, "begin", begin)
+    stepper = Replicated(optimizer, Written(weights, []))
+    for _ in range(2):
+        stepper.gradients(STEP)
+    assert len(alive) == 2 * len(weights)
 
 
 @pytest.mark.parametrize("size", range(1, 10))

@@ -150,7 +150,7 @@ MUTANTS = [
         traps.fields("ddp", grad_reduce_in_fp32=False),
         "ddp.grad_reduce_in_fp32",
     ),
-    Mutant("Core's scheduler overrides the rate", traps.scheduler, "an update at the rates"),
+    Mutant("Core's scheduler overrides the rate", traps.scheduler, "an update at the rate "),
     Mutant("Weight decay leaves out norms where the spec says all", traps.standard_decay, "wd_mult"),
     Mutant(
         "Weight decay on norms where the spec says matrices",
@@ -186,7 +186,7 @@ MUTANTS = [
     Mutant(
         "Sequence parallel: gradients of norms not added up",
         traps.norms_not_added,
-        "numbers: .*gradient",
+        "along the gain",
         where=layout(2, tp=2, sequence_parallel=True),
     ),
     Mutant("`finetune`: weights come in, moments do not", traps.weights_only, "I-15.*moments", child=True),
@@ -207,4 +207,26 @@ MUTANTS = [
         "numbers: .*weights",
         MOONLIGHT,
     ),
+    Mutant("Gradients of replicas not added up", traps.not_added_up, "along the gain", where=layout(2)),
+    Mutant(
+        "The same with the distributed optimizer, under which nothing else differs",
+        traps.not_added_up,
+        "along the gain",
+        where=layout(2, distributed_optimizer=True),
+    ),
+    Mutant("Half of the loss", traps.halved, "along the gain", MOONLIGHT),
+    Mutant("Gradients not divided by the targets", traps.undivided, "along the gain"),
+    Mutant("No mask handed to attention", traps.mask_dropped, "segments: found none"),
+    Mutant("Another scale handed to attention", traps.scaled, "softmax_scale"),
+    Mutant("Another epsilon handed to norms", traps.other_eps, r"layernorm\.eps is 0.001"),
+    Mutant("Another factor in the routers", traps.other_factor, r"router\.scale is 1.0", MOONLIGHT),
+    Mutant("Betas of the optimizer's groups", traps.groups(betas=(0.9, 0.999)), "a group's betas"),
+    Mutant(
+        "Epsilon of the optimizer's groups, of AdamW beside Muon", traps.groups(eps=1e-6), "a group's eps", UNDER_MUON
+    ),
+    Mutant("A parameter in no group of the optimizer", traps.left_out, "is in no group"),
+    Mutant("A clip that does nothing", traps.not_clipped, "were clipped to"),
+    Mutant("Core's scheduler overrides weight decay", traps.decay_doubled, "an update with weight decay"),
+    Mutant("Replicas that all train on the same rows", traps.first_rows, "rows are divided", where=layout(2)),
+    Mutant("Ranks that all have the same positions", traps.first_positions, "rows are divided", where=layout(2, cp=2)),
 ]

@@ -149,9 +149,12 @@ def built(own: Stage, layout: Layout) -> Any:
         again |= {"recompute_method": "uniform", "recompute_num_layers": 1}
     if layout.recompute == "selective":
         again |= {"recompute_modules": ["core_attn"]}
-    either: Any = cfg  # what is read is in both families
     config = TransformerConfig(
-        **ouro.fields(either), tensor_model_parallel_size=layout.tp, context_parallel_size=layout.cp,
+        num_layers=cfg.layers, hidden_size=cfg.hidden, ffn_hidden_size=cfg.ffn, num_attention_heads=cfg.heads,
+        num_query_groups=cfg.kv_heads, kv_channels=cfg.head_dim, layernorm_epsilon=cfg.norm_eps,
+        init_method_std=cfg.init_std, normalization="RMSNorm", gated_linear_unit=True,
+        activation_func=torch.nn.functional.silu, add_bias_linear=False, hidden_dropout=0.0, attention_dropout=0.0,
+        tensor_model_parallel_size=layout.tp, context_parallel_size=layout.cp,
         sequence_parallel=layout.sequence, use_cpu_initialization=True, params_dtype=dtype, bf16=layout.bf16,
         calculate_per_token_loss=True, gradient_accumulation_fusion=False, persist_layer_norm=False,
         bias_dropout_fusion=False, bias_activation_fusion=False, masked_softmax_fusion=False, apply_rope_fusion=False,

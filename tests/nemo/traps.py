@@ -282,3 +282,136 @@ def cores_balance(patch: pytest.MonkeyPatch) -> None:
         return bias + step * error
 
     patch.setattr(router, "balanced", balanced)
+
+
+def not_added_up(patch: pytest.MonkeyPatch) -> None:
+    """Each replica keeps the gradients of its own rows."""
+    from megatron.core.distributed import DistributedDataParallel
+
+    patch.setattr(DistributedDataParallel, "finish_grad_sync", lambda *_, **__: None)
+
+
+def halved(patch: pytest.MonkeyPatch) -> None:
+    """The loss at each position is half of what it was, as of a loss that is a mean over two heads."""
+    from megatron.core.models.gpt import GPTModel
+
+    real = GPTModel.compute_language_model_loss
+    patch.setattr(GPTModel, "compute_language_model_loss", lambda *given: real(*given) * 0.5)
+
+
+def undivided(patch: pytest.MonkeyPatch) -> None:
+    """Gradients are sums over tokens."""
+    from megatron.core.distributed import DistributedDataParallel
+
+    patch.setattr(DistributedDataParallel, "scale_gradients", lambda *_: None)
+
+
+def mask_dropped(patch: pytest.MonkeyPatch) -> None:
+    """A layer hands its attention no mask, since the kernel is causal anyway."""
+    from stages.engines.nemo.attention import DocumentAttention
+
+    real = DocumentAttention.forward
+    patch.setattr(
+        DocumentAttention, "forward", lambda self, q, k, v, mask, /, **named: real(self, q, k, v, None, **named)
+    )
+
+
+def scaled(patch: pytest.MonkeyPatch) -> None:
+    """A layer hands its attention another scale than 1 / sqrt(width)."""
+    from stages.engines.nemo.attention import DocumentAttention
+
+    real = DocumentAttention.__init__
+    patch.setattr(
+        DocumentAttention,
+        "__init__",
+        lambda self, *given, **named: real(self, *given, **named | {"softmax_scale": 0.1}),
+    )
+
+
+def other_eps(patch: pytest.MonkeyPatch) -> None:
+    """A layer hands its norms an epsilon of its own."""
+    from stages.engines.nemo.norm import Norm
+
+    real = Norm.__init__
+    patch.setattr(Norm, "__init__", lambda self, config, hidden_size, eps: real(self, config, hidden_size, 1e-3))
+
+
+def groups(**values: Any) -> Patch:
+    """The optimizer is made with these in its groups, whatever its configuration says."""
+
+    def apply(patch: pytest.MonkeyPatch) -> None:
+        from stages.engines.nemo import optimizer
+
+        real = optimizer._core
+
+        def core(*given: Any) -> Any:
+            made = real(*given)
+            for group in made.param_groups:
+                group.update(values)
+            return made
+
+        patch.setattr(optimizer, "_core", core)
+
+    return apply
+
+
+def left_out(patch: pytest.MonkeyPatch) -> None:
+    """A parameter is in no group."""
+    from megatron.core import optimizer as core
+
+    real = core._get_param_groups
+
+    def fewer(*given: Any, **named: Any) -> Any:
+        found = real(*given, **named)
+        del found[0]["params"][0]
+        return found
+
+    patch.setattr(core, "_get_param_groups", fewer)
+
+
+def not_clipped(patch: pytest.MonkeyPatch) -> None:
+    """What scales gradients does nothing."""
+    from stages.engines.nemo import optimizer
+
+    patch.setattr(optimizer, "clip_grad_by_total_norm_fp32", lambda *_: None)
+
+
+def decay_doubled(patch: pytest.MonkeyPatch) -> None:
+    """Core's scheduler has the last word on weight decay."""
+    from megatron.core.optimizer.optimizer import ChainedOptimizer
+
+    real = ChainedOptimizer.step_with_ready_grads
+
+    def step(self: Any) -> bool:
+        for group in self.param_groups:
+            group["weight_decay"] *= 2
+        return bool(real(self))
+
+    patch.setattr(ChainedOptimizer, "step_with_ready_grads", step)
+
+
+def first_rows(patch: pytest.MonkeyPatch) -> None:
+    """Every rank takes itself for the first replica."""
+    from megatron.core import parallel_state
+
+    patch.setattr(parallel_state, "get_data_parallel_rank", lambda *_, **__: 0)
+
+
+def first_positions(patch: pytest.MonkeyPatch) -> None:
+    """Every rank takes the first part of its rows."""
+    from megatron.core import parallel_state
+
+    patch.setattr(parallel_state, "get_context_parallel_rank", lambda *_, **__: 0)
+
+
+def other_factor(patch: pytest.MonkeyPatch) -> None:
+    """Routers weigh what they have chosen by another factor."""
+    from stages.engines.nemo.router import Router
+
+    real = Router.__init__
+
+    def init(self: Any, *given: Any, **named: Any) -> None:
+        real(self, *given, **named)
+        self.scale = 1.0
+
+    patch.setattr(Router, "__init__", init)

@@ -9,6 +9,7 @@ documents are. Never executed on a GPU.
 from __future__ import annotations
 
 from functools import lru_cache
+from math import isclose
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,10 @@ class DocumentAttention(nn.Module):
                 raise ValueError(f"{field}={found!r}: our attention computes with {value!r} only")
         if attention_dropout:
             raise ValueError(f"attention_dropout={attention_dropout}: our attention has none")
-        self.scale = softmax_scale or (k_channels or config.kv_channels) ** -0.5
+        usual = (k_channels or config.kv_channels) ** -0.5
+        self.scale = softmax_scale or usual
+        if not isclose(self.scale, usual, rel_tol=1e-6):
+            raise ValueError(f"softmax_scale={softmax_scale}: our attention multiplies scores by {usual:g} only")
         self._ranks = pg_collection.cp if config.context_parallel_size > 1 else None
 
     def forward(
@@ -62,7 +66,7 @@ class DocumentAttention(nn.Module):
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        attention_mask: Tensor | None,
+        attention_mask: Tensor,
         /,
         *,
         attn_mask_type: Any = None,
@@ -71,18 +75,18 @@ class DocumentAttention(nn.Module):
     ) -> Tensor:
         """query [s, B, H, D], key [s, B, G, D], value [s, B, G, E] -> [s, B, H * E]; s is this rank's share of T.
 
-        `attention_mask` has the segments, or is None where every row is one document.
+        `attention_mask` has the segments. Raises ValueError where Core hands over none, or a mask of its own.
         """
         if attention_bias is not None or packed_seq_params is not None:
             raise ValueError("documents come as segments in the place of the attention mask, not as a bias or packed")
         segments = _checked(attention_mask, query, 1 if self._ranks is None else self._ranks.size())
         if self._ranks is not None:
             return self._over_ranks(query, key, value, segments).flatten(2)
-        where = None if segments is None else documents(segments.numpy().tobytes(), segments.shape, query.device)
+        where = documents(segments.numpy().tobytes(), segments.shape, query.device)
         rows = [x.transpose(0, 1) for x in (query, key, value)]
         return attend(rows[0], rows[1], rows[2], where, self.scale).transpose(0, 1).flatten(2)
 
-    def _over_ranks(self, *inputs: Tensor | None) -> Tensor:
+    def _over_ranks(self, *inputs: Tensor) -> Tensor:
         """What was gathered is not kept for the backward pass, which gathers it again.
 
         Where Core itself computes this layer again, that is done already.
@@ -96,14 +100,12 @@ class DocumentAttention(nn.Module):
         return attend_over_ranks(query, key, value, segments, self._ranks, self.scale)
 
 
-def _checked(segments: Tensor | None, query: Tensor, ranks: int) -> Tensor | None:
-    if segments is None:
-        return None
-    rows, length = query.shape[1], query.shape[0] * ranks
-    if segments.dtype != torch.int32 or segments.device.type != "cpu" or segments.shape != (rows, length):
+def _checked(segments: Tensor | None, query: Tensor, ranks: int) -> Tensor:
+    wanted = (query.shape[1], query.shape[0] * ranks)
+    if segments is None or (segments.dtype, segments.device.type, segments.shape) != (torch.int32, "cpu", wanted):
+        found = "none" if segments is None else f"{segments.dtype} {list(segments.shape)} on {segments.device.type}"
         raise ValueError(
-            f"segments are {segments.dtype} {list(segments.shape)} on {segments.device.type}: "
-            f"int32 [{rows}, {length}] on the host are needed, the whole rows on every rank"
+            f"segments: found {found}; allowed: int32 {list(wanted)} on the host, whole rows on every rank"
         )
     return segments
 

@@ -72,17 +72,17 @@ class _Gather(torch.autograd.Function):
 
 
 def attend_over_ranks(
-    q: Tensor, k: Tensor, v: Tensor, segments: Tensor | None, group: dist.ProcessGroup, scale: float
+    q: Tensor, k: Tensor, v: Tensor, segments: Tensor, group: dist.ProcessGroup, scale: float
 ) -> Tensor:
     """Causal attention inside documents of a rank's q [T/n, B, H, D] to all ranks' k [T/n, B, G, D], v [T/n, B, G, E].
 
-    segments int32 [B, T] on the host, of the whole rows; None: every row is one document. -> [T/n, B, H, E].
+    segments int32 [B, T] on the host, of the whole rows. -> [T/n, B, H, E].
     """
     rank, ranks, width = group.rank(), group.size(), k.shape[-1]
-    length, batch = q.shape[0] * ranks, q.shape[1]
+    length = q.shape[0] * ranks
     gathered = _Gather.apply(torch.cat([k, v], -1), group)
     keys, values = gathered[..., :width], gathered[..., width:]
-    rows = np.zeros((batch, length), dtype=np.int32) if segments is None else segments.numpy()
+    rows = segments.numpy()
     parts = chunks(length, rank, ranks)
     outputs = []
     for row, queries in enumerate(q.unbind(1)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,19 @@ class Share:
             state.get_context_parallel_world_size(),
             state.get_pipeline_model_parallel_world_size() if _interleaved() else 1,
         )
+
+    def check(self, attends: int, ranks: Ranks) -> None:
+        """Raise AssertionError unless all ranks together have every part, each as often; `attends` is this rank among
+        those whose keys attention gathers. All ranks call it.
+        """
+        found = Counter(map(tuple, ranks.values([self.replica, self.context])))
+        every = {(replica, context) for replica in range(self.replicas) for context in range(self.contexts)}
+        uneven = ranks.size > 1 and (found.keys() != every or len(set(found.values())) > 1)
+        if uneven or attends != self.context:
+            raise AssertionError(
+                f"rows are divided over {self.replicas} replicas of {self.contexts} ranks, which have the parts "
+                f"{sorted(found.items())}; attention is rank {attends}, data {self.context}"
+            )
 
 
 def _interleaved() -> bool:

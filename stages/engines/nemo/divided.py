@@ -35,6 +35,9 @@ from stages.train.ranks import Ranks, together
 
 AT_ONCE = 4096  # positions whose logits there are at a time
 
+Number = Callable[[Tensor, Tensor], Tensor]
+"""From a rank's part of logits [s, B, V / tp] and labels [s, B] to a number of each, [s, B]."""
+
 
 class Divided:
     """A `stages.evals.Model` of the chunks of Core's model that this rank has. All ranks make the same calls."""
@@ -48,19 +51,29 @@ class Divided:
 
     def losses(self, samples: Sequence[Sample], phase: Phase) -> Iterator[tuple[list[Tensor], Tensor]]:
         """All rows in one part."""
+        for found, places in self._of_targets(samples, phase, self._loss):
+            yield list(found.unbind()), places
+
+    def slopes(self, samples: Sequence[Sample], phase: Phase) -> Iterator[tuple[Tensor, Tensor]]:
+        """As `losses`, without loops, of each target: sum p z - z_target, with the logits z and their softmax p."""
+        for found, places in self._of_targets(samples, phase, self._slope):
+            yield found[-1], places
+
+    def _of_targets(self, samples: Sequence[Sample], phase: Phase, number: Number) -> Iterator[tuple[Tensor, Tensor]]:
+        """A number of each target after each loop, fp64 [loops, n], and the targets' positions."""
         if not samples:
             return
         length = self.length(samples)
         loops = 1 if phase.loops is None else phase.loops.count
         table = torch.zeros(loops, len(samples), length, device=self._ranks.device)
-        for rows, found in self._passes(samples, phase, length, lambda micro, _: self._losses(micro)):
+        for rows, found in self._passes(samples, phase, length, lambda micro, _: self._each(micro, number)):
             if self._groups.tp.rank() == 0:  # the others have the same
                 for part, piece in zip(self._parts(length), found[:, : len(rows)].chunk(2, -1), strict=True):
                     table[:, rows.start : rows.stop, part.start : part.stop] = piece
         everywhere = self._added(table)
         learned = [torch.from_numpy(np.flatnonzero(one.labels != IGNORED)) for one in samples]
         found = [everywhere[:, row].index_select(1, places) for row, places in enumerate(learned)]
-        yield list(torch.cat(found, 1).double().unbind()), torch.cat(learned)
+        yield torch.cat(found, 1).double(), torch.cat(learned)
 
     def logits(self, rows: Sequence[Sample], places: Sequence[range], phase: Phase) -> Tensor:
         """fp32, on the host."""
@@ -148,20 +161,35 @@ class Divided:
         """Words of a tensor parallel rank."""
         return int(inner(self._chunks[0]).vocab_size) // self._groups.tp.size()
 
-    def _losses(self, micro: Micro) -> Head:
-        from megatron.core.tensor_parallel import vocab_parallel_cross_entropy
-
-        def losses(states: Tensor, matrix: Tensor) -> Tensor:
-            """Shape [s, B, H] -> [B, s] in nats."""
+    def _each(self, micro: Micro, number: Number) -> Head:
+        def numbers(states: Tensor, matrix: Tensor) -> Tensor:
+            """Shape [s, B, H] -> [B, s]."""
             step = max(1, AT_ONCE // states.shape[1])
             parts = zip(self._gathered(states).split(step), micro.labels.T.split(step), strict=True)
-            made = [
-                vocab_parallel_cross_entropy(F.linear(some, matrix), labels.contiguous(), tp_group=self._groups.tp)
-                for some, labels in parts
-            ]
+            made = [number(F.linear(some, matrix), labels.contiguous()) for some, labels in parts]
             return torch.cat(made).T.float()
 
-        return losses
+        return numbers
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """In nats."""
+        from megatron.core.tensor_parallel import vocab_parallel_cross_entropy
+
+        found: Tensor = vocab_parallel_cross_entropy(logits, labels, tp_group=self._groups.tp)
+        return found
+
+    def _slope(self, logits: Tensor, labels: Tensor) -> Tensor:
+        z, group = logits.float(), self._groups.tp
+        most = z.amax(-1)
+        dist.all_reduce(most, dist.ReduceOp.MAX, group=group)
+        weights = (z - most[..., None]).exp()
+        words = z.shape[-1]
+        here = labels - words * group.rank()
+        own = (here >= 0) & (here < words)
+        target = z.gather(-1, here.clamp(0, words - 1)[..., None])[..., 0] * own
+        sums = torch.stack([weights.sum(-1), (weights * z).sum(-1), target])
+        dist.all_reduce(sums, group=group)
+        return sums[1] / sums[0] - sums[2]
 
     def _logits(self, here: Sequence[tuple[int, int, int]]) -> Head:
         def logits(states: Tensor, matrix: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 from stages import evals
 from stages.data.heldout import Heldout
@@ -13,6 +14,7 @@ from stages.errors import UserError
 from stages.spec.resolved import Stage
 from stages.store import attempts
 from stages.train.determinism import FAST, denormals_flushed, deterministic
+from stages.train.ranks import Ranks
 from stages.train.stopping import stop_when_asked
 
 
@@ -23,15 +25,9 @@ def run(stage: Stage, inputs: Inputs) -> None:
     """
     ref = stage.ref
     _import(stage)
-    from stages.engines.nemo import groups
     from stages.engines.nemo.trainer import NemoTrainer
 
-    with (
-        deterministic(stage.execution),
-        denormals_flushed(),
-        stop_when_asked() as stop,
-        groups.met(stage, place.of(stage)) as ranks,
-    ):
+    with stop_when_asked() as stop, _prepared(stage) as ranks:
         if not stage.execution.exact and ranks.first:
             print(f"{ref}: {FAST}")
         held = (
@@ -46,10 +42,9 @@ def run(stage: Stage, inputs: Inputs) -> None:
 def evaluate(stage: Stage, inputs: Inputs) -> None:
     """Evaluate a finished result again, on as many ranks as a run has. Raises as `evaluation.again` and `run`."""
     _import(stage)
-    from stages.engines.nemo import groups
     from stages.engines.nemo.trainer import NemoTrainer
 
-    with deterministic(stage.execution), denormals_flushed(), groups.met(stage, place.of(stage)) as ranks:
+    with _prepared(stage) as ranks:
 
         def both(stage: Stage, inputs: Inputs) -> evaluation.Numbers:
             trainer, heldout = NemoTrainer(stage, inputs, ranks), Heldout(inputs.data_root)
@@ -68,14 +63,22 @@ def found(stage: Stage, inputs: Inputs) -> evaluation.Numbers:
     Raises UserError, and NonFiniteError.
     """
     _import(stage)
-    from stages.engines.nemo import groups
     from stages.engines.nemo.trainer import NemoTrainer
 
-    with deterministic(stage.execution), denormals_flushed(), groups.met(stage, place.of(stage)) as ranks:
+    with _prepared(stage) as ranks:
         model = NemoTrainer(stage, inputs, ranks, finished=True).evaluated()
         numbers = evals.run(model, stage, Heldout(inputs.data_root))
         results.check_evaluations(stage, numbers, "as it is", None)
         return numbers
+
+
+@contextmanager
+def _prepared(stage: Stage) -> Iterator[Ranks]:
+    """Kernels as the stage wants them, and its ranks, which have met."""
+    from stages.engines.nemo import groups
+
+    with deterministic(stage.execution), denormals_flushed(), groups.met(stage, place.of(stage)) as ranks:
+        yield ranks
 
 
 def _import(stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""Llama in Megatron-Core's GPTModel: names with Core's own layers and with TransformerEngine's fused norms."""
+"""Llama in Megatron-Core's GPTModel, by Core's or TransformerEngine's names of norms; Ouro in our `LoopedModel`."""
 
 from __future__ import annotations
 
@@ -29,4 +29,16 @@ def rules(cfg: LlamaModel | OuroModel, module: str) -> list[Rule]:
         Rule("decoder.final_layernorm.weight", (f"{module}.model.norm.weight",)),
         # With tied embeddings the last pipeline stage has a copy of them under this name.
         Rule("output_layer.weight", (embedding if cfg.tied else f"{module}.lm_head.weight",), cut=0),
+    ]
+
+
+def ouro(cfg: OuroModel, module: str) -> list[Rule]:
+    """Llama's rules, the norms behind both sub-layers, where Core adds the residual, and the exit gate."""
+    theirs, ours = f"decoder.layers.{LAYER}", f"{module}.model.layers.{LAYER}"
+    return [
+        *rules(cfg, module),
+        Rule(f"{theirs}.self_attn_bda.norm.weight", (f"{ours}.input_layernorm_2.weight",)),
+        Rule(f"{theirs}.mlp_bda.norm.weight", (f"{ours}.post_attention_layernorm_2.weight",)),
+        Rule("early_exit_gate.weight", (f"{module}.model.early_exit_gate.weight",)),
+        Rule("early_exit_gate.bias", (f"{module}.model.early_exit_gate.bias",)),
     ]

@@ -1,4 +1,4 @@
-"""Moonlight in Megatron-Core's GPTModel with the layers of `moonlight.block`: latent attention, router, experts.
+"""Moonlight and Kimi-VL in Megatron-Core's GPTModel with the layers of `moonlight.block`: attention, router, experts.
 
 A router's bias is no parameter, but a buffer: it has a rule as parameters have, and goes where they go.
 """
@@ -6,7 +6,9 @@ A router's bias is no parameter, but a buffer: it has a rule as parameters have,
 from __future__ import annotations
 
 from stages.engines.nemo.layout import LAYER, Below, Rule
+from stages.models.build import make
 from stages.spec.families.moonlight import MoonlightModel
+from stages.spec.resolved_models import MoonViTModel, ProjectorModel
 
 BIAS = "e_score_correction_bias"
 
@@ -27,6 +29,18 @@ def rules(cfg: MoonlightModel, module: str) -> list[Rule]:
     # With tied embeddings the last pipeline stage has a copy of them under this name.
     head = embedding if cfg.tied else f"{module}.lm_head.weight"
     return [*found, Rule("output_layer.weight", (head,), cut=0)]
+
+
+def kimi_vl(llm: MoonlightModel, vit: MoonViTModel, projector: ProjectorModel) -> list[Rule]:
+    """The rules of the modules llm, vit and projector: the last two are the torch engine's own."""
+    return [
+        *rules(llm, "llm"),
+        *(
+            Rule(f"vision.{module}.{name}", (f"{module}.{name}",))
+            for module, cfg in (("vit", vit), ("projector", projector))
+            for name in make(cfg, None, "meta").state_dict()
+        ),
+    ]
 
 
 def _attention(theirs: str, ours: str) -> list[Rule]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import isclose
 from typing import Any
 
 from megatron.core import optimizer as core
@@ -30,6 +31,7 @@ from stages.spec.resolved import Stage
 from stages.train.param_groups import decays, matrix_names
 
 NAME = "stages_muon"  # in Core's registry
+CORES = 1e-6  # what Core adds to the norm that it divides by
 MARK = "moved_by_muon"  # attribute of a parameter
 
 
@@ -45,6 +47,7 @@ class Mover:
             raise ValueError(f"{stage.ref} has phases but no optimizer")
         stated = config(stage, stage.phases[0])["optimizer"] or {}
         self.cfg, rules = stage.optimizer, names.rules(stage)
+        self._decay = numbers.value(self.cfg.weight_decay, None)
         if isinstance(self.cfg, resolved_training.Muon) and stated["use_distributed_optimizer"]:
             raise UserError(
                 f"{stage.ref}: Muon moves whole matrices, and the distributed optimizer gives each "
@@ -61,6 +64,8 @@ class Mover:
         for one in self.owned:
             if one.group is not None and bool(one.group["wd_mult"]) != decays(self.cfg, one.tensor):
                 raise AssertionError(f"{one.placed.key} is in a group with wd_mult {one.group['wd_mult']}")
+            if one.tensor.requires_grad and not one.trained:
+                raise AssertionError(f"{one.placed.key} is in no group of Core's optimizer, and would not move")
 
     def _mark(self, stage: Stage, parameters: Sequence[Owned]) -> None:
         """Say on each parameter who moves it, for Core's groups."""
@@ -89,10 +94,15 @@ class Mover:
         total = float(self.core.get_grad_norm())
         if self.cfg.clip is None or not self._adamw:
             return total
-        norm = total if len(self._adamw) == len(self._chain) else float(ChainedOptimizer(self._adamw).get_grad_norm())
+        clipped = ChainedOptimizer(self._adamw)
+        norm = total if len(self._adamw) == len(self._chain) else float(clipped.get_grad_norm())
         for one in self._adamw:
             if not one.is_stub_optimizer:
                 clip_grad_by_total_norm_fp32(one.get_parameters(), self.cfg.clip, norm)
+        if norm > self.cfg.clip:
+            wanted, now = self.cfg.clip * norm / (norm + CORES), float(clipped.get_grad_norm())
+            if not isclose(now, wanted, rel_tol=1e-3):
+                raise AssertionError(f"gradients of norm {norm:g} were clipped to {now:g}; the spec says {wanted:g}")
         return total
 
     def rates(self, lr: float) -> dict[str, float]:
@@ -100,7 +110,7 @@ class Mover:
         found = {}
         for number, group in enumerate(self.core.param_groups):
             group["lr"] = lr
-            group["weight_decay"] = numbers.value(self.cfg.weight_decay, None) * group["wd_mult"]
+            group["weight_decay"] = self._decay * group["wd_mult"]
             found[f"group {number}"] = group["lr"]
         return found
 
@@ -113,9 +123,13 @@ class Mover:
         self.rates(lr)
         if not self.core.step_with_ready_grads():
             raise AssertionError("Core made no update")
-        moved = {float(group["lr"]) for one in self._chain for group in one.optimizer.param_groups}
-        if moved != {lr}:
-            raise AssertionError(f"an update at the rates {sorted(moved)}, the schedule's is {lr!r}")
+        for group in (group for one in self._chain for group in one.optimizer.param_groups):
+            if group["lr"] != lr:
+                raise AssertionError(f"an update at the rate {group['lr']!r}, the schedule's is {lr!r}")
+            if group["weight_decay"] not in (0.0, self._decay):
+                raise AssertionError(
+                    f"an update with weight decay {group['weight_decay']!r}, the spec's is {self._decay!r}"
+                )
 
 
 def _core(cfg: resolved_training.Optimizer, chunks: Sequence[nn.Module], stated: Mapping[str, Any]) -> Any:

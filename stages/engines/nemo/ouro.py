@@ -93,26 +93,6 @@ def layers(config: Any) -> TransformerBlockSubmodules:
     return TransformerBlockSubmodules(layer_specs=[spec] * config.num_layers, layer_norm=Norm)
 
 
-def fields(cfg: OuroModel) -> dict[str, Any]:
-    """What Core's configuration says of the model."""
-    return {
-        "num_layers": cfg.layers,
-        "hidden_size": cfg.hidden,
-        "ffn_hidden_size": cfg.ffn,
-        "num_attention_heads": cfg.heads,
-        "num_query_groups": cfg.kv_heads,
-        "kv_channels": cfg.head_dim,
-        "layernorm_epsilon": cfg.norm_eps,
-        "init_method_std": cfg.init_std,
-        "normalization": "RMSNorm",
-        "gated_linear_unit": True,
-        "activation_func": F.silu,
-        "add_bias_linear": False,
-        "hidden_dropout": 0.0,
-        "attention_dropout": 0.0,
-    }
-
-
 class LoopedModel(GPTModel):
     """Core's model with the stack run several times. Raises UserError on more than one pipeline rank."""
 
@@ -129,7 +109,7 @@ class LoopedModel(GPTModel):
         self,
         tokens: Tensor,
         positions: Tensor,
-        segments: Tensor | None,
+        segments: Tensor,
         labels: Tensor,
         loops: int,
         head: Head | None = None,

@@ -69,7 +69,7 @@ class Preference(Causal):
 
         size, length = self._phase.micro_batch, self._phase.context
         found = passes.run(
-            self._reference, forward, lambda: enumerate(given).__iter__(), len(given), size, length, backward=False
+            self._reference, forward, lambda: iter(enumerate(given)), len(given), size, length, backward=False
         )
         read = dict(found) if self._last else {}
         return [

@@ -11,16 +11,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from stages.engines.nemo.config import Config
 from stages.engines.nemo.container import value
 from stages.engines.nemo.local import Owned
+from stages.engines.nemo.norm import Norm
+from stages.engines.nemo.optimizer import Mover
 from stages.engines.nemo.rotary import rotaries
+from stages.engines.nemo.router import Router
 from stages.errors import UserError
 from stages.guards.report import BuiltReport, Digests
+from stages.spec.families.moonlight import LATENT_NORM_EPS
 from stages.spec.resolved import Stage
 from stages.train.ranks import Ranks
+
+Field = tuple[str, Any, Any]
+"""Name, found, configured."""
 
 SHOWN = 3
 ABSENT = "absent"
@@ -33,14 +41,20 @@ class BuiltOtherwiseError(UserError):
 
 
 def check_fields(
-    stage: Stage, stated: Config, chunks: Sequence[nn.Module], models: Sequence[nn.Module], core: Any, ranks: Ranks
+    stage: Stage, stated: Config, chunks: Sequence[nn.Module], models: Sequence[nn.Module], moved: Mover, ranks: Ranks
 ) -> None:
     """Raise BuiltOtherwiseError on all ranks where an object of one of them has another value than configured.
 
     `chunks` are of the model that is trained, `models` those and what is read next to it.
     """
-    fields = _fields(stated, chunks, models, core)
-    own = [f"{name} is {found!r}, configured {wanted!r}" for name, found, wanted in fields]
+    chain = getattr(moved.core, "chained_optimizers", [moved.core])
+    fields = [
+        *_configurations(stated, chunks, models, chain),
+        *_layers(stated, models),
+        *_groups(stated, chain),
+        *_mains(stage, moved.owned),
+    ]
+    own = [f"{name} is {found!r}, configured {wanted!r}" for name, found, wanted in fields if found != wanted]
     differences = sorted({one for theirs in ranks.values(own) for one in theirs})
     if differences:
         rest = f", and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
@@ -50,11 +64,9 @@ def check_fields(
         )
 
 
-def _fields(
-    stated: Config, chunks: Sequence[nn.Module], models: Sequence[nn.Module], core: Any
-) -> Iterator[tuple[str, Any, Any]]:
-    """Fields that differ: name, found, configured."""
-    chain = getattr(core, "chained_optimizers", [core])
+def _configurations(
+    stated: Config, chunks: Sequence[nn.Module], models: Sequence[nn.Module], chain: Sequence[Any]
+) -> Iterator[Field]:
     objects: dict[str, list[Any]] = {
         "model": [getattr(chunk, "config") for chunk in models],  # noqa: B009
         "ddp": [getattr(chunk, "ddp_config") for chunk in chunks],  # noqa: B009
@@ -64,11 +76,41 @@ def _fields(
         for name, plain in (stated[section] or {}).items():
             if section == "optimizer" and name == "optimizer":
                 continue  # the registry's name of ours, where it is Muon
-            wanted = value(name, plain)
             for one in built:
-                found = getattr(one, name, ABSENT)
-                if found != wanted:
-                    yield f"{section}.{name}", found, wanted
+                yield f"{section}.{name}", getattr(one, name, ABSENT), value(name, plain)
+
+
+def _layers(stated: Config, models: Sequence[nn.Module]) -> Iterator[Field]:
+    """What norms and routers compute with: each has been handed its own numbers."""
+    cfg = stated["model"] or {}
+    for name, module in (pair for model in models for pair in model.named_modules()):
+        if isinstance(module, Norm):
+            latent = name.endswith("kv_layernorm")
+            yield f"{name}.eps", module.eps, LATENT_NORM_EPS if latent else cfg["layernorm_epsilon"]
+        elif isinstance(module, Router):
+            yield f"{name}.active", module.active, cfg["moe_router_topk"]
+            yield f"{name}.scale", module.scale, cfg["moe_router_topk_scaling_factor"]
+
+
+def _groups(stated: Config, chain: Sequence[Any]) -> Iterator[Field]:
+    """What torch's optimizers go by: of these, AdamW by torch, by Apex and by others has some each."""
+    cfg = stated["optimizer"] or {}
+    fields = {
+        "betas": (cfg["adam_beta1"], cfg["adam_beta2"]), "eps": cfg["adam_eps"], "amsgrad": False, "maximize": False,
+        "bias_correction": True, "decoupled_weight_decay": True,
+    }  # fmt: skip
+    for group in (group for one in chain if one.optimizer is not None for group in one.optimizer.param_groups):
+        for name in fields.keys() & group.keys():
+            yield f"a group's {name}", group[name], fields[name]
+
+
+def _mains(stage: Stage, parameters: Sequence[Owned]) -> Iterator[Field]:
+    """What is moved is fp32, and has not been moved yet where no optimizer's state is inherited."""
+    for one in parameters:
+        if one.trained:
+            yield f"{one.placed.key}: type of what is moved", str(one.main.dtype), str(torch.float32)
+            if one.counts and stage.init[one.placed.module].optimizer != "inherit":
+                yield f"{one.placed.key}: updates made", one.step, 0
 
 
 def completed(

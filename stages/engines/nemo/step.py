@@ -11,9 +11,11 @@ from torch import Tensor
 
 from stages.contract.ledger import Step
 from stages.data.sample import Sample
-from stages.engines.nemo import data, passes
-from stages.engines.nemo.causal import Work
+from stages.engines.nemo import copies, data, passes, slope
+from stages.engines.nemo.causal import Work, inner
+from stages.engines.nemo.config.model import language_model
 from stages.engines.nemo.data import Micro, Share
+from stages.engines.nemo.divided import Divided
 from stages.engines.nemo.optimizer import Mover
 from stages.guards.phase_log import Rows
 from stages.models.ops.labels import IGNORED
@@ -35,9 +37,11 @@ class Steps:
     ) -> None:
         self._stage, self._phase, self._chunks, self._rows, self._ranks = stage, phase, chunks, rows, ranks
         self.moved, self.work, self._share = moved, work, Share.here()
+        self._share.check(inner(chunks[0]).pg_collection.cp.rank(), ranks)
         self._ahead = Prefetch(self._read, phase, ranks.device)
         self.extras = work.extras
         self._supervised = 0
+        self._compared = False
 
     @together
     def gradients(self, step: Step) -> list[float]:
@@ -48,8 +52,21 @@ class Steps:
         """
         samples = self._ahead.take(step)
         self._supervised = supervised(samples, self._phase, step)
+        if not self._compared:
+            self._compare(samples)
         mean, *extras = self._values(samples, self._supervised, backward=True)
-        return [mean, self.moved.clip(), *extras]
+        norm = self.moved.clip()
+        copies.check_norm(self._stage.ref, norm, self._ranks)
+        return [mean, norm, *extras]
+
+    def _compare(self, samples: Sequence[Sample]) -> None:
+        """Gradients of the first step's rows with the model's logits."""
+        self._compared = True
+        if slope.applies(self._stage, self._phase) and self._supervised:
+            model = Divided(self._stage, self._chunks, self._ranks)
+            others = slope.retargeted(samples, language_model(self._stage).vocab)
+            self._values(others, self._supervised, backward=True)
+            slope.check(self._stage, self._phase, others, model, self.moved.owned, self._ranks)
 
     @together
     def measured(self, samples: Sequence[Sample]) -> dict[str, float]:

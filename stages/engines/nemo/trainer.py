@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from stages.contract import ledger
 from stages.engines import Inputs, readback
-from stages.engines.nemo import checkpoint, families, frozen, names, pair_probe, provider, receiving
+from stages.engines.nemo import checkpoint, copies, families, frozen, names, pair_probe, provider, receiving
 from stages.engines.nemo import readback as own
 from stages.engines.nemo.config import config
 from stages.engines.nemo.divided import Divided
@@ -80,7 +80,7 @@ class NemoTrainer:
     def built(self) -> BuiltReport | None:
         """What Megatron's objects contain, under our names, and the frequencies that they turn by."""
         stated, read = config(self._stage, self._stage.phases[0]), [*self._chunks, *self._frozen]
-        own.check_fields(self._stage, stated, self._chunks, read, self._moved.core, self._ranks)
+        own.check_fields(self._stage, stated, self._chunks, read, self._moved, self._ranks)
         modules, beside, state = self._gathered(), self.read_frozen(), self.state()[1]
         report = None
         if modules is not None:
@@ -104,14 +104,20 @@ class NemoTrainer:
 
     @torch.no_grad()
     def broken(self) -> list[str]:
-        """Of weights, gradients' main copies, buffers and moments, each under our name."""
+        """Of weights, gradients' main copies, buffers and moments, each under our name.
+
+        With deterministic kernels, raises DifferentCopiesError too: with others ranks may round each in its own way.
+        """
         found = set()
         for one in self._moved.owned:
             kinds = {"": one.main, **{f".{name}": value for name, value in one.state.items() if value.ndim}}
             for kind, tensor in kinds.items():
                 if not bool(tensor.isfinite().all()):
                     found |= {f"{target}{kind}" for target in one.placed.targets}
-        return sorted({name for theirs in self._ranks.values(sorted(found)) for name in theirs})
+        everywhere = sorted({name for theirs in self._ranks.values(sorted(found)) for name in theirs})
+        if self._stage.execution.exact and not everywhere:
+            copies.check(self._stage.ref, self._moved.owned, self._ranks)
+        return everywhere
 
     def checkpoints(self, attempt: attempts.Attempt, tables: Tables, beside: Beside) -> checkpoint.Checkpoints:
         """Of Core's model and optimizer, each rank its own part."""

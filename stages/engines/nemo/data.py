@@ -59,12 +59,13 @@ class Share:
         """This rank's, as Core divided the ranks."""
         from megatron.core import parallel_state as state
 
+        interleaved = (state.get_virtual_pipeline_model_parallel_world_size() or 1) > 1
         return cls(
             state.get_data_parallel_rank(),
             state.get_data_parallel_world_size(),
             state.get_context_parallel_rank(),
             state.get_context_parallel_world_size(),
-            state.get_pipeline_model_parallel_world_size() if _interleaved() else 1,
+            state.get_pipeline_model_parallel_world_size() if interleaved else 1,
         )
 
     def check(self, attends: int, ranks: Ranks) -> None:
@@ -79,12 +80,6 @@ class Share:
                 f"rows are divided over {self.replicas} replicas of {self.contexts} ranks, which have the parts "
                 f"{sorted(found.items())}; attention is rank {attends}, data {self.context}"
             )
-
-
-def _interleaved() -> bool:
-    from megatron.core import parallel_state as state
-
-    return (state.get_virtual_pipeline_model_parallel_world_size() or 1) > 1
 
 
 def micro_batches(samples: Sequence[Sample], phase: Phase, share: Share, device: torch.device) -> list[Micro]:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import torch.distributed as dist
 
-from stages.engines.nemo.provider import parallel
 from stages.engines.place import Place
 from stages.spec.resolved import Stage
 from stages.train.ranks import PATIENCE, Ranks, joined
@@ -43,7 +42,9 @@ def _divide(stage: Stage) -> None:
     from megatron.core import parallel_state
     from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
 
-    how = parallel(stage)
+    how = stage.execution.parallel
+    if how is None:
+        raise ValueError(f"{stage.ref} says nothing about how its model is divided")
     parallel_state.initialize_model_parallel(
         tensor_model_parallel_size=how.tp,
         pipeline_model_parallel_size=how.pp,

@@ -12,14 +12,6 @@ from stages.engines.nemo import families
 from stages.engines.nemo.config import config
 from stages.engines.nemo.container import container
 from stages.spec.resolved import Stage
-from stages.spec.resolved_parallel import Parallel
-
-
-def parallel(stage: Stage) -> Parallel:
-    """How the stage's model is divided. Raises ValueError for a stage of another engine."""
-    if stage.execution.parallel is None:
-        raise ValueError(f"{stage.ref} says nothing about how its model is divided")
-    return stage.execution.parallel
 
 
 def configured(stage: Stage) -> ConfigContainer:

@@ -29,7 +29,7 @@ from stages.spec.resolved_phases import Phase
 from stages.train.ranks import Ranks
 
 GAIN = "decoder.final_layernorm.weight"
-FP32, BF16 = 1e-4, 1e-2  # of the terms' mean size: more than rounding makes (seen: 2e-8 and 9e-4)
+FP32, BF16 = 1e-4, 3e-2  # of the terms' mean size; rounding makes 2e-8 and 9e-4 on a CPU
 
 
 class WrongGradientsError(UserError):

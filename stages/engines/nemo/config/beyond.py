@@ -6,9 +6,6 @@ from typing import Any, assert_never
 
 from stages.contract import rope, schedule
 from stages.engines.nemo.config.model import language_model
-from stages.spec.families.llama import LlamaModel
-from stages.spec.families.moonlight import MoonlightModel
-from stages.spec.families.ouro import OuroModel
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import AdamW, Muon, Optimizer
@@ -26,18 +23,13 @@ def beyond(stage: Stage, phase: Phase) -> dict[str, Any]:
         "lr_at_end": schedule.lr(stage.schedule, end),
         "sequences": [{"after": step.after, "sequences": step.sequences} for step in phase.batch],
         "document_mask": phase.document_mask,
-        "inv_freq": rope.inv_freq(stage.rope, _rotated(language_model(stage))),
+        "inv_freq": rope.inv_freq(stage.rope, language_model(stage).parts.rotated),
         "loops": phase.loops.model_dump(mode="json") if phase.loops is not None else None,
         "router": phase.router.model_dump(mode="json") if phase.router is not None else None,
         "optimizer": _optimizer(stage.optimizer),
         "modules": {name: one.model_dump(mode="json") for name, one in stage.modules.items()},
         "trained": list(stage.trained),
     }
-
-
-def _rotated(model: LlamaModel | OuroModel | MoonlightModel) -> int:
-    """Dimensions of a head that are rotated."""
-    return model.qk_rope_dim if isinstance(model, MoonlightModel) else model.head_dim
 
 
 def _optimizer(optimizer: Optimizer) -> dict[str, Any]:

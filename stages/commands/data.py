@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from stages.commands.find_project import DEFAULT_SCALE, open_project
+from stages.commands.find_project import open_project
 from stages.commands.waiting import waited
 from stages.data import spec
 from stages.data.corpus_manifest import DataManifest
@@ -22,6 +22,7 @@ from stages.spec.schema.stages import RawImport, RawTrain
 from stages.store import lease, markers
 from stages.store.layout import Layout
 from stages.store.lease import HeldError
+from stages.sync.config import DEFAULT_SCALE
 from stages.sync.verdicts import corpus_done, corpus_marker
 
 

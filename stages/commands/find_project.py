@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from stages.errors import UsageError, UserError
+from stages.errors import UsageError
 from stages.spec import points, quantities
 from stages.spec.points import stage_name
 from stages.spec.project import Project
@@ -14,9 +14,9 @@ from stages.spec.resolved import Stage
 from stages.spec.validate import near
 from stages.store.layout import Layout
 from stages.sync import graph
+from stages.sync.config import DEFAULT_SCALE, no_scale
 from stages.sync.graph import Graph
 
-DEFAULT_SCALE = "mini"
 _PATH = re.compile(r"^(?:.*/)?(?:specs|results/[^/]+)/|(?:/pipeline)?\.yaml$")  # of a file, where a name is expected
 PUBLISHED = "paper"  # what plan and diff look at, unless another scale is named
 
@@ -73,7 +73,7 @@ def loaded_with_scales(root: Path) -> Project:
     """The project `root`. Raises UserError where it has no scale at all."""
     project = Project.load(root)
     if not project.scales():
-        raise UserError(f"{root / 'specs/scales'}: no scale is there; allowed: at least one file, such as mini.yaml.")
+        raise no_scale(root)
     return project
 
 

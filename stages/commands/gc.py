@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stages.commands.find_project import DEFAULT_SCALE, find_root
+from stages.commands.find_project import find_root
 from stages.errors import UsageError
 from stages.printable import printable
 from stages.spec.key import phase_keys
@@ -13,6 +13,7 @@ from stages.store import garbage
 from stages.store.garbage import Wanted
 from stages.store.layout import Layout
 from stages.sync import graph
+from stages.sync.config import DEFAULT_SCALE
 
 
 def collect(dry_run: bool, delete: bool, keep: int) -> None:

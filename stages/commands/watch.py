@@ -49,7 +49,8 @@ class Watch:
         self._ask()
         running = [ref for ref in self.stages if lease.holder(self.layout.run(self.keys[ref])) is not None]
         wanted = dict.fromkeys([*self.seen, *running, *(self._queued() if self.alive else ())])
-        found = {ref: self._verdict(ref) for ref in wanted}
+        parents = {ref: {parent: self.keys[parent] for parent in self.stages[ref].parents} for ref in wanted}
+        found = {ref: is_done(self.layout, ref, self.keys[ref], parents[ref]) for ref in wanted}
         found = found if self.alive is None else jobs.add(self.layout, found, self.alive)
         self.seen |= dict.fromkeys(ref for ref, one in found.items() if one.state == "running")
         return {ref: found[ref] for ref in self.stages if ref in found}
@@ -64,9 +65,6 @@ class Watch:
             if ref.partition("/")[0] in pipelines:
                 lines.append(f"{ref} waits for {', '.join(parents)}" if parents else f"{ref} was not started")
         return lines
-
-    def _verdict(self, ref: str) -> Verdict:
-        return is_done(self.layout, ref, self.keys[ref], {one: self.keys[one] for one in self.stages[ref].parents})
 
     def _queued(self) -> list[str]:
         rules = {job.rule for job in self.alive or ()}

@@ -108,20 +108,13 @@ def _model(result: Result, facts: Facts) -> str:
 
 
 def _lineage(ancestors: Sequence[Ancestor]) -> str:
-    rows = [
-        (one.ref, f"`{one.made.key}`", f"`{one.made.manifest}`", _kind(one), one.budget, one.learning_rate, _tier(one))
-        for one in ancestors
-    ]
+    rows = []
+    for one in ancestors:
+        kind, tier = (one.result.stage.kind, one.result.manifest.tier) if one.result else ("not in place here", "")
+        digests = f"`{one.made.key}`", f"`{one.made.manifest}`"
+        rows.append((one.ref, *digests, kind, one.budget, one.learning_rate, tier))
     titles = ("stage", "key", "manifest (blake3)", "kind", "budget", "learning rate", "tier")
     return "## Lineage\n\n" + _table(titles, rows)
-
-
-def _kind(ancestor: Ancestor) -> str:
-    return "not in place here" if ancestor.result is None else ancestor.result.stage.kind
-
-
-def _tier(ancestor: Ancestor) -> str:
-    return "" if ancestor.result is None else ancestor.result.manifest.tier
 
 
 def _data(ancestors: list[Ancestor]) -> str:

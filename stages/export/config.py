@@ -19,11 +19,6 @@ PICTURES, PROCESSOR = "preprocessor_config.json", "processor_config.json"
 OWN = "stages"  # our own exact values, which transformers does not read
 
 
-def longest(result: Result) -> int:
-    """The longest context, in tokens, that the model is for."""
-    return result.stage.max_context
-
-
 def files(result: Result, published: Published, tokens: TokenizerOut, dtype: Dtype) -> dict[str, bytes]:
     """The files by name. Our own values stay under "stages" in config.json: an import reads them back exactly."""
     config = hf_config.render(hf_config.read(result.folder / "model" / result.llm))

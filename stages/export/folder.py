@@ -52,7 +52,7 @@ def write(
     parts = tensors.divided(tensors.outgoing(result, published, dtype), shard)
     small = {
         **config.files(result, published, tokens, dtype),
-        **tokens.files(config.longest(result)),
+        **tokens.files(result.stage.max_context),
         **published.files(),
         **others,
     }

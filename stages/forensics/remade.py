@@ -53,7 +53,8 @@ def remade(stage: Stage, inputs: Inputs) -> Remade:
         refuse_elsewhere(stage, makers(folder), here)
         modules, state = received.handed_on(stage, inputs, here)
         found = differing(modules, (state, state.items()), folder)
-    return Remade(folder, _stored(stage, folder) + len(state), (*found, *wrong), makers(folder))
+    stored = sum(len(hf_files.tensors(manifest.weights(folder, name))) for name in stage.modules)
+    return Remade(folder, stored + len(state), (*found, *wrong), makers(folder))
 
 
 def _counters(inputs: Inputs, record: manifest.Manifest) -> tuple[str, ...]:
@@ -68,7 +69,3 @@ def _pointer(stage: Stage, inputs: Inputs) -> tuple[str, ...]:
     leads = manifest.pointed_to(inputs.layout, stage.ref)[-1:]
     wanted = [parent, *manifest.pointed_to(inputs.layout, parent)][-1:]
     return () if leads == wanted else (f"leads to {', '.join(leads) or 'nothing'}, not to {wanted[0]}",)
-
-
-def _stored(stage: Stage, folder: Path) -> int:
-    return sum(len(hf_files.tensors(manifest.weights(folder, name))) for name in stage.modules)

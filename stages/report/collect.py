@@ -55,11 +55,6 @@ def _is_result(folder: Path) -> bool:
     return True
 
 
-def name(result: StageResult) -> str:
-    """pipeline/stage, by where the result lies."""
-    return "/".join(result.folder.parts[-2:])
-
-
 def readable(layout: Layout, wanted: Collection[str] = ()) -> tuple[list[StageResult], dict[str, str]]:
     """The same as far as results can be read, and why each of the others cannot, by its name: one does not hide the
     others. A folder of them that cannot be listed has no name.

@@ -21,7 +21,7 @@ def cut(text: str, path: Path, dropped: Dropped) -> str:
     are written again. Raises SpecError where entries share lines otherwise.
     """
     document = nodes.parse(text.encode(), "text")
-    entries = _entries(document, path)
+    entries = [place for place in document.places if len(place) == len(path) + 1 and place[:-1] == path]
     gone = [entry for entry in entries if dropped(entry)]
     if not gone:
         return text
@@ -33,11 +33,6 @@ def cut(text: str, path: Path, dropped: Dropped) -> str:
         return "".join(lines[:first] + lines[last:])
     spans = [_span(document, lines, entry) for entry in gone]
     return "".join(line for number, line in enumerate(lines) if not any(a <= number < b for a, b in spans))
-
-
-def _entries(document: Document, path: Path) -> list[Path]:
-    """The paths right below another, in the order of the file."""
-    return [place for place in document.places if len(place) == len(path) + 1 and place[:-1] == path]
 
 
 def _share_a_line(document: Document, entries: list[Path]) -> bool:

@@ -90,16 +90,15 @@ def _fill(root: Path, example: str) -> None:
         init_git(root)
 
 
-def init_git(root: Path) -> bool:
+def init_git(root: Path) -> None:
     """Make a git repository, where git is installed. Raises UserError with what git says."""
     git = shutil.which("git")
     if git is None:
-        return False
+        return
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     done = subprocess.run([git, "init", "--quiet"], cwd=root, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"git init failed: {done.stderr.strip()}")
-    return True
 
 
 def _put(aside: Path, place: Path) -> None:

@@ -6,15 +6,15 @@ By it `stages upgrade` tells a file that the user edited from one that is as it 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import StringConstraints, TypeAdapter
+from pydantic import TypeAdapter
 
 from stages.errors import UserError
 from stages.store import json_file
+from stages.store.shards import Hex64
 
 NAME = ".stages.json"
-Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Record(json_file.Strict):
@@ -22,7 +22,7 @@ class Record(json_file.Strict):
 
     schema_version: Literal[1]
     stages: str
-    files: dict[str, Digest]
+    files: dict[str, Hex64]
 
 
 _RECORD = TypeAdapter(Record)

@@ -24,7 +24,7 @@ def read_config(root: Path, config: Mapping[str, Any]) -> tuple[str, str | None]
     scale = str(config.get("scale", DEFAULT_SCALE))
     known = sorted(path.stem for path in (root / "specs" / "scales").glob("*.yaml"))
     if not known:
-        raise UserError(f"{root / 'specs/scales'}: no scale is there; allowed: at least one file, such as mini.yaml.")
+        raise no_scale(root)
     if scale not in known:
         allowed = f"{', '.join(known)}. {near(scale, known)}".rstrip()
         raise UsageError(f"--config scale: found {scale!r}; allowed: {allowed}")
@@ -33,6 +33,11 @@ def read_config(root: Path, config: Mapping[str, Any]) -> tuple[str, str | None]
         return scale, None
     release_folders(Path(root, str(releases)), "--config releases")
     return scale, str(releases)
+
+
+def no_scale(root: Path) -> UserError:
+    """The error about a project that has no scale at all."""
+    return UserError(f"{root / 'specs/scales'}: no scale is there; allowed: at least one file, such as mini.yaml.")
 
 
 def read_deep(loaded: graph.Graph, config: Mapping[str, Any]) -> list[str]:

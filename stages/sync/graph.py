@@ -77,11 +77,9 @@ def readable(root: Path, project: Project, scale: str) -> Graph:
     members = {name: tuple(resolved_all[name].refs.values()) for name in pipelines}
     absent = {name: tuple(project.scales_of(name)) for name in project.absent(scale)}
     local = tuple(data_spec.names(root))
-    return Graph(scale, pipelines, members, variants, local, _by_published(project, local), keys, absent, unreadable)
-
-
-def _by_published(project: Project, local: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(name for name in local if (one := project.data.corpora.get(name)) is not None and one.tokenizer)
+    specs = project.data.corpora
+    by_published = frozenset(name for name in local if name in specs and specs[name].tokenizer)
+    return Graph(scale, pipelines, members, variants, local, by_published, keys, absent, unreadable)
 
 
 def rule_name(name: str) -> str:

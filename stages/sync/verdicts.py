@@ -9,7 +9,6 @@ from pathlib import Path
 
 from stages.errors import UserError, of_machine
 from stages.spec.resolved import Stage
-from stages.spec.resolved_phases import Phase
 from stages.spec.schema.corpora import is_digest
 from stages.store import (
     damage,
@@ -193,9 +192,10 @@ def refuse_damaged_corpora(layout: Layout, stage: Stage) -> None:
     from stages.data.spec import TOKENIZER
     from stages.data.tokenizer_use import USE
 
-    names = {
-        source.corpus for phase in stage.evaluated_on or _read_by_parent(layout, stage) for source in phase.sources
-    }
+    phases = stage.evaluated_on
+    if not phases and stage.evaluation.names:  # it does not train, and is evaluated on what its ancestors were
+        phases = stage_record.evaluated_on(layout, stage)
+    names = {source.corpus for phase in phases for source in phase.sources}
     local = any(not (layout.corpus(name) / USE).exists() for name in names)
     for name in sorted({*names, TOKENIZER} if local else names):
         try:
@@ -210,11 +210,6 @@ def refuse_damaged_corpora(layout: Layout, stage: Stage) -> None:
                 f"{stage.tokenizer}, the stage's. Its spec was edited since: run `stages data {name} --accept` and "
                 "put its lines into the spec."
             )
-
-
-def _read_by_parent(layout: Layout, stage: Stage) -> tuple[Phase, ...]:
-    """The phases whose corpora a stage that does not train is evaluated on: those that its ancestors were run with."""
-    return stage_record.evaluated_on(layout, stage) if stage.evaluation.names else ()
 
 
 def corpus_marker(root: Path, layout: Layout, name: str) -> Path:

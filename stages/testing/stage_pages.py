@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from stages.cluster import site
-from stages.commands.find_project import DEFAULT_SCALE, published_scale
+from stages.commands.find_project import published_scale
 from stages.errors import SpecError, SpecErrors, UserError
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.spec.resolved_pipeline import ResolvedPipeline
+from stages.sync.config import DEFAULT_SCALE
 from stages.testing import page_emitted, page_plan, page_spec
 
 PAGES = ("spec", "plan", "emitted")

@@ -87,14 +87,12 @@ class Sender:
             if int(row["step"]) > self._step:
                 self._step, count = int(row["step"]), count + 1
                 self._backend.log(self._step, measured(row, None))
-        stopped = any((why := attempts.finding(one)) and why.stopped for one in self._attempts())
+        newest = attempts.folders(self.run.layout, self.run.key)[:1]
+        stopped = any((why := attempts.finding(one)) and why.stopped for one in newest)
         state = "FINISHED" if found else "KILLED" if stopped else "FAILED"
         self._backend.finish(self._step, self.run.evaluations(), state)
         self._note(ended=found is not None)
         return count
-
-    def _attempts(self) -> Sequence[Path]:
-        return attempts.folders(self.run.layout, self.run.key)[:1]
 
     def _note(self, ended: bool) -> None:
         with suppress(files.WriteError):  # then some rows are sent again, which the backends see to

@@ -33,8 +33,3 @@ def test_the_whole_has_a_part_for_each_module_and_our_own_values_once() -> None:
     assert (found["media_placeholder_token_id"], found["vocab_size"], found["tie_word_embeddings"]) == (17, 50, False)
     assert found["stages"]["format"] == 1
     assert found["stages"]["model"].keys() == {"llm", "vit", "projector"}
-
-
-def test_the_longest_context_is_that_of_the_lineage_and_not_of_the_last_phase() -> None:
-    result: Any = SimpleNamespace(stage=tiny.make("next_token").model_copy(update={"max_context": 4096}))
-    assert config.longest(result) == 4096

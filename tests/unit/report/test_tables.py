@@ -148,7 +148,7 @@ def printed(grouped: Mapping[str, Sequence[table.Row]], width: int) -> str:
 
 def test_a_result_that_the_specs_do_not_want_is_marked(tmp_path: Path) -> None:
     results = finished(run_all(tmp_path))
-    marks: dict[str, table.Mark] = {collect.name(one): "current" for one in results}
+    marks: dict[str, table.Mark] = {one.stage.ref: "current" for one in results}
     marks["ouro/warmup"] = "stale"
     del marks["ouro/keep"]
     names = [row.cells[0] for row in table.by_pipeline(results, marks)["ouro"]]

@@ -95,6 +95,7 @@ PIECES = (
             "unit/store/test_files_and_manifest.py",
             "unit/store/test_json_file.py",
             "unit/store/test_layout.py",
+            "unit/store/test_trees.py",
             "unit/models/test_tensor_file.py",
             "unit/store/test_mounts.py",
             "faults/test_links.py",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
@@ -104,6 +104,13 @@ class Context:
                 found.update(self.trained_parents(parent))
         return list(found.items())
 
+    def trained_above(self, ref: str) -> tuple[str, Stage]:
+        """The stage itself if it has phases, else the nearest ancestor with phases, up to one with several parents."""
+        stage = self.by_ref[ref]
+        if stage.phases or len(stage.parents) != 1 or stage.parents[0] not in self.by_ref:
+            return ref, stage
+        return self.trained_above(stage.parents[0])
+
     def taught_by(self, stage: Stage, module: str) -> tuple[str, Stage] | None:
         """The nearest ancestor with phases along a module's own edges, if it trained the module: (ref, stage)."""
         at = stage.init[module].parent if module in stage.init else None
@@ -126,8 +133,9 @@ class Context:
         parent: str | None = None,
         at: Sequence[str] = (),
         found: Fact | None = None,
+        where: Where | None = None,
     ) -> Finding:
-        """A finding about a stage; `path` is the key of its spec that is at fault.
+        """A finding about a stage; `path` is the key of its spec that is at fault, `where` a line elsewhere that is.
 
         A waiver names `at` (modules, or what else the path is too coarse for; else the path by names) and `found`. What
         a scale derives by a factor is given in full-size figures (`full_rate`, `full_context`); without `found`, a
@@ -138,7 +146,7 @@ class Context:
         places = at or (self._named(name, path),)
         return Finding(
             id, self.pipeline.scale, ref, f"{parent} -> {ref}" if parent else None, observed, expected, repair,
-            self.where(name, *path), at=tuple(edge + place for place in places),
+            where or self.where(name, *path), at=tuple(edge + place for place in places),
             found=facts.write(observed if found is None else found),
         )  # fmt: skip
 
@@ -168,6 +176,10 @@ class Context:
         """The length of full size that is `positions` at this scale."""
         return positions / (self.shrink.shrink.context if self.shrink.shrink is not None else Fraction(1))
 
+    def writes(self, where: Where) -> bool:
+        """Whether a line is in a file of the pipeline itself, and not of what it extends."""
+        return where.file.startswith(f"specs/{self.loaded.name}/")
+
     def where(self, name: str, *path: str | int) -> Where:
         """The line of a key of a stage's spec; an import's training is written below `stand_in`."""
         stage = self.pipeline.stages[name]
@@ -176,8 +188,10 @@ class Context:
 
     def of_execution(self, id: str, name: str, *key: str, observed: str, expected: str, repair: str) -> Finding:
         """A finding about a key of a stage's execution, at the line that says it: the stage's or the scale's."""
-        finding = self.finding(id, name, ("execution", *key), observed=observed, expected=expected, repair=repair)
-        return replace(finding, where=self._where_execution(name, key))
+        return self.finding(
+            id, name, ("execution", *key), observed=observed, expected=expected, repair=repair,
+            where=self._where_execution(name, key),
+        )  # fmt: skip
 
     def _where_execution(self, name: str, path: Path) -> Where:
         own, scale = self.pipeline.documents[name], self.shrink.document

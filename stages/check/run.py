@@ -109,13 +109,10 @@ def _nowhere(project: Project) -> Iterator[Finding]:
             project.scale(scale)
         for name in project.pipelines(variants=True):
             if not project.scales_of(name):
-                where, repair = (
-                    Where(f"specs/{name}/pipeline.yaml", 1),
-                    "Add it below `pipelines:` of a file in specs/scales.",
-                )
                 yield Finding(
                     SPEC, EVERY_SCALE, name, None, f"pipeline: {name!r}, which no scale has an entry for",
-                    "pipelines that are at one scale at least", repair, where,
+                    "pipelines that are at one scale at least", "Add it below `pipelines:` of a file in specs/scales.",
+                    Where(f"specs/{name}/pipeline.yaml", 1),
                 )  # fmt: skip
 
 
@@ -134,10 +131,8 @@ def _hardware(project: Project) -> Iterator[Finding]:
                 document = project.files.document(project.files.specs / "hardware" / f"{name}.yaml")
                 repair = f"Scales on {wanted} are priced on this machine; write another one into a file of its own."
                 raise document.error(("device",), raw.device, wanted, repair)
-        except SpecErrors as errors:
-            yield from (_unresolved(EVERY_SCALE, error) for error in errors.errors)
-        except SpecError as error:
-            yield _unresolved(EVERY_SCALE, error)
+        except (SpecError, SpecErrors) as error:
+            yield from (_unresolved(EVERY_SCALE, one) for one in each(error))
 
 
 def run_pipeline(project: Project, pipeline: str, scale: str) -> list[Finding]:

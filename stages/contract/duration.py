@@ -22,7 +22,8 @@ def device_seconds(stage: Stage, phase: Phase, hardware: Hardware, flops: float,
         return duration_gpu.device_seconds(stage, phase, hardware, hardware.assumed(lengths))
     steps, layout = ledger.count(phase), stage.execution.parallel
     together = layout.tp * layout.cp if layout is not None else 1
-    overhead = (_passes(phase) * _blocks(stage, phase) * together * hardware.block_ms + steps * hardware.step_ms) / 1000
+    passes = _passes(phase, phase.micro_batch)
+    overhead = (passes * blocks(stage, phase) * together * hardware.block_ms + steps * hardware.step_ms) / 1000
     return (flops / (hardware.peak * hardware.mfu) + overhead) * (1 + bubble(stage, phase))
 
 
@@ -34,11 +35,8 @@ def bubble(stage: Stage, phase: Phase) -> float:
     layout = stage.execution.parallel
     if layout is None or layout.pp == 1:
         return 0.0
-    full, partial = ledger.stretches(phase)
-    steps = [(one.steps, one.sequences) for one in full] + ([(1, partial.sequences)] if partial else [])
-    each = phase.micro_batch * stage.execution.dp
-    worked = layout.vpp * sum(count * -(-sequences // each) for count, sequences in steps)
-    return (layout.pp - 1) * sum(count for count, _ in steps) / worked
+    worked = layout.vpp * _passes(phase, phase.micro_batch * stage.execution.dp)
+    return (layout.pp - 1) * ledger.count(phase) / worked
 
 
 def step_seconds(stage: Stage, phase: Phase, hardware: Hardware, lengths: Mapping[str, float]) -> float:
@@ -56,13 +54,13 @@ def document_lengths(data: LoadedData) -> dict[str, float]:
     }
 
 
-def _passes(phase: Phase) -> int:
-    """Logical micro-batches of the phase."""
+def _passes(phase: Phase, at_once: int) -> int:
+    """How often `at_once` sequences, or what is left of a step, are computed in the phase."""
     full, partial = ledger.stretches(phase)
-    passes = sum(stretch.steps * -(-stretch.sequences // phase.micro_batch) for stretch in full)
-    return passes + (-(-partial.sequences // phase.micro_batch) if partial else 0)
+    passes = sum(stretch.steps * -(-stretch.sequences // at_once) for stretch in full)
+    return passes + (-(-partial.sequences // at_once) if partial else 0)
 
 
-def _blocks(stage: Stage, phase: Phase) -> int:
+def blocks(stage: Stage, phase: Phase) -> int:
     """Blocks that a micro-batch passes: a looped model's layers once a loop, modules without layers once."""
     return sum(getattr(model, "layers", 1) * loops(model, phase) for model in stage.modules.values())

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from stages.contract import cost_coca
-from stages.contract.cost_phase import Assumed, loops, modules, question
+from stages.contract.cost_phase import Assumed, modules, question
+from stages.contract.duration import blocks
 from stages.contract.hardware import Hardware
 from stages.contract.memory_engine import EVALUATED
 from stages.spec.evaluations import EVALUATIONS
@@ -127,11 +128,10 @@ def once(
     for one in rows(stage, data, assumed):
         phase = _as_phase(stage, one)
         work = sum(module.work.flops(False, False) for module in modules(stage, phase, assumed))
-        batches, ranks, wait = _batches(stage, one)
-        took = work / one.count * batches.rows / (hardware.peak * hardware.mfu * ranks)
-        blocks = sum(getattr(model, "layers", 1) * loops(model, phase) for model in stage.modules.values())
-        took += batches.passes * blocks * hardware.block_ms * FORWARD / 1000
-        flops, seconds = flops + one.times * work, seconds + one.times * took * (1 + wait)
+        batches = _batches(stage, one)
+        took = work / one.count * batches.rows / (hardware.peak * hardware.mfu * batches.ranks)
+        took += batches.passes * blocks(stage, phase) * hardware.block_ms * FORWARD / 1000
+        flops, seconds = flops + one.times * work, seconds + one.times * took * (1 + batches.wait)
     return Evaluated(flops, seconds)
 
 
@@ -148,30 +148,34 @@ def _pairs(stage: Stage, hardware: Hardware) -> tuple[float, float]:
         patches = cost_coca.patches_of(tower, coca.resolutions[-1].cap)
         work += counts[name] * cost_coca.forward(stage, patches, name == "validation_loss")
         passes += math.ceil(counts[name] / IMAGES_AT_ONCE)
-    blocks = sum(getattr(model, "layers", 1) for model in stage.modules.values())
-    took = work / (hardware.peak * hardware.mfu) + passes * blocks * hardware.block_ms * FORWARD / 1000
+    overhead = passes * blocks(stage, stage.phases[-1]) * hardware.block_ms * FORWARD / 1000
+    took = work / (hardware.peak * hardware.mfu) + overhead
     return work, took
 
 
 @dataclass(frozen=True)
 class _Batches:
+    """What one replica computes of some rows."""
+
     passes: int  # one after another
     rows: int  # of all of them
+    ranks: int
+    wait: float  # of a pipeline's ranks, as a share of the time that they work
 
 
-def _batches(stage: Stage, one: Rows) -> tuple[_Batches, int, float]:
-    """What one replica computes, on how many ranks, and the share of its time that a pipeline's ranks wait."""
+def _batches(stage: Stage, one: Rows) -> _Batches:
     layout, replicas = stage.execution.parallel, stage.execution.dp
     if layout is None:
         at_once = max(1, EVALUATED // one.length)
-        return _Batches(-(-one.count // at_once), one.count), 1, 0.0
+        return _Batches(-(-one.count // at_once), one.count, ranks=1, wait=0.0)
     most = max(phase.micro_batch * phase.context for phase in stage.phases)
     at_once = max(1, min(most // one.length, -(-one.count // replicas)))
     batches = -(-one.count // at_once)
     passes = -(-batches // replicas)
     if layout.vpp > 1:
         passes = -(-passes // layout.pp) * layout.pp
-    return _Batches(passes, passes * at_once), layout.ranks_of_a_model, (layout.pp - 1) / (passes * layout.vpp)
+    wait = (layout.pp - 1) / (passes * layout.vpp)
+    return _Batches(passes, passes * at_once, layout.ranks_of_a_model, wait)
 
 
 def _as_phase(stage: Stage, one: Rows) -> Phase:

@@ -133,8 +133,7 @@ def _attention(queries: float, heads: int, into_output: float, documents: bool) 
 def _grouped(one: Grouped, documents: bool) -> float:
     """Without documents, the kernel's output is what the output matrix reads."""
     keys = one.kv_heads * one.head_dim
-    inner = _attention(2 * (one.query_key + keys), one.heads, one.values, documents)
-    return inner
+    return _attention(2 * (one.query_key + keys), one.heads, one.values, documents)
 
 
 def _qk_norm(one: Grouped) -> float:

@@ -66,19 +66,17 @@ def _decoder(model: Decoder) -> Parameters:
         for one in model.layers
     )
     gate = hidden + 1 if model.looped else 0
-    return Parameters(layers + gate + hidden + table + head, table, head, routed(model) - taken(model))
+    idle = sum(3 * hidden * one.ffn * (one.experts - one.active) for one in _mixtures(model))
+    return Parameters(layers + gate + hidden + table + head, table, head, idle)
 
 
 def routed(model: Decoder) -> int:
     """Parameters of all routed experts."""
-    mixtures = [one.feed_forward for one in model.layers if isinstance(one.feed_forward, Mixture)]
-    return sum(3 * model.hidden * one.ffn * one.experts for one in mixtures)
+    return sum(3 * model.hidden * one.ffn * one.experts for one in _mixtures(model))
 
 
-def taken(model: Decoder) -> int:
-    """Parameters of the routed experts that one token takes."""
-    mixtures = [one.feed_forward for one in model.layers if isinstance(one.feed_forward, Mixture)]
-    return sum(3 * model.hidden * one.ffn * one.active for one in mixtures)
+def _mixtures(model: Decoder) -> list[Mixture]:
+    return [one.feed_forward for one in model.layers if isinstance(one.feed_forward, Mixture)]
 
 
 def attention(one: Attention, hidden: int) -> int:

@@ -172,10 +172,7 @@ def _upcycled(context: Context) -> Iterator[tuple[str, str, Stage, str, Model]]:
         for module, init in stage.init.items():
             if init.weights != "upcycle" or init.parent not in context.by_ref or module not in stage.modules:
                 continue
-            ref, parent = init.parent, context.by_ref[init.parent]
-            while not parent.phases and len(parent.parents) == 1 and parent.parents[0] in context.by_ref:
-                ref, parent = parent.parents[0], context.by_ref[parent.parents[0]]
-            yield name, ref, parent, module, stage.modules[module]
+            yield name, *context.trained_above(init.parent), module, stage.modules[module]
 
 
 def _layers(model: Model) -> int:

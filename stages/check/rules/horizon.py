@@ -6,7 +6,7 @@ Everything here is on the paper's clock: a scale changes lengths in proportion a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 from stages.check.context import Context
@@ -57,10 +57,10 @@ def unread_schedules(context: Context) -> Iterator[Finding]:
         clock = declared(extent).clock
         left = (Fraction(extent.end), Fraction(clock)) if clock is not None else None
         if name in context.pipeline.own:
-            found = context.finding(
-                "I-03", name, ("schedule",), observed=observed, expected=expected, repair=repair, found=left
-            )
-            yield replace(found, where=where)
+            yield context.finding(
+                "I-03", name, ("schedule",), observed=observed, expected=expected, repair=repair, found=left,
+                where=where,
+            )  # fmt: skip
         elif name not in known or _read(known[name]) != _read(extent):
             yield context.of_pipeline(
                 "I-03", f"schedules.{extent.schedule}", observed=observed, expected=expected, repair=repair,

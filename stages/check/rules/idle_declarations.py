@@ -7,7 +7,6 @@ Like an idle waiver (S-07), each would hide the next fault of its kind.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from math import isclose
 
 from stages.check.context import Context
@@ -43,14 +42,14 @@ def idle_jumps(context: Context) -> Iterator[Finding]:
         pieces = context.loaded.raw.schedules[schedule]
         number = next(number for number, piece in enumerate(pieces) if piece.jump == reason)
         where = context.loaded.document.where(("schedules", schedule, number, "jump"))
-        if where.file != f"specs/{context.loaded.name}/pipeline.yaml":
+        if not context.writes(where):
             continue  # of what this one extends, where it may be real
-        found = context.finding(
+        yield context.finding(
             "S-07", name, ("schedule",), observed=f"`jump: {reason}` on a piece at which the rate goes on",
             expected="a jump where it is declared, or none declared",
             repair="Remove `jump`, or correct the piece's `from`.", found="no jump", at=(f"schedule.{number}",),
+            where=where,
         )  # fmt: skip
-        yield replace(found, where=where)
 
 
 def _jumps(context: Context, stage: Stage, schedule: Schedule, clock: int) -> bool:
@@ -66,7 +65,7 @@ def idle_rereads(context: Context) -> Iterator[Finding]:
         raw = context.loaded.stages[name].raw
         if not isinstance(raw, RawTrain) or raw.init.reread is None:
             continue
-        if not context.where(name, "init", "reread").file.startswith(f"specs/{context.loaded.name}/"):
+        if not context.writes(context.where(name, "init", "reread")):
             continue  # of what this one extends, where it may be real
         if stage.data == "continue" or not (_from_release(context, name) or rereads(context, name, stage)):
             yield context.finding(
@@ -83,7 +82,7 @@ def idle_restarts(context: Context) -> Iterator[Finding]:
         if not isinstance(raw, RawUpcycle):
             continue
         for key, idle in (("data", raw.init.data == "restart"), ("reread", raw.init.reread is not None)):
-            if idle and context.where(name, "init", key).file.startswith(f"specs/{context.loaded.name}/"):
+            if idle and context.writes(context.where(name, "init", key)):
                 found = "data: restart" if key == "data" else key
                 yield context.finding(
                     "S-07", name, ("init", key), observed=f"`{found}` of an upcycling, which reads no data",

@@ -176,10 +176,7 @@ def handed_over(context: Context, stage: Stage) -> dict[str, tuple[float, list[s
         init = stage.init.get(module)
         if init is None or init.weights != "inherit" or init.parent not in context.by_ref:
             continue
-        ref, parent = init.parent, context.by_ref[init.parent]
-        while not parent.phases and len(parent.parents) == 1 and parent.parents[0] in context.by_ref:
-            ref = parent.parents[0]
-            parent = context.by_ref[ref]
+        ref, parent = context.trained_above(init.parent)
         if (last := _ended(context, parent)) is not None:
             rates.setdefault(ref, (last, []))[1].append(module)
     return rates

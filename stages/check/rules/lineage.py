@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from stages.check.context import Context
 from stages.check.findings import Finding
@@ -44,17 +43,17 @@ def training_is_handed_on(context: Context) -> Iterator[Finding]:
         dead = exports and stage.kind in MADE and context.pipeline.refs[name] not in read
         if dead and not any(_alternative(context, name, other) for other in stages):
             beside = _beside(context, stage)
-            found = context.finding(
+            # One stage next to it, from the same parent, is the one that passes it over.
+            passes = len(beside) == 1 and beside[0] in context.pipeline.own
+            yield context.finding(
                 "I-38", name, ("stage",),
                 observed=f"{MADE[stage.kind]} and that no `from` names; {_instead(context, beside or exports)}",
                 expected="a later stage or an export that starts from it",
                 repair=f"Name {name} in `from` of the stage that should follow, export it, or take it out; waive "
                 "this for one that is only measured.",
                 found="handed to nobody",
+                where=context.pipeline.where(beside[0], "init", "from") if passes else None,
             )  # fmt: skip
-            # One stage next to it, from the same parent, is the one that passes it over.
-            own = len(beside) == 1 and beside[0] in context.pipeline.own
-            yield replace(found, where=context.pipeline.where(beside[0], "init", "from")) if own else found
 
 
 def _alternative(context: Context, name: str, other: str) -> bool:

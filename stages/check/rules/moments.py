@@ -83,15 +83,8 @@ def _left(context: Context, name: str, stage: Stage, module: str) -> bool:
     pieces = context.loaded.raw.schedules[extent.schedule] if extent is not None else []
     warms_up = len(pieces) > 1 and pieces[0].shape == "linear"
     init = stage.init.get(module)
-    if (
-        not pieces
-        or pieces[0].starts != "current"
-        or warms_up
-        or not _dropping(stage, module)
-        or init is None
-        or init.average
-        or init.parent is None
-    ):
+    goes_on = bool(pieces) and pieces[0].starts == "current" and not warms_up
+    if not goes_on or not _dropping(stage, module) or init is None or init.average or init.parent is None:
         return False
     its = _state(context, init.parent, module)
     if its is None or stage.optimizer is None or its.kind != stage.optimizer.kind or extent is None:

@@ -6,7 +6,6 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 
 from stages.check.context import Context
 from stages.check.findings import Finding
@@ -75,16 +74,16 @@ def _of_other_models(context: Context) -> Iterator[Finding]:
                 used.setdefault(release, []).append((name, module, declared.architecture, wanted))
     for release, modules in used.items():
         wrong = [one for one in modules if _base(one[2]) != one[3]]
+        as_named = release in context.loaded.raw.models or len(modules) > 1
+        whole = as_named and len(wrong) == len(modules)
         for name, module, architecture, wanted in wrong:
-            found = context.finding(
+            yield context.finding(
                 "S-12", name, _named_at(context, name, module),
                 observed=f"{module} of release {release!r}, a {architecture} ({context.data.release_lines[release]})",
                 expected=f"a release of {wanted}", found=architecture,
                 repair="Name the release that is meant, or correct the model's `family` or that file's architecture.",
+                where=context.data.release_lines[release] if whole else None,
             )  # fmt: skip
-            as_named = release in context.loaded.raw.models or len(modules) > 1
-            whole = as_named and len(wrong) == len(modules)
-            yield replace(found, where=context.data.release_lines[release]) if whole else found
 
 
 def _in_no_release(context: Context) -> Iterator[Finding]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 
 from stages.check.context import Context
@@ -85,7 +84,7 @@ def optimizers_are_plausible(context: Context) -> Iterator[Finding]:
         for name in names_of(mine.stages[stage], OPTIMIZERS)
     }  # fmt: skip
     for name, optimizer in used.items():
-        if mine.document.where((OPTIMIZERS, name)).file != f"specs/{mine.name}/pipeline.yaml" and optimizer in above:
+        if optimizer in above and not context.writes(mine.document.where((OPTIMIZERS, name))):
             continue
         for key, fact, observed, expected, repair in _faults(optimizer, _highest(context, optimizer)):
             yield context.of_pipeline(
@@ -121,12 +120,12 @@ def _of_groups(context: Context) -> Iterator[Finding]:
             if group.modules is not None and not set(group.modules) & set(stage.trained):
                 continue
             for key, found, observed, expected in _multiplied(group, rate, decay):
-                finding = context.finding(
+                yield context.finding(
                     "I-48", name, ("optimizer",), observed=observed, expected=expected,
                     repair=f"Correct the group's `{key}`: it is a multiple.",
                     at=(f"groups.{group.name}.{key}",), found=found,
+                    where=context.loaded.document.where((OPTIMIZERS, written, KEY, number, key)),
                 )  # fmt: skip
-                yield replace(finding, where=context.loaded.document.where((OPTIMIZERS, written, KEY, number, key)))
 
 
 def _multiplied(group: Group, rate: Fraction, decay: Fraction) -> Iterator[tuple[str, Fraction, str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -26,11 +25,11 @@ def of_family(stage: Stage, *families: str) -> tuple[str, Any] | None:
 def _size(context: Context, id: str, name: str, module: str, key: str, expected: str) -> Finding:
     """A size of a module's model that is wrong: reported where the size is written."""
     found = getattr(context.pipeline.stages[name].modules[module], key)
-    finding = context.finding(
+    return context.finding(
         id, name, ("modules", module), observed=f"{module}.{key}: {found}", expected=expected,
         repair="Correct the model in pipeline.yaml, or under the scale's `models`.",
+        where=context.where_size(name, module, key),
     )  # fmt: skip
-    return replace(finding, where=context.where_size(name, module, key))
 
 
 def _equal(context: Context, id: str, name: str, wanted: int, module: str, key: str, found: int) -> Iterator[Finding]:
@@ -118,12 +117,12 @@ def vocabulary_is_covered(context: Context) -> Iterator[Finding]:
             if least is None:
                 least = getattr(context.full_model(name, module), "vocab", vocab)
             if vocab < least:
-                finding = context.finding(
+                yield context.finding(
                     "S-04", name, ("modules", module), observed=f"{module}.vocab: {vocab}",
                     expected=f"at least the {'' if local else 'published '}tokenizer's {least}",
                     repair="Correct the scale's `vocab`, or the model's.",
+                    where=None if local else context.where_size(name, module, "vocab"),
                 )  # fmt: skip
-                yield finding if local else replace(finding, where=context.where_size(name, module, "vocab"))
 
 
 @static(

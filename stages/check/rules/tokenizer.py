@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from stages.check.context import Context
 from stages.check.findings import Finding
@@ -33,11 +32,11 @@ def one_tokenizer(context: Context) -> Iterator[Finding]:
     for name, stage in context.own:
         wanted = _wanted(context, name, stage)
         if wanted is not None:
-            found = context.finding(
+            yield context.finding(
                 "I-41", name, ("tokenizer",), observed=f"tokenizer {stage.tokenizer!r}", expected=wanted,
                 repair="Name the tokenizer with which the model was and is trained.",
+                where=context.loaded.document.where(("tokenizer",)),
             )  # fmt: skip
-            yield replace(found, where=context.loaded.document.where(("tokenizer",)))
         yield from _corpora(context, name, stage)
     yield from _named_elsewhere(context)
 
@@ -86,7 +85,7 @@ def _named_elsewhere(context: Context) -> Iterator[Finding]:
     mine, where = context.loaded, context.loaded.document.where(("tokenizer",))
     local = context.data.tokenizer.tokenizer if context.data.tokenizer is not None else ""
     named = mine.raw.tokenizer not in ("", local)  # S-04 is about the local one
-    if named and where.file == f"specs/{mine.name}/pipeline.yaml":
+    if named and context.writes(where):
         others = tuple(one for one in context.others if one.raw.extends != mine.name)
         for observed, expected in (*_vocabularies(mine, others), *_releases(mine, others)):
             yield context.of_pipeline(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 from math import gcd
 
@@ -199,14 +198,12 @@ def _other_than_released(context: Context) -> Iterator[Finding]:
             full = context.full_model(name, module).model_dump()
             changed = [key for key in here if here[key] != full[key] and not key.startswith("init_")]
             if changed:
-                yield replace(
-                    context.finding(
-                        "I-27", name, ("modules", module),
-                        observed=f"{', '.join(f'{key} {here[key]}' for key in changed)}, with the released weights of "
-                        f"{init.release}",
-                        expected=", ".join(f"{key} {full[key]}" for key in changed),
-                        repair="Leave the model as it is under the scale's `models` and `vocab`, or write "
-                        "`releases: stand_in`.",
-                    ),
+                yield context.finding(
+                    "I-27", name, ("modules", module),
+                    observed=f"{', '.join(f'{key} {here[key]}' for key in changed)}, with the released weights of "
+                    f"{init.release}",
+                    expected=", ".join(f"{key} {full[key]}" for key in changed),
+                    repair="Leave the model as it is under the scale's `models` and `vocab`, or write "
+                    "`releases: stand_in`.",
                     where=context.where_size(name, module, changed[0]),
                 )  # fmt: skip

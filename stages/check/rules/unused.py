@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from stages.check.context import Context
 from stages.check.findings import Finding
@@ -48,7 +47,7 @@ def declared_is_read(context: Context) -> Iterator[Finding]:
             named |= {entry for one in heirs for stage in one.stages.values() for entry in _of_numbers(one, stage)}
         for entry in getattr(context.loaded.raw, key):
             where = document.where((key, entry))
-            if entry not in named and where.file == f"specs/{name}/pipeline.yaml":
+            if entry not in named and context.writes(where):
                 yield Finding(
                     "S-11", context.pipeline.scale, f"{name}/pipeline", None,
                     observed=f"the {what} {entry!r}, which nothing names", expected="a stage that names it",
@@ -70,13 +69,13 @@ def _without_a_row(context: Context) -> Iterator[Finding]:
                 continue
             key: Path = ("mixtures", raw.data, "sources", index, "share")
             share = f"{float(source.share) * 100:.3g}% of the {source.group} rows"
-            finding = context.finding(
+            yield context.finding(
                 "S-11", name, ("phases", number, "data"),
                 observed=f"{share} from {source.corpus}, none of the {rows:,} rows of phase {phase.name}",
                 expected="a row at least", repair="Raise the share or the budget, or take the corpus out.",
                 at=(f"phases.{phase.name}.data.{source.corpus}",), found="no row",
+                where=context.data.mixtures_document.where(key),
             )  # fmt: skip
-            yield replace(finding, where=context.data.mixtures_document.where(key))
 
 
 def _replaced(context: Context, heirs: Sequence[LoadedPipeline]) -> Iterator[Finding]:
@@ -92,7 +91,7 @@ def _replaced(context: Context, heirs: Sequence[LoadedPipeline]) -> Iterator[Fin
         if first.replaced is None or (key, entry.partition(".")[0]) in read:
             continue
         value, where = first.replaced
-        if where.file.startswith(f"specs/{context.loaded.name}/"):
+        if context.writes(where):
             yield Finding(
                 "S-11", context.pipeline.scale, f"{context.loaded.name}/pipeline", None,
                 observed=f"{first.field}: {value}, which every variant of {written!r} replaces",

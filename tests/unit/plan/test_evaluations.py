@@ -147,12 +147,12 @@ def test_pairs_are_embedded_once_for_each_evaluation(project: Project, h100: Har
 def test_a_batch_has_as_many_rows_as_fit_and_an_interleaved_pipeline_whole_rounds(cpt_1m: Stage) -> None:
     alone = named(cpt_1m, parallel=None, engine="torch", ranks=1)
     short = evaluations._batches(alone, Rows(9, evaluations.EVALUATED // 2))
-    assert short == (evaluations._Batches(passes=5, rows=9), 1, 0.0)
-    assert evaluations._batches(alone, Rows(9, 2 * evaluations.EVALUATED))[0].passes == 9
+    assert short == evaluations._Batches(passes=5, rows=9, ranks=1, wait=0.0)
+    assert evaluations._batches(alone, Rows(9, 2 * evaluations.EVALUATED)).passes == 9
     layout = cpt_1m.execution.parallel
     assert layout is not None
     interleaved = named(cpt_1m, ranks=256, parallel=layout.model_copy(update={"pp": 2, "vpp": 4}))
-    assert evaluations._batches(interleaved, Rows(3, LONG)) == (evaluations._Batches(4, 4), 256, 1 / (4 * 4))
+    assert evaluations._batches(interleaved, Rows(3, LONG)) == evaluations._Batches(4, 4, ranks=256, wait=1 / (4 * 4))
 
 
 def test_the_torch_engines_first_rank_computes_alone(cpt_1m: Stage, project: Project, h100: Hardware) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from stages.audit.recipe import Edge, Fault, Pipeline, Stage
 from stages.errors import Where
@@ -54,6 +55,7 @@ class Finding:
 Rule = Callable[[Pipeline], Iterator[Fault]]
 StageRule = Callable[[Stage], Iterator[Fault]]
 EdgeRule = Callable[[Edge], Iterator[Fault]]
+T = TypeVar("T")
 KINDS: dict[str, Kind] = {}
 RULES: list[tuple[Kind, Rule]] = []
 
@@ -73,19 +75,21 @@ def rule(id: str, invariant: str, title: str) -> Callable[[Rule], Rule]:
 
 def stage_rule(id: str, invariant: str, title: str) -> Callable[[StageRule], StageRule]:
     """Registers a function that finds one kind of defect in a run, whatever the others are."""
-
-    def register(function: StageRule) -> StageRule:
-        rule(id, invariant, title)(lambda pipeline: (found for one in pipeline.stages for found in function(one)))
-        return function
-
-    return register
+    return _of_each(rule(id, invariant, title), lambda pipeline: pipeline.stages)
 
 
 def edge_rule(id: str, invariant: str, title: str) -> Callable[[EdgeRule], EdgeRule]:
     """Registers a function that finds one kind of defect in a hand-over."""
+    return _of_each(rule(id, invariant, title), lambda pipeline: pipeline.edges)
 
-    def register(function: EdgeRule) -> EdgeRule:
-        rule(id, invariant, title)(lambda pipeline: (found for one in pipeline.edges for found in function(one)))
+
+def _of_each(
+    register: Callable[[Rule], Rule], parts: Callable[[Pipeline], Iterable[T]]
+) -> Callable[[Callable[[T], Iterator[Fault]]], Callable[[T], Iterator[Fault]]]:
+    """Registers a function of one part of a pipeline, which is then asked about all of them."""
+
+    def registered(function: Callable[[T], Iterator[Fault]]) -> Callable[[T], Iterator[Fault]]:
+        register(lambda pipeline: (fault for part in parts(pipeline) for fault in function(part)))
         return function
 
-    return register
+    return registered

@@ -141,6 +141,12 @@ class Edge:
     step: int | None = None
     latest: bool = False
 
+    def fault(
+        self, found: str, expected: str, consequence: str, tokens: int | None = None, unless: str | None = None
+    ) -> Fault:
+        """What a rule finds at the place of the hand-over."""
+        return Fault(self.child, self.where, found, expected, consequence, tokens, unless)
+
 
 @dataclass(frozen=True)
 class Pipeline:

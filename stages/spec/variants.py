@@ -20,22 +20,10 @@ from stages.spec.validate import hint, unknown_name, validate
 
 SHARED = {"schedules": "schedule", "optimizers": "optimizer"}  # of pipeline.yaml, and how a stage names its own
 # What says what a stage is, and what is in no key: two variants would be one result.
-FIXED = frozenset(
-    {
-        "stage",
-        "box",
-        "kind",
-        "variants",
-        "sources",
-        "waivers",
-        "init",
-        "modules",
-        "train",
-        "frozen",
-        "evaluate",
-        "execution",
-    }
-)
+FIXED = frozenset({
+    "stage", "box", "kind", "variants", "sources", "waivers", "init", "modules", "train", "frozen", "evaluate",
+    "execution",
+})  # fmt: skip
 
 
 class RawVariant(RawTrain):

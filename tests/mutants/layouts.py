@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants.mutant import Edited, Mutant
-from tests.mutants.training import LLAMA, OURO
+from tests.mutants.mutant import LLAMA, OURO, Edited, Mutant
 
 NEMO = "scales/mini_nemo.yaml"
 

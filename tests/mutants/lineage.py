@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants import changes
-from tests.mutants.mutant import Bent, Edited, Mutant
-from tests.mutants.training import LLAMA
+from tests.mutants.mutant import LLAMA, Bent, Edited, Mutant
 
 MUTANTS = (
     Mutant(

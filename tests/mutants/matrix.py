@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.check import catalogue
-from tests.mutants import code, execution, layouts, lineage, models, reading, reported, training, written
+from tests.mutants import code, execution, layouts, lineage, models, reading, reported, schedules, training, written
 from tests.mutants.mutant import Edited, Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
+    *schedules.MUTANTS,
     *training.MUTANTS,
     *models.MUTANTS,
     *reading.MUTANTS,

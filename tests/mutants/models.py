@@ -5,8 +5,7 @@ from __future__ import annotations
 from stages.spec.resolved import Waiver
 from stages.spec.resolved_models import Rope
 from tests.mutants import changes
-from tests.mutants.mutant import Bent, Edited, Mutant
-from tests.mutants.training import LLAMA, OURO
+from tests.mutants.mutant import LLAMA, OURO, Bent, Edited, Mutant
 
 MINI = "scales/mini.yaml"
 

@@ -23,6 +23,7 @@ from stages.commands.check import run_checks
 from stages.spec.project import Project
 from tests import shipped
 
+LLAMA, OURO = "llama31_1m", "ouro"  # pipelines other than the one that most mutants change
 ROOT = Path(__file__).parents[2]
 
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 from stages.check.context import Context
 from tests.mutants import changes
 from tests.mutants.models import MINI
-from tests.mutants.mutant import Bent, Edited, Mutant
-from tests.mutants.training import LLAMA, OURO
+from tests.mutants.mutant import LLAMA, OURO, Bent, Edited, Mutant
 
 
 def _without_an_edge(context: Context) -> Context:

@@ -6,8 +6,7 @@ Where `refused` is set, no spec can break the invariant: the loader refuses ever
 from __future__ import annotations
 
 from tests.mutants.models import MINI
-from tests.mutants.mutant import Edited, Mutant
-from tests.mutants.training import LLAMA, OURO
+from tests.mutants.mutant import LLAMA, OURO, Edited, Mutant
 
 LLAMA_FILE, OURO_FILE, KIMI_FILE = (f"{name}/pipeline.yaml" for name in (LLAMA, OURO, "kimi_vl"))
 EXPORT, NO_SOURCES = "llama31_1m/instruct.yaml", r"^sources: \[\]"

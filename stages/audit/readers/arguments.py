@@ -173,5 +173,15 @@ def cut_off(script: Script) -> Iterator[Slip]:
             yield Slip("flags-not-passed", above, found, "a backslash at the very end of this line")
 
 
+def slips_of(
+    script: Script, file: str, own: list[Argument], figures: Mapping[str, str], known: frozenset[str]
+) -> Iterator[Slip]:
+    """The mistakes of a command's flags and of the script around it; `file` has the command, `known` are flags."""
+    yield from twice(own, figures, known)
+    yield from unset(script)
+    yield from cut_off(script)
+    yield from unpassed(script, file, frozenset(figures))
+
+
 def _value_text(argument: Argument) -> str:
     return " ".join(word for word, _ in argument.words[:3])

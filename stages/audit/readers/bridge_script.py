@@ -8,10 +8,9 @@ from stages.audit.readers.changes import Change, changed
 from stages.audit.readers.launches import changes
 from stages.audit.readers.tree import Tree
 from stages.audit.recipe import Stage, numbered
+from stages.audit.shell.commands import PRINTS
 from stages.audit.shell.reader import Script
 from stages.audit.shell.words import text
-
-_PRINTS = frozenset({"echo", "printf"})
 
 
 def stages(script: Script, name: str) -> list[Stage]:
@@ -20,7 +19,7 @@ def stages(script: Script, name: str) -> list[Stage]:
     for command in script.commands:
         words = flat(command)
         program = next((n for n, word in enumerate(words) if text(word).endswith(".py")), None)
-        if program is None or text(words[0]) in _PRINTS:
+        if program is None or text(words[0]) in PRINTS:
             continue
         settings = list(changes(words[program + 1 :], command.where))
         recipe = next((one for one in settings if one.path == ("recipe",)), None)

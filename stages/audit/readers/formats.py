@@ -35,17 +35,9 @@ from stages.errors import UserError
 
 SCRIPTS = frozenset({".sh", ".bash", ".sbatch", ".slurm"})
 _YAML = (
-    nanotron.stages,
-    megatron_yaml.stages,
-    bridge.stages,
-    foundry.stages,
-    olmo_yaml.stages,
-    levanter.stages,
-    torchtune.stages,
-    axolotl.stages,
-    transformers.factory,
-    transformers.arguments_file,
-)
+    nanotron.stages, megatron_yaml.stages, bridge.stages, foundry.stages, olmo_yaml.stages, levanter.stages,
+    torchtune.stages, axolotl.stages, transformers.factory, transformers.arguments_file,
+)  # fmt: skip
 TREES: dict[str, tuple[Callable[[Tree, str], list[Stage]], ...]] = {
     ".yaml": _YAML,
     ".yml": _YAML,

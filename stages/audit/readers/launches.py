@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from stages.audit.readers.arguments import flat, unfollowed
 from stages.audit.readers.changes import Change, Launch
+from stages.audit.shell.commands import PRINTS
 from stages.audit.shell.reader import Script
 from stages.audit.shell.words import Word, place, text
 from stages.errors import Where
@@ -32,7 +33,7 @@ def launches(script: Script, name: str, files: Sequence[str]) -> list[Launch]:
     found: list[Launch] = []
     for command in script.commands[:MOST]:
         words = flat(command)
-        if not words or text(words[0]) in {"echo", "printf", "cat", "cp", "mv", "rm"}:
+        if not words or text(words[0]) in {*PRINTS, "cat", "cp", "mv", "rm"}:
             continue
         if text(words[0]).endswith("run_train.sh") and command.configuration:
             words = [words[0], command.configuration, *words[1:]]

@@ -11,6 +11,7 @@ from stages.audit.readers.megatron_flags import FIGURES, LISTS, MARKS, SWITCHES,
 from stages.audit.readers.megatron_yaml import tuned
 from stages.audit.readers.tables import blend
 from stages.audit.recipe import Stage, Value, counted, number, numbered, scalar
+from stages.audit.shell.commands import PRINTS
 from stages.audit.shell.reader import Command, Script
 from stages.audit.shell.words import ADDED, Word, text
 
@@ -26,7 +27,7 @@ def stages(script: Script, name: str) -> list[Stage]:
     for command in script.commands:
         words = arguments.flat(command)
         given = {text(word).split("=")[0] for word in words}
-        if len(given & MARKS) < 3 or not given & TRAINS or text(words[0]) in {"echo", "printf"}:
+        if len(given & MARKS) < 3 or not given & TRAINS or text(words[0]) in PRINTS:
             continue
         launcher, own = arguments.split(words, command.where)
         found.append(_stage(script, command, name, words, launcher, own))
@@ -49,11 +50,12 @@ def _stage(
     if made is not None:
         values["partial"] = Value(True, made, "arguments that are made by what is not followed")
     known = settings("megatron.txt")
-    slips = [*arguments.twice(own, NAMES, known), *arguments.misspelt(own, known, frozenset(NAMES))]
-    slips += [*arguments.without_value(own, FIGURES), *arguments.unset(script)]
-    slips += arguments.cut_off(script)
-    slips += arguments.unpassed(script, command.where.file, frozenset(NAMES))
-    return Stage(name, "megatron-lm", command.where, values, slips=tuple(slips))
+    slips = (
+        *arguments.misspelt(own, known, frozenset(NAMES)),
+        *arguments.without_value(own, FIGURES),
+        *arguments.slips_of(script, command.where.file, own, NAMES, known),
+    )
+    return Stage(name, "megatron-lm", command.where, values, slips=slips)
 
 
 def _lists(argument: Argument) -> dict[str, Value]:

@@ -47,23 +47,15 @@ AXOLOTL = FIGURES | {
 }  # fmt: skip
 LENGTHS = {"max_seq_length": "context", "max_length": "context",  # of TRL's SFTConfig and DPOConfig
            "model_max_length": "context"}  # of scripts after Stanford Alpaca's  # fmt: skip
-PREFERENCES = frozenset(
-    {
-        "beta",
-        "max_prompt_length",
-        "max_completion_length",
-        "num_generations",
-        "desirable_weight",
-        "precompute_ref_log_probs",
-        "center_rewards_coefficient",
-    }
-)  # of TRL 0.24: none is SFTConfig's
+PREFERENCES = frozenset({  # of TRL 0.24: none is SFTConfig's
+    "beta", "max_prompt_length", "max_completion_length", "num_generations", "desirable_weight",
+    "precompute_ref_log_probs", "center_rewards_coefficient",
+})  # fmt: skip
 PROGRAMS = frozenset({"dpo", "kto", "orpo", "cpo", "grpo", "rloo", "ppo", "reward", "reward_modeling", "prm", "bco",
                       "online_dpo", "gkd"})  # TRL's: its commands, and its scripts by file name  # fmt: skip
 FACTORY_MARKS = frozenset({"finetuning_type", "cutoff_len", "template"})
-WRITTEN_OUT = (
-    40  # settings of a file that has all of them, as `to_json_string` writes it: epochs next to steps are unused
-)
+# Settings of a file that has all of them, as `to_json_string` writes it: epochs next to steps are unused.
+WRITTEN_OUT = 40
 MAX_KEYS = 400  # among which misspellings are looked for: no file of arguments has more
 MARKS = frozenset({"output_dir", "per_device_train_batch_size", "learning_rate", "gradient_accumulation_steps",
                    "num_train_epochs", "max_steps", "lr_scheduler_type"})  # fmt: skip
@@ -105,14 +97,13 @@ def listed(tree: Tree, key: str) -> Value | None:
 
 def arguments_file(tree: Tree, name: str) -> list[Stage]:
     """TrainingArguments as JSON (its `to_json_string`), or under YAML."""
-    own = len(MARKS & set(map(str, tree.below(())))) >= 3
-    if not own:
+    keys = list(map(str, tree.below(())))
+    if len(MARKS.intersection(keys)) < 3:
         return []
-    keys = set(map(str, tree.below(())))
-    learned = next((key for key in map(str, tree.below(())) if key in PREFERENCES), None)
+    learned = next((key for key in keys if key in PREFERENCES), None)
     added = {} if learned is None else {"objective": preferences(tree.places[learned,], learned)}
     read = from_tree(tree, name, "transformers", FIGURES | LENGTHS).having(added)
-    written_out = len(keys & settings("transformers.txt")) > WRITTEN_OUT and "steps" in read.values
+    written_out = len(settings("transformers.txt").intersection(keys)) > WRITTEN_OUT and "steps" in read.values
     values = {figure: one for figure, one in read.values.items() if figure != "epochs" or not written_out}
     return [replace(read, values=values)]
 

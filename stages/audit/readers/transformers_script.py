@@ -26,6 +26,7 @@ from stages.audit.readers.transformers import (
 )
 from stages.audit.readers.tree import Tree
 from stages.audit.recipe import Stage, Value, counted, number, numbered
+from stages.audit.shell.commands import PRINTS
 from stages.audit.shell.reader import Script
 from stages.audit.shell.words import Word, place, text
 from stages.errors import Where
@@ -42,13 +43,12 @@ def stages(script: Script, name: str) -> list[Stage]:
     for command in script.commands:
         words = arguments.flat(command)
         given = {text(word).lstrip("-").split("=")[0].replace("-", "_") for word in words if text(word)[:2] == "--"}
-        if len(given & MARKS) < 3 or text(words[0]) in {"echo", "printf"}:
+        if len(given & MARKS) < 3 or text(words[0]) in PRINTS:
             continue
         if given & FACTORY_MARKS:
             found += factory(changed(Tree({}, {(): command.where}), list(changes(words, command.where))), name)
             continue
-        own = arguments.split(words, command.where)[1]
-        launcher = arguments.split(words, command.where)[0]
+        launcher, own = arguments.split(words, command.where)
         values, kwarguments = _world(launcher) | _learned(words, command.where), Tree({}, {})
         for one in own:
             values |= _figures(one)
@@ -56,15 +56,13 @@ def stages(script: Script, name: str) -> list[Stage]:
                 kwarguments = changed(kwarguments, [Change(("lr_scheduler_kwargs",), *one.words[0])])
         values |= kwargs(kwarguments)
         keys = [(one.flag.lstrip("-").replace("-", "_"), one.where) for one in own[:MAX_KEYS]]
-        slips = [
+        known = frozenset(f"--{key}" for key in settings("transformers.txt"))
+        slips = (
             *misspelt(keys, FIGURES),
             *not_taken(kwarguments, values),
-            *arguments.twice(own, _FLAGS, frozenset(f"--{key}" for key in settings("transformers.txt"))),
-            *arguments.unset(script),
-            *arguments.cut_off(script),
-            *arguments.unpassed(script, command.where.file, frozenset(_FLAGS)),
-        ]
-        found.append(Stage(name, "transformers", command.where, settled(values), slips=tuple(slips)))
+            *arguments.slips_of(script, command.where.file, own, _FLAGS, known),
+        )
+        found.append(Stage(name, "transformers", command.where, settled(values), slips=slips))
     return numbered(found)
 
 

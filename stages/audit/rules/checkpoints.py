@@ -29,9 +29,7 @@ def deleted(edge: Edge) -> Iterator[Fault]:
         return
     newer = last // every - edge.step // every + bool(last % every)
     if newer >= most and edge.parent.on("best") is False:
-        yield Fault(
-            edge.child,
-            edge.where,
+        yield edge.fault(
             f"step {edge.step:,} of {edge.parent.name}, which keeps {most} of its checkpoints"
             f" ({edge.parent.at('keep')})",
             f"one of the last {most} up to step {last:,}",
@@ -90,9 +88,7 @@ def passed_over(pipeline: Pipeline) -> Iterator[Fault]:
             continue
         above = pipeline.parent(before)
         if above is not None and above.parent.name == edge.parent.name and _of_another_kind(before, edge):
-            yield Fault(
-                edge.child,
-                edge.where,
+            yield edge.fault(
                 f"a checkpoint of {edge.parent.name}",
                 f"one of {before.name}, which goes on from it",
                 f"nothing that {before.name} trains is used",

@@ -38,9 +38,7 @@ def not_saved(edge: Edge) -> Iterator[Fault]:
     """Not a multiple of the parent's interval, and not its end; or past its end."""
     every, last = saved_every(edge.parent), last_step(edge.parent)
     if edge.step is not None and edge.parent.get("save_strategy") == "no":
-        yield Fault(
-            edge.child,
-            edge.where,
+        yield edge.fault(
             f"step {edge.step:,} of {edge.parent.name}, which saves none ({edge.parent.at('save_strategy')})",
             "the model at its end, or a parent that saves checkpoints",
             "there is no such checkpoint",
@@ -49,17 +47,13 @@ def not_saved(edge: Edge) -> Iterator[Fault]:
     if edge.step is None or last is None:
         return
     if edge.step > last:
-        yield Fault(
-            edge.child,
-            edge.where,
+        yield edge.fault(
             f"step {edge.step:,} of {edge.parent.name}, which ends at {last:,}",
             f"at most {last:,}",
             "there is no such checkpoint",
         )
     elif every and edge.step != last and edge.step % every:
-        yield Fault(
-            edge.child,
-            edge.where,
+        yield edge.fault(
             f"step {edge.step:,} of {edge.parent.name}, which saves every {every:,}",
             f"a multiple of {every:,}, or {last:,}",
             "there is no such checkpoint",
@@ -76,9 +70,7 @@ def not_finished(edge: Edge) -> Iterator[Fault]:
     loads = on_load(edge.child)
     if loads is not None and loads.step and last_step(edge.child) == last:
         return
-    yield Fault(
-        edge.child,
-        edge.where,
+    yield edge.fault(
         f"step {edge.step:,} of {edge.parent.name}, which goes on to {last:,}",
         f"step {last:,}",
         f"{last - edge.step:,} steps of the parent, and its schedule's end, are not used",
@@ -154,9 +146,7 @@ def not_there(edge: Edge) -> Iterator[Fault]:
     if name is None or loads is None or not loads.optimizer:
         return
     stops = edge.child.framework not in TRAINERS
-    yield Fault(
-        edge.child,
-        edge.where,
+    yield edge.fault(
         f"the optimizer's state of {edge.parent.name}, which saves none ({edge.parent.at(name)})",
         "a parent that saves it, or a load without it",
         "the launch stops" if stops else "the moments begin anew at the parent's rate",

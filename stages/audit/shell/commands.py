@@ -20,7 +20,7 @@ from stages.errors import Where
 
 _FILLS = re.compile(r"(?:(?:mapfile|readarray)\s+-t|((?:IFS=(?:' '|\" \")\s+)?read\s+(?:-r\s+)?-r?a))\s+([A-Za-z_]\w*)")
 _EXPANDED = frozenset({"simple_expansion", "expansion", "command_substitution", "arithmetic_expansion"})
-_PRINTS = frozenset({"echo", "printf"})
+PRINTS = frozenset({"echo", "printf"})
 _SILENT = frozenset({":", "true", "false", "local", "shift", "return", "source", ".", "set", "unset", "cd", "read",
                      "mapfile", "readarray", "test", "[", "[[", "mkdir", "export", "eval"})  # fmt: skip
 _FORMAT = re.compile(r"%[sdbq%]|\\[nt]")
@@ -157,7 +157,7 @@ class Commands(Words):
             cat = source(command) == "cat" and redirect.type == "heredoc_redirect"
             return _without_end(self.heredoc(redirect, depth)) if cat else None
         name = only.child_by_field_name("name") if only is not None and only.type == "command" else None
-        if only is None or name is None or (source(name) not in _PRINTS and source(name) not in self.functions):
+        if only is None or name is None or (source(name) not in PRINTS and source(name) not in self.functions):
             return None
         outer, before = self.variables, self.printed
         self.count(node, depth, len(outer.scalars) + len(outer.arrays))  # a subshell has a copy of each

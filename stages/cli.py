@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ import typer
 
 from stages import __version__, cli_audit, cli_finished, cli_forensics, cli_inputs, cli_project, cli_results, streams
 from stages.cli_options import RUNS, SPECS, Json, Marker, Names, Ref, Releases, Scale
-from stages.errors import for_user
+from stages.errors import UserError, for_user
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,6 +34,7 @@ def main() -> None:
     """Run the command; a user's mistake is printed without a traceback. Exit codes: 0, 1 (result), 2 (command line)."""
     streams.open_missing()
     try:
+        _refuse_without_a_directory()
         app()
     except Exception as error:
         if (reported := for_user(error)) is None:
@@ -45,6 +47,16 @@ def main() -> None:
         sys.exit(reported.exit_code)
     finally:
         gc.freeze()  # else Python searches everything for reference cycles once more before the process ends
+
+
+def _refuse_without_a_directory() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError(
+            "the current directory is not there any more: it was moved or removed, as `git checkout` of another branch "
+            'does. Type `cd "$PWD"` where it is there again, else go where the project is, and give the command again.'
+        ) from None
 
 
 def _say_version(wanted: bool) -> None:

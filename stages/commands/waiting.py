@@ -20,7 +20,9 @@ def waited(ref: str, folder: Path) -> bool:
             printed = time.monotonic()
             beaten = holder.age(folder, time.time())
             print(
-                f"{ref}: waiting for {other}, whose heartbeat is {beaten or 0:.0f} s old", file=sys.stderr, flush=True
+                f"{ref}: waiting for {other}, whose heartbeat is {beaten or 0:.0f} s old{holder.suspended(other)}",
+                file=sys.stderr,
+                flush=True,
             )
         time.sleep(POLL)
     return printed > float("-inf")

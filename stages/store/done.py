@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from stages.store import attempts, damage, lease, manifest, partials, progress, seal, unlisted
-from stages.store.holder import Holder
+from stages.store.holder import Holder, suspended
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest, ManifestError, Parent
 from stages.store.shards import Problem
@@ -70,6 +70,7 @@ def is_done(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str], 
 
 def _running(layout: Layout, ref: str, key: str, holder: Holder) -> Verdict:
     where = f"job {holder.job} on {', '.join(holder.nodes)}" if holder.job else holder.process
+    where += suspended(holder)
     far, log = progress.latest(layout, key), layout.log(key)
     if far is None:
         return Verdict(ref, key, "running", where, log=log, job=holder.job)

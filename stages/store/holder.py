@@ -6,6 +6,7 @@ import fcntl
 import os
 import socket
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -111,6 +112,14 @@ def alive(found: Holder, folder: Path, now: float | None = None) -> bool:
 def lock_name() -> str:
     """The file on which the runs of this host lock a folder."""
     return f"lease.{socket.gethostname()}.lock"
+
+
+def suspended(found: Holder) -> str:
+    """What is to be said of a holder that a signal has stopped, as Ctrl-Z does; nothing of any other."""
+    with suppress(psutil.Error):
+        if found.is_seen and psutil.Process(found.pid).status() == psutil.STATUS_STOPPED:
+            return f", suspended: `kill -CONT {found.pid}` lets it go on"
+    return ""
 
 
 def is_locked(path: Path) -> bool:

@@ -132,3 +132,17 @@ def test_a_path_that_is_no_text_is_refused_before_weights_are_called_damaged(
     monkeypatch.chdir(folder)
     with pytest.raises(UsageError, match=r"found a path that is no text in UTF-8.*; allowed: UTF-8\. Rename"):
         opening.find_root()
+
+
+def test_a_current_directory_that_is_gone_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after `git checkout` of a branch without it."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr().err
+    assert (ended.value.code, said.count("\n")) == (1, 1)
+    assert said.startswith("stages: the current directory is not there any more")

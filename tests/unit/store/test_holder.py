@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -97,6 +98,19 @@ def test_a_process_that_is_dead_and_not_waited_for_has_no_beginning() -> None:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert holder.began(process.pid) is None
     assert holder.began(process.pid) is None
+
+
+def test_a_process_that_was_suspended_is_there_and_told_how_it_goes_on() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        other = replace(holder.this_process(1), pid=process.pid, started=holder.began(process.pid))
+        assert holder.suspended(other) == ""
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        assert holder.suspended(other) == f", suspended: `kill -CONT {process.pid}` lets it go on"
+        assert holder.began(process.pid) == other.started
+        assert holder.suspended(replace(other, namespace="4026532999")) == "", "another process has that number here"
+        process.send_signal(signal.SIGCONT)
+    assert holder.suspended(other) == ""
 
 
 @pytest.mark.parametrize(

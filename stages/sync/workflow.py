@@ -15,7 +15,7 @@ from stages.cluster import resources, site
 from stages.errors import UsageError, UserError, for_user
 from stages.spec.project import Project
 from stages.store.layout import Layout
-from stages.sync import drivers, graph, pulled, saved_graph, verdicts, write
+from stages.sync import drivers, graph, machine_needs, pulled, saved_graph, verdicts, write
 from stages.sync.adoption import EXECUTOR, Adoption
 from stages.sync.config import ALL, read_config, read_deep
 from stages.sync.saved_graph import Kept
@@ -109,7 +109,10 @@ def open_main(root: Path, config: Mapping[str, Any], quiet: bool, dry: bool = Fa
         _wait_for_others(root, layout, loaded, read_deep(loaded, config))
     with drivers.also_in_a_dry_run():
         judged = verdicts.refresh(root, layout, loaded, read_deep(loaded, config))
+    machine_needs.refuse_unreadable_notes(root)
     undone = [name for name, one in judged.items() if not one.done]
+    if undone and not dry:
+        machine_needs.refuse_full_disk()
     flow = _build(root, scale, releases, layout, loaded, undone, Gate(project, scale, loaded.stages))
     if not dry:  # else there are no jobs that would read it
         saved_graph.write(layout.markers, flow)

@@ -175,3 +175,15 @@ def test_a_call_by_dvc_waits_for_the_snakemake_of_a_dvc_that_was_killed(
     assert capsys.readouterr().err.count("toy/second: waiting for snakemake, process 7 on host here") == 1
     workflow.open_main(project, {}, quiet=True)
     assert len(asked) == 3, "a person is told, and need not wait"
+
+
+def test_what_a_machine_refuses_snakemake_is_asked_before_jobs_start_and_notes_in_a_dry_run_too(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(workflow.machine_needs, "refuse_unreadable_notes", asked.append)
+    monkeypatch.setattr(workflow.machine_needs, "refuse_full_disk", lambda: asked.append("disk"))
+    workflow.open_main(project, {}, quiet=True, dry=True)
+    assert asked == [project]
+    workflow.open_main(project, {}, quiet=True)
+    assert asked == [project, project, "disk"]

@@ -1,0 +1,50 @@
+"""What Snakemake needs of a machine, and would end with a traceback without: told in a line before anything is run."""
+
+from __future__ import annotations
+
+import binascii
+import os
+from base64 import urlsafe_b64decode
+from collections.abc import Iterator
+from pathlib import Path
+
+from stages.errors import UserError
+
+NOTES = ".snakemake/metadata"  # a file on each file that a job made, called by its path in Base64
+FREE = 1 << 20  # bytes that Snakemake's scheduler may write
+
+
+def refuse_unreadable_notes(root: Path) -> None:
+    """Raise UserError where Snakemake keeps notes on a file that is there, and this user may not read them: Snakemake
+    gives them to the user whose job it was, and to that user's group.
+    """
+    for note, name in _notes(root):
+        if not os.access(note, os.R_OK) and (root / name).exists():
+            raise UserError(
+                f"{note.parent}: Snakemake reads its notes on {name} there, which are another user's, and only that "
+                f"user's group may read. `chgrp -R GROUP {note.parent}` to a group of all who share the project, or "
+                "work in a clone of your own. `stages status` needs no notes."
+            )
+
+
+def refuse_full_disk() -> None:
+    """Raise UserError where the scheduler of Snakemake finds no room for its problem, which it writes into a file."""
+    folder = os.environ.get("TMP", os.environ.get("TMPDIR", "/tmp"))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return  # then it has the jobs chosen in another way
+    disk = os.statvfs(folder)
+    if disk.f_bavail * disk.f_frsize < FREE or (disk.f_files and not disk.f_favail):
+        raise UserError(
+            f"{folder}: is full, and Snakemake's scheduler writes there. Nothing was run. Free space there, or "
+            "`export TMPDIR=` another folder; then give the command again."
+        )
+
+
+def _notes(root: Path) -> Iterator[tuple[Path, str]]:
+    """Snakemake's notes, each with the path of the file that it is about."""
+    folder = root / NOTES
+    for note in sorted(folder.iterdir()) if folder.is_dir() else ():
+        try:
+            yield note, urlsafe_b64decode(note.name).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            continue  # a part of a name that is longer than a file's may be, or a stranger

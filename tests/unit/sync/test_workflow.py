@@ -180,7 +180,7 @@ def test_a_call_by_dvc_waits_for_the_snakemake_of_a_dvc_that_was_killed(
 def test_what_a_machine_refuses_snakemake_is_asked_before_jobs_start_and_notes_in_a_dry_run_too(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Any] = []
+    asked: list[object] = []
     monkeypatch.setattr(workflow.machine_needs, "refuse_unreadable_notes", asked.append)
     monkeypatch.setattr(workflow.machine_needs, "refuse_full_disk", lambda: asked.append("disk"))
     workflow.open_main(project, {}, quiet=True, dry=True)

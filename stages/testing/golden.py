@@ -82,12 +82,10 @@ def write(path: Path, content: Tree) -> None:
     files.write_atomic(path, (HEAD + dump(content)).encode())
 
 
-def about(root: Path, key: Mapping[str, str] | None) -> dict[str, Any]:
-    """What a golden is made from: date, git revision, digest of the resolved stage, code, environment."""
+def about(root: Path) -> dict[str, Any]:
+    """What a golden is made from: date, git revision, code, environment."""
     here = fingerprint.fingerprint()
-    made: dict[str, Any] = {"made": datetime.date.today().isoformat(), "revision": commit(root)}
-    if key is not None:
-        made["key"] = dict(key)
+    made = {"made": datetime.date.today().isoformat(), "revision": commit(root)}
     return {**made, "code": here["code"], "stages": fingerprint.version("stages"), "environment": environment(here)}
 
 

@@ -46,13 +46,10 @@ class GoldenChecker:
     update: bool
     beside: Mapping[str, Any] = field(default_factory=dict)  # what else a golden is made from
 
-    def about(self, key: Mapping[str, str] | None) -> dict[str, Any]:
-        """What a golden made now is made from."""
-        return {**self._here, **({"key": dict(key)} if key else {})}
-
     @cached_property
-    def _here(self) -> dict[str, Any]:
-        found = golden.about(self.root, None)
+    def made_from(self) -> dict[str, Any]:
+        """What a golden made now is made from, besides its stage's key."""
+        found = golden.about(self.root)
         if not self.beside:
             return found
         # A loop that is not this project's does not follow from the package's code.
@@ -77,7 +74,7 @@ class GoldenChecker:
         `elsewhere` judges an environment that no golden knows by those of others, and says in words what it found.
         `again` is the command line, beyond pytest, that updates this golden.
         """
-        content, about = golden.read(path), self.about(key)
+        content, about = golden.read(path), {**self.made_from, **({"key": dict(key)} if key else {})}
         if content and ("environments" in content) != bool(environment):
             raise GoldenError(f"{path}: the golden of another kind of test; restore it, or delete it and update.")
         if environment:

@@ -28,13 +28,11 @@ class StagePages:
         self._planned: dict[tuple[str, str], dict[str, Any]] = {}
         for name in self.project.pipelines(variants=True):
             try:
-                self.pipelines[name] = {scale: self.project.resolve(name, scale) for scale in self._scales(name)}
+                # The published scale, if the pipeline is at it, and the one whose stages are trained.
+                scales = dict.fromkeys([published_scale(self.project, name), self.small(name)])
+                self.pipelines[name] = {scale: self.project.resolve(name, scale) for scale in scales}
             except (SpecError, SpecErrors) as error:
                 self.unreadable[name] = error
-
-    def _scales(self, pipeline: str) -> dict[str, None]:
-        """The published scale, if the pipeline is at it, and the one whose stages are trained."""
-        return dict.fromkeys([published_scale(self.project, pipeline), self.small(pipeline)])
 
     def small(self, pipeline: str) -> str:
         """The scale whose stages are trained: mini, else the first on a CPU, else the first that the pipeline is at."""

@@ -25,8 +25,10 @@ def found(config: pytest.Config, reported: Iterable[Report], files: Mapping[str,
 
 
 def _goldens(config: pytest.Config, files: Mapping[str, bool]) -> Iterator[Path]:
-    partly = {arg.partition("::")[0] for arg in config.args if "::" in arg}
-    whole = {config.rootpath / file for file, passed in files.items() if passed and not _named(config, file, partly)}
+    typed = [arg.partition("::")[0] for arg in config.args if "::" in arg]  # some tests of these files were selected
+    partly = {(config.invocation_params.dir / file).resolve() for file in typed}
+    passed = [config.rootpath / file for file, every in files.items() if every]
+    whole = {path for path in passed if path.resolve() not in partly}
     for parent in dict.fromkeys(path.parent for path in whole):
         for folder in sorted((parent / FOLDER).glob("*/")):
             source = parent / f"{folder.name}.py"
@@ -36,11 +38,6 @@ def _goldens(config: pytest.Config, files: Mapping[str, bool]) -> Iterator[Path]
 
                 # Other people's files may be called so too.
                 yield from (path for path in sorted(folder.glob("*.yaml")) if golden.written(path))
-
-
-def _named(config: pytest.Config, file: str, partly: Iterable[str]) -> bool:
-    """Whether only some tests of a file were selected."""
-    return any((config.invocation_params.dir / one).resolve() == (config.rootpath / file).resolve() for one in partly)
 
 
 def removal(path: Path, of: str) -> dict[str, Any]:

@@ -76,12 +76,8 @@ def _missing(config: pytest.Config, reporter: pytest.TerminalReporter, nodes: li
     failed = {report.nodeid for kind in ("failed", "error") for report in reporter.stats.get(kind, [])}
     if len(nodes) > 1 and failed == set(nodes):
         reporter.section("goldens that are missing")
-        reporter.write_line(f"{len(nodes)} goldens. Make all of them: {command(shlex.join(_typed(config)))}")
-
-
-def _typed(config: pytest.Config) -> list[str]:
-    """What was typed after pytest."""
-    return [str(word) for word in config.invocation_params.args]
+        typed = shlex.join(map(str, config.invocation_params.args))
+        reporter.write_line(f"{len(nodes)} goldens. Make all of them: {command(typed)}")
 
 
 def _asked(config: pytest.Config, ask: Any) -> Any:

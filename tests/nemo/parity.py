@@ -24,6 +24,7 @@ from stages.spec.resolved_models import Model
 from stages.spec.resolved_phases import Loops, Router
 from stages.train.determinism import denormals_flushed, deterministic
 from stages.train.ranks import ALONE
+from stages.train.replicated import Replicated
 from tests.nemo import engines
 from tests.nemo.engines import Layout, layout
 from tests.nemo.step_case import worst
@@ -176,11 +177,13 @@ def by_torch(stage: Stage, inputs: Inputs, noise: float = 0.0, seed: int = 0) ->
     """On this process, with relative normal noise on every element of the gradients that update the weights."""
     drawn = torch.Generator().manual_seed(seed)
 
-    def gradients(stepper: Any) -> dict[str, Tensor]:
-        named = zip(trainer._optimizer.slots, stepper._gradients, strict=True)
-        found = {slot.name: gradient.clone() for slot, gradient in named}
-        for gradient in stepper._gradients if noise else ():
-            gradient.mul_(1 + noise * torch.randn(gradient.shape, generator=drawn))
+    def gradients(stepper: Replicated) -> dict[str, Tensor]:
+        clipped, found = stepper._clipped, dict[str, Tensor]()
+        assert clipped is not None
+        for slot, gradient in zip(trainer._optimizer.slots, clipped.gradients, strict=True):
+            found[slot.name] = gradient * (1.0 if clipped.factor is None or slot.muon else clipped.factor)
+            if noise:
+                gradient.mul_(1 + noise * torch.randn(gradient.shape, generator=drawn))
         return found
 
     with deterministic(stage.execution), denormals_flushed():

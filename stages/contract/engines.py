@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import chain
 
 from stages.contract import layouts, memory
-from stages.contract.corpora import prepared
 from stages.contract.hardware import Hardware
 from stages.spec.resolved import Stage
 
@@ -17,7 +16,7 @@ def refusal(stage: Stage, hardware: Hardware | None) -> str | None:
     """
     for misfit in chain(layouts.undivided(stage), layouts.contradictions(stage), layouts.unsupported(stage)):
         return f"{misfit.part} {misfit.observed}; allowed: {misfit.expected}"
-    if prepared(stage):
+    if stage.prepared:
         return None if hardware is None else undivided(stage, hardware)
     corpora = sorted({source.corpus for phase in stage.evaluated_on for source in phase.sources if not source.digest})
     return (

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from stages.contract import memory_engine, memory_nemo, memory_states
-from stages.contract.corpora import prepared
 from stages.contract.cost_phase import loops
 from stages.contract.hardware import Hardware
 from stages.contract.parameters import parameters
@@ -68,14 +67,14 @@ def of(stage: Stage, phase: Phase, hardware: Hardware) -> Memory:
     if stage.execution.parallel is not None:
         return _of_nemo(stage, phase, stage.execution.parallel, hardware)
     several, whole = stage.execution.ranks > 1, "zero1" if stage.execution.ranks > 1 else "one"
-    if prepared(stage):
+    if stage.prepared:
         parts = memory_engine.of(stage, phase, hardware)
         found = [
             Memory(whole, parts.states, parts.activations, hardware.runtime, parts.gradients, parts.loss, parts.spare)
         ]
     else:
         found = [Memory(whole, _states(stage, whole), _activations(stage, phase), hardware.runtime)]
-    if several and not (prepared(stage) and stage.execution.device == "cpu"):
+    if several and not (stage.prepared and stage.execution.device == "cpu"):
         found.append(Memory(DIVIDED, _states(stage, DIVIDED), _activations(stage, phase), hardware.runtime))
     return next((memory for memory in found if memory.total <= hardware.memory), found[-1])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stages.errors import Where
 from stages.spec import models
-from stages.spec.graph import parents
+from stages.spec.graph import parents, reached
 from stages.spec.loader import LoadedPipeline
 from stages.spec.points import RawPoint
 from stages.spec.resolved_models import Model
@@ -83,13 +83,8 @@ def _counted(loaded: LoadedPipeline, nodes: Collection[str], index: int) -> tupl
             raise unknown_name(loaded.document, here, "stage", stage, nodes)
     if claim.lineage is None:
         return tuple(claim.stages or ())
-    wanted, seen = [claim.lineage], []
-    while wanted:
-        stage = wanted.pop()
-        if stage not in seen:
-            seen.append(stage)
-            wanted.extend(parents(loaded.stages[stage]))
-    return tuple(stage for stage in nodes if stage in seen and not _counted_already(loaded, stage, seen))
+    lineage = reached([claim.lineage], lambda stage: parents(loaded.stages[stage]))
+    return tuple(stage for stage in nodes if stage in lineage and not _counted_already(loaded, stage, lineage))
 
 
 def _counted_already(loaded: LoadedPipeline, stage: str, others: Collection[str]) -> bool:

@@ -21,7 +21,7 @@ def execution(loaded: LoadedStage, engine: Engine, raw: RawScale, scale: Scale) 
     """
     base, over = raw.execution, _over(loaded, scale)
     parallel = _parallel(over.parallel, raw) if engine == "nemo" else None
-    made = Execution(
+    resolved = Execution(
         engine=engine,
         device=raw.device,
         threads=raw.threads,
@@ -36,24 +36,23 @@ def execution(loaded: LoadedStage, engine: Engine, raw: RawScale, scale: Scale) 
         parallel=parallel,
     )
     counted = over.ranks is not None or over.nodes is not None
-    if made.ranks % made.nodes:
-        found = f"{made.ranks} ranks on {made.nodes} nodes"
+    if resolved.ranks % resolved.nodes:
+        found = f"{resolved.ranks} ranks on {resolved.nodes} nodes"
         document, path = _file(loaded, scale, own=counted)
         raise document.error(path, found, "as many ranks on each node", "Change `ranks` or `nodes`.")
-    if parallel is not None and made.ranks % parallel.ranks_of_a_model:
+    if parallel is not None and resolved.ranks % parallel.ranks_of_a_model:
         document, path = _file(loaded, scale, own=counted or bool(over.parallel.model_fields_set))
-        found = f"{made.ranks} ranks, with tp {parallel.tp}, pp {parallel.pp} and cp {parallel.cp}"
+        found = f"{resolved.ranks} ranks, with tp {parallel.tp}, pp {parallel.pp} and cp {parallel.cp}"
         allowed = f"a multiple of tp * pp * cp, which is {parallel.ranks_of_a_model}"
         raise document.error((*path, "ranks"), found, allowed, "Change `ranks` or `parallel`.", "I-46")
-    gpus = made.ranks // made.nodes if made.device == "cuda" else 0
-    if made.memory_mb < gpus * LEAST_MB_OF_A_GPU:
+    gpus = resolved.ranks // resolved.nodes if resolved.device == "cuda" else 0
+    if resolved.memory_mb < gpus * LEAST_MB_OF_A_GPU:
         document, path = _file(loaded, scale, own=over.memory is not None)
         ranks = "1 rank on a GPU" if gpus == 1 else f"{gpus} ranks on GPUs"
         least = f"at least {gpus * LEAST_MB_OF_A_GPU / 1000:g} GB for a node of {ranks}"
-        raise document.error(
-            (*path, "memory"), f"{made.memory_mb / 1000:g} GB", least, "It is a node's memory, not a device's.", "I-42"
-        )
-    return made
+        found = f"{resolved.memory_mb / 1000:g} GB"
+        raise document.error((*path, "memory"), found, least, "It is a node's memory, not a device's.", "I-42")
+    return resolved
 
 
 def _over(loaded: LoadedStage, scale: Scale) -> RawExecution:

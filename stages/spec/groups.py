@@ -23,7 +23,7 @@ def groups(pipeline: LoadedPipeline, fields: Mapping[str, Any], name: str) -> di
     path = ("optimizers", name, KEY)
     if not fields[KEY]:
         raise pipeline.document.error(path, "an empty list", "one group at least", f"Remove `{KEY}`.")
-    made = [
+    resolved = [
         Group(
             name=raw["name"],
             modules=tuple(raw["modules"]) if raw.get("modules") is not None else None,
@@ -33,10 +33,10 @@ def groups(pipeline: LoadedPipeline, fields: Mapping[str, Any], name: str) -> di
         )
         for raw in fields[KEY]
     ]
-    wrong = list(_wrong(pipeline, made, path)) or list(_idle(pipeline, made, name, fields["decay"]))
+    wrong = list(_wrong(pipeline, resolved, path)) or list(_idle(pipeline, resolved, name, fields["decay"]))
     if wrong:
         raise several(wrong)
-    return {KEY: tuple(one.model_copy(update=_in_order(one)) for one in made)}
+    return {KEY: tuple(one.model_copy(update=_in_order(one)) for one in resolved)}
 
 
 def _in_order(group: Group) -> dict[str, Any]:
@@ -44,10 +44,10 @@ def _in_order(group: Group) -> dict[str, Any]:
     return {"of": tuple(sorted(group.of)), "modules": None if group.modules is None else tuple(sorted(group.modules))}
 
 
-def _idle(pipeline: LoadedPipeline, made: list[Group], name: str, decay: str) -> Iterator[SpecError]:
+def _idle(pipeline: LoadedPipeline, resolved: list[Group], name: str, decay: str) -> Iterator[SpecError]:
     """Groups that change no parameter of any stage with this optimizer."""
     trained = dict(_trained(pipeline, name))
-    for number, group in enumerate(made):
+    for number, group in enumerate(resolved):
         path = ("optimizers", name, KEY, number)
         models = [model for module, model in trained.items() if group.modules is None or module in group.modules]
         if not models:
@@ -70,9 +70,9 @@ def _trained(pipeline: LoadedPipeline, optimizer: str) -> Iterator[tuple[str, st
             yield from stage.raw.modules.items()
 
 
-def _wrong(pipeline: LoadedPipeline, made: list[Group], path: Path) -> Iterator[SpecError]:
+def _wrong(pipeline: LoadedPipeline, resolved: list[Group], path: Path) -> Iterator[SpecError]:
     error, known = pipeline.document.error, _modules(pipeline)
-    for number, group in enumerate(made):
+    for number, group in enumerate(resolved):
         for key, names in (("of", group.of), ("modules", group.modules or ())):
             if twice := next((one for one in names if names.count(one) > 1), None):
                 yield error((*path, number, key), f"{twice!r} a second time", "each name once", "Remove one.")
@@ -83,7 +83,7 @@ def _wrong(pipeline: LoadedPipeline, made: list[Group], path: Path) -> Iterator[
             yield error((*path, number), "lr 1 and weight_decay 1", "a group that changes something", "Remove it.")
         if not group.of or (group.modules is not None and not group.modules):
             yield error((*path, number), "a group of nothing", "parameters in every group", "Name some, or remove it.")
-    for (_, one), (number, other) in combinations(enumerate(made), 2):
+    for (_, one), (number, other) in combinations(enumerate(resolved), 2):
         both = set(one.of) & set(other.of)
         shared = one.modules is None or other.modules is None or set(one.modules) & set(other.modules)
         if one.name == other.name or (both and shared):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 
 from stages.spec.epochs import count
 from stages.spec.loader import LoadedStage
@@ -67,21 +68,7 @@ class PhaseMaker:
         budget = span.here[1] - span.here[0]
         fixed = isinstance(phase, CountedPhase)
         context = self.scale.context(phase.context)
-        if phase.batch[0].after != 0 or any(
-            a.after >= b.after for a, b in zip(phase.batch, phase.batch[1:], strict=False)
-        ):
-            raise self.stage.document.error(
-                (*path, "batch"),
-                "a ramp that does not begin at 0 or does not rise",
-                "rising `after` from 0",
-                "Sort it.",
-                "I-07",
-            )
-        for number, (a, b) in enumerate(zip(phase.batch, phase.batch[1:], strict=False), start=1):
-            if a.batch == b.batch:
-                place = (*path, "batch", number, "batch")
-                repair = "Correct one of the two, or remove the step."
-                raise self.stage.document.error(place, f"{b.batch} seq, as before it", "another batch", repair, "I-07")
+        self._check_ramp(phase, path)
         return Phase(
             name=phase.name,
             objective=phase.objective,
@@ -102,6 +89,17 @@ class PhaseMaker:
             preference=None if phase.preference is None else _preference(phase.preference),
             z_loss=None if phase.z_loss is None else weights.of("", "z_loss", phase.z_loss),
         )
+
+    def _check_ramp(self, phase: RawPhase, path: Path) -> None:
+        """Raise SpecError unless the batch ramp begins at 0, rises in `after` and changes the batch in every step."""
+        error = self.stage.document.error
+        if phase.batch[0].after != 0 or any(one.after >= later.after for one, later in pairwise(phase.batch)):
+            found = "a ramp that does not begin at 0 or does not rise"
+            raise error((*path, "batch"), found, "rising `after` from 0", "Sort it.", "I-07")
+        for number, (before, step) in enumerate(pairwise(phase.batch), start=1):
+            if before.batch == step.batch:
+                found, repair = f"{step.batch} seq, as before it", "Correct one of the two, or remove the step."
+                raise error((*path, "batch", number, "batch"), found, "another batch", repair, "I-07")
 
     def batch(self, phase: RawPhase, path: Path) -> tuple[BatchStep, ...]:
         """The batch ramp; steps that a small scale makes equal are one."""
@@ -127,13 +125,8 @@ class PhaseMaker:
         ramp: RawShareRamp | None = phase.multimodal
         if (ramp is not None) != (len(groups) == 2):
             found = "nothing" if ramp is None else f"a share, while {phase.data!r} has one group"
-            raise self.stage.document.error(
-                (*path, "multimodal"),
-                found,
-                "a share where a mixture has both groups",
-                "Add or remove `multimodal`.",
-                "I-30",
-            )
+            allowed, repair = "a share where a mixture has both groups", "Add or remove `multimodal`."
+            raise self.stage.document.error((*path, "multimodal"), found, allowed, repair, "I-30")
         if ramp is None:
             return None
         over = int(ramp.over * samples)

@@ -212,6 +212,11 @@ class Stage(Frozen):
         return sum(phase.budget for phase in self.phases)
 
     @property
+    def prepared(self) -> bool:
+        """Whether all that it is trained or evaluated on are local corpora: published ones have no digest."""
+        return all(source.digest for phase in self.evaluated_on for source in phase.sources)
+
+    @property
     def evaluated_on(self) -> tuple[Phase, ...]:
         """The phases whose corpora it is evaluated on; none: it is evaluated on its parent's."""
         return self.phases or (() if self.evaluation.on is None else (self.evaluation.on,))

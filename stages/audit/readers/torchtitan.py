@@ -16,7 +16,7 @@ from types import MappingProxyType
 from stages.audit.readers import python_source
 from stages.audit.readers.changes import Change, changed
 from stages.audit.readers.python_source import Source, assignments
-from stages.audit.readers.tables import picked, slips, with_micro_batch
+from stages.audit.readers.tables import count, picked, slips, with_micro_batch
 from stages.audit.readers.text import refuse
 from stages.audit.readers.tree import Leaf, Path, Tree
 from stages.audit.recipe import LONGEST, Slip, Stage, Value, is_number
@@ -124,8 +124,7 @@ def _settled(name: str, found: dict[str, Value], where: Where, slips: tuple[Slip
 
 def _schedule(found: dict[str, Value]) -> None:
     """A share of the steps for the decay is a warm-up, stable, decay schedule; without one it follows the warm-up."""
-    share, steps = found.pop("decay_share", None), found.get("decay_steps") or found.get("steps")
-    decay = found.get("decay")
+    share, decay = found.pop("decay_share", None), found.get("decay")
     shape = {"sqrt": "other"}.get(str(decay.value), str(decay.value)) if decay is not None else "linear"
     if decay is not None:
         found["decay"] = replace(decay, value=shape)
@@ -133,8 +132,8 @@ def _schedule(found: dict[str, Value]) -> None:
         return
     found["decay"] = Value("wsd", share.where, share.key)
     found["wsd_decay"] = Value(shape, (decay or share).where, (decay or share).key)
-    if steps is not None and isinstance(steps.value, int) and not isinstance(steps.value, bool):
-        found["wsd_steps"] = Value(round(steps.value * share.value), share.where, share.key)
+    if (length := count(found, "decay_steps" if "decay_steps" in found else "steps")) is not None:
+        found["wsd_steps"] = Value(round(length * share.value), share.where, share.key)
 
 
 def python_stages(text: str, name: str, launched: Mapping[str, Sequence[Change]] = MappingProxyType({})) -> list[Stage]:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from stages.audit.frameworks import settings
-from stages.audit.readers.tree import Path, Tree, values
+from stages.audit.readers.tables import picked
+from stages.audit.readers.tree import Tree, values
 from stages.audit.recipe import PATHS, Slip, Stage, Value, scalar
 from stages.errors import Where
 from stages.printable import printable
@@ -63,6 +64,12 @@ STYLES = {
     "linear": "linear", "cosine": "cosine", "constant": "constant", "constant_with_warmup": "constant",
     "inverse_sqrt": "inverse_sqrt", "cosine_with_min_lr": "cosine", "polynomial": "polynomial",
     "cosine_warmup_with_min_lr": "cosine", "warmup_stable_decay": "wsd", "one_cycle": "other", "rex": "other",
+}  # fmt: skip
+
+_SCHEDULER = {
+    "min_lr": ("lr_scheduler_kwargs.min_lr",),
+    "min_lr_ratio": ("lr_scheduler_kwargs.min_lr_rate", "lr_scheduler_kwargs.min_lr_ratio"),
+    "wsd_steps": ("lr_scheduler_kwargs.num_decay_steps",), "stable_steps": ("lr_scheduler_kwargs.num_stable_steps",),
 }  # fmt: skip
 
 
@@ -142,15 +149,7 @@ def not_taken(tree: Tree, found: Mapping[str, Value]) -> Iterator[Slip]:
 
 def kwargs(tree: Tree) -> dict[str, Value]:
     """What lr_scheduler_kwargs says of the smallest rate and of a warm-up, stable, decay schedule."""
-    found: dict[str, Value] = {}
-    names = {"min_lr": "min_lr", "min_lr_rate": "min_lr_ratio", "min_lr_ratio": "min_lr_ratio",
-             "num_decay_steps": "wsd_steps", "num_stable_steps": "stable_steps"}  # fmt: skip
-    for key, figure in names.items():
-        path: Path = ("lr_scheduler_kwargs", key)
-        value = tree.value(path)
-        if value is not None:
-            found[figure] = value
-    return found
+    return picked(tree, _SCHEDULER)
 
 
 def settled(found: dict[str, Value]) -> dict[str, Value]:

@@ -18,7 +18,6 @@ from stages.check.rules.peaks import long_warm_ups
 from stages.check.rules.siblings import differing
 from stages.check.run import priced_on
 from stages.contract import hardware
-from stages.contract.corpora import prepared
 from stages.contract.engines import undivided
 from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
@@ -62,7 +61,7 @@ def planned_only(project: Project, scale: str) -> list[str]:
         with suppress(SpecError, SpecErrors):  # which are findings
             resolved = project.resolve(name, scale)
             own = [resolved.stages[stage] for stage in resolved.own]
-            refused += [stage for stage in own if not prepared(stage)]
+            refused += [stage for stage in own if not stage.prepared]
     if not refused:
         return []
     hardware = priced_on(project, scale)

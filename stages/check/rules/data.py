@@ -12,6 +12,7 @@ from stages.check.rules.multimodal_share import falling_shares
 from stages.check.rules.rereads import undeclared_rereads
 from stages.contract import ledger
 from stages.contract.mixture import Mixture
+from stages.spec.graph import reached
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase, ShareRamp, Source
 from stages.spec.schema.phases import RawPhase
@@ -63,17 +64,12 @@ def nothing_is_read_twice(context: Context) -> Iterator[Finding]:
 
 def _read_above(context: Context, stage: Stage) -> list[tuple[str, Source]]:
     """(who, source) of everything that the ancestors read, as far up as data is continued."""
-    found: dict[str, list[tuple[str, Source]]] = {}
-    waiting = [stage]
-    while waiting:
-        one = waiting.pop()
-        if one.data == "restart":
-            continue
-        for ref, parent in context.parents(one):
-            if ref not in found:
-                found[ref] = [(ref, source) for phase in parent.phases for source in phase.sources]
-                waiting.append(parent)
-    return [entry for entries in found.values() for entry in entries]
+
+    def read_on(one: Stage) -> list[str]:
+        return [] if one.data == "restart" else [ref for ref, _ in context.parents(one)]
+
+    refs = reached(read_on(stage), lambda ref: read_on(context.by_ref[ref]))
+    return [(ref, source) for ref in refs for phase in context.by_ref[ref].phases for source in phase.sources]
 
 
 def _overlap(

@@ -10,7 +10,6 @@ from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.contract import evaluations, layouts, ledger, memory
-from stages.contract.corpora import prepared
 from stages.contract.duration import document_lengths, step_seconds
 from stages.contract.engines import undivided
 from stages.contract.hardware import MEGA, Hardware
@@ -119,7 +118,7 @@ def every_rank_has_work(context: Context) -> Iterator[Finding]:
         ranks, torch = stage.execution.dp, stage.execution.engine == "torch"
         sequences = min(rung.sequences for rung in phase.batch)
         parts = -(-sequences // phase.micro_batch)
-        shared = torch and stage.execution.device == "cuda" and sequences < ranks and not prepared(stage)
+        shared = torch and stage.execution.device == "cuda" and sequences < ranks and not stage.prepared
         if parts >= ranks or shared:
             continue
         of = "ranks" if torch else "replicas"
@@ -204,7 +203,7 @@ def engine_runs_it(context: Context) -> Iterator[Finding]:
                 "I-45", name, "parallel", *part, observed=f"{misfit.part} {misfit.observed}",
                 expected=misfit.expected, repair=misfit.repair,
             )  # fmt: skip
-        if prepared(stage) and hardware is not None and undivided(stage, hardware) is not None:
+        if stage.prepared and hardware is not None and undivided(stage, hardware) is not None:
             yield context.of_execution(
                 "I-45", name, "ranks",
                 observed=f"weights and gradients to be divided over {stage.execution.ranks} ranks",

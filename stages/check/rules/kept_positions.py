@@ -10,6 +10,7 @@ from stages.check.registry import static
 from stages.check.rules.rope import described, rotary_dim, with_positions, wrong_positions
 from stages.check.rules.yarn import rescaled
 from stages.contract.rope import inv_freq
+from stages.spec.graph import reached
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Rope
 
@@ -85,16 +86,12 @@ def positions_do_not_go_back(context: Context) -> Iterator[Finding]:
 
 def _longest_under(context: Context, name: str, rope: Rope) -> int:
     """The longest declared context of a stage and of those that go on from it under the same positions."""
-    found, waiting = [name], [name]
-    stages = context.pipeline.stages
-    while waiting:
-        ref = context.pipeline.refs[waiting.pop()]
-        below = [
-            one for one, stage in stages.items() if ref in stage.needed and stage.rope == rope and one not in found
-        ]
-        found += below
-        waiting += below
-    return max(stages[one].max_context for one in found)
+    stages, refs = context.pipeline.stages, context.pipeline.refs
+
+    def below(name: str) -> list[str]:
+        return [one for one, stage in stages.items() if refs[name] in stage.needed and stage.rope == rope]
+
+    return max(stages[one].max_context for one in reached([name], below))
 
 
 def _original(rope: Rope, parent: Stage) -> int:

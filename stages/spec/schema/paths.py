@@ -58,6 +58,17 @@ def _below(path: PurePosixPath, found: str, plain: str) -> PurePosixPath:
     return path
 
 
+def folder(value: object, allowed: str, repair: str) -> PurePosixPath:
+    """A folder that stays inside the project as it is written; links are followed when its files are read."""
+    found = quantities.describe(value)
+    if not isinstance(value, str) or not value.strip() or "\\" in value:
+        raise quantities.BadQuantity(found, allowed, "Write the path with forward slashes.")
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts or value.startswith("~"):
+        raise quantities.BadQuantity(found, allowed, repair)
+    return path
+
+
 def prefixes(value: object) -> object:
     """Prefixes of Megatron datasets, below the project or the root like paths."""
     return tuple(map(_one_prefix, value)) if isinstance(value, list) and value else _one_prefix(value)

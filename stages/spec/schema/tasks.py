@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from stages.spec import quantities, units
+from stages.spec.schema.paths import folder
 
 # Every name of the 14,683 tasks and groups of lm-evaluation-harness 0.4.13 is one of these.
 TASK = r"[A-Za-z0-9][A-Za-z0-9_.+()-]{0,199}"
@@ -24,12 +25,10 @@ def _names(names: list[str]) -> list[str]:
 
 def _folder(value: object) -> object:
     """A folder below the project."""
-    found, allowed = quantities.describe(value), "a folder of the project, such as tasks/mine"
-    if not isinstance(value, str) or not value.strip() or "\\" in value:
-        raise quantities.BadQuantity(found, allowed, "Write the path with forward slashes.")
-    path = PurePosixPath(value)
-    if path.is_absolute() or ".." in path.parts or value.startswith("~") or path == PurePosixPath("."):
-        raise quantities.BadQuantity(found, allowed, "Copy the tasks into the project.")
+    allowed, repair = "a folder of the project, such as tasks/mine", "Copy the tasks into the project."
+    path = folder(value, allowed, repair)
+    if path == PurePosixPath("."):
+        raise quantities.BadQuantity(quantities.describe(value), allowed, repair)
     return str(path)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import Annotated
 
 from pydantic import BeforeValidator
@@ -12,6 +11,7 @@ from stages.spec.fields import Raw, Text, Vocabulary
 from stages.spec.names import Name
 from stages.spec.nodes import Document
 from stages.spec.schema.corpora import Digest
+from stages.spec.schema.paths import folder
 from stages.spec.validate import unmeasured, validate
 
 MEASURED = ("vocab", "digest")  # what `stages tokenizer NAME --accept` prints
@@ -26,14 +26,8 @@ def _token(value: object) -> object:
     return None if value == "none" else value
 
 
-def folder(value: object) -> object:
-    """A folder that stays inside the project as it is written; links are followed when its files are read."""
-    found, allowed = quantities.describe(value), "a folder relative to the project's, such as tokenizers/mine"
-    if not isinstance(value, str) or not value.strip() or "\\" in value:
-        raise quantities.BadQuantity(found, allowed, "Write the path with forward slashes.")
-    path = PurePosixPath(value)
-    if path.is_absolute() or ".." in path.parts or value.startswith("~"):
-        raise quantities.BadQuantity(found, allowed, "Copy the files into the project.")
+def _folder(value: object) -> object:
+    folder(value, "a folder relative to the project's, such as tokenizers/mine", "Copy the files into the project.")
     return value
 
 
@@ -63,7 +57,7 @@ class RawTokenizerFiles(Raw):
     source: Text  # the hub's id: pipelines that name it are given this tokenizer where they read published corpora
     revision: Text
     licence: Text
-    path: Annotated[str, BeforeValidator(folder)]
+    path: Annotated[str, BeforeValidator(_folder)]
     vocab: Vocabulary
     digest: Digest
     roles: RawRoles

@@ -88,7 +88,7 @@ def test_a_stage_of_which_all_is_bound_is_run(root: Path) -> None:
     names = Project.load(root).data.published.corpora
     project = bind(root, size="60T", **{name: "my_web" for name, one in names.items() if one.kind == "text"})
     stage = project.resolve("ouro", "paper").stages["stable_1"]
-    assert engines.prepared(stage)
+    assert stage.prepared
     unbound = Project.load(root)
     assert bindings.unbound(unbound, "paper", ["ouro"]) != []
 

@@ -42,14 +42,14 @@ def too_small(stage: Stage, h100: Hardware, ranks: int) -> Hardware:
 
 
 def test_what_is_prepared_and_fits_is_run(stage: Stage, h100: Hardware) -> None:
-    assert engines.prepared(stage)
+    assert stage.prepared
     assert engines.refusal(stage, None) is engines.refusal(stage, h100) is engines.refusal(on(stage, 8), h100) is None
 
 
 def test_published_corpora_are_named_each_once(project: Project, h100: Hardware) -> None:
     paper = project.resolve("ouro", "paper").stages["stable_1"]
     names = sorted(source.corpus for phase in paper.phases for source in phase.sources)
-    assert not engines.prepared(paper)
+    assert not paper.prepared
     for machine in (None, h100):
         assert engines.refusal(paper, machine) == (
             f"published corpora ({', '.join(names)}); allowed: prepared ones, which specs/data declares with a digest; "

@@ -20,7 +20,7 @@ from tests.unit.data import test_hostile_pictures as pictures
 from tests.unit.data import test_hostile_rows as rows
 from tests.unit.data import test_hostile_tables as tables
 from tests.unit.data import test_hostile_templates as hostile_templates
-from tests.unit.data import test_pictures_in_chats as chats
+from tests.unit.data import test_pictures_in_chats_refused as chats
 from tests.unit.data import test_separate_answers as separate
 from tests.unit.data import test_unknown as unknown
 from tests.unit.models import test_published_configs as published_configs

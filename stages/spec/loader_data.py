@@ -104,7 +104,13 @@ def load_corpus(files: Files, name: str, declared: bool = True) -> RawCorpus:
     """A local corpus; without `declared`, what a preparation comes out with may still be missing. Raises SpecError."""
     document = files.document(files.specs / "data" / f"{name}.yaml")
     check_name(document, "corpus", name)
-    return corpus(document, declared)
+    found, tokenizers = corpus(document, declared), files.names("tokenizers")
+    if found.tokenizer is not None and found.tokenizer not in tokenizers:
+        raise document.error(
+            ("tokenizer",), f"the unknown tokenizer {found.tokenizer!r}", ", ".join(tokenizers) or "none is declared",
+            hint(found.tokenizer, tokenizers),
+        )  # fmt: skip
+    return found
 
 
 def load_roots(files: Files) -> dict[str, str]:
@@ -166,14 +172,12 @@ def _tokenizers(files: Files) -> dict[str, RawTokenizerFiles]:
 def _check_cut(
     files: Files, corpora: Mapping[str, RawCorpus], tokenizers: Mapping[str, RawTokenizerFiles], local: bool
 ) -> None:
-    """Every corpus names a tokenizer that there is; it may name none where there is a `local` one."""
+    """Every corpus names its tokenizer; it may name none where there is a `local` one."""
     for name, one in corpora.items():
-        if one.tokenizer not in ({None, *tokenizers} if local else tokenizers):
-            found = "nothing" if one.tokenizer is None else f"the unknown tokenizer {one.tokenizer!r}"
+        if one.tokenizer is None and not local:
             raise files.document(files.specs / "data" / f"{name}.yaml").error(
-                ("tokenizer",), found, ", ".join(tokenizers) or "none is declared",
-                hint(one.tokenizer, tokenizers) if one.tokenizer else "Name one of specs/tokenizers.",
-            )  # fmt: skip
+                ("tokenizer",), "nothing", ", ".join(tokenizers) or "none is declared", "Name one of specs/tokenizers."
+            )
 
 
 def _bases(tokenizers: Mapping[str, RawTokenizerFiles], name: str) -> list[str]:

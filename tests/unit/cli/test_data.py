@@ -90,6 +90,12 @@ def test_a_mistake_in_the_spec_is_told_before_anything_is_prepared(project: Path
     assert not (project / "results").exists()
 
 
+def test_a_tokenizer_that_there_is_not_is_named_at_its_line(project: Path) -> None:
+    write_spec(project, "mine", {**OWN, "tokenizer": "own"})
+    with pytest.raises(UserError, match=r"mine\.yaml:\d+: tokenizer: found the unknown tokenizer 'own'; allowed: none"):
+        print_declaration("mine")
+
+
 def test_a_file_is_read_again_whenever_it_is_asked_for(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     print_declaration("mine")
     with (project / "specs/data/mine.yaml").open("a") as file:

@@ -177,6 +177,12 @@ SEEN = (
     ),
     Mutant(
         "S-11",
+        "all experts for every token",
+        Edited("kimi_vl/pipeline.yaml", r"active_experts: 6", "active_experts: 64"),
+        scale="paper",
+    ),
+    Mutant(
+        "S-11",
         "an optimizer left behind",
         Edited(
             LLAMA_FILE,

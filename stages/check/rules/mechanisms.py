@@ -38,3 +38,14 @@ def _of_decoder(model: Decoder) -> Iterator[str]:
         yield "layers with a window"
         if None in windows:
             yield "layers that see all keys"
+
+
+def inert(model: Model) -> Iterator[tuple[str, str, str]]:
+    """Figures that name a mechanism and switch it off: (key, what follows from it, what is expected)."""
+    for key in ("nope_every", "full_every"):
+        every, layers = getattr(model, key, None), getattr(model, "layers", 0)
+        if every is not None and not 1 < every <= layers:
+            yield key, f"{'every' if every == 1 else 'none'} of {layers} layers", f"2 to {layers}"
+    mixture = model.parts.mixture if isinstance(model, LanguageModel) else None
+    if mixture is not None and mixture.active == mixture.experts:
+        yield "active_experts", f"every token takes all {mixture.experts}", f"less than {mixture.experts}"

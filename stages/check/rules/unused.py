@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
+from stages.check.rules.mechanisms import inert
 from stages.contract import ledger
 from stages.contract.mixture import Mixture
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Path
 from stages.spec.numbers import schedules_of
+from stages.spec.resolved_models import Model
 from stages.spec.schema.stages import RawImport, RawTrain, RawUpcycle
 from stages.spec.variants import sweeps, written_as
 
@@ -24,7 +26,8 @@ KEYS = {"schedules": "schedule", "optimizers": "optimizer", "models": "model"}  
     title="What is declared is read",
     rule="A schedule, an optimizer or a model is named by a stage of its pipeline or of one that extends it; the value "
     "in whose place a sweep puts others is one of them, or another stage reads it. At full size, every corpus of a "
-    "mixture gives each phase that names it a row.",
+    "mixture gives each phase that names it a row, intervals of layers (`nope_every`, `full_every`) are met by some "
+    "layers and not by all, and a token takes some of the experts and not all.",
     why="An entry that nothing names is a name misspelt where it is used, or one that an edit left behind: whoever "
     "changes it next changes nothing. A share that comes to less than a row is a corpus that nobody learns from.",
     threads=(),
@@ -35,6 +38,7 @@ def declared_is_read(context: Context) -> Iterator[Finding]:
     Where a pipeline cannot be loaded, what it reads is not known, and nothing of this is reported.
     """
     yield from _without_a_row(context)
+    yield from _inert_figures(context)
     if not context.all_read:
         return
     everyone = (context.loaded, *context.others)
@@ -76,6 +80,23 @@ def _without_a_row(context: Context) -> Iterator[Finding]:
                 at=(f"phases.{phase.name}.data.{source.corpus}",), found="no row",
                 where=context.data.mixtures_document.where(key),
             )  # fmt: skip
+
+
+def _inert_figures(context: Context) -> Iterator[Finding]:
+    """Figures of models that switch off what they name, each at the first stage that has the model."""
+    told: set[tuple[Model, str]] = set()
+    for name, stage in context.own if context.shrink.shrink is None else ():
+        for module, model in stage.modules.items():
+            for key, follows, expected in inert(model):
+                if (model, key) in told:
+                    continue
+                told.add((model, key))
+                yield context.finding(
+                    "S-11", name, ("modules", module), observed=f"{module}.{key}: {getattr(model, key)}: {follows}",
+                    expected=expected, repair="Correct it, or take a family that does not have it.",
+                    at=(f"modules.{module}.{key}",), found="no effect",
+                    where=context.where_size(name, module, key),
+                )  # fmt: skip
 
 
 def _replaced(context: Context, heirs: Sequence[LoadedPipeline]) -> Iterator[Finding]:

@@ -123,8 +123,9 @@ def suspended(found: Holder) -> str:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process of this machine has the lock on a file, in whichever container. It is tried for a moment, which
-    no other look is in the way of. Raises OSError.
+    """Whether a process of this machine has the lock on a file, in whichever container. Raises OSError.
+
+    The lock is taken for a moment and shared, so that several processes may ask at once.
     """
     with path.open("rb") as file:
         try:

@@ -2,8 +2,8 @@
 
 Replicas and context-parallel ranks have copies of all that a rank has, tensor-parallel ranks of what they do not
 divide, such as norms and routers, the last pipeline rank of tied embeddings. Each rank moves its own. Where a sum of
-gradients leaves a rank out, or a device computes wrongly, copies part, and nothing else shows it: of several, a
-checkpoint and a result have the first one's.
+gradients leaves a rank out, or a device computes wrongly, copies diverge, and nothing else shows it: of several copies,
+a checkpoint and a result have the first.
 """
 
 from __future__ import annotations

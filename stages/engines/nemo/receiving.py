@@ -1,7 +1,7 @@
 """What a stage receives, into this rank's parameters: weights as its `init` says, and the moments that edges hand over.
 
-Every rank reads or draws its own parts alone. That what comes in is what the stage needs is looked at before, by the
-first rank of each machine, which keeps nothing of it.
+Every rank reads or draws its own parts alone. Before that, the first rank of each machine checks that what comes in is
+what the stage needs, and keeps nothing of it.
 """
 
 from __future__ import annotations

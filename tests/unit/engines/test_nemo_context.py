@@ -23,6 +23,7 @@ from tests.unit.models.test_attention import inputs, segments_of
 
 ROWS = segments_of([(0, 10), (1, 50), (2, 36)], [(0, 70), (-1, 26)])
 ONE_EACH = segments_of([(0, 96)], [(0, 96)])
+SCALE = 8**-0.5  # of heads that are 8 wide: attention takes no other
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 4])
@@ -47,6 +48,12 @@ def test_core_cuts_its_angles_in_the_same_way() -> None:
     assert context.chunks(16, 0, 2) == (range(0, 4), range(12, 16))
 
 
+def test_scores_of_another_scale_than_the_heads_are_refused() -> None:
+    config = SimpleNamespace(**{**PLAIN, "kv_channels": 8, "context_parallel_size": 1})
+    with pytest.raises(ValueError, match=r"softmax_scale=0\.3: our attention multiplies scores by 0\.353553 only"):
+        DocumentAttention(config, 1, None, "self", softmax_scale=0.3)
+
+
 def test_a_row_that_cannot_be_cut_is_refused() -> None:
     with pytest.raises(ValueError, match="rows of 98 positions are not divisible into the 4 chunks of 2 context-"):
         context.chunks(98, 0, 2)
@@ -68,7 +75,7 @@ def on_rank(segments: Tensor) -> tuple[list[Any], int]:
 
 def attention(group: Any, ranks: int, **fields: Any) -> Any:
     config = SimpleNamespace(**{**PLAIN, "kv_channels": 8, "context_parallel_size": ranks, **fields})
-    return DocumentAttention(config, 1, None, "self", softmax_scale=0.3, pg_collection=SimpleNamespace(cp=group))
+    return DocumentAttention(config, 1, None, "self", softmax_scale=SCALE, pg_collection=SimpleNamespace(cp=group))
 
 
 @pytest.fixture
@@ -85,7 +92,7 @@ def test_ranks_compute_what_one_process_does_and_keep_only_their_share(
 ) -> None:
     q, k, v = inputs(segments, value=5)
     weight = torch.randn(*q.shape[:3], 5, generator=torch.Generator().manual_seed(9))
-    out = attend(q, k, v, documents(segments), 0.3)
+    out = attend(q, k, v, documents(segments), SCALE)
     wanted = [out, *torch.autograd.grad((out * weight).sum(), (q, k, v))]
     got = run(ranks, on_rank, segments)
     for number, want in enumerate(wanted):
@@ -160,5 +167,5 @@ def test_one_rank_computes_the_torch_engines_bits_layer_by_layer() -> None:
     q, k, v = inputs(ROWS)
     got = attention(None, 1)(*(x.transpose(0, 1) for x in (q, k, v)), ROWS)
     q, k, v = (x.transpose(0, 1).contiguous().transpose(0, 1) for x in (q, k, v))
-    want = attend(q, k, v, documents(ROWS), 0.3)
+    want = attend(q, k, v, documents(ROWS), SCALE)
     assert torch.equal(got, want.transpose(0, 1).flatten(2))

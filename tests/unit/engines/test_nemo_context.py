@@ -150,7 +150,7 @@ def test_a_rank_holds_no_more_of_whole_rows_than_the_plan_says(segments: int, mo
 def test_segments_of_another_kind_are_refused(wrong: Tensor) -> None:
     module = attention(None, 1)
     q, k, v = (x.transpose(0, 1) for x in inputs(ROWS))
-    with pytest.raises(ValueError, match=r"int32 \[2, 96\] on the host are needed"):
+    with pytest.raises(ValueError, match=r"allowed: int32 \[2, 96\] on the host, whole rows on every rank"):
         module(q, k, v, wrong)
 
 

@@ -81,7 +81,8 @@ def write(root: Path, scales: Sequence[str]) -> list[Path]:
         save(pipeline_plot.draw(pipeline, scales[0], stages, measured), folder / f"{scales[0]}_{pipeline}.png")
         written.append(folder / f"{scales[0]}_{pipeline}.png")
     readme = root / "README.md"
-    write_atomic(readme, between(readme, record_text.short(record)).encode())
+    by_specs = {**record, "stages": in_order_of_specs(root, scales[0], record["stages"])}
+    write_atomic(readme, between(readme, record_text.short(by_specs)).encode())
     return [*written, readme]
 
 
@@ -92,6 +93,16 @@ def lineage_of(pipeline: str, results: Sequence[StageResult]) -> list[StageResul
         if result.stage.ref in wanted:
             wanted |= set(result.stage.parents)
     return [result for result in _parents_first(results) if result.stage.ref in wanted]
+
+
+def in_order_of_specs(root: Path, scale: str, stages: Mapping[str, Any]) -> dict[str, Any]:
+    """Stages by name as the specs have them, one line of descent after the other; as they are where no specs are."""
+    if not (root / "specs").is_dir():
+        return dict(stages)
+    project = Project.load(root)
+    resolved = [project.resolve(name, scale) for name in project.pipelines(variants=True, scale=scale)]
+    order = [f"{one.name}/{stage}" for one in resolved for stage in one.own]
+    return {name: stages[name] for name in order if name in stages}
 
 
 def between(path: Path, text: str) -> str:

@@ -11,9 +11,8 @@ from stages.errors import UserError
 from stages.report import record
 from stages.report.collect import finished
 from stages.report.commit import commit
-from stages.report.record import BEGIN, END, between, lineage_of, main, write
+from stages.report.record import BEGIN, END, between, in_order_of_specs, lineage_of, main, write
 from stages.report.record_text import short
-from stages.spec.project import Project
 from stages.store.layout import Layout
 from tests.unit.report.make import ouro_like, reseeded, write_result
 
@@ -118,10 +117,7 @@ def test_a_reading_s_picture_begins_with_the_stages_it_is_built_on(tmp_path: Pat
 def test_the_readme_has_the_record_s_means() -> None:
     root = Path(__file__).parents[3]
     record = json.loads((root / "results/records/mini.json").read_text(encoding="utf-8"))
-    project = Project.load(root)
-    pipelines = project.pipelines(variants=False)
-    order = [f"{name}/{stage}" for name in pipelines for stage in project.resolve(name, "mini").stages]
-    record["stages"] = {name: record["stages"][name] for name in order}  # the file has them sorted by name
+    record["stages"] = in_order_of_specs(root, "mini", record["stages"])  # the file has them sorted by name
     assert between(root / "README.md", short(record)) == (root / "README.md").read_text(encoding="utf-8")
 
 

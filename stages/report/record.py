@@ -96,13 +96,13 @@ def lineage_of(pipeline: str, results: Sequence[StageResult]) -> list[StageResul
 
 
 def in_order_of_specs(root: Path, scale: str, stages: Mapping[str, Any]) -> dict[str, Any]:
-    """Stages by name as the specs have them, one line of descent after the other; as they are where no specs are."""
+    """Stages by name as the specs have them, one line of descent after the other, and behind them what the specs have not."""
     if not (root / "specs").is_dir():
         return dict(stages)
     project = Project.load(root)
     resolved = [project.resolve(name, scale) for name in project.pipelines(variants=True, scale=scale)]
     order = [f"{one.name}/{stage}" for one in resolved for stage in one.own]
-    return {name: stages[name] for name in order if name in stages}
+    return {name: stages[name] for name in dict.fromkeys([*order, *stages]) if name in stages}
 
 
 def between(path: Path, text: str) -> str:

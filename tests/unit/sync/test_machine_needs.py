@@ -1,4 +1,4 @@
-"""What Snakemake needs of a machine is refused in a line: notes that may be read, and room for its scheduler."""
+"""What Snakemake needs of a machine is refused in a line: notes that may be read, and disk space for its scheduler."""
 
 from __future__ import annotations
 

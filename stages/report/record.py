@@ -96,7 +96,7 @@ def lineage_of(pipeline: str, results: Sequence[StageResult]) -> list[StageResul
 
 
 def in_order_of_specs(root: Path, scale: str, stages: Mapping[str, Any]) -> dict[str, Any]:
-    """Stages by name as the specs have them, one line of descent after the other, and behind them what the specs have not."""
+    """Stages by name as the specs have them, one line of descent after the other; then those that no spec has."""
     if not (root / "specs").is_dir():
         return dict(stages)
     project = Project.load(root)

@@ -34,7 +34,7 @@ from stages.store import holder as holders
 from stages.store.holder import Holder
 
 BEAT = 10.0  # seconds between heartbeats
-LOOKED = 0.1  # seconds: another container, which tests the lock for a moment, has let it go by then
+LOOKED = 0.1  # seconds after which another container's test of the lock is surely over
 LOG = "leases.jsonl"
 TOKEN = re.compile(r"token-(\d{6,18})")
 LAST = 10**18 - 2  # tokens that a run may take; the next one is the right to finish

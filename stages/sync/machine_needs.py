@@ -28,7 +28,7 @@ def refuse_unreadable_notes(root: Path) -> None:
 
 
 def refuse_full_disk() -> None:
-    """Raise UserError where the scheduler of Snakemake has no disk space for its problem, which it writes into a file."""
+    """Raise UserError where the scheduler of Snakemake has no disk space for the file of its problem."""
     folder = os.environ.get("TMP", os.environ.get("TMPDIR", "/tmp"))
     if not os.access(folder, os.W_OK | os.X_OK):
         return  # then it has the jobs chosen in another way

@@ -67,7 +67,8 @@ class Watch(TorchDispatchMode):
                 _scattered(short, args)
         if short in ("_to_copy", "copy_"):
             _copied(short, args, kwargs)
-        if func is torch.ops.aten.addmm.dtype_out:  # torch 2.11's fake one takes the type for a factor
+        # torch 2.11's fake ones take the type for a factor
+        if func in (torch.ops.aten.addmm.dtype_out, torch.ops.aten.mm.dtype_out):
             return kwargs["out"]
         return func(*args, **kwargs)
 

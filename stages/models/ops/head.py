@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.models.ops.functional import cross_entropy
-from stages.models.ops.head_chunk import rows_on_gpu
-from stages.models.ops.head_pieces import gradients, softmax_of
+from stages.models.ops.head_chunk import loss_on_gpu
+from stages.models.ops.head_pieces import loss_in_pieces
 from stages.models.ops.labels import IGNORED
 
 WHOLE = 1 << 22  # logits up to which they are made in one piece: 16 MiB in fp32, as many as any miniature has
@@ -142,29 +142,16 @@ class _HeadLoss(torch.autograd.Function):
         supervised_N = labels_N != IGNORED
         targets_N1 = labels_N.clamp(min=0)[:, None]
         scales_N1 = torch.where(supervised_N, weights_N, 0.0)[:, None]
-        losses_N, squares_N = torch.empty_like(weights_N), torch.zeros_like(weights_N)
         state_grads = torch.empty_like(states_ND) if ctx.needs_input_grad[0] else None
-        matrix_grad = torch.zeros_like(matrix_VD, dtype=torch.float32) if ctx.needs_input_grad[1] else None
-        factor_VD = matrix_VD.to(factors)
-        pieces = [slice(first, first + size.words) for first in range(0, len(matrix_VD), size.words)]
-        on_gpu = states_ND.is_cuda and len(pieces) == 1 and softcap is None and not z
-        rows = size.rows * TOGETHER if on_gpu else size.rows
-        for first in range(0, len(states_ND), rows):
-            part = slice(first, first + rows)
-            rows_nD = states_ND[part].to(factors)
-            into = None if state_grads is None else state_grads[part]
-            if on_gpu:
-                losses_N[part] = rows_on_gpu(rows_nD, factor_VD, targets_N1[part], scales_N1[part], into, matrix_grad)
-                continue
-            softmax = softmax_of(rows_nD, factor_VD, targets_N1[part], pieces, softcap)
-            log_z_n1 = softmax.sums.log() + softmax.top
-            losses_N[part] = (log_z_n1 - softmax.picked).squeeze(1)
-            if z:
-                squares_N[part] = log_z_n1.square().squeeze(1)
-                # d(z log(Z)^2) / dlogit = 2 z log(Z) p: the penalty only scales the probabilities.
-                softmax.pull = 1 + 2 * z * log_z_n1
-            if state_grads is not None or matrix_grad is not None:
-                gradients(rows_nD, factor_VD, targets_N1[part], scales_N1[part], softmax, pieces, into, matrix_grad)
+        on_gpu = states_ND.is_cuda and size.words >= len(matrix_VD) and softcap is None and not z
+        start = torch.empty_like if on_gpu else torch.zeros_like  # on a GPU it is written, not added to
+        matrix_grad = start(matrix_VD, dtype=torch.float32) if ctx.needs_input_grad[1] else None
+        read = states_ND, matrix_VD.to(factors), targets_N1, scales_N1
+        if on_gpu:
+            losses_N = loss_on_gpu(*read, size.rows * TOGETHER, state_grads, matrix_grad)
+            squares_N = torch.zeros_like(losses_N)
+        else:
+            losses_N, squares_N = loss_in_pieces(*read, size.rows, size.words, softcap, z, state_grads, matrix_grad)
         losses_N = torch.where(supervised_N, losses_N, 0.0)
         squares_N = torch.where(supervised_N, squares_N, 0.0)
         whole_N = losses_N + z * squares_N if z else losses_N

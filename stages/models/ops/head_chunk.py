@@ -5,7 +5,7 @@ is narrow, in the place of its logits. The matrix's gradient, 2 GB in fp32 at 12
 written by every product that is added to it: so the slopes of all rows are made first, a few rows at a time, since
 their logits are fp32 and there twice, and multiplied together.
 
-Shapes: n rows, m of them at a time, V words of the vocabulary, D the model's width.
+Shapes: N rows, n of which share their products, m of them at a time, V words of the vocabulary, D the model's width.
 """
 
 from __future__ import annotations
@@ -19,6 +19,32 @@ AT_ONCE = 1 << 26  # logits in fp32 at a time: 256 MiB, 512 rows of 128Ki words
 TILE = 64  # rows: whole tiles of a GPU's products
 
 
+def loss_on_gpu(
+    states_ND: Tensor,
+    matrix_VD: Tensor,
+    targets_N1: Tensor,
+    scales_N1: Tensor,
+    rows: int,
+    state_grads_ND: Tensor | None,
+    matrix_grad_VD: Tensor | None,
+) -> Tensor:
+    """Losses [N] in nats, fp32, of `rows` rows at a time; the matrix is in the precision of products.
+
+    Writes the gradients of the states and, in fp32, of the matrix, where they are wanted, whatever was there.
+    """
+    losses_N = scales_N1.new_empty(len(states_ND))
+    if matrix_grad_VD is not None and not len(states_ND):
+        matrix_grad_VD.zero_()
+    for first in range(0, len(states_ND), rows):
+        part = slice(first, first + rows)
+        into = None if state_grads_ND is None else state_grads_ND[part]
+        rows_nD = states_ND[part].to(matrix_VD.dtype)
+        losses_N[part] = rows_on_gpu(
+            rows_nD, matrix_VD, targets_N1[part], scales_N1[part], into, matrix_grad_VD, first == 0
+        )
+    return losses_N
+
+
 def rows_on_gpu(
     rows_nD: Tensor,
     matrix_VD: Tensor,
@@ -26,17 +52,18 @@ def rows_on_gpu(
     scales_n1: Tensor,
     into_nD: Tensor | None,
     matrix_grad_VD: Tensor | None,
+    first: bool,
 ) -> Tensor:
     """Losses [n] in nats, fp32; targets are int64, scales fp32.
 
     Writes the gradient of the rows, times their scales, into `into_nD`, and adds the matrix's to `matrix_grad_VD` in
-    fp32, where they are wanted.
+    fp32, where they are wanted; of the first rows it is written, whatever was there.
     """
     wanted = into_nD is not None or matrix_grad_VD is not None
     slopes_nV = rows_nD.new_empty(len(rows_nD), len(matrix_VD)) if wanted else None
     few, picked = max(TILE, AT_ONCE // len(matrix_VD) // TILE * TILE), []
-    for first in range(0, len(rows_nD), few):
-        part = slice(first, first + few)
+    for start in range(0, len(rows_nD), few):
+        part = slice(start, start + few)
         scores_mV = product(rows_nD[part], matrix_VD.T).log_softmax(1)
         picked.append(scores_mV.gather(1, targets_n1[part]))
         if slopes_nV is not None:
@@ -49,7 +76,9 @@ def rows_on_gpu(
         if into_nD is not None:
             into_nD.copy_((slopes_nV @ matrix_VD) * scales_n1)
         if matrix_grad_VD is not None:
-            add_product(matrix_grad_VD, slopes_nV.T, (rows_nD * scales_n1).to(rows_nD.dtype))
+            (write_product if first else add_product)(
+                matrix_grad_VD, slopes_nV.T, (rows_nD * scales_n1).to(rows_nD.dtype)
+            )
     return -picked_n1.squeeze(1)
 
 
@@ -58,6 +87,14 @@ def product(left: Tensor, right: Tensor) -> Tensor:
     if left.dtype == torch.float32:
         return left @ right
     return torch.mm(left, right, out_dtype=torch.float32) if left.is_cuda else (left @ right).float()
+
+
+def write_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Write left [a, n] @ right [n, b] into total [a, b], fp32."""
+    if left.is_cuda and left.dtype != total.dtype:
+        torch.mm(left, right, out_dtype=total.dtype, out=total)
+    else:
+        total.copy_(left @ right)
 
 
 def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 The logits of a piece are made again for the gradients where the vocabulary is more than one piece, or they are capped.
 
-Shapes: n positions of a chunk, V words of the vocabulary, W of a piece, D the model's width.
+Shapes: N positions, n of a chunk, V words of the vocabulary, W of a piece, D the model's width.
 """
 
 from __future__ import annotations
@@ -27,6 +27,40 @@ class Softmax:
     exponentials: Tensor | None  # [n, V], where the vocabulary is one piece and nothing caps the logits
     softcap: float | None
     pull: Tensor | None = None  # 1 + 2 z log(Z), by which probabilities count in the gradient; None: by 1
+
+
+def loss_in_pieces(
+    states_ND: Tensor,
+    matrix_VD: Tensor,
+    targets_N1: Tensor,
+    scales_N1: Tensor,
+    rows: int,
+    words: int,
+    softcap: float | None,
+    z: float,
+    state_grads_ND: Tensor | None,
+    matrix_grad_VD: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Losses [N] in nats and, with z above 0, log(Z)^2 [N], in fp32; the matrix is in the precision of products.
+
+    Writes the states' gradient, and adds the matrix's to `matrix_grad_VD`, where they are wanted.
+    """
+    losses_N, squares_N = scales_N1.new_empty(len(states_ND)), scales_N1.new_zeros(len(states_ND))
+    pieces = [slice(first, first + words) for first in range(0, len(matrix_VD), words)]
+    for first in range(0, len(states_ND), rows):
+        part = slice(first, first + rows)
+        rows_nD, targets_n1, scales_n1 = states_ND[part].to(matrix_VD.dtype), targets_N1[part], scales_N1[part]
+        softmax = softmax_of(rows_nD, matrix_VD, targets_n1, pieces, softcap)
+        log_z_n1 = softmax.sums.log() + softmax.top
+        losses_N[part] = (log_z_n1 - softmax.picked).squeeze(1)
+        if z:
+            squares_N[part] = log_z_n1.square().squeeze(1)
+            # d(z log(Z)^2) / dlogit = 2 z log(Z) p: the penalty only scales the probabilities.
+            softmax.pull = 1 + 2 * z * log_z_n1
+        into_nD = None if state_grads_ND is None else state_grads_ND[part]
+        if into_nD is not None or matrix_grad_VD is not None:
+            gradients(rows_nD, matrix_VD, targets_n1, scales_n1, softmax, pieces, into_nD, matrix_grad_VD)
+    return losses_N, squares_N
 
 
 def _logits(rows_nD: Tensor, matrix_WD: Tensor, softcap: float | None) -> Tensor:

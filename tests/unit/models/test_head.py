@@ -188,8 +188,9 @@ def test_a_chunk_has_rows_enough_for_a_product_and_a_bounded_number_of_logits(vo
 
 @pytest.mark.parametrize("at_once", [1, V * 100, 1 << 26], ids=["64", "64 of 100", "all"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_gpus_rows_give_the_loss_and_add_their_gradients(
-    dtype: torch.dtype, at_once: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("first", [True, False], ids=["first", "others"])
+def test_a_gpus_rows_give_the_loss_and_write_or_add_their_gradients(
+    first: bool, dtype: torch.dtype, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Near 1 a probability less 1 keeps its digits, and rows without a label change nothing."""
     monkeypatch.setattr(head_chunk, "AT_ONCE", at_once)
@@ -199,16 +200,32 @@ def test_a_gpus_rows_give_the_loss_and_add_their_gradients(
     scales = torch.where(labels >= 0, weights, 0.0)[:, None]
     into, matrix_grad = torch.empty_like(states), torch.ones(matrix.shape)
     targets = labels.clamp(min=0)[:, None]
-    losses = head_chunk.rows_on_gpu(states.detach(), matrix.detach(), targets, scales, into, matrix_grad)
+    losses = head_chunk.rows_on_gpu(states.detach(), matrix.detach(), targets, scales, into, matrix_grad, first)
     leaves = [part.double().requires_grad_() for part in (states, matrix)]
     exact = F.cross_entropy(leaves[0] @ leaves[1].T, targets.squeeze(1), reduction="none")
     wanted = torch.autograd.grad((exact * scales.squeeze(1)).sum(), leaves)
     far = 1e-6 if dtype == torch.float32 else BF16
     assert relative(losses, exact.detach()) < far
     assert relative(into, wanted[0]) < far
-    assert relative(matrix_grad - 1, wanted[1]) < far
+    assert relative(matrix_grad if first else matrix_grad - 1, wanted[1]) < far
     assert relative(into[1], wanted[0][1]) < (1e-5 if dtype == torch.float32 else 8 * BF16)
     assert bool((into[::5] == 0).all())
+
+
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_a_gpus_gradients_are_written_over_what_is_in_their_memory(rows: int) -> None:
+    """By the first rows, whose matrix gradient nothing was added to before; without rows it is 0."""
+    states, matrix, labels, weights = (part.detach() for part in given())
+    targets, scales = labels.clamp(min=0)[:, None], weights[:, None]
+    into, matrix_grad = torch.full_like(states, torch.nan), torch.full_like(matrix, torch.nan)
+    losses = head_chunk.loss_on_gpu(states, matrix, targets, scales, rows, into, matrix_grad)
+    at_once, of_matrix = torch.empty_like(states), torch.empty_like(matrix)
+    expected = head_chunk.loss_on_gpu(states, matrix, targets, scales, len(states), at_once, of_matrix)
+    assert relative(losses, expected) < 1e-6
+    assert relative(into, at_once) < 1e-6
+    assert relative(matrix_grad, of_matrix) < 1e-6
+    head_chunk.loss_on_gpu(states[:0], matrix, targets[:0], scales[:0], rows, into[:0], matrix_grad)
+    assert not matrix_grad.any()
 
 
 def test_of_a_gpus_rows_the_logits_of_a_few_are_alive_and_the_slopes_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,12 +234,12 @@ def test_of_a_gpus_rows_the_logits_of_a_few_are_alive_and_the_slopes_of_all(monk
     into, matrix_grad = torch.empty_like(states), torch.zeros_like(matrix)
     given_to = states, matrix, labels.clamp(min=0)[:, None], weights[:, None]
     with Live() as live:
-        head_chunk.rows_on_gpu(*given_to, into, matrix_grad)
+        head_chunk.rows_on_gpu(*given_to, into, matrix_grad, first=False)
     logits, slopes = 4 * 64 * WIDE, 4 * LONG * WIDE
     assert live.largest == slopes
     assert live.peak < slopes + 2 * logits + 64 * LONG
     with Live() as live:
-        head_chunk.rows_on_gpu(*given_to, None, None)
+        head_chunk.rows_on_gpu(*given_to, None, None, first=True)
     assert live.largest == logits
 
 

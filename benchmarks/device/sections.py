@@ -41,6 +41,7 @@ SECTIONS = (
     Section("kernels", "Operations: Apex, torch, plain", 15),
     Section("training", "Training steps beside Hugging Face's Trainer, and the plan", 102),
     Section("shares", "What a step's time goes to", 40),
+    Section("fused", "Between the products: as it is, and by torch.compile", 40),
     Section("loss", "The loss of a long row over a large vocabulary", 27),
 )
 

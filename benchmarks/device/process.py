@@ -61,8 +61,9 @@ class Process:
 
     def _wait(self, ends: float) -> int | None:
         """Its exit code; None where its limit or a signal ended it. It has a process group of its own."""
-        # cuBLAS reads it when CUDA starts; without a fixed workspace its results may differ between runs.
+        # Read when CUDA starts. Without a fixed workspace results may differ between runs; memory as a stage sets it.
         environ = os.environ | {"PYTHONUNBUFFERED": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+        environ |= {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
         environ |= {name: str(self.folder / name.lower()) for name in CACHES}
         with self.log.open("ab") as out:
             child = subprocess.Popen(

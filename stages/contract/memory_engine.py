@@ -6,7 +6,7 @@ fp32 gradient for each level of the tree (stages/train/reduce.py), and its own g
 gradient, next to what the optimizer makes for a moment. An evaluation has no gradients; its rows are many.
 
 Measured on CPUs with `python -m benchmarks.memory` (docs/plan-and-diff.md), and on a GPU by `make device`
-(results/records/gpu.md): its caching allocator held 3% to 30% more than was alive.
+(results/records/gpu.md): its caching allocator, with segments of fixed size, held 3% to 30% more than was alive.
 """
 
 from __future__ import annotations

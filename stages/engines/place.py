@@ -31,6 +31,7 @@ from stages.train.ranks import CPU, GLOO, NCCL, Backend, Ranks
 SHARE = "STAGES_SHARE_GPUS"  # environment variable: of the machine at hand, so that specs stay those of any machine
 NEMO = ("megatron-core", "megatron-bridge", "emerging-optimizers", "transformer-engine", "flash-attn", "apex")
 CORES = ("cross_entropy", "adamw", "global_norm", "scale")  # operations for which the NeMo engine has Megatron-Core's
+ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # environment variables; the second is the older name
 DRIVER = Path("/sys/module/nvidia/version")
 
 
@@ -64,8 +65,17 @@ def of(stage: Stage) -> Place:
             f"set {SHARE}=1 to let ranks take turns on a GPU, with the same bits, slowly."
         )
     chosen = torch.device("cuda", number % count)
+    _let_segments_grow()
     torch.cuda.set_device(chosen)
     return Place(chosen, GLOO if shared else NCCL)
+
+
+def _let_segments_grow() -> None:
+    """Before CUDA starts: torch's allocator then reserves little more than is used, also where rows differ in length
+    (PyTorch's notes on CUDA, memory management). It changes no number; what the user set stays.
+    """
+    if not any(name in os.environ for name in ALLOCATOR):
+        os.environ[ALLOCATOR[0]] = "expandable_segments:True"
 
 
 def fields(device: torch.device, engine: Engine = "torch") -> dict[str, object] | None:
@@ -121,4 +131,6 @@ def machine(ranks: Ranks, engine: Engine = "torch") -> Machine:
     devices: list[Mapping[str, str]] = ranks.values(own)
     crowd = Counter((one["node"], one["device"]) for one in devices if one["device"] != "cpu")
     found = {"devices": devices, "ranks_per_gpu": max(crowd.values(), default=0), "backend": ranks.backend}
+    if ranks.device.type == "cuda":
+        found["allocator"] = next((os.environ[name] for name in ALLOCATOR if name in os.environ), "")
     return Machine(fields(ranks.device, engine), found)

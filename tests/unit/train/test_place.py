@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -32,8 +33,9 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", found.append)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(**H100))
-    for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE", place.SHARE):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE", place.SHARE, *place.ALLOCATOR):
+        monkeypatch.setenv(name, "")  # so that what a test sets is undone
+        monkeypatch.delenv(name)
     return found
 
 
@@ -64,6 +66,22 @@ def test_more_ranks_than_gpus_are_refused_unless_they_are_to_take_turns(
     be(monkeypatch, 0, 1, share="yes")
     with pytest.raises(UserError, match="STAGES_SHARE_GPUS=yes; allowed: 1"):
         place.of(on_gpu(1))
+
+
+@pytest.mark.usefixtures("chosen")
+def test_memory_is_reserved_in_segments_that_grow_unless_the_user_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    place.of(on_gpu(1))
+    assert os.environ["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
+    monkeypatch.delenv("PYTORCH_ALLOC_CONF")
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:64")
+    place.of(on_gpu(1))
+    assert "PYTORCH_ALLOC_CONF" not in os.environ
+
+
+def test_on_a_cpu_no_allocator_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTORCH_ALLOC_CONF", raising=False)
+    place.of(tiny.make("sft"))
+    assert "PYTORCH_ALLOC_CONF" not in os.environ
 
 
 def test_a_stage_that_points_to_its_parent_needs_no_gpu() -> None:

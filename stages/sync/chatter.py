@@ -1,5 +1,5 @@
-"""Which lines of Snakemake are of no use next to those of the stages, and what Slurm says, which Snakemake leaves out
-with them. Its log file and `--quiet host` have them all."""
+"""Which lines of Snakemake are of no use next to those of the stages; what Slurm says, which Snakemake leaves out with
+them; what a machine refuses, of which Snakemake has a traceback. Its log file has them all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 
+from stages.errors import for_user
 from stages.printable import printable
 
 STREAM = "DefaultStreamHandler"  # how Snakemake calls the handler of its terminal (snakemake/logging.py)
@@ -22,6 +23,9 @@ FAILED = re.compile(
     r"|SLURM-job '(?P<job>[^']+)' failed.*?SLURM status is: '(?P<state>\w+)'",
     re.DOTALL,
 )
+
+TRACEBACK = "Traceback (most recent call last)"
+OWN_FILES = "a file of Snakemake's own (in .snakemake or TMPDIR)"
 
 
 def needless(record: logging.LogRecord) -> bool:
@@ -43,17 +47,26 @@ def of_slurm(record: logging.LogRecord) -> str:
     )
 
 
-class _OfSlurm(logging.Handler):
+def of_machine(record: logging.LogRecord) -> str:
+    """What the machine refused Snakemake, in a line, where a record is the traceback of just that; "" for others."""
+    error = sys.exc_info()[1]  # Snakemake logs a traceback while it handles the error
+    if not isinstance(error, OSError) or TRACEBACK not in record.getMessage():
+        return ""
+    return str(for_user(OSError(error.errno, error.strerror, error.filename or OWN_FILES)) or "")
+
+
+class _Says(logging.Handler):
     """Says it, whatever `quiet` is."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if line := of_slurm(record):
+        if line := of_slurm(record) or of_machine(record):
             print(f"stages: {line}", file=sys.stderr, flush=True)
 
 
 def leave_out(logger: logging.Logger) -> None:
-    """Keep such lines off the terminal, and say what Slurm says; a log file of Snakemake's has another handler."""
+    """Keep such lines off the terminal, and say what Slurm and the machine say; a log file has another handler."""
     for handler in logger.handlers:
         if handler.name == STREAM:
-            handler.addFilter(lambda record: not needless(record))
-    logger.addHandler(_OfSlurm())
+            handler.addFilter(lambda record: not (needless(record) or of_machine(record)))
+    logger.addHandler(_Says())
+    logging.raiseExceptions = False  # else each line for a log file on a full disk is a traceback on the terminal

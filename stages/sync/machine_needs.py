@@ -10,8 +10,9 @@ from pathlib import Path
 
 from stages.errors import UserError
 
-NOTES = ".snakemake/metadata"  # a file on each file that a job made, called by its path in Base64
-FREE = 1 << 20  # bytes that Snakemake's scheduler may write
+SNAKEMAKE = ".snakemake"  # its own folder in the project
+NOTES = f"{SNAKEMAKE}/metadata"  # a file on each file that a job made, called by its path in Base64
+FREE = 1 << 20  # bytes that Snakemake may write
 
 
 def refuse_unreadable_notes(root: Path) -> None:
@@ -27,16 +28,14 @@ def refuse_unreadable_notes(root: Path) -> None:
             )
 
 
-def refuse_full_disk() -> None:
-    """Raise UserError where the scheduler of Snakemake has no disk space for the file of its problem."""
-    folder = os.environ.get("TMP", os.environ.get("TMPDIR", "/tmp"))
-    if not os.access(folder, os.W_OK | os.X_OK):
-        return  # then it has the jobs chosen in another way
+def refuse_full_disk(root: Path) -> None:
+    """Raise UserError where Snakemake has no disk space for its log, its locks and its notes."""
+    folder = root / SNAKEMAKE
     disk = os.statvfs(folder)
     if disk.f_bavail * disk.f_frsize < FREE or (disk.f_files and not disk.f_favail):
         raise UserError(
-            f"{folder}: is full, and Snakemake's scheduler writes there. Nothing was run. Free space there, or "
-            "`export TMPDIR=` another folder; then give the command again."
+            f"{folder}: its disk is full, and Snakemake writes there. Nothing was run. Make room (`df -h`, and `df -i` "
+            "for the number of files); then give the command again."
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from stages.sync.workflow import SNAKEMAKE
+from stages.sync.machine_needs import SNAKEMAKE
 
 
 def asked(words: Sequence[str]) -> bool:

@@ -18,10 +18,10 @@ from stages.store.layout import Layout
 from stages.sync import drivers, graph, machine_needs, pulled, saved_graph, verdicts, write
 from stages.sync.adoption import EXECUTOR, Adoption
 from stages.sync.config import ALL, read_config, read_deep
+from stages.sync.machine_needs import SNAKEMAKE
 from stages.sync.saved_graph import Kept
 
 EVERYTHING, VARIANTS = "all", "variants"  # rules of the Snakefile: of all published pipelines, of all variants
-SNAKEMAKE = ".snakemake"  # its own folder in the project
 T = TypeVar("T")
 
 
@@ -112,7 +112,7 @@ def open_main(root: Path, config: Mapping[str, Any], quiet: bool, dry: bool = Fa
     machine_needs.refuse_unreadable_notes(root)
     undone = [name for name, one in judged.items() if not one.done]
     if undone and not dry:
-        machine_needs.refuse_full_disk()
+        machine_needs.refuse_full_disk(root)
     flow = _build(root, scale, releases, layout, loaded, undone, Gate(project, scale, loaded.stages))
     if not dry:  # else there are no jobs that would read it
         saved_graph.write(layout.markers, flow)

@@ -1,6 +1,10 @@
 """On the terminal, Snakemake says what is about the stages; what is about its own work is in its log file alone."""
 
+import errno
+import io
 import logging
+import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -69,3 +73,38 @@ def test_why_slurm_did_not_take_a_job_and_how_it_ended_one_is_said(capsys: pytes
         "stages: toy__first: job 7 ended as OUT_OF_MEMORY",
         "stages: toy__first: job 8 ended as NODE_FAIL",
     ]
+
+
+class Full(io.StringIO):
+    """A log file on a full disk."""
+
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_a_machine_refuses_snakemake_is_a_line_and_no_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A defect keeps its traceback, and so does what Snakemake says in its own words while it handles such an error."""
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    logger, screen, full = logging.Logger("x"), logging.StreamHandler(sys.stderr), logging.StreamHandler(Full())
+    screen.name = chatter.STREAM
+    for handler in (screen, full):
+        logger.addHandler(handler)
+    chatter.leave_out(logger)
+    for error in (OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EROFS, "Read-only", "/x/lock")):
+        try:
+            raise error
+        except OSError:
+            logger.error(traceback.format_exc())
+            logger.warning("Failed to set marker file")
+    try:
+        raise ValueError("a defect")
+    except ValueError:
+        logger.error(traceback.format_exc())
+    said = capsys.readouterr().err
+    first, second, third, fourth, *rest = said.splitlines()
+    assert first.startswith("stages: a file of Snakemake's own (in .snakemake or TMPDIR): refused (No space left on")
+    assert third.startswith("stages: /x/lock: refused (Read-only). See that this user may read and write there")
+    assert (second, fourth) == ("Failed to set marker file",) * 2
+    assert (rest[0], rest[-2]) == ("Traceback (most recent call last):", "ValueError: a defect")

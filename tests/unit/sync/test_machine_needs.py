@@ -1,4 +1,4 @@
-"""What Snakemake needs of a machine is refused in a line: notes that may be read, and disk space for its scheduler."""
+"""What Snakemake needs of a machine is refused in a line: notes that may be read, and disk space."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
+from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 from stages.errors import UserError
 from stages.sync import machine_needs
 
+ROOT = Path(__file__).resolve().parents[3]
 MARKER = "results/.markers/mini/toy/first.0a1b"
 
 
@@ -47,20 +50,23 @@ def test_a_project_in_which_nothing_was_run_has_no_notes(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("blocks", "files", "left", "full"), [(0, 9, 9, True), (9, 9, 0, True), (9, 9, 9, False), (9, 0, 0, False)]
 )
-def test_the_disk_to_which_the_scheduler_writes_has_to_have_room(
+def test_the_disk_to_which_snakemake_writes_has_to_have_room(
     blocks: int, files: int, left: int, full: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Room for bytes, and for a file where a file system counts them."""
     disk = SimpleNamespace(f_bavail=blocks, f_frsize=1 << 20, f_files=files, f_favail=left)
-    monkeypatch.delenv("TMP", raising=False)
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(os, "statvfs", lambda folder: disk if folder == str(tmp_path) else None)
+    monkeypatch.setattr(os, "statvfs", lambda folder: disk if folder == tmp_path / ".snakemake" else None)
     if not full:
-        return machine_needs.refuse_full_disk()
-    with pytest.raises(UserError, match=rf"^{tmp_path}: is full, and Snakemake's scheduler writes there. Nothing was"):
-        machine_needs.refuse_full_disk()
+        return machine_needs.refuse_full_disk(tmp_path)
+    with pytest.raises(UserError, match=rf"^{tmp_path}/.snakemake: its disk is full, and Snakemake writes there. Not"):
+        machine_needs.refuse_full_disk(tmp_path)
 
 
-def test_a_folder_that_is_not_there_is_the_schedulers_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TMP", str(tmp_path / "none"))
-    machine_needs.refuse_full_disk()
+def test_snakemake_needs_neither_home_nor_space_for_temporary_files() -> None:
+    """Its cache of rules from elsewhere lies below HOME, and its scheduler `milp` writes to TMPDIR: a run that lasts
+    for weeks would end with Snakemake's traceback where one of them may not be written to.
+    """
+    profile = yaml.safe_load((ROOT / "profiles/default/config.yaml").read_text())
+    everything = {one.name.lower().replace("_", "-") for one in SharedFSUsage}
+    assert everything - set(profile["shared-fs-usage"]) == {"source-cache"}
+    assert profile["scheduler"] == "greedy"

@@ -182,8 +182,8 @@ def test_what_a_machine_refuses_snakemake_is_asked_before_jobs_start_and_notes_i
 ) -> None:
     asked: list[object] = []
     monkeypatch.setattr(workflow.machine_needs, "refuse_unreadable_notes", asked.append)
-    monkeypatch.setattr(workflow.machine_needs, "refuse_full_disk", lambda: asked.append("disk"))
+    monkeypatch.setattr(workflow.machine_needs, "refuse_full_disk", lambda root: asked.append(f"disk of {root}"))
     workflow.open_main(project, {}, quiet=True, dry=True)
     assert asked == [project]
     workflow.open_main(project, {}, quiet=True)
-    assert asked == [project, project, "disk"]
+    assert asked == [project, project, f"disk of {project}"]

@@ -4,10 +4,13 @@ attempt-0001/attempt.json   what it was built on (a resume must be built on the 
              result/        what will be put in place
              partial-.../   checkpoints to resume from
              finding.json   why it failed, or that it was stopped
+             crash.txt      where it was when a fatal signal ended it
+             reserve        disk space for finding.json, while it runs
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,7 +21,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, TypeAdapter
 
 from stages.errors import UserError, for_user
-from stages.store import files, json_file, lease, mounts
+from stages.store import crash, files, json_file, lease, mounts
 from stages.store.digest import Written
 from stages.store.holder import Holder
 from stages.store.json_file import JsonFileError, MissingFileError
@@ -46,8 +49,9 @@ class _Record(BaseModel):
     parents: dict[str, Parent]
 
 
-RECORD, FINDING = "attempt.json", "finding.json"
+RECORD, FINDING, RESERVE = "attempt.json", "finding.json", "reserve"
 LONGEST = 10_000  # characters of a message
+SPACE = 16 << 10  # bytes that are kept for a finding, so that it can be written when the disk is full
 _NAME = re.compile(r"attempt-(\d{4}|[1-9]\d{4,8})")
 _RECORD, _FINDING = TypeAdapter(_Record), TypeAdapter(Finding)
 
@@ -82,7 +86,13 @@ class Attempt:
             "stopped": reported.resumable,
             "repeats": reported.repeats,
         }
+        self.free_reserve()
         json_file.write(self.folder / FINDING, fields)
+
+    def free_reserve(self) -> None:
+        """Give back the disk space that was kept for a finding."""
+        with suppress(OSError):
+            files.disk.unlink(self.folder / RESERVE)
 
     def check(self) -> None:
         """Raise LeaseError when a later run has taken over: to be called before a checkpoint is written."""
@@ -111,9 +121,12 @@ def start(
         json_file.write(folder / RECORD, record)
         with files.failing(folder):
             files.make_dirs(folder / "result")
+        files.write(folder / RESERVE, os.urandom(SPACE), flush=False)  # a file system may keep zeros nowhere
         attempt = Attempt(layout, ref, key, folder, dict(parents), holder, written)
         try:
-            yield attempt
+            with crash.recorded(folder):
+                yield attempt
+            attempt.free_reserve()
         except Exception as error:
             with suppress(files.WriteError):  # the error that ended the run is shown, not this
                 attempt.fail(error)

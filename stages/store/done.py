@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stages.store import attempts, damage, lease, manifest, partials, progress, seal, unlisted
+from stages.store import attempts, crash, damage, lease, manifest, partials, progress, seal, unlisted
 from stages.store.holder import Holder, suspended
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest, ManifestError, Parent
@@ -98,7 +98,7 @@ def _there(layout: Layout, parent_keys: Mapping[str, str], attempt: Path) -> Map
 def _ended(layout: Layout, ref: str, key: str, attempt: Path, parents: Mapping[str, Parent], deep: bool) -> Verdict:
     found, command = attempts.finding(attempt), _command(layout, ref)
     partial = partials.latest(layout, key, parents)
-    why = found.message if found else KILLED
+    why = found.message if found else crash.told(attempt) or KILLED
     if partial is None and partials.latest(layout, key, attempts.built_on(attempt) or {}) is not None:
         why += "; its checkpoints were built on another result of a parent, so a rerun begins at the start"
     broken = []

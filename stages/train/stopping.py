@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,8 @@ from stages.errors import UserError
 # What asks for a checkpoint and an end: what a scheduler sends when it needs the nodes, what sites send ahead of a time
 # limit (`--signal=USR1@120` of Slurm, SIGUSR2 of LSF and OAR, SIGXCPU of a limit of CPU time), a terminal that goes.
 ASKING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU, signal.SIGHUP)
+
+AHEAD = 120  # seconds of CPU time that are kept for a checkpoint, or a tenth of a limit that is short
 
 
 class StoppedError(UserError):
@@ -68,8 +71,23 @@ class StopRequest:
 def stop_when_asked() -> Iterator[StopRequest]:
     """Turn what `on_request` hears into a request for the duration of the block."""
     request = StopRequest()
-    with on_request(request.ask):
+    with on_request(request.ask), _ahead_of_cpu_limit():
         yield request
+
+
+@contextmanager
+def _ahead_of_cpu_limit() -> Iterator[None]:
+    """Hear SIGXCPU ahead of a limit of CPU time at which the kernel would kill this process: `ulimit -t` sets both."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    ahead = hard - max(1, min(AHEAD, hard // 10))
+    if hard == resource.RLIM_INFINITY or soft not in (hard, resource.RLIM_INFINITY):
+        yield
+        return
+    resource.setrlimit(resource.RLIMIT_CPU, (ahead, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 
 @contextmanager

@@ -28,7 +28,10 @@ def test_a_second_run_of_a_stage_is_refused_and_told_who_holds_it(layout: Layout
     assert len(attempts.folders(layout, A)) == 1
 
 
-def test_a_run_killed_by_the_kernel_does_not_block_the_next(layout: Layout) -> None:
+@pytest.mark.parametrize(
+    ("number", "why"), [(signal.SIGKILL, done.KILLED), (signal.SIGSEGV, "crashed: Segmentation fault in <module>")]
+)
+def test_a_run_killed_by_the_kernel_does_not_block_the_next(number: int, why: str, layout: Layout) -> None:
     child = textwrap.dedent(
         f"""
         from pathlib import Path
@@ -45,9 +48,9 @@ def test_a_run_killed_by_the_kernel_does_not_block_the_next(layout: Layout) -> N
         assert process.stdout.readline() == "held\n"
         assert verdict(layout).state == "running"
         assert f"process {process.pid}" in verdict(layout).why
-        process.send_signal(signal.SIGKILL)
+        process.send_signal(number)
     assert verdict(layout).state == "failed"
-    assert verdict(layout).why == done.KILLED
+    assert verdict(layout).why.startswith(why)
     with attempts.start(layout, "toy/one", A, {}) as attempt:
         assert attempt.folder.name == "attempt-0002"
         assert attempt.holder.token == 2
@@ -149,4 +152,4 @@ def test_a_checkpoint_whose_write_fails_is_not_there_at_all(layout: Layout) -> N
     with attempts.start(layout, "toy/one", A, {}) as attempt:
         with pytest.raises(files.WriteError, match=r"partial-000000010: cannot be written \(No space left on device\)"):
             partials.save(partials.path(attempt, 10), fail)
-        assert sorted(path.name for path in attempt.folder.iterdir()) == ["attempt.json", "result"]
+        assert sorted(path.name for path in attempt.folder.iterdir()) == ["attempt.json", "reserve", "result"]

@@ -12,6 +12,7 @@ import pytest
 from stages.errors import UserError
 from stages.store import attempts, files, lease
 from stages.store.attempts import LONGEST, Finding
+from stages.store.disk import Disk
 from stages.store.layout import Layout
 from stages.store.manifest import Parent
 from tests.unit.store.conftest import A
@@ -62,6 +63,33 @@ def test_what_ends_an_attempt_is_its_finding(error: Exception, finding: Finding,
     with pytest.raises(type(error)), attempts.start(layout, "toy/one", A, {}) as attempt:
         raise error
     assert attempts.finding(attempt.folder) == finding
+
+
+class Full(Disk):
+    """A disk that has no space but what is removed from it."""
+
+    free = 0
+
+    def write(self, handle: int, data: memoryview) -> int:
+        if len(data) > self.free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(handle, data)
+
+    def unlink(self, path: Path) -> None:
+        self.free += path.stat().st_size
+        super().unlink(path)
+
+
+def test_why_an_attempt_ended_is_found_also_where_the_disk_is_full(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its end would look like that of a run which was killed for lack of memory."""
+    full = pytest.raises(files.WriteError, match="No space left")
+    with full as found, attempts.start(layout, "toy/one", A, {}) as attempt:
+        monkeypatch.setattr(files, "disk", Full())
+        files.write(attempt.result / "w", b"1")
+    assert attempts.finding(attempt.folder) == Finding(str(found.value), None)
+    assert sorted(path.name for path in attempt.folder.iterdir()) == ["attempt.json", "finding.json", "result"]
 
 
 def test_a_disk_that_takes_no_finding_hides_no_error(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:

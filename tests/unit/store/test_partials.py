@@ -69,7 +69,8 @@ def test_what_a_killed_process_of_the_same_number_left_is_no_matter(layout: Layo
         assert list(trees.files_under(folder)) == ["loose", "model/w", "partial.json"]
         partials.save(folder, lambda inner: files.write(inner / "other", b"1") and None)
         assert list(trees.files_under(folder)) == ["other", "partial.json"], "written again"
-        assert sorted(path.name for path in attempt.folder.iterdir()) == ["attempt.json", folder.name, "result"]
+        names = sorted(path.name for path in attempt.folder.iterdir())
+        assert names == ["attempt.json", folder.name, "reserve", "result"]
 
 
 def test_an_error_of_what_writes_leaves_nothing_and_is_told_as_it_is(layout: Layout) -> None:
@@ -80,7 +81,7 @@ def test_an_error_of_what_writes_leaves_nothing_and_is_told_as_it_is(layout: Lay
     with attempts.start(layout, "toy/one", A, {}) as attempt:
         with pytest.raises(ZeroDivisionError, match="once"):
             partials.save(partials.path(attempt, 7), fail)
-        assert sorted(path.name for path in attempt.folder.iterdir()) == ["attempt.json", "result"]
+        assert sorted(path.name for path in attempt.folder.iterdir()) == ["attempt.json", "reserve", "result"]
 
 
 def test_an_error_stays_the_one_told_where_nothing_can_be_removed_after_it(

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from snakemake_interface_executor_plugins.settings import SharedFSUsage
+from snakemake.settings.types import SharedFSUsage
 
 from stages.errors import UserError
 from stages.sync import machine_needs

@@ -17,6 +17,7 @@ from stages.data.heldout import Heldout
 from stages.engines import received, run, training
 from stages.errors import UserError
 from stages.store import attempts, manifest
+from stages.train import stopping
 from stages.train.stopping import ASKING, NonFiniteError, StoppedError, stop_when_asked
 from tests.unit.train import tiny
 
@@ -163,3 +164,25 @@ def test_a_signal_that_is_ignored_here_stays_ignored() -> None:
         assert not stop.requested
         signal.raise_signal(signal.SIGUSR1)
         assert stop.requested
+
+
+@pytest.mark.parametrize(
+    ("before", "within"),
+    [
+        ((-1, -1), (-1, -1)),
+        ((7200, 7200), (7080, 7200)),
+        ((-1, 100), (90, 100)),
+        ((5, 5), (4, 5)),
+        ((60, 7200), (60, 7200)),
+    ],
+    ids=["no limit", "ulimit -t 7200", "the kernel's limit alone", "a short one", "the user's own warning"],
+)
+def test_a_limit_of_cpu_time_is_heard_of_before_the_kernel_kills(
+    before: tuple[int, int], within: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = [before]
+    monkeypatch.setattr(stopping.resource, "getrlimit", lambda which: limits[-1])
+    monkeypatch.setattr(stopping.resource, "setrlimit", lambda which, limit: limits.append(limit))
+    with stop_when_asked():
+        assert limits[-1] == within
+    assert limits[-1] == before

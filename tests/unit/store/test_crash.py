@@ -22,8 +22,6 @@ with crash.recorded(Path(sys.argv[1])):
 """
 ENDS = """import sys; from pathlib import Path; from stages.store import crash
 with crash.recorded(Path(sys.argv[1])): {}"""
-    "import sys; from pathlib import Path\nfrom stages.store import crash\nwith crash.recorded(Path(sys.argv[1])): {}"
-)
 PRINTS_ELSEWHERE = "import faulthandler; faulthandler.enable();" + ENDS
 
 

@@ -18,11 +18,11 @@ from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_models import Llama3Scaling, Rope
 from stages.store import manifest
 from stages.store.manifest import Parent
-from tests.nemo import engines, parity, traps
+from tests.nemo import engines, parity
 from tests.nemo.engines import Layout, layout
 from tests.nemo.parity import Course, Figures
 from tests.nemo.ranks import RankError
-from tests.nemo.traps import Patch
+from tests.nemo.traps import Patch, handover, layers, optimizer, rows, sums
 from tests.unit.train import tiny
 
 SCALED = Rope(
@@ -100,133 +100,151 @@ def hardest() -> Stage:
 
 
 MOONLIGHT = tiny.make("moe")
+PREFERRING = parity.preferring(parity.llama())
 UNDER_MUON = parity.llama(optimizer=tiny.MUON)
 
 DIVIDED = layout(2, tp=2)
 MUTANTS = [
     Mutant(
         "RoPE: Core's own frequencies, with an original context of 8192 hard-coded",
-        traps.cores_rotary,
+        layers.cores_rotary,
         r"I-1[123]",
         parity.llama(rope=SCALED),
     ),
-    Mutant("RoPE: frequencies rounded to bf16", traps.rounded_rotary, r"I-1[123]"),
+    Mutant("RoPE: frequencies rounded to bf16", layers.rounded_rotary, r"I-1[123]"),
     Mutant(
         "A recipe's default that moved: epsilon of the norms",
-        traps.fields("model", layernorm_epsilon=1e-6),
+        layers.fields("model", layernorm_epsilon=1e-6),
         "model.layernorm_epsilon",
     ),
-    Mutant("Core's default in the place of the spec's: beta2 of Adam", traps.adam_defaults, "optimizer.adam_beta2"),
-    Mutant("Dropout of Core's default", traps.fields("model", hidden_dropout=0.1), "model.hidden_dropout"),
-    Mutant("Dropout in attention", traps.fields("model", attention_dropout=0.1), "attention_dropout"),
+    Mutant("Core's default in the place of the spec's: beta2 of Adam", layers.adam_defaults, "optimizer.adam_beta2"),
+    Mutant("Dropout of Core's default", layers.fields("model", hidden_dropout=0.1), "model.hidden_dropout"),
+    Mutant("Dropout in attention", layers.fields("model", attention_dropout=0.1), "attention_dropout"),
     Mutant(
         "Gains centred at zero",
-        traps.fields("model", layernorm_zero_centered_gamma=True),
+        layers.fields("model", layernorm_zero_centered_gamma=True),
         "model.layernorm_zero_centered_gamma",
     ),
     Mutant(
         "A vocabulary padded to a multiple of 128",
-        traps.fields("model", should_pad_vocab=True, make_vocab_size_divisible_by=128),
+        layers.fields("model", should_pad_vocab=True, make_vocab_size_divisible_by=128),
         r"llm\.\S*(embed_tokens|lm_head).weight \[128,",
     ),
     Mutant(
         "Embeddings tied to the head",
-        traps.fields("model", share_embeddings_and_output_weights=True),
+        layers.fields("model", share_embeddings_and_output_weights=True),
         "share_embeddings_and_output_weights|lm_head",
     ),
     Mutant(
         "A mean for each micro-batch in the place of one over all tokens",
-        traps.fields("model", calculate_per_token_loss=False),
+        layers.fields("model", calculate_per_token_loss=False),
         "model.calculate_per_token_loss",
     ),
     Mutant(
         "Gradients averaged by the collective",
-        traps.fields("ddp", average_in_collective=True),
+        layers.fields("ddp", average_in_collective=True),
         "[Aa]verage.in.collective",
         where=layout(2),
     ),
     Mutant(
         "Gradients reduced in the model's precision",
-        traps.fields("ddp", grad_reduce_in_fp32=False),
+        layers.fields("ddp", grad_reduce_in_fp32=False),
         "ddp.grad_reduce_in_fp32",
     ),
-    Mutant("Core's scheduler overrides the rate", traps.scheduler, "an update at the rate "),
-    Mutant("Weight decay leaves out norms where the spec says all", traps.standard_decay, "wd_mult"),
+    Mutant("Core's scheduler overrides the rate", optimizer.scheduler, "an update at the rate "),
+    Mutant("Weight decay leaves out norms where the spec says all", optimizer.standard_decay, "wd_mult"),
     Mutant(
         "Weight decay on norms where the spec says matrices",
-        traps.every_decay,
+        optimizer.every_decay,
         "wd_mult",
         parity.llama(optimizer=parity.UNDECAYED),
     ),
     Mutant(
         "Muon on fused query, key and value",
-        traps.fused(["linear_qkv"]),
+        optimizer.fused(["linear_qkv"]),
         "numbers: .*weights",
         parity.llama(optimizer=tiny.MUON),
     ),
     Mutant(
         "Muon on fused gate and up",
-        traps.fused(["linear_fc1"]),
+        optimizer.fused(["linear_fc1"]),
         "numbers: .*weights",
         parity.llama(optimizer=tiny.MUON),
     ),
-    Mutant("Muon: a clip over all parameters", traps.clipped_whole, "numbers: .*weights", hardest()),
-    Mutant("linear_fc1 with up before gate", traps.swapped, "numbers: loss"),
-    Mutant("linear_qkv with all queries first", traps.regrouped, "numbers: loss"),
-    Mutant("The stock causal mask: documents see each other", traps.no_documents, "numbers: loss"),
-    Mutant("Labels shifted twice", traps.shifted, "numbers: loss"),
-    Mutant("Padding in the loss", traps.padding_counts, "targets were computed, the rows have"),
-    Mutant("consumed_train_samples off by one", traps.samples_off, "numbers: loss"),
+    Mutant("Muon: a clip over all parameters", optimizer.clipped_whole, "numbers: .*weights", hardest()),
+    Mutant("linear_fc1 with up before gate", handover.swapped, "numbers: loss"),
+    Mutant("linear_qkv with all queries first", handover.regrouped, "numbers: loss"),
+    Mutant("The stock causal mask: documents see each other", rows.no_documents, "numbers: loss"),
+    Mutant("Labels shifted twice", rows.shifted, "numbers: loss"),
+    Mutant("Padding in the loss", rows.padding_counts, "targets were computed, the rows have"),
+    Mutant("consumed_train_samples off by one", rows.samples_off, "numbers: loss"),
     Mutant(
         "The norm counts replicated parameters once for each tensor-parallel rank",
-        traps.norm_twice,
+        optimizer.norm_twice,
         "numbers: .*norms",
         where=DIVIDED,
     ),
     Mutant(
         "Sequence parallel: gradients of norms not added up",
-        traps.norms_not_added,
-        "along the gain",
+        sums.norms_not_added,
+        "gradient along",
         where=layout(2, tp=2, sequence_parallel=True),
     ),
-    Mutant("`finetune`: weights come in, moments do not", traps.weights_only, "I-15.*moments", child=True),
+    Mutant("`finetune`: weights come in, moments do not", handover.weights_only, "I-15.*moments", child=True),
     Mutant(
-        "`finetune`: moments come in, their clock does not", traps.clock_dropped, "I-15.*moments.*llm.step", child=True
+        "`finetune`: moments come in, their clock does not",
+        handover.clock_dropped,
+        "I-15.*moments.*llm.step",
+        child=True,
     ),
-    Mutant("Weights drawn again after loading", traps.drawn_again, "I-15.*weights", child=True),
-    Mutant("The experts' bias reset on load", traps.bias_reset, "I-15.*weights", MOONLIGHT, child=True),
+    Mutant("Weights drawn again after loading", handover.drawn_again, "I-15.*weights", child=True),
+    Mutant("The experts' bias reset on load", handover.bias_reset, "I-15.*weights", MOONLIGHT, child=True),
     Mutant(
         "The router computes in the model's precision",
-        traps.fields("model", moe_router_dtype=None),
+        layers.fields("model", moe_router_dtype=None),
         "model.moe_router_dtype|router",
         MOONLIGHT,
     ),
     Mutant(
         "The experts' bias by Core's rule, without the mean of the signs",
-        traps.cores_balance,
+        optimizer.cores_balance,
         "numbers: .*weights",
         MOONLIGHT,
     ),
-    Mutant("Gradients of replicas not added up", traps.not_added_up, "along the gain", where=layout(2)),
+    Mutant("Gradients of replicas not added up", sums.not_added_up, "gradient along", where=layout(2)),
     Mutant(
         "The same with the distributed optimizer, under which nothing else differs",
-        traps.not_added_up,
-        "along the gain",
+        sums.not_added_up,
+        "gradient along",
         where=layout(2, distributed_optimizer=True),
     ),
-    Mutant("Half of the loss", traps.halved, "along the gain", MOONLIGHT),
-    Mutant("Gradients not divided by the targets", traps.undivided, "along the gain"),
-    Mutant("No mask handed to attention", traps.mask_dropped, "segments: found none"),
-    Mutant("Another scale handed to attention", traps.scaled, "softmax_scale"),
-    Mutant("Another epsilon handed to norms", traps.other_eps, r"layernorm\.eps is 0.001"),
-    Mutant("Another factor in the routers", traps.other_factor, r"router\.scale is 1.0", MOONLIGHT),
-    Mutant("Betas of the optimizer's groups", traps.groups(betas=(0.9, 0.999)), "a group's betas"),
+    Mutant("Half of the loss", sums.halved, "gradient along", MOONLIGHT),
+    Mutant("Gradients not divided by the targets", sums.undivided, "gradient along"),
+    Mutant("Half of the loss after each loop", sums.halved, "gradient along", parity.ouro()),
+    Mutant("Loops: gradients of replicas not added up", sums.not_added_up, "gradient along", parity.ouro(), layout(2)),
+    Mutant("Half of the loss of answers", sums.halved, "gradient along", PREFERRING),
+    Mutant("Pairs: gradients not divided", sums.undivided, "gradient along", PREFERRING),
     Mutant(
-        "Epsilon of the optimizer's groups, of AdamW beside Muon", traps.groups(eps=1e-6), "a group's eps", UNDER_MUON
+        "Pairs: gradients of context-parallel ranks not added up",
+        sums.not_added_up,
+        "gradient along",
+        PREFERRING,
+        layout(2, cp=2),
     ),
-    Mutant("A parameter in no group of the optimizer", traps.left_out, "is in no group"),
-    Mutant("A clip that does nothing", traps.not_clipped, "were clipped to"),
-    Mutant("Core's scheduler overrides weight decay", traps.decay_doubled, "an update with weight decay"),
-    Mutant("Replicas that all train on the same rows", traps.first_rows, "rows are divided", where=layout(2)),
-    Mutant("Ranks that all have the same positions", traps.first_positions, "rows are divided", where=layout(2, cp=2)),
+    Mutant("No mask handed to attention", layers.mask_dropped, "segments: found none"),
+    Mutant("Another scale handed to attention", layers.scaled, "softmax_scale"),
+    Mutant("Another epsilon handed to norms", layers.other_eps, r"layernorm\.eps is 0.001"),
+    Mutant("Another factor in the routers", layers.other_factor, r"router\.scale is 1.0", MOONLIGHT),
+    Mutant("Betas of the optimizer's groups", optimizer.groups(betas=(0.9, 0.999)), "a group's betas"),
+    Mutant(
+        "Epsilon of the optimizer's groups, of AdamW beside Muon",
+        optimizer.groups(eps=1e-6),
+        "a group's eps",
+        UNDER_MUON,
+    ),
+    Mutant("A parameter in no group of the optimizer", optimizer.left_out, "is in no group"),
+    Mutant("A clip that does nothing", optimizer.not_clipped, "were clipped to"),
+    Mutant("Core's scheduler overrides weight decay", optimizer.decay_doubled, "an update with weight decay"),
+    Mutant("Replicas that all train on the same rows", rows.first_rows, "rows are divided", where=layout(2)),
+    Mutant("Ranks that all have the same positions", rows.first_positions, "rows are divided", where=layout(2, cp=2)),
 ]

@@ -72,7 +72,7 @@ def _row(far: Difference) -> str:
 def _mutants() -> Iterator[str]:
     yield "## Known traps of Megatron's"
     yield ""
-    yield "Each is done to Megatron's side in a process of its own (tests/nemo/traps.py). Guards look before step 1,"
+    yield "Each is done to Megatron's side in a process of its own (tests/nemo/traps). Guards look before step 1,"
     yield "then the numbers are compared with the torch engine's as above. A tracker file that points to a damaged"
     yield "checkpoint is a case of tests/nemo/test_resume.py."
     yield ""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from stages.data.document import IMAGE
+from stages.data.sample import Image, Sample
 from stages.engines.nemo.context import own
 from stages.errors import UserError
 from stages.models import kimi_vl
@@ -38,7 +41,7 @@ def test_features_lie_where_they_lie_in_whole_rows_and_gradients_add_up(ranks: i
         total = torch.zeros_like(features)
         for rank in range(ranks):
             mine = given[1].clone().requires_grad_()
-            where = vision.places(tokens, rank, ranks)
+            where = vision.places(tokens == IMAGE, rank, ranks)
             placed = kimi_vl.place_images(own(given[0], rank, ranks).contiguous(), mine, where)
             assert placed.equal(own(wanted.detach(), rank, ranks))
             (placed * own(slope, rank, ranks)).sum().backward()
@@ -51,7 +54,32 @@ def test_features_lie_where_they_lie_in_whole_rows_and_gradients_add_up(ranks: i
 def test_rows_without_images_have_no_places() -> None:
     from stages.engines.nemo import vision
 
-    assert vision.places(np.full((1, LENGTH), 9), 0, 2) is None
+    assert vision.places(np.zeros((1, LENGTH), dtype=bool), 0, 2) is None
+
+
+def test_images_are_where_their_own_tokenizers_token_is() -> None:
+    from stages.engines.nemo import data, vision
+
+    picture = Image(np.zeros((2, 4, tiny.VIT.channels), np.float32))
+    tokens = np.array([IMAGE, 77, 77, 9], dtype=np.int64)
+    sample = Sample(tokens, tokens, np.zeros(4, np.int32), np.arange(4), images=(picture,), spans=(), image=77, fill=0)
+    phase = tiny.phase("joint", context=4, micro_batch=1)
+    micro = data.stacked([sample], phase, data.Share(0, 1, 0, 1), torch.device("cpu"))
+    alone = SimpleNamespace(rank=lambda: 0, size=lambda: 1)
+
+    class Seen:
+        patch = 2
+
+        def __call__(self, pixels: torch.Tensor, grids: object) -> torch.Tensor:
+            return torch.ones(len(pixels), WIDTH)
+
+    model = SimpleNamespace(
+        pg_collection=SimpleNamespace(cp=alone, tp=alone),
+        config=SimpleNamespace(sequence_parallel=False),
+        vision=Seen(),
+        embedding=lambda input_ids, position_ids: torch.zeros(4, 1, WIDTH),
+    )
+    assert vision.embed(model, micro)[:, 0, 0].tolist() == [0.0, 1.0, 1.0, 0.0]
 
 
 def test_a_feature_too_many_is_refused_on_every_rank() -> None:
@@ -62,7 +90,7 @@ def test_a_feature_too_many_is_refused_on_every_rank() -> None:
     for rank in range(2):
         share = torch.zeros(ROWS, LENGTH // 2, WIDTH)
         with pytest.raises(UserError, match=f"{count} image tokens, but its images give {count + 1} features"):
-            kimi_vl.place_images(share, torch.zeros(count + 1, WIDTH), vision.places(tokens, rank, 2))
+            kimi_vl.place_images(share, torch.zeros(count + 1, WIDTH), vision.places(tokens == IMAGE, rank, 2))
 
 
 def test_images_are_grouped_in_their_order_and_a_large_one_is_alone() -> None:

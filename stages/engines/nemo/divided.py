@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.data.sample import Sample
@@ -51,29 +52,33 @@ class Divided:
 
     def losses(self, samples: Sequence[Sample], phase: Phase) -> Iterator[tuple[list[Tensor], Tensor]]:
         """All rows in one part."""
-        for found, places in self._of_targets(samples, phase, self._loss):
-            yield list(found.unbind()), places
+        if samples:
+            places = torch.cat([torch.from_numpy(_targets(one)) for one in samples])
+            yield list(self.by_loop(samples, phase).unbind()), places
 
-    def slopes(self, samples: Sequence[Sample], phase: Phase) -> Iterator[tuple[Tensor, Tensor]]:
-        """As `losses`, without loops, of each target: sum p z - z_target, with the logits z and their softmax p."""
-        for found, places in self._of_targets(samples, phase, self._slope):
-            yield found[-1], places
+    def by_loop(self, samples: Sequence[Sample], phase: Phase) -> Tensor:
+        """Loss fp64 [loops, n] of each target after each loop; once, without loops."""
+        return self._of_targets(samples, phase, lambda micro: self._each(micro, self._loss))
 
-    def _of_targets(self, samples: Sequence[Sample], phase: Phase, number: Number) -> Iterator[tuple[Tensor, Tensor]]:
-        """A number of each target after each loop, fp64 [loops, n], and the targets' positions."""
-        if not samples:
-            return
+    def slopes(self, samples: Sequence[Sample], phase: Phase) -> Tensor:
+        """As `by_loop`: sum p z - z_target, with the logits z and their softmax p."""
+        return self._of_targets(samples, phase, lambda micro: self._each(micro, self._slope))
+
+    def gates(self, samples: Sequence[Sample], phase: Phase) -> Tensor:
+        """As `by_loop`, of a model with loops: the exit gate's logits."""
+        return self._of_targets(samples, phase, lambda _: self._gate)
+
+    def _of_targets(self, samples: Sequence[Sample], phase: Phase, head: Callable[[Micro], Head]) -> Tensor:
+        """A number of each target after each loop, fp64 [loops, n], by what makes one of each position [B, s]."""
         length = self.length(samples)
         loops = 1 if phase.loops is None else phase.loops.count
         table = torch.zeros(loops, len(samples), length, device=self._ranks.device)
-        for rows, found in self._passes(samples, phase, length, lambda micro, _: self._each(micro, number)):
+        for rows, found in self._passes(samples, phase, length, lambda micro, _: head(micro)):
             if self._groups.tp.rank() == 0:  # the others have the same
                 for part, piece in zip(self._parts(length), found[:, : len(rows)].chunk(2, -1), strict=True):
                     table[:, rows.start : rows.stop, part.start : part.stop] = piece
         everywhere = self._added(table)
-        learned = [torch.from_numpy(np.flatnonzero(one.labels != IGNORED)) for one in samples]
-        found = [everywhere[:, row].index_select(1, places) for row, places in enumerate(learned)]
-        yield torch.cat(found, 1).double(), torch.cat(learned)
+        return torch.cat([everywhere[:, row, _targets(one)] for row, one in enumerate(samples)], 1).double()
 
     def logits(self, rows: Sequence[Sample], places: Sequence[range], phase: Phase) -> Tensor:
         """fp32, on the host."""
@@ -191,6 +196,11 @@ class Divided:
         dist.all_reduce(sums, group=group)
         return sums[1] / sums[0] - sums[2]
 
+    def _gate(self, states: Tensor, matrix: Tensor) -> Tensor:
+        """Shape [s, B, H] -> [B, s]."""
+        found: Tensor = inner(self._chunks[0]).early_exit_gate(self._gathered(states))
+        return found.T.float()
+
     def _logits(self, here: Sequence[tuple[int, int, int]]) -> Head:
         def logits(states: Tensor, matrix: Tensor) -> Tensor:
             """Shape [s, B, H] -> [n, V / tp]."""
@@ -227,3 +237,8 @@ class Divided:
                 f"{self._stage.ref}: evaluations: rank {other} reads other held-out rows than "
                 "the first rank; allowed: one folder of corpora for all nodes. Is it the same file system?"
             )
+
+
+def _targets(sample: Sample) -> NDArray[np.intp]:
+    """Positions that have one."""
+    return np.flatnonzero(sample.labels != IGNORED)

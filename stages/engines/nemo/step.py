@@ -11,11 +11,9 @@ from torch import Tensor
 
 from stages.contract.ledger import Step
 from stages.data.sample import Sample
-from stages.engines.nemo import copies, data, passes, slope
+from stages.engines.nemo import copies, data, passes
 from stages.engines.nemo.causal import Work, inner
-from stages.engines.nemo.config.model import language_model
 from stages.engines.nemo.data import Micro, Share
-from stages.engines.nemo.divided import Divided
 from stages.engines.nemo.optimizer import Mover
 from stages.guards.phase_log import Rows
 from stages.models.ops.labels import IGNORED
@@ -41,7 +39,6 @@ class Steps:
         self._ahead = Prefetch(self._read, phase, ranks.device)
         self.extras = work.extras
         self._supervised = 0
-        self._compared = False
 
     @together
     def gradients(self, step: Step) -> list[float]:
@@ -52,28 +49,21 @@ class Steps:
         """
         samples = self._ahead.take(step)
         self._supervised = supervised(samples, self._phase, step)
-        if not self._compared:
-            self._compare(samples)
         mean, *extras = self._values(samples, self._supervised, backward=True)
         norm = self.moved.clip()
         copies.check_norm(self._stage.ref, norm, self._ranks)
         return [mean, norm, *extras]
 
-    def _compare(self, samples: Sequence[Sample]) -> None:
-        """Gradients of the first step's rows with the model's logits."""
-        self._compared = True
-        if slope.applies(self._stage, self._phase) and self._supervised:
-            model = Divided(self._stage, self._chunks, self._ranks)
-            others = slope.retargeted(samples, language_model(self._stage).vocab)
-            self._values(others, self._supervised, backward=True)
-            slope.check(self._stage, self._phase, others, model, self.moved.owned, self._ranks)
-
     @together
     def measured(self, samples: Sequence[Sample]) -> dict[str, float]:
         """The metric columns that a step of these rows has beyond the common ones, by forward passes alone."""
-        targets = sum(int((one.labels != IGNORED).sum()) for one in samples)
-        _, *extras = self._values(samples, targets, backward=False)
+        _, *extras = self._values(samples, _targets(samples), backward=False)
         return dict(zip(self.extras, extras, strict=True))
+
+    @together
+    def differentiate(self, samples: Sequence[Sample]) -> None:
+        """Have these rows' gradients in Megatron's buffers."""
+        self._values(samples, _targets(samples), backward=True)
 
     def update(self, lr: float, clock: int) -> None:
         """Move the parameters; then what follows a step in the model's family. No other schedule is read (I-45)."""
@@ -129,3 +119,7 @@ class Steps:
             total[: len(one)] += one.double()
         dist.all_reduce(total)
         return [float(number) for number in total.tolist()]
+
+
+def _targets(samples: Sequence[Sample]) -> int:
+    return sum(int((one.labels != IGNORED).sum()) for one in samples)

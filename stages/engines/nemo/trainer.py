@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from stages.contract import ledger
 from stages.engines import Inputs, readback
-from stages.engines.nemo import checkpoint, copies, families, frozen, names, pair_probe, provider, receiving
+from stages.engines.nemo import checkpoint, copies, families, frozen, names, pair_probe, provider, receiving, slope
 from stages.engines.nemo import readback as own
 from stages.engines.nemo.config import config
 from stages.engines.nemo.divided import Divided
@@ -95,7 +95,8 @@ class NemoTrainer:
         return ()
 
     def stepper(self, phase: Phase, rows: Rows) -> Steps:
-        """The phase on this model, as the model's family computes it."""
+        """The phase on this model, as the model's family computes it. Raises WrongGradientsError."""
+        slope.check(self._stage, phase, self._chunks, self._frozen, self._moved, rows, self._ranks)
         if phase.preference is None:
             work = families.work(self._stage, phase, self._chunks)
         else:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from stages.contract.memory_nemo import PATCHES
-from stages.data.document import IMAGE, PAD
+from stages.data.document import PAD
 from stages.engines.nemo import moonlight
 from stages.engines.nemo.context import own
 from stages.engines.nemo.data import Micro
@@ -118,7 +118,8 @@ def embed(model: Any, micro: Micro) -> Tensor:
         pixels, grids = pack(images, model.vision.patch)
         features = model.vision(to_device(pixels, device), grids)
     embeddings = model.embedding(input_ids=micro.tokens, position_ids=micro.positions).transpose(0, 1).contiguous()
-    where = places(rows(micro), groups.cp.rank(), groups.cp.size())
+    image = micro.samples[0].image if micro.samples else None
+    where = None if image is None else places(rows(micro) == image, groups.cp.rank(), groups.cp.size())
     placed = place_images(embeddings, features, None if where is None else where.to(device)).transpose(0, 1)
     if not model.config.sequence_parallel:
         return placed.contiguous()
@@ -133,12 +134,13 @@ def rows(micro: Micro) -> NDArray[np.int64]:
     return found
 
 
-def places(tokens: NDArray[np.int64], rank: int, ranks: int) -> Places | None:
-    """Where the features of all images go among a context-parallel rank's positions of tokens [B, T], on the host.
+def places(images: NDArray[np.bool_], rank: int, ranks: int) -> Places | None:
+    """Where the features of all images go among a context-parallel rank's positions, on the host; `images` [B, T] says
+    which tokens are theirs.
 
     None where the rows have no image tokens.
     """
-    taken = torch.from_numpy(tokens == IMAGE)
+    taken = torch.from_numpy(images)
     count = int(taken.sum())
     if not count:
         return None

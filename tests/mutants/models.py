@@ -212,4 +212,16 @@ MUTANTS = (
         Bent(changes.model("joint_pretrain", "llm", dense_layers=4)),
         also=frozenset({"I-35"}),
     ),
+    Mutant(
+        "S-15",
+        "what experts give, ten times as large",
+        Edited("kimi_vl/pipeline.yaml", r"routed_scale: 2\.446", "routed_scale: 24.46"),
+        scale="paper",
+    ),
+    Mutant(
+        "S-15",
+        "an eps of a norm that single precision does not see",
+        Edited("llama31_1m/pipeline.yaml", "norm_eps: 1e-5", "norm_eps: 1e-15"),
+        scale="paper",
+    ),
 )

@@ -179,6 +179,12 @@ MUTANTS = (
         Edited("kimi_vl/pipeline.yaml", r"clip: 1\.0", "clip: 1.0\n    skip: {window: 128, sigmas: 0.6}"),
     ),
     Mutant("I-48", "a limit that no gradient meets", Edited("llama31_1m/pipeline.yaml", r"clip: 1\.0", "clip: 100")),
+    Mutant("I-48", "a limit that every gradient meets", Edited("kimi_vl/pipeline.yaml", r"clip: 1\.0", "clip: 0.001")),
+    Mutant(
+        "I-48",
+        "a weight decay a hundred times the published one",
+        Edited("kimi_vl/pipeline.yaml", r"weight_decay: 0\.1", "weight_decay: 10"),
+    ),
     Mutant("I-48", "Muon without momentum", Edited("kimi_vl/pipeline.yaml", r"momentum: 0\.95", "momentum: 0")),
     Mutant(
         "I-48",

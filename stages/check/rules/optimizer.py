@@ -77,9 +77,11 @@ def _incomplete(init: Init) -> str | None:
 @static(
     "I-15",
     title="Inherited optimizer state exists and is the same afterwards",
-    rule="A module inherits optimizer state only from a stage that trained it with the same kind of optimizer; the "
-    "restored moments are the saved ones and are not empty.",
-    why="Moments are dropped on load, or a changed layout leaves them out: the run goes on as another model's.",
+    rule="A module inherits optimizer state only from a stage that trained it with the same kind of optimizer, and "
+    "preferences only that of preferences; the restored moments are the saved ones and are not empty.",
+    why="Moments are dropped on load, or a changed layout leaves them out: the run goes on as another model's. "
+    "Gradients of preferences are of another size than those of words: under the old squares, the first thousand steps "
+    "have another rate than the spec's.",
     threads=(
         "NVIDIA/Megatron-LM#6920", "KempnerForge#115", "NVIDIA-NeMo/Megatron-Bridge#3832",
         "Fast-LLM#436",
@@ -102,6 +104,17 @@ def inherited_state_exists(context: Context) -> Iterator[Finding]:
                     repair="Write `optimizer: reset` for this module, or hand it over from where it was trained.",
                     at=(module,), found=kind,
                 )  # fmt: skip
+            elif _prefers(stage) and not _prefers(source):
+                yield context.finding(
+                    "I-15", name, ("init", "optimizer"), parent=ref,
+                    observed=f"{module}: preferences under the optimizer's state of {ref}, which has another loss",
+                    expected="optimizer: reset, as in published recipes of preferences",
+                    repair="Write `optimizer: reset`, or waive this with its reason.", at=(module,), found="another loss",
+                )  # fmt: skip
+
+
+def _prefers(stage: Stage) -> bool:
+    return any(phase.objective == "preference" for phase in stage.phases)
 
 
 def trainer(context: Context, ref: str, module: str) -> tuple[str, Stage]:

@@ -13,6 +13,7 @@ from stages.spec.project import Project
 from tests import shipped
 from tests.mutants import unshipped
 from tests.unit.check.told import of_all, only
+from tests.unit.spec import small_project
 from tests.unit.spec.small_project import edit
 
 ANNEAL, LONG = "ouro/ct_anneal_1_4b.yaml", "ouro/longct_1_4b.yaml"
@@ -82,3 +83,17 @@ def test_another_clip_in_the_middle_moves_no_moment(tmp_path: Path) -> None:
          "weight_decay: 0.1\n    decay: matrices\n    clip: 0.5")  # fmt: skip
     edit(tmp_path, LONG, "optimizer: adamw", "optimizer: adam_sft")
     assert found(tmp_path) == []
+
+
+SETTINGS = "preference: {loss: dpo, beta: 0.1, answers: sum, turn_ends: masked, nll: 0}"
+
+
+@pytest.mark.parametrize(("optimizer", "times"), [("inherit", 1), ("reset", 0)])
+def test_preferences_begin_without_the_moments_of_another_loss(tmp_path: Path, optimizer: str, times: int) -> None:
+    """I-15."""
+    small_project.write(tmp_path)
+    small_project.prefer(tmp_path, SETTINGS)
+    line = edit(tmp_path, "toy/second.yaml", "optimizer: inherit", f"optimizer: {optimizer}")
+    told = [one for one in only(run(Project.load(tmp_path), "paper"), "I-15") if one.stage == "toy/second"]
+    said = "llm: preferences under the optimizer's state of toy/first, which has another loss"
+    assert [(str(one.where), one.observed) for one in told] == [(f"specs/toy/second.yaml:{line}", said)] * times

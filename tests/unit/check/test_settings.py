@@ -36,6 +36,8 @@ SLIPS = [
     ("beta1: 0.9, beta2: 0.95", "beta1: 0.999, beta2: 0.999", "beta1 0.999", "beta1"),
     ("eps: 1e-8", "eps: 1e-3", "eps 0.001", "eps"),
     ("clip: 1.0", "clip: 100", "clip: 100", "clip"),
+    ("clip: 1.0", "clip: 0.001", "clip: 0.001", "clip"),
+    ("weight_decay: 0.1", "weight_decay: 10", "weight_decay 10", "weight_decay"),
     ("momentum: 0.95", "momentum: 0", "momentum 0", "momentum"),
     ("momentum: 0.95", "momentum: 0.095", "momentum 0.095", "momentum"),
     ("update_rms: 0.2", "update_rms: 2", "update_rms 2", "update_rms"),
@@ -69,6 +71,7 @@ def test_a_slip_is_found_once_at_its_line(
         ("eps: 1e-8", "eps: 1.5e-4"),  # arXiv 1710.02298
         ("eps: 1e-8", "eps: 1e-20"),
         ("clip: 1.0", "clip: 20"),
+        ("clip: 1.0", "clip: 0.01"),
         ("clip: 1.0", "clip: none"),
         ("momentum: 0.95", "momentum: 0.5"),
         ("update_rms: 0.2", "update_rms: 1"),

@@ -109,7 +109,8 @@ def inherited_state_exists(context: Context) -> Iterator[Finding]:
                     "I-15", name, ("init", "optimizer"), parent=ref,
                     observed=f"{module}: preferences under the optimizer's state of {ref}, which has another loss",
                     expected="optimizer: reset, as in published recipes of preferences",
-                    repair="Write `optimizer: reset`, or waive this with its reason.", at=(module,), found="another loss",
+                    repair="Write `optimizer: reset`, or waive this with its reason.",
+                    at=(module,), found="another loss",
                 )  # fmt: skip
 
 

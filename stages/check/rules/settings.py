@@ -51,14 +51,15 @@ Fault = tuple[str, Fact, str, str, str]  # key, fact, found, expected, repair
 @static(
     "I-48",
     title="An optimizer is one that some recipe has",
-    rule="beta1 is at most beta2, at every count where schedules give them, neither lies between 0 and 0.5, beta1 is at "
-    "most 0.99, beta2 at most 0.99999, and eps at most 1.5e-4; the decay is at most 5; gradients are clipped at a "
-    "norm of 0.01 to 20, or `clip: none` says that they are not; Muon's momentum is at least 0.5, its update_rms "
-    "between 0.05 and 1, or less where the highest rate times it is 1e-4 or more, and its steps bring singular values"
-    " from 0.03 on to 0.5 to 1.5; an average of weights ends at 0.5 or more, and one that is taken with at most half "
-    "of the weights that it began with; steps are skipped from 2 to 50 standard deviations on, in stages that have "
-    "more steps than half of the window; and a group's multiples leave the highest rate at 1e-9 to 0.1 and at 1/500 "
-    "of the schedule's or more, and the decay at 5 or less, or as much more as they lower the rate.",
+    rule="beta1 is at most beta2, at every count where schedules give them, neither lies between 0 and 0.5, beta1 is "
+    "at most 0.99, beta2 at most 0.99999, and eps at most 1.5e-4; the decay is at most 5; gradients are clipped "
+    "at a norm of 0.01 to 20, or `clip: none` says that they are not; Muon's momentum is at least 0.5, its "
+    "update_rms between 0.05 and 1, or less where the highest rate times it is 1e-4 or more, and its steps bring"
+    " singular values from 0.03 on to 0.5 to 1.5; an average of weights ends at 0.5 or more, and one that is "
+    "taken with at most half of the weights that it began with; steps are skipped from 2 to 50 standard "
+    "deviations on, in stages that have more steps than half of the window; and a group's multiples leave the "
+    "highest rate at 1e-9 to 0.1 and at 1/500 of the schedule's or more, and the decay at 5 or less, or as much "
+    "more as they lower the rate.",
     why="Two betas exchanged, a momentum of 0, a limit that no gradient meets, an average of one step or skips of "
     "every fourth step train, and the loss curve looks like a worse choice of the learning rate. Within half of the "
     "window nothing is skipped, whatever the rule says.",

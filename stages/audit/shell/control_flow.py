@@ -8,7 +8,6 @@ needs, such as a variable of the environment.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,10 +17,9 @@ from stages.audit.shell import conditions
 from stages.audit.shell.commands import Commands
 from stages.audit.shell.expansion import source
 from stages.audit.shell.variables import Variables
-from stages.audit.shell.words import Piece, Word, rows, text
+from stages.audit.shell.words import Piece
 
 MAX_LOOP = 256  # times that a loop is read
-_READ = re.compile(r"(?:IFS=\S*\s+)?read(?:\s+-r)?\s+([A-Za-z_]\w*)")
 _TESTS = frozenset({"test_command", "negated_command", "list", "parenthesized_expression"})
 
 
@@ -145,17 +143,13 @@ class ControlFlow(Commands):
         self.returned, self.broken = True, word
 
     def for_loop(self, node: Node, depth: int) -> None:
-        """`for NAME in words`."""
+        """`for NAME in words`: the body once for each word."""
         name, body = node.child_by_field_name("variable"), node.child_by_field_name("body")
-        if name is not None and body is not None:
-            nodes = [one for one in node.named_children if one not in (name, body)]
-            self.each(name, body, self.expanded(nodes, depth), depth)
-
-    def each(self, name: Node | str, body: Node, words: list[Word], depth: int) -> None:
-        """The body once for each word, which is the value of a name."""
-        called = name if isinstance(name, str) else source(name)
-        for word in words[:MAX_LOOP]:
-            self.variables.give(called, word, self.where(body))
+        if name is None or body is None:
+            return
+        nodes = [one for one in node.named_children if one not in (name, body)]
+        for word in self.expanded(nodes, depth)[:MAX_LOOP]:
+            self.variables.give(source(name), word, self.where(body))
             with self.once():
                 self.statements(body, depth)
             if self.returned or self.broken == "break":
@@ -177,24 +171,3 @@ class ControlFlow(Commands):
                 return
         with self.once():
             self.either_way([node.named_children, []], depth)
-
-    def redirected(self, node: Node, depth: int) -> None:
-        """`while read NAME; do ...; done <<EOF`: the body once for each line; of others, as any command."""
-        loop = node.child_by_field_name("body")
-        condition = None if loop is None else loop.child_by_field_name("condition")
-        body = None if loop is None else loop.child_by_field_name("body")
-        match = None if condition is None else _READ.fullmatch(source(condition))
-        fed = self.fed(node, depth) if match is not None else None
-        if match is None or body is None or fed is None:
-            super().redirected(node, depth)
-            return
-        lines = [line for line in rows(fed) if text(line)]
-        self.each(match[1], body, [_stripped(line) for line in lines], depth)
-
-
-def _stripped(line: Word) -> Word:
-    """A line as `read` gives it: without blanks at its ends."""
-    content = text(line)
-    if content == content.strip():
-        return line
-    return (Piece(content.strip(), line[0].where),)

@@ -107,7 +107,8 @@ class _Reader(ControlFlow):
                 self.statements(node, depth)
             case "declaration_command":
                 self.local(node)
-                self.declared(node)
+                if source(node).startswith("export"):
+                    self.exported(node)
                 self.statements(node, depth)
             case "compound_statement" | "variable_assignments" | "negated_command":
                 self.statements(node, depth)
@@ -122,23 +123,22 @@ class _Reader(ControlFlow):
 
     def assign(self, node: Node, depth: int) -> None:
         name, value = node.child_by_field_name("name"), node.child_by_field_name("value")
-        element = self.element(name, depth) if name is not None and name.type == "subscript" else None
-        if name is not None and name.type == "subscript" and element is None:
+        if name is not None and name.type == "subscript":
             self.variables.lose(source(name.named_children[0]))  # what the array then is, is not followed
-        if name is None or (name.type != "variable_name" and element is None):
+        if name is None or name.type != "variable_name":
             return
         append = any(child.type == "+=" for child in node.children)
-        if value is not None and value.type == "array" and source(name) in self.variables.maps:
-            self.entries(source(name), value.named_children, self.where(node), depth)
-            return
         if value is not None and value.type == "array":
             self.comments(value)
+            if any(source(one).startswith("[") for one in value.named_children):  # an associative array
+                self.variables.lose(source(name))
+                return
             self.variables.give_array(
                 source(name), self.expanded(value.named_children, depth), self.where(node), append
             )
             return
         word = tuple(self.pieces(value, depth, quoted=True)) if value is not None else ()
-        self.variables.give(element or source(name), word or (Piece("", self.where(node)),), self.where(node), append)
+        self.variables.give(source(name), word or (Piece("", self.where(node)),), self.where(node), append)
 
     def comments(self, node: Node) -> None:
         found = [(self.where(one), source(one)) for one in node.named_children if one.type == "comment"]
@@ -165,7 +165,6 @@ class _Reader(ControlFlow):
         elif name in {"read", "mapfile", "readarray"}:
             for word in words[1:]:
                 self.variables.lose(text(word))
-            self.filled(node, self.fed(node, depth))
         elif name == "return" and "".join(map(text, words[1:])) in {"", "0"}:
             self.returned = True
         elif name in self.functions and depth < DEEPEST:

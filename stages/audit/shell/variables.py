@@ -19,12 +19,11 @@ class Variables:
     used: set[str] = field(default_factory=set)
     missing: dict[str, Where] = field(default_factory=dict)
     outside: set[str] = field(default_factory=set)  # set by something that is not read here: `read`, a function
-    maps: set[str] = field(default_factory=set)  # associative arrays: their elements are scalars `NAME[key]`
 
     def fork(self) -> Variables:
         """A copy for one way of a branch; what is noted of the whole script is shared."""
         arrays = {name: list(words) for name, words in self.arrays.items()}
-        shared = self.assigned, self.used, self.missing, self.outside, self.maps
+        shared = self.assigned, self.used, self.missing, self.outside
         return Variables(dict(self.scalars), arrays, *shared)
 
     def keep(self, ways: list[Variables]) -> None:
@@ -82,7 +81,7 @@ class Variables:
 
     def pieces(self, name: str, where: Where, quoted: bool) -> Iterator[Piece]:
         """What `$NAME` stands for: its text, of an array the first element; `${NAME}` where nothing set it."""
-        self.used |= {name, name.partition("[")[0]}
+        self.used.add(name)
         word = self.scalars.get(name)
         if word is None and self.arrays.get(name):
             word = self.arrays[name][0]

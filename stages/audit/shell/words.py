@@ -79,19 +79,6 @@ def fields(pieces: Iterable[Piece], everywhere: bool = False) -> list[Word]:
     return words
 
 
-def rows(pieces: Iterable[Piece]) -> list[Word]:
-    """Pieces cut at the ends of lines, which are left out."""
-    found: list[list[Piece]] = [[]]
-    for piece in pieces:
-        for number, part in enumerate(piece.text.split("\n")):
-            if number:
-                found.append([])
-            found[-1].append(Piece(part, piece.where))
-    if not text(tuple(found[-1])):
-        found.pop()
-    return [tuple(word) for word in found]
-
-
 def lines(content: str, file: str, line: int, raw: bool = False) -> Iterator[Piece]:
     """A text of several lines as pieces, each with its line; if not `raw`, with what a backslash says there."""
     for number, part in enumerate(content.splitlines(keepends=True)):
@@ -107,7 +94,7 @@ def arithmetic(node: Node, variable: Callable[[str], str | None], depth: int = 0
     match node.type:
         case "number" | "word":
             return int(content) if content.isascii() and content.isdigit() and len(content) < 30 else None
-        case "variable_name" | "simple_expansion" | "expansion" | "subscript":
+        case "variable_name" | "simple_expansion" | "expansion":
             found = variable(content.strip("${}"))
             return int(found) if found is not None and re.fullmatch(r"-?\d{1,30}", found.strip()) else None
         case "parenthesized_expression" | "arithmetic_expansion" | "unary_expression" if len(node.named_children) == 1:

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Options with what they are without them; flags that are read from lines, and others as parameters of the script.
+# Options with what they are without them; flags that are parameters of the script.
 RATE=6e-4
 STEPS=20000
 FROM=""
@@ -11,17 +11,13 @@ while [[ $# -gt 0 ]]; do
         *) echo "no option $1"; exit 1 ;;
     esac
 done
-MODEL=()
-while read -r line; do
-    [[ -z $line || $line == \#* ]] && continue
-    MODEL+=($line)
-done <<'END'
---num-layers 12
---hidden-size 768 --ffn-hidden-size 2048
-# as many heads as layers
---num-attention-heads 12
---attention-dropout 0 --hidden-dropout 0
-END
+MODEL=(
+    --num-layers 12
+    --hidden-size 768 --ffn-hidden-size 2048
+    # as many heads as layers
+    --num-attention-heads 12
+    --attention-dropout 0 --hidden-dropout 0
+)
 set -- "${MODEL[@]}" --swiglu --bf16
 [ -n "$FROM" ] && set -- "$@" --load "$FROM" --finetune
 exec torchrun --nproc_per_node 8 pretrain_gpt.py "$@" --seq-length 2048 --max-position-embeddings 2048 \

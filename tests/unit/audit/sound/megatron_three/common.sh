@@ -1,16 +1,14 @@
 # What all three runs share.
-declare -A SIZE=( [layers]=28 [hidden]=3072 [ffn]=8192 )
-SIZE[heads]=24
+LAYERS=28
+HIDDEN=3072
 MODEL=(
-    --num-layers ${SIZE[layers]} --hidden-size ${SIZE[hidden]} --ffn-hidden-size ${SIZE[ffn]}
-    --num-attention-heads ${SIZE[heads]} --group-query-attention --num-query-groups 8 --kv-channels 128
+    --num-layers $LAYERS --hidden-size $HIDDEN --ffn-hidden-size 8192
+    --num-attention-heads 24 --group-query-attention --num-query-groups 8 --kv-channels 128
     --swiglu --untie-embeddings-and-output-weights --attention-dropout 0.0 --hidden-dropout 0.0
 )
 OPTIMIZER=(--adam-beta1 0.9 --adam-beta2 0.95 --weight-decay 0.1 --clip-grad 1.0 --bf16)
 TOKENIZER=(--tokenizer-type HuggingFaceTokenizer --tokenizer-model /tokenizers/mine)
 curve() {
-    cat <<END
---lr 3e-4 --min-lr 3e-5 --lr-decay-style WSD --lr-wsd-decay-style linear
---lr-decay-iters ${1:-250000} --lr-wsd-decay-iters 50000 --lr-warmup-iters 2000
-END
+    echo "--lr 3e-4 --min-lr 3e-5 --lr-decay-style WSD --lr-wsd-decay-style linear"
+    echo "--lr-decay-iters ${1:-250000} --lr-wsd-decay-iters 50000 --lr-warmup-iters 2000"
 }

@@ -15,7 +15,7 @@ from stages.audit.readers import (
     bridge,
     foundry,
     levanter,
-    megatron_yaml,
+    megatron_flags,
     nanotron,
     olmo,
     olmo_yaml,
@@ -35,7 +35,7 @@ from stages.errors import UserError
 
 SCRIPTS = frozenset({".sh", ".bash", ".sbatch", ".slurm"})
 _YAML = (
-    nanotron.stages, megatron_yaml.stages, bridge.stages, foundry.stages, olmo_yaml.stages, levanter.stages,
+    nanotron.stages, megatron_flags.stages, bridge.stages, foundry.stages, olmo_yaml.stages, levanter.stages,
     torchtune.stages, axolotl.stages, transformers.factory, transformers.arguments_file,
 )  # fmt: skip
 TREES: dict[str, tuple[Callable[[Tree, str], list[Stage]], ...]] = {

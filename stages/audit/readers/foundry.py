@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 
-from stages.audit.readers.references import followed
 from stages.audit.readers.tables import betas, count, decay, picked, run
-from stages.audit.readers.tree import Tree
+from stages.audit.readers.tree import Tree, followed
 from stages.audit.recipe import Stage, Value, number
 
 FIGURES = {

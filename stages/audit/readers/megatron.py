@@ -7,8 +7,7 @@ import re
 from stages.audit.frameworks import settings
 from stages.audit.readers import arguments
 from stages.audit.readers.arguments import Argument
-from stages.audit.readers.megatron_flags import FIGURES, LISTS, MARKS, SWITCHES, TRAINS
-from stages.audit.readers.megatron_yaml import tuned
+from stages.audit.readers.megatron_flags import FIGURES, LISTS, MARKS, SWITCHES, TRAINS, tuned
 from stages.audit.readers.tables import blend
 from stages.audit.recipe import Stage, Value, counted, number, numbered, scalar
 from stages.audit.shell.commands import PRINTS

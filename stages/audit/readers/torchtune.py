@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from stages.audit.readers.references import followed
 from stages.audit.readers.tables import betas, picked, run
-from stages.audit.readers.tree import Tree
+from stages.audit.readers.tree import Tree, followed
 from stages.audit.recipe import Stage
 
 FIGURES = {

@@ -1,9 +1,13 @@
-"""YAML and JSON of unknown origin as leaves with lines. Aliases are allowed and bounded, tags are not followed."""
+"""YAML and JSON of unknown origin as leaves with lines. Aliases are allowed and bounded, tags are not followed.
+
+A file's references to its own keys, `${model.max_seq_len}`, are followed on request (`followed`), as OmegaConf does.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -18,6 +22,9 @@ MAX_DEPTH = 40
 MAX_LEAVES = 60_000  # aliases count every time: a bomb ends here
 MAX_TWICE = 200  # keys that come again
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NAME = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
+_DEEPEST = 8  # references to references: no recipe has more
+_LONGEST = 4096  # characters of what they become
 _NULLS = frozenset({"", "~", "null", "Null", "NULL", "none", "None"})
 
 
@@ -194,3 +201,36 @@ class _Reader:
                 self.merged.add(here)
             if path in self.leaves:
                 self.leaves[here] = self.leaves[path]
+
+
+def followed(tree: Tree) -> Tree:
+    """The file with every reference to a scalar of its own in the scalar's place."""
+    leaves = dict(tree.leaves)
+    for path, leaf in tree.leaves.items():
+        text = leaf.text
+        for _ in range(_DEEPEST):
+            if text is None or "${" not in text:
+                break
+            text = _once(tree, text)
+        if text != leaf.text:
+            leaves[path] = replace(leaf, text=text)
+    return replace(tree, leaves=leaves)
+
+
+def _once(tree: Tree, text: str) -> str | None:
+    """One round of references; None where the whole text is one to a key without a value."""
+    whole = _NAME.fullmatch(text)
+    if whole is not None:
+        leaf = tree.leaves.get(_path(whole[1]))
+        return text if leaf is None else leaf.text
+
+    def one(match: re.Match[str]) -> str:
+        leaf = tree.leaves.get(_path(match[1]))
+        return match[0] if leaf is None or leaf.text is None else leaf.text
+
+    made = _NAME.sub(one, text)
+    return made if len(made) <= _LONGEST else text
+
+
+def _path(dotted: str) -> Path:
+    return tuple(dotted.split("."))

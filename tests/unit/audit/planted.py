@@ -136,9 +136,9 @@ DEFECTS = (
     Defect("flag-unknown", PRETRAIN, "--lr-decay-style", "--lr-decay-stlye"),
     Defect("flag-without-value", PRETRAIN, "--weight-decay 0.1", "--weight-decay"),
     Defect("flags-not-passed", PRETRAIN, "srun torchrun", "MORE=(--adam-eps 1e-5)\nsrun torchrun", at="MORE="),
-    # figures that functions print, and that elements of arrays are
-    Defect("past-the-end", LONG, " --finetune \\\n", " \\\n", at="    echo --micro", tokens=2500 * 128 * 32768, certain=False,
-           also=("scheduler-refused",)),
+    # figures that functions print
+    Defect("past-the-end", LONG, " --finetune \\\n", " \\\n", at="    echo --micro", tokens=2500 * 128 * 32768,
+           certain=False, also=("scheduler-refused",)),
     Defect("decay-early", DECAY, "--train-iters 250000", "--train-iters 300000", at="$(curve",
            tokens=50_000 * 2048 * 4096, certain=False),
     Defect("scheduler-refused", DECAY, "$(curve 250000)", "$(curve 240000)",

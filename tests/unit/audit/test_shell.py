@@ -196,7 +196,9 @@ def test_what_the_text_does_not_decide_is_unknown_and_not_a_guess(tmp_path: Path
     assert words(script, tmp_path) == [["${A}", "${B}", "$(...)", "${HOSTNAME}"]]
 
 
-@pytest.mark.parametrize("part", ["${L[@]:1}", "${L[@]/a/b}", "${#A}", "${L[1]}", "${L[0]}", "${M[tp]}", "${M[@]}", "$((M[tp] * 2))"])
+@pytest.mark.parametrize(
+    "part", ["${L[@]:1}", "${L[@]/a/b}", "${#A}", "${L[1]}", "${L[0]}", "${M[tp]}", "${M[@]}", "$((M[tp] * 2))"]
+)
 def test_a_part_of_an_array_is_unknown_and_not_the_whole(part: str, tmp_path: Path) -> None:
     ((found,),) = words(f'A=abc; L=(a b); L[1]=c; declare -A M=( [tp]=2 )\nmarked "{part}"', tmp_path)
     assert found.startswith("$")

@@ -4,9 +4,7 @@ ended.
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +20,7 @@ from stages.engines.local import Exit
 from stages.engines.nodes import CRASHED, Ended, Step
 from stages.errors import UserError
 from stages.spec.resolved import Stage
-from stages.store import files, json_file
+from stages.store import files, here, json_file
 from stages.store.lease import HeldError
 from stages.train.stopping import ASKING, PortTakenError, StoppedError
 
@@ -77,7 +75,7 @@ def clear(inputs: Inputs) -> None:
 def _described(inputs: Inputs) -> Path:
     """A file for what ranks must know, where all nodes see it."""
     job = slurm.allocation()
-    who = job.job if job else f"{socket.gethostname()}.{os.getpid()}"
+    who = job.job if job else here.process()
     return inputs.layout.run(inputs.key) / f"ranks-{who}.json"
 
 

@@ -20,7 +20,7 @@ from stages.export.result import Result
 from stages.export.tensors import Dtype, Outgoing
 from stages.export.tokenizer import TokenizerOut
 from stages.models import hf_files
-from stages.store import files, json_file, leftovers, trees
+from stages.store import files, here, json_file, leftovers, trees
 from stages.store.digest import BLOCK, Written
 
 SUMS = "SHA256SUMS"
@@ -123,7 +123,7 @@ def _being_made(folder: Path) -> Iterator[Path]:
     """
     files.make_dirs(folder.parent)
     prefix = f".{folder.name}.export."
-    temporary = folder.with_name(f"{prefix}{os.getpid()}")
+    temporary = folder.with_name(f"{prefix}{here.process()}")
     with files.failing(folder):
         for left, _ in leftovers.named(folder.parent, prefix):
             with suppress(OSError), _locked(left):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
@@ -27,11 +26,10 @@ def create(target: Path, example: str) -> Path:
     Raises UsageError where it cannot be made there, WriteError where the disk refuses.
     """
     place = _place(target)
-    prefix = f"{MARK}{socket.gethostname()}.{here.pid_namespace()}."  # of a number that another container may use too
-    aside = place.parent / f"{prefix}{os.getpid()}"
+    aside = place.parent / f"{MARK}{here.process()}"
     with files.failing(place):
         files.make_dirs(place.parent)
-        for left in leftovers.of_dead(place.parent, prefix):
+        for left in leftovers.of_dead(place.parent, MARK):
             trees.remove_tree(left)
         try:
             _fill(aside, example)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from stages.errors import UserError
+from stages.store import here
 from stages.store.digest import BLOCK, Written
 from stages.store.disk import Disk
 
@@ -91,7 +91,7 @@ def write_atomic(path: Path, data: Data) -> None:
 
     Raises WriteError, and what the blocks raise.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(path)
     with failing(path):
         make_dirs(path.parent)
         try:
@@ -103,6 +103,11 @@ def write_atomic(path: Path, data: Data) -> None:
             raise
         fsync_dir(path.parent)
     _note(path, written)
+
+
+def temporary_name(path: Path) -> Path:
+    """What a file is called that this process is to put in the place of `path`."""
+    return path.with_name(f".{path.name}.{here.process()}.tmp")
 
 
 def beginning(path: Path, size: int) -> Iterator[memoryview]:

@@ -6,9 +6,11 @@ Containers on one machine may have one host name, and each counts its processes 
 from __future__ import annotations
 
 import os
+import socket
 from functools import cache
 from pathlib import Path
 
+KEPT = 8  # characters of a start of the kernel in a name
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 NAMESPACE = Path("/proc/self/ns/pid")
 
@@ -29,3 +31,10 @@ def pid_namespace() -> str:
         return os.readlink(NAMESPACE).removeprefix("pid:").strip("[]")
     except OSError:
         return ""
+
+
+def process() -> str:
+    """Names this process among those of all machines and containers that may share a disk: host, start of its kernel,
+    PID namespace, number. What is only one process's is called by it.
+    """
+    return f"{socket.gethostname()}.{boot()[:KEPT]}.{pid_namespace()}.{os.getpid()}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -45,7 +44,7 @@ _PROGRESS = TypeAdapter(Progress)
 def write(attempt: Path, phase: str, step: int, steps: int, seconds_per_step: float) -> None:
     """Leave word in an attempt's folder: whole or not at all, and not flushed. A full disk must not end a run here."""
     data = json_file.encode(asdict(Progress(phase, step, steps, seconds_per_step, time.time())), indent=None)
-    temporary = attempt / f".{NAME}.{os.getpid()}.tmp"
+    temporary = files.temporary_name(attempt / NAME)
     with suppress(OSError):
         handle = files.disk.create(temporary)
         try:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stages.errors import in_words
-from stages.store import files
+from stages.store import files, here
 
 
 def moved(source: Path, target: Path) -> bool:
@@ -42,7 +41,7 @@ def replacing(folder: Path) -> Iterator[Path]:
 
     Raises WriteError.
     """
-    temporary = folder.with_name(f"{unfinished(folder)}{os.getpid()}.tmp")
+    temporary = folder.with_name(f"{unfinished(folder)}{here.process()}.tmp")
     with files.failing(folder):
         files.make_dirs(folder.parent)
         remove_tree(temporary)
@@ -57,8 +56,8 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 def unfinished(folder: Path) -> str:
-    """How the names begin that `replacing` gives on this host to folders which are to take the place of `folder`."""
-    return f".{folder.name}.{socket.gethostname()}."
+    """How the names begin that `replacing` gives to folders which are to take the place of `folder`."""
+    return f".{folder.name}."
 
 
 def remove_tree(folder: Path) -> None:

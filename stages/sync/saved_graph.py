@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import socket
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -42,7 +41,7 @@ _KEPT = TypeAdapter(Kept)
 
 def write(folder: Path, kept: Kept) -> None:
     """Write the file, and name it to the jobs that this process starts."""
-    path = folder / f"graph-{socket.gethostname()}-{here.pid_namespace()}-{os.getpid()}.json"
+    path = folder / f"graph-{here.process()}.json"
     json_file.write(path, {one.name: getattr(kept, one.name) for one in fields(Kept)}, indent=1)
     os.environ[GRAPH] = path.name
     atexit.register(path.unlink, missing_ok=True)  # a killed one leaves it to its jobs, which run on

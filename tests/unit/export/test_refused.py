@@ -131,8 +131,8 @@ def test_a_disk_that_fails_leaves_nothing(
 
 
 def test_what_a_killed_export_left_is_removed_by_the_next(exported: Export, tmp_path: Path) -> None:
-    (tmp_path / ".export.export.4000000").mkdir()
-    (tmp_path / ".export.export.4000000/model.safetensors").touch()
+    (tmp_path / ".export.export.elsewhere.0a1b2c3d.7.4000000").mkdir()
+    (tmp_path / ".export.export.elsewhere.0a1b2c3d.7.4000000/model.safetensors").touch()
     assert [path.name for path in exported("plain/tuned").parent.iterdir()] == ["export"]
 
 
@@ -147,7 +147,7 @@ def left(folder: Path) -> Path:
 def test_a_directory_of_the_users_own_with_a_name_like_a_leftover_stays(
     name: str, exported: Export, tmp_path: Path
 ) -> None:
-    mine = left(tmp_path / f".export.export.{name}")
+    mine = left(tmp_path / f".export.export.elsewhere.0a1b2c3d.7.{name}")
     exported("plain/tuned")
     assert (mine / "model.safetensors").read_bytes() == b"weights"
 
@@ -158,14 +158,17 @@ def test_a_directory_of_the_users_own_with_a_name_like_a_leftover_stays(
 def test_characters_of_patterns_in_a_name_mean_themselves(
     name: str, other: str, exported: Export, tmp_path: Path
 ) -> None:
-    own, neighbour = left(tmp_path / f".{name}.export.4000000"), left(tmp_path / f".{other}.export.4000000")
+    own, neighbour = (
+        left(tmp_path / f".{name}.export.elsewhere.0a1b2c3d.7.4000000"),
+        left(tmp_path / f".{other}.export.elsewhere.0a1b2c3d.7.4000000"),
+    )
     exported("plain/tuned", folder=tmp_path / name)
     assert not own.exists()
     assert (neighbour / "model.safetensors").read_bytes() == b"weights"
 
 
 def test_what_an_export_that_is_still_running_has_written_stays(exported: Export, tmp_path: Path) -> None:
-    running = left(tmp_path / ".export.export.4000000")
+    running = left(tmp_path / ".export.export.elsewhere.0a1b2c3d.7.4000000")
     with writer._locked(running):
         exported("plain/tuned")
     assert (running / "model.safetensors").read_bytes() == b"weights"
@@ -173,11 +176,11 @@ def test_what_an_export_that_is_still_running_has_written_stays(exported: Export
 
 def test_a_link_or_a_file_with_the_name_of_a_leftover_stays(exported: Export, tmp_path: Path) -> None:
     mine = left(tmp_path / "mine")
-    (tmp_path / ".export.export.4000000").symlink_to(mine)
-    (tmp_path / ".export.export.4000001").write_bytes(b"mine")
+    (tmp_path / ".export.export.elsewhere.0a1b2c3d.7.4000000").symlink_to(mine)
+    (tmp_path / ".export.export.elsewhere.0a1b2c3d.7.4000001").write_bytes(b"mine")
     exported("plain/tuned")
-    assert (tmp_path / ".export.export.4000000").is_symlink()
-    assert (tmp_path / ".export.export.4000001").read_bytes() == b"mine"
+    assert (tmp_path / ".export.export.elsewhere.0a1b2c3d.7.4000000").is_symlink()
+    assert (tmp_path / ".export.export.elsewhere.0a1b2c3d.7.4000001").read_bytes() == b"mine"
     assert (mine / "model.safetensors").read_bytes() == b"weights"
 
 

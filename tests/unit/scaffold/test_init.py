@@ -11,7 +11,7 @@ import pytest
 
 from stages.errors import UsageError, UserError
 from stages.scaffold import contents, init, record, shipped
-from stages.store import files, trees
+from stages.store import files, here, trees
 from stages.store.digest import digest_bytes
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -198,14 +198,14 @@ def test_killed_at_any_moment_there_is_no_project_and_the_next_call_makes_it(
 
 
 def test_what_another_process_is_making_is_left_alone(tmp_path: Path) -> None:
-    other = tmp_path / f"{init.MARK}{init.socket.gethostname()}.{os.getppid()}"
+    other = tmp_path / f"{init.MARK}{here.process().removesuffix(str(os.getpid()))}{os.getppid()}"
     other.mkdir()
     init.create(tmp_path / "x", "tiny")
     assert other.is_dir()
 
 
 def test_a_directory_of_the_users_own_with_a_name_like_a_leftover_stays(tmp_path: Path) -> None:
-    start = f"{init.MARK}{init.socket.gethostname()}."
+    start = f"{init.MARK}{here.process().removesuffix(str(os.getpid()))}"
     mine = [tmp_path / f"{start}{end}" for end in ("mine", "12.mine", str(10**12))]
     for folder in mine:
         folder.mkdir()

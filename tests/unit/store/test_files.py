@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.store import files
+from stages.store import files, here
 from stages.store.digest import BLOCK, Written, digest_bytes, digest_file, measure
 from stages.store.disk import Disk
 from tests.unit.store.watched import Watched
@@ -79,7 +79,7 @@ def test_a_folder_that_another_process_makes_meanwhile_is_made(tmp_path: Path, m
 
 def test_a_file_is_flushed_before_it_gets_its_name_and_the_name_after(tmp_path: Path, disk: Watched) -> None:
     files.write_atomic(tmp_path / "new" / "a", b"1")
-    temporary = f".a.{os.getpid()}.tmp"
+    temporary = f".a.{here.process()}.tmp"
     assert disk.asked == [
         ("mkdir", "new"),
         ("open", tmp_path.name), ("fsync", tmp_path.name),
@@ -220,3 +220,21 @@ def test_a_file_is_emptied_unless_it_has_to_be_new(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == b"old"
     os.close(Disk().create(tmp_path / "a"))
     assert (tmp_path / "a").read_bytes() == b""
+
+
+def test_two_containers_in_which_a_process_has_one_number_write_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are process 7 of a host of one name, and one of them is at work while the other is between two calls."""
+
+    class Between(Disk):
+        def rename(self, source: Path, target: Path) -> None:
+            with pytest.MonkeyPatch.context() as there:
+                there.setattr(files, "disk", Disk())
+                there.setattr(here, "pid_namespace", lambda: "another")
+                files.write_atomic(target, b"the other's")
+            super().rename(source, target)
+
+    monkeypatch.setattr(files, "disk", Between())
+    files.write_atomic(tmp_path / "a", b"mine")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"mine"}

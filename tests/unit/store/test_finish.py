@@ -10,7 +10,20 @@ from pathlib import Path
 import pytest
 
 from stages.errors import UserError
-from stages.store import attempts, built_on, damage, files, finish, lease, manifest, seal, stage_record, trees, unlisted
+from stages.store import (
+    attempts,
+    built_on,
+    damage,
+    files,
+    finish,
+    here,
+    lease,
+    manifest,
+    seal,
+    stage_record,
+    trees,
+    unlisted,
+)
 from stages.store.json_file import JsonFileError
 from stages.store.layout import Layout
 from tests.unit.store.conftest import A, Run, toy_manifest, verdict
@@ -33,7 +46,7 @@ def test_seal_and_manifest_come_last_and_everything_is_flushed_before_them(layou
         digest = finish.finish(attempt, toy_manifest(attempt))
     renamed = [name for what, name in disk.asked if what == "rename"]
     assert renamed == ["seal.json", "manifest.json", "one"]
-    assert "w" in disk.flushed()[: disk.flushed().index(f".manifest.json.{os.getpid()}.tmp")]
+    assert "w" in disk.flushed()[: disk.flushed().index(f".manifest.json.{here.process()}.tmp")]
     assert manifest.read_with_digest(layout.manifest("toy/one"))[1] == digest
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
-import socket
 from pathlib import Path
 
 import pytest
 
-from stages.store import attempts, files, partials, trees
+from stages.store import attempts, files, here, partials, trees
 from stages.store.attempts import Attempt
 from stages.store.digest import digest_bytes
 from stages.store.layout import Layout
@@ -51,7 +50,7 @@ def test_everything_is_flushed_before_the_name_that_says_that_it_is_there(layout
     with attempts.start(layout, "toy/one", A, {}) as attempt:
         disk.asked.clear()
         partials.save(partials.path(attempt, 7), weights)
-    temporary = f".partial-000000007.{socket.gethostname()}.{os.getpid()}.tmp"
+    temporary = f".partial-000000007.{here.process()}.tmp"
     asked = [one for one in disk.asked if one[0] in ("mkdir", "fsync", "rename")]
     assert asked[: asked.index(("rename", "partial-000000007"))] == [
         ("mkdir", temporary), ("fsync", "w"), ("fsync", "loose"), ("fsync", "partial.json"),
@@ -63,7 +62,7 @@ def test_everything_is_flushed_before_the_name_that_says_that_it_is_there(layout
 def test_what_a_killed_process_of_the_same_number_left_is_no_matter(layout: Layout) -> None:
     with attempts.start(layout, "toy/one", A, {}) as attempt:
         folder = partials.path(attempt, 7)
-        left = folder.with_name(f".{folder.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+        left = folder.with_name(f".{folder.name}.{here.process()}.tmp")
         files.write_atomic(left / "half", b"h")
         partials.save(folder, weights)
         assert list(trees.files_under(folder)) == ["loose", "model/w", "partial.json"]

@@ -119,7 +119,7 @@ def test_a_job_sees_its_own_main_process_after_an_edit(project: Path, monkeypatc
     own = os.environ[saved_graph.GRAPH]
     spec = project / "specs/toy/pipeline.yaml"
     edit(spec, "beta2: 0.95", "beta2: 0.9")
-    monkeypatch.setattr(workflow.os, "getpid", lambda: 1)
+    monkeypatch.setattr(os, "getpid", lambda: 1)
     later = workflow.open_main(project, {}, quiet=True)
     assert later.marker("toy/first") != main.marker("toy/first")
     monkeypatch.setenv(saved_graph.GRAPH, own)

@@ -30,6 +30,8 @@ USUAL: Mapping[str, Usual] = {
     "routed_scale": Usual(0.5, 5.0, "1 to 2.83 where the weights of a token's experts sum to 1"),
     # Most 0.02, arXiv 2412.19437 has 0.006, 2404.06395 has 0.1.
     "init_std": Usual(0.001, 0.15, "0.006 to 0.1"),
+    # Of language models it is a stage's (I-29); this is of vision towers: arXiv 2504.07491 and 2409.12191.
+    "rope_base": Usual(1e3, 1e5, "10,000 for pictures"),
     # arXiv 2303.15343 begins at -10, 2103.00020 at the logarithm of 14.3.
     "init_bias": Usual(-20.0, 0.0, "-10"),
     "init_log_temperature": Usual(1.0, 5.0, "2.3 and 2.7"),
@@ -39,9 +41,9 @@ USUAL: Mapping[str, Usual] = {
 @static(
     "S-15",
     title="A model's figures are ones that some model has",
-    rule="A norm_eps lies between 1e-12 and 1e-4, a routed_scale between 0.5 and 5, an init_std between 0.001 and 0.15 "
-    "(or 1 / sqrt(hidden), where that is more), an init_bias between -20 and 0, an init_log_temperature between 1 and "
-    "5.",
+    rule="A norm_eps lies between 1e-12 and 1e-4, a routed_scale between 0.5 and 5, an init_std between 0.001 and "
+    "0.15 (or 1 / sqrt(hidden), where that is more), a vision tower's rope_base between 1,000 and 100,000, an "
+    "init_bias between -20 and 0, an init_log_temperature between 1 and 5.",
     why="A digit too many, or an exponent of another figure, trains: a model that begins at other sizes than it is "
     "meant to shows in its loss alone.",
     threads=(),

@@ -184,7 +184,7 @@ def trained_or_frozen(context: Context) -> Iterator[Finding]:
                     f"with `releases: given`, {module} has those of {init.release}."
                     if init.stand_in
                     else f"Train {module}, or say where its weights come from.",
-                    at=(f"frozen.{module}",), found="fresh",
+                    at=(f"frozen.{module}",), found=f"{init.release} not given" if init.stand_in else "fresh",
                 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from fractions import Fraction
 from stages.check.context import Context
 from stages.check.facts import Fact
 from stages.check.rules import horizon
+from stages.contract.parameters import parameters
 from stages.contract.schedule import covers, peak
 from stages.errors import SpecError, SpecErrors
 from stages.spec.clocks import Extent
@@ -43,13 +44,14 @@ def _too_high(context: Context, stage: Stage, extent: Extent, number: int) -> It
     stated = {"to": piece.last if raw.to is not None else 0, "from": piece.first if raw.starts == "stated" else 0}
     key = max(stated, key=lambda one: stated[one])
     highest = Fraction(stated[key])
-    limits = []
-    for module in stage.trained:  # the one that was trained at the highest counts: they share the schedule
-        top, from_scratch = trained_at(context, stage, module)
-        if not top:
-            return
-        limits.append((top, top * (HIGHER if from_scratch else HIGHER_THAN_KNOWN), module))
-    top, limit, module = max(limits, default=(HIGHEST, HIGHEST, ""))
+    # The largest counts, as modules share the schedule: a new projector is trained at a hundred times the rate of what
+    # it joins.
+    module = max(stage.trained, key=lambda one: parameters(stage.modules[one]).total, default=None)
+    past = {one: trained_at(context, stage, one) for one in stage.trained}
+    if module is None or not all(top for top, _ in past.values()):
+        return
+    top, from_scratch = past[module]
+    limit = top * (HIGHER if from_scratch else HIGHER_THAN_KNOWN)
     if limit * ROUNDING < highest <= HIGHEST:
         yield (
             key,

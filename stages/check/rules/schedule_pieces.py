@@ -28,11 +28,11 @@ Fault = tuple[Where | str, Fact, str, str, str]  # a line, or the piece's key at
     "I-36",
     title="Every piece of a schedule does something",
     rule="At least one optimizer step ends in every piece. A piece that is not constant changes the rate (a warm-up "
-    "from the current rate may find it reached already), and a cosine or 1-sqrt that ends its "
-    "schedule lowers it. No rate is above 0.1, none above twice all that a module was trained at since it was new, or "
-    "five times what is known of it, none for preferences above twice that of the stage before, and no piece lies "
-    "below 1e-9. A warm-up is at most half of its schedule. A "
-    "schedule that gives a learning rate gives no other number.",
+    "from the current rate may find it reached already), and a cosine or 1-sqrt that ends its schedule lowers "
+    "it. No rate is above 0.1, none above twice all that the largest module was trained at since it was new, or "
+    "five times what is known of it, none for preferences above twice that of the stage before, and no piece "
+    "lies below 1e-9. A warm-up is at most half of its schedule. A schedule that gives a learning rate gives no "
+    "other number.",
     why="A warm-up of 2,000 tokens where 2,000 steps were meant, a rate without the minus of its exponent, a decay "
     "from a rate to itself: the run starts, and nothing says what it has lost.",
     threads=("kakaobrain/rq-vae-transformer#18",),

@@ -9,6 +9,7 @@ import pytest
 from stages.check.findings import Finding
 from stages.check.run import run
 from stages.spec.project import Project
+from tests import shipped
 from tests.unit.check.told import only
 from tests.unit.spec import small_project
 
@@ -59,3 +60,11 @@ def test_it_is_waived_in_pipeline_yaml(tmp_path: Path) -> None:
         file.write(f"waivers:\n  - {waiver}\n")
     (finding,) = [one for one in run(Project.load(tmp_path), "paper") if one.id == "S-15"]
     assert finding.waived == "outputs are scaled down"
+
+
+def test_positions_of_a_vision_tower_are_not_those_of_long_text(tmp_path: Path) -> None:
+    line = small_project.edit(
+        shipped.copy(tmp_path), "kimi_vl/pipeline.yaml", "rope_base: 10_000", "rope_base: 800_000"
+    )
+    (finding,) = only(run(Project.load(tmp_path), "paper"), "S-15")
+    assert (finding.observed, str(finding.where)) == ("rope_base 800000", f"specs/kimi_vl/pipeline.yaml:{line}")

@@ -77,10 +77,22 @@ def test_preferences_are_not_trained_at_a_higher_rate_than_what_they_are_about(
     assert [one for one in said if "preferences" in one] == observed
 
 
-def test_modules_that_share_a_schedule_have_the_rates_of_the_one_that_had_the_highest(tmp_path: Path) -> None:
+def test_modules_that_share_a_schedule_have_the_rates_of_the_largest(tmp_path: Path) -> None:
     """The projector has learned at 1e-4, the language model at 4.2e-4; both cool down by one schedule."""
     edit(shipped.copy(tmp_path), KIMI, "to: 1e-4, for: 100 steps", "to: 4e-4, for: 100 steps")
     assert found(tmp_path) == []
+
+
+def test_a_small_module_at_a_high_rate_excuses_no_large_one(tmp_path: Path) -> None:
+    """A projector alone at 1e-3, as in LLaVA, before a joint stage in which the language model has 4.2e-5."""
+    edit(shipped.copy(tmp_path), "kimi_vl/vit_align.yaml", "train: [vit, projector]", "train: [projector]")
+    edit(tmp_path, "kimi_vl/vit_align.yaml", "frozen: [llm]", "frozen: [vit, llm]")
+    edit(tmp_path, KIMI, "to: 1e-4, for: 2B", "to: 1e-3, for: 2B")
+    edit(tmp_path, KIMI, "from: current, to: 1e-3, for: 2B", "from: 0, to: 1e-3, for: 2B")
+    assert found(tmp_path) == []
+    line = edit(tmp_path, KIMI, "to: 1e-4, for: 100 steps", "to: 1e-3, for: 100 steps")
+    said = "a learning rate of 0.001 for llm, which was trained at 0.00042 at most"
+    assert found(tmp_path) == [(f"specs/{KIMI}:{line}", said)]
 
 
 @pytest.mark.parametrize(

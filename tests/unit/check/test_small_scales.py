@@ -56,6 +56,11 @@ def test_what_is_frozen_for_want_of_a_release_is_told_apart(tmp_path: Path) -> N
     assert "No release is given at this scale." in finding.repair
     assert "vit has those of siglip" in finding.repair
     assert not found(tmp_path / "given", "I-34", edits, "paper")
+    waiver = "waivers:\n  - {id: I-34, at: [frozen.vit], found: siglip not given, reason: random weights do}\nsources:"
+    edits.append(("kimi_vl/vit_align.yaml", "^sources:", waiver))
+    assert not found(tmp_path / "waived", "I-34", edits)
+    fresh = [*edits, ("kimi_vl/vit_align.yaml", r"vit: \{release: siglip\}", "vit: fresh")]
+    assert found(tmp_path / "fresh", "I-34", fresh, "paper"), "what excuses a miniature excuses no random weights"
 
 
 def test_a_miniature_keeps_a_layer_that_has_no_positions() -> None:

@@ -65,7 +65,7 @@ class SpecErrors(UserError):  # noqa: N818 - several errors
 
 
 _PLACE = "See that this user may read and write there, and give the same command again."
-_LATER = "Give the same command again once that is mended; a stage goes on from its last checkpoint."
+_LATER = "Give the same command again once that is corrected; a stage goes on from its last checkpoint."
 _MEMORY = (
     "Give it more, or see what it takes: `stages plan`. `execution: {activations: recomputed}` takes less and changes "
     "no bit. The same command goes on from the last checkpoint."

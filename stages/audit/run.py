@@ -30,15 +30,16 @@ READ = (
 
 
 def read(paths: list[Path]) -> Pipeline:
-    """The recipes at these paths, as one pipeline. Raises UserError where nothing there can be read as one."""
+    """The recipes at these paths, as one pipeline. Raises UserError where none can be read, or audit.yaml cannot."""
     sources = _sources(paths)
     files = [one.name for one in sources]
     found: dict[str, formats.Found] = {}
     lines: list[str] = []
     chosen: order.Order | None = None
     for source in sorted(sources, key=lambda one: not formats.is_script(one)):
+        users = source.path.name == order.FILE and source.path.parent == source.root
         try:
-            if source.path.name == order.FILE and source.path.parent == source.root:
+            if users:
                 chosen = order.read(tree.parse(text.text(source.path, source.name), source.name))
             elif formats.is_script(source):
                 found[source.name] = formats.script(source, files)
@@ -46,6 +47,8 @@ def read(paths: list[Path]) -> Pipeline:
                 launches = [launch for one in found.values() for launch in one.launches]
                 found[source.name] = formats.read(source, launches)
         except text.Unreadable as error:
+            if users:  # what it says of the runs would be left out
+                raise
             lines.append(str(error))
     lines += [line for one in found.values() for line in one.notes]
     launched = {one.where for each in found.values() for one in each.launches if _read(found, one.config)}

@@ -78,9 +78,13 @@ def sources_of(found: Batch) -> Iterator[str]:
         if rows:
             paired = found.phase.objective == "coca"  # its numbers are of pairs
             ordinals = [row.ordinal + 1 for row in rows if row.ordinal is not None and not paired]
-            which = f", {min(ordinals):,} to {max(ordinals):,} of the phase" if ordinals else ""
+            which = f", {_range(min(ordinals), max(ordinals))} of the phase" if ordinals else ""
             unknown = f"; {UNKNOWN}" if source.corpus in found.absent else ""
-            yield f"  {source.corpus}: {len(rows):,} rows{which}{unknown}"
+            yield f"  {source.corpus}: {len(rows):,} {'row' if len(rows) == 1 else 'rows'}{which}{unknown}"
+
+
+def _range(first: int, last: int) -> str:
+    return f"{first:,}" if first == last else f"{first:,} to {last:,}"
 
 
 def rows_of(found: Batch) -> Iterator[str]:

@@ -142,6 +142,9 @@ def stage_of(project: Project, ref: str, scale: str) -> Stage:
     pipeline, slash, written = ref.partition("/")
     if not (slash and written):
         owners = (one for one in sorted(project.files.pipelines()) if _has_file(one, pipeline))
+        if pipeline and not slash and pipeline in project.files.pipelines():
+            own = ", ".join(stages_at(project, pipeline, scale))
+            raise UsageError(f"{pipeline} is a pipeline; allowed: one of its stages, {pipeline}/STAGE: {own}.")
         meant = f", such as {owner}/{pipeline}" if (owner := next(owners, "")) else ""
         raise UsageError(f"found {ref!r}; allowed: pipeline/stage{meant}.")
     name = stage_name(written)

@@ -145,7 +145,7 @@ def lines(ref: str, known: Recorded, found: Replayed, repeats: bool) -> Iterator
             f", of the rows, weights, optimizer state and gradients of {found.summed:,} steps" if found.summed else ""
         )
         whole = ", and of the result, weights and optimizer state" if found.tensors is not None else ""
-        yield f"  equal, every bit of every recorded number{sums}{whole}: what is odd there is in data or recipe"
+        yield f"  equal, every bit of every recorded number{sums}{whole}: the cause is in the data or the recipe"
         if not found.summed:
             yield f"  note: no checksums are recorded of these steps: {UNSUMMED}"
         return

@@ -16,6 +16,8 @@ WIDTH = 200
 
 def print_sweep(ref: str, scale: str, as_json: bool, out: Path | None) -> None:
     """Print the table, and write the picture where a path is given. Raises UsageError for a stage without variants."""
+    if out is not None and out.suffix != ".png":
+        raise UsageError(f"--out: found {str(out)!r}; allowed: a file that ends in .png.")
     layout, project, loaded = open_graph(scale)
     variants = variants_of(project, ref, scale)
     from stages.report import metrics, sweep

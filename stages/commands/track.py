@@ -37,7 +37,7 @@ def track(names: Sequence[str], scale: str) -> int:
 
 def _send(root: Path, run: Run, name: str) -> Iterator[str]:
     """Lines on what was sent of a run; none where there is nothing, or nothing new."""
-    result, known = run.result(), follow.sent(run, name)
+    result, known = run.result(), follow.sent(root, run, name)
     if (known is not None and known.ended) or not (result or attempts.folders(run.layout, run.key)):
         return
     if lease.holder(run.layout.run(run.key)) is not None:

@@ -40,8 +40,8 @@ def refuse(folder: Path, tensors: Mapping[str, Tensor], released: bool, offset: 
         if tensor.dtype not in FLOATS.values() or not exact:
             wanted = "a floating type" if allowed is None else f"{_name(allowed)}, as config.json declares"
             raise UserError(
-                f"{folder}: {name} is {_name(tensor.dtype)}; allowed: {wanted}. Take the folder anew, or mend `dtype` "
-                "in its config.json if that is what is wrong."
+                f"{folder}: {name} is {_name(tensor.dtype)}; allowed: {wanted}. Take the folder anew, or correct "
+                "`dtype` in its config.json if that is what is wrong."
             )
         if not bool(tensor.isfinite().all()):
             infinite.append(name)

@@ -166,9 +166,11 @@ def common_words(texts: Iterable[str], separator: str) -> str:
 
 
 def borders(laid: Sequence[Column]) -> list[tuple[float, str]]:
-    """The borders of a row's columns, each with the count along the lineage there."""
-    places = {0.0: laid[0].before} | {round(column.right, 9): column.after for column in laid}
-    return [(place, count(value)) for place, value in sorted(places.items())]
+    """The borders of a row's columns, each with the count along the lineage there; branches may have several."""
+    places: dict[float, list[int]] = {0.0: [laid[0].before]}
+    for column in laid:
+        places.setdefault(round(column.right, 9), []).append(column.after)
+    return [(place, " / ".join(map(count, sorted(set(values))))) for place, values in sorted(places.items())]
 
 
 def units(laid: Sequence[Column]) -> str:

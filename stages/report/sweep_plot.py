@@ -14,6 +14,7 @@ from stages.report.number_format import UNITS, count
 from stages.report.style import BLUE, GREEN, GREY, INK, PURPLE, VERMILLION, save, styled
 from stages.report.sweep import Arm, best, measure_of
 
+TICKED = 6  # values that have a tick each, as they are written; more would run into each other
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, INK)
 
 
@@ -54,6 +55,9 @@ def _evaluated(axes: Axes, arms: Sequence[Arm], field: str) -> None:
         axes.plot([places[i] for i in order], [points[i][1] for i in order], "-o", color=GREY)
         if min(places) > 0 and max(places) >= 10 * min(places):
             axes.set_xscale("log")
+        if len(points) <= TICKED:
+            axes.set_xticks(places, [arm.value for arm, _ in points])
+            axes.minorticks_off()
         at = next(index for index, (arm, _) in enumerate(points) if arm is first)
         axes.plot(places[at], points[at][1], "o", color=BLUE, zorder=3)
     else:

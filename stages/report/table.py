@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from rich.text import Text
 from stages import terminal
 from stages.report.headlines import VALIDATION, arrow, headline, loops
 from stages.report.metrics import StageResult, first_and_last_loss, seconds_in_steps
-from stages.report.number_format import count, length, loss, seconds
+from stages.report.number_format import UNITS, count, length, loss, seconds
 from stages.spec.resolved import Stage
 
 COLUMNS = ("stage", "tokens", "steps", "context", "train loss", "validation loss", "evaluation", "time", "per s", "key")
@@ -35,6 +36,7 @@ class Row:
     steps: int
     seconds: float
     tier: str
+    unit: str = "tokens"
 
 
 def row(result: StageResult, mark: Mark = "current") -> Row:
@@ -60,7 +62,8 @@ def row(result: StageResult, mark: Mark = "current") -> Row:
     )
     if stage.trunk is not None:  # its steps are the trunk's, and counted there
         return Row(stage.pipeline, cells, 0, 0, 0.0, result.manifest.tier)
-    return Row(stage.pipeline, cells, stage.budget, len(result.metrics), spent, result.manifest.tier)
+    unit = stage.phases[0].unit
+    return Row(stage.pipeline, cells, stage.budget, len(result.metrics), spent, result.manifest.tier, unit)
 
 
 def as_json(result: StageResult, marks: Mapping[str, Mark]) -> dict[str, Any]:
@@ -131,9 +134,13 @@ def totals(rows: Sequence[Row]) -> str:
     """One sentence on a pipeline: stages, steps, ledger units, seconds of training, tier of guarantee."""
     tiers = " and ".join(sorted({row.tier for row in rows}))
     spent = sum(row.seconds for row in rows)
+    consumed = Counter[str]()
+    for one in rows:
+        consumed[one.unit] += one.tokens
+    read = " and ".join(f"{count(total)} {UNITS[unit]}" for unit, total in consumed.items() if total) or "0 tokens"
     return (
         f"{len(rows)} stage{'s' * (len(rows) != 1)}, {sum(row.steps for row in rows):,} steps, "
-        f"{count(sum(row.tokens for row in rows))} tokens and patches, {seconds(spent)} in steps; tier: {tiers}"
+        f"{read}, {seconds(spent)} in steps; tier: {tiers}"
     )
 
 

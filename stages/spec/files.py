@@ -28,7 +28,7 @@ def read(path: FilePath, shown: str) -> bytes:
     except OSError as error:
         raise SpecError(
             Where(shown, 1), "the file", error.strerror or "an unreadable file", "a readable file",
-            "Write it, mend its permissions, or take its name out of the list that names it.",
+            "Write it, correct its permissions, or take its name out of the list that names it.",
         ) from None  # fmt: skip
 
 

@@ -88,7 +88,9 @@ def of_value(detail: ErrorDetails) -> str:
 def of_yaml(error: yaml.MarkedYAMLError) -> tuple[str, str]:
     """What of a text is not YAML, and what to do."""
     problem = error.problem or ""
-    return next((found for start, found in YAML.items() if problem.startswith(start)), ("what is not YAML", "Mend it."))
+    return next(
+        (found for start, found in YAML.items() if problem.startswith(start)), ("what is not YAML", "Correct it.")
+    )
 
 
 def of_json(error: ValueError) -> str:

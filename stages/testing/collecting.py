@@ -34,17 +34,22 @@ class Stages:
         """Where specs and goldens are, and what repeats a twin's cuts."""
         return f"stages: {self.root}, goldens in {self.goldens}, twins cut by --stages-seed {config.option.stages_seed}"
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
-        """Add the stages' tests, before -k and -m choose; none where other paths were named."""
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> Iterator[None]:
+        """Add the stages' tests, before -k and -m choose; none where other paths were named.
+
+        Pipelines that cannot be read are added behind that choice: no test of theirs is there to be chosen.
+        """
         within = self._within(session.config)
         if within is None:
-            return
+            return (yield)
         pages = StagePages(self.root)
         checker = GoldenChecker(self.root, session.config.getoption("stages_update"))
         runs = TrialRuns(pages, session.config)
         found = list(self._items(session, pages, checker, runs, _selected(session.config, pages)))
         items += [item for item in found if item.path.is_relative_to(within)]
+        yield
+        items += [item for item in self._unreadable(session, pages) if item.path.is_relative_to(within)]
 
     def _within(self, config: pytest.Config) -> Path | None:
         """The folder of goldens that paths on the command line name; None where they name none of it."""
@@ -64,11 +69,6 @@ class Stages:
             made.prepare(kind, ref, pages, checker, runs)
             return made
 
-        for pipeline, error in pages.unreadable.items():
-            folder = Folder.from_parent(
-                session, name=pipeline, nodeid=self._name(pipeline), path=self.goldens / pipeline
-            )
-            yield Unreadable.from_parent(folder, name="spec", error=error)
         everything = selected == pages.refs
         for ref in selected:
             yield from (item(kind, ref) for kind in PAGES)
@@ -83,6 +83,13 @@ class Stages:
             known = {self._path(ref, kind) for ref in pages.refs for kind in (*PAGES, "steps")}
             folder = Folder.from_parent(session, name="stages", nodeid=self._name("."), path=self.goldens)
             yield Unused.from_parent(folder, name="unused", known=known | {self._path(page_emitted.NEMO, "emitted")})
+
+    def _unreadable(self, session: pytest.Session, pages: StagePages) -> Iterator[pytest.Item]:
+        for pipeline, error in pages.unreadable.items():
+            folder = Folder.from_parent(
+                session, name=pipeline, nodeid=self._name(pipeline), path=self.goldens / pipeline
+            )
+            yield Unreadable.from_parent(folder, name="spec", error=error)
 
     def _name(self, ref: str) -> str:
         path = self.goldens / ref

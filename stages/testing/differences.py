@@ -59,7 +59,9 @@ def since(about: Mapping[str, Any], now: Mapping[str, Any], root: Path, specs: l
     environment = changes(about.get("environment"), now.get("environment"))
     if environment:
         lines.append(f"  environment:\n{listed(environment)}")
-    begin = f"changed since the golden was made ({about.get('made')}, at {about.get('revision')}"
+    revision = about.get("revision")
+    at = "" if revision in (None, "unknown") else f", at {revision}"
+    begin = f"changed since the golden was made ({about.get('made')}{at}"
     return f"{begin}; reason: {about.get('reason')}):\n" + ("\n".join(lines) if lines else f"  {SAME}")
 
 

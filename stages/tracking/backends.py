@@ -51,6 +51,24 @@ def make(settings: RawTracking, name: str, root: Path, run: Run, known: str | No
     raise ValueError(f"{name} is not in the settings")
 
 
+def gone(settings: RawTracking, name: str, root: Path, known: str) -> bool:
+    """Whether the folder that had the run `known` was removed; a server, and files that W&B sent, are not looked at."""
+    if name == "tensorboard":
+        return not any(Path(known).glob("events.*"))
+    store = (
+        None
+        if name != "mlflow" or settings.mlflow is None
+        else Path(uri(settings.mlflow, root).removeprefix("file://"))
+    )
+    return store is not None and store.is_absolute() and not any(store.glob(f"*/{known}"))
+
+
+def uri(settings: RawMlflow, root: Path) -> str:
+    """MLflow's address: a folder is one of the project's."""
+    plain = "://" not in settings.uri and not settings.uri.startswith("databricks")
+    return str(root / settings.uri) if plain else settings.uri
+
+
 class TensorBoard:
     """Event files; those of a later process lie next to the earlier ones, and TensorBoard reads them as one run."""
 
@@ -176,7 +194,7 @@ class Mlflow:
         from mlflow.exceptions import MlflowException
 
         self._metric: Any = Metric
-        self._run, self._client = run, MlflowClient(tracking_uri=settings.uri)
+        self._run, self._client = run, MlflowClient(tracking_uri=uri(settings, root))
         self._kept: list[Any] = []
         self._there: dict[str, int] = {}
         experiment = self._client.get_experiment_by_name(settings.experiment)

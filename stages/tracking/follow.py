@@ -32,20 +32,27 @@ AGAIN = 30.0  # seconds until a tracker that failed is tried again
 
 @dataclass(frozen=True)
 class Sent:
-    """What a tracker has: its own id of the run, and the last step; `ended` once the result was sent."""
+    """What a tracker has: its own id of the run, and the last step; `ended` once the result was sent.
+
+    `place` is where it was sent: what has another one in tracking.yaml now has nothing yet.
+    """
 
     id: str
     step: Annotated[int, Field(ge=0, lt=10**18)]
     ended: bool = False
+    place: str = ""
 
 
 _SENT = TypeAdapter(Sent)
 
 
-def sent(run: Run, name: str) -> Sent | None:
-    """What a tracker has of a run, as far as the process that sent it could say."""
+def sent(root: Path, run: Run, name: str) -> Sent | None:
+    """What a tracker has of a run, as far as the process that sent it could say; None where its folder is gone."""
     with suppress(json_file.JsonFileError, OSError):
-        return json_file.read_as(_state(run, name), _SENT)
+        found = json_file.read_as(_state(run, name), _SENT)
+        chosen = settings.load(root)
+        if found.place == chosen.place(name) and not backends.gone(chosen, name, root, found.id):
+            return found
     return None
 
 
@@ -58,9 +65,10 @@ class Sender:
 
     def __init__(self, root: Path, run: Run, name: str) -> None:
         self.run, self.name = run, name
-        known = sent(run, name)
+        known, chosen = sent(root, run, name), settings.load(root)
         step = known.step if known else 0
-        self._backend = backends.make(settings.load(root), name, root, run, known.id if known else None, step)
+        self._backend = backends.make(chosen, name, root, run, known.id if known else None, step)
+        self._place = chosen.place(name)
         self._step = self._backend.has
         self._rows = live.Reader(run.layout, run.key)
         self._last: Mapping[str, str] | None = None
@@ -96,7 +104,7 @@ class Sender:
 
     def _note(self, ended: bool) -> None:
         with suppress(files.WriteError):  # then some rows are sent again, which the backends see to
-            json_file.write(_state(self.run, self.name), asdict(Sent(self._backend.id, self._step, ended)))
+            json_file.write(_state(self.run, self.name), asdict(Sent(self._backend.id, self._step, ended, self._place)))
 
 
 def lock(run: Run, name: str) -> FileLock:

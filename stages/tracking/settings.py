@@ -12,6 +12,7 @@ from stages.spec.files import read
 from stages.spec.validate import validate
 
 FILE = "tracking.yaml"
+PLACES = {"tensorboard": ("folder",), "wandb": ("entity", "project"), "mlflow": ("uri", "experiment")}
 
 
 class RawTensorBoard(Raw):
@@ -46,6 +47,11 @@ class RawTracking(Raw):
     def named(self) -> tuple[str, ...]:
         """The trackers that are configured."""
         return tuple(name for name in type(self).model_fields if getattr(self, name) is not None)
+
+    def place(self, name: str) -> str:
+        """Where a tracker keeps runs: what is sent to another place is sent whole."""
+        found = getattr(self, name)
+        return " ".join(str(getattr(found, field)) for field in PLACES[name] if getattr(found, field) is not None)
 
 
 def load(root: Path) -> RawTracking:

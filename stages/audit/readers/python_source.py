@@ -158,7 +158,7 @@ def parse(text: str, file: str) -> Source:
         nodes = sum(1 for _ in ast.walk(module))
     except SyntaxError as error:
         where = Where(file, error.lineno or 1)
-        raise refuse(where, f"what is not Python 3 ({error.msg})", "Python", "Mend the syntax.") from None
+        raise refuse(where, f"what is not Python 3 ({error.msg})", "Python", "Correct the syntax.") from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise refuse(Where(file, 1), type(error).__name__, "Python of a usual depth", "Flatten it.") from None
     if nodes > MAX_NODES:

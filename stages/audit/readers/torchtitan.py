@@ -58,7 +58,7 @@ def toml(text: str, file: str) -> Tree:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         line = re.search(r"line (\d+)", str(error))
         where = Where(file, int(line[1]) if line else 1)
-        raise refuse(where, f"what is not TOML ({printable(str(error))[:80]})", "TOML", "Mend the syntax.") from None
+        raise refuse(where, f"what is not TOML ({printable(str(error))[:80]})", "TOML", "Correct the syntax.") from None
     lines = _lines(text)
     tree = Tree({}, {})
     for section, keys in read.items():

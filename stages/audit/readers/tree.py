@@ -88,9 +88,9 @@ def parse(text: str, file: str) -> Tree:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = Where(file, mark.line + 1 if mark else 1)
-        raise refuse(where, f"what is not YAML ({error.problem})", "YAML or JSON", "Mend the syntax.") from None
+        raise refuse(where, f"what is not YAML ({error.problem})", "YAML or JSON", "Correct the syntax.") from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise refuse(Where(file, 1), type(error).__name__, "YAML or JSON", "Mend the syntax.") from None
+        raise refuse(Where(file, 1), type(error).__name__, "YAML or JSON", "Correct the syntax.") from None
 
 
 @dataclass

@@ -50,9 +50,9 @@ def curve(metrics: pd.DataFrame, name: str, points: int) -> Curve | None:
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
-    """The running mean over a twelfth of the values: what a curve does without what single steps do."""
+    """The running mean over a twelfth of the values, and that of it again: losses that alternate are level then."""
     window = max(1, len(values) // 12)
-    return [float(value) for value in running_mean(pd.Series(values), window)]
+    return [float(value) for value in running_mean(running_mean(pd.Series(values), window), window)]
 
 
 def rows(views: Sequence[View]) -> dict[str, list[Column]]:

@@ -16,9 +16,10 @@ from stages.check.findings import Finding
 from stages.plan.pipeline import ClaimPlan
 from stages.plan.stage import StagePlan
 from stages.printable import printable
+from stages.report.columns import Column
 from stages.report.gates import Gate
 from stages.report.html import curves, evaluations, graph, tables
-from stages.report.html.lineage import rows
+from stages.report.html.lineage import colour, rows
 from stages.report.html.svg import both
 from stages.report.html.sweeps import Swept, sweeps
 from stages.report.html.tables import Figures
@@ -118,14 +119,18 @@ def _losses(subject: Subject, laid: Mapping[str, Any], by_ref: Mapping[str, View
     for name, here in laid.items():
         drawing = curves.loss(here, by_ref, subject.others)
         if drawing is not None:
-            forked = any(column.branch % 2 for column in here)
-            found.append(Picture(_row(name, laid), drawing, _legend(forked, bool(subject.others))))
+            found.append(Picture(_row(name, laid), drawing, _legend(here, bool(subject.others))))
     return found
 
 
-def _legend(forked: bool, seeds: bool) -> Markup:
-    """What lines and marks are, next to the marks themselves."""
-    return Markup(_environment().get_template("legend.html.j2").render(forked=forked, seeds=seeds))
+def _legend(laid: Sequence[Column], seeds: bool) -> Markup:
+    """What lines and marks of a row are, next to the marks themselves, in its colour."""
+    return Markup(
+        _environment().get_template("legend.html.j2").render(
+            colour=colour(laid[0]), forked=any(column.branch % 2 for column in laid), seeds=seeds,
+            phased=any(len(column.stage.phases) > 1 for column in laid),
+        )
+    )  # fmt: skip
 
 
 def _inner(laid: Mapping[str, Any], by_ref: Mapping[str, View]) -> list[Picture]:

@@ -98,7 +98,7 @@ def hand_overs(views: Sequence[View]) -> Table:
             trains = bool(stage.phases)
             clock, data = (stage.clock, stage.data) if trains else (DASH, DASH)
             row = [stage.name, ", ".join(modules), weights, optimizer if trains else DASH, clock, data,
-                   _rates(stage, by_ref)]  # fmt: skip
+                   _rates(stage, stage.init[modules[0]], by_ref)]  # fmt: skip
             table.rows.append((view, row))
     return table
 
@@ -112,22 +112,22 @@ def _weights(stage: Stage, init: Init) -> str:
     return "".join([whose, *how])
 
 
-def _rates(stage: Stage, stages: Mapping[str, Stage]) -> str:
-    """The parent's last rate and the first of this stage; the first alone where nothing trained comes before."""
+def _rates(stage: Stage, init: Init, stages: Mapping[str, Stage]) -> str:
+    """The rate that a module's parent ends with, and the first of this stage; the first alone for new weights."""
     if stage.schedule is None or not stage.phases:
         return DASH
     first = rate(lr_before(stage.schedule, stage.phases[0].clock_start))
-    ends = list(dict.fromkeys(_last_rates(stage, stages)))
+    ends = list(dict.fromkeys(_last_rates([init.parent] if init.parent else [], stages)))
     return f"{', '.join(ends)} → {first}" if ends else f"begins at {first}"
 
 
-def _last_rates(stage: Stage, stages: Mapping[str, Stage]) -> Iterator[str]:
-    """The rates that the nearest trained stages above end with, of those that hand their optimizer's schedule on."""
-    for parent in (stages[name] for name in stage.parents if name in stages):
-        if parent.schedule is not None and parent.phases:
-            yield rate(lr(parent.schedule, parent.phases[-1].clock_end))
+def _last_rates(names: Sequence[str], stages: Mapping[str, Stage]) -> Iterator[str]:
+    """The rates that these stages end with, or the nearest trained ones above those that have none."""
+    for one in (stages[name] for name in names if name in stages):
+        if one.schedule is not None and one.phases:
+            yield rate(lr(one.schedule, one.phases[-1].clock_end))
         else:
-            yield from _last_rates(parent, stages)
+            yield from _last_rates(one.parents, stages)
 
 
 def budgets(views: Sequence[View]) -> Table:

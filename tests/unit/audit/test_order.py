@@ -57,6 +57,7 @@ def test_what_the_user_says_is_checked(recipes: Path) -> None:
         ("recipes:\n  one.sh: {tokens: 1.5}\n", "audit.yaml:2: tokens", "a whole number"),
         ("recipes:\n  one.sh: {step: -1}\n", "audit.yaml:2: step", "a whole number"),
         ("stages: [one.sh]\n", "audit.yaml:1: stages", "recipes"),
+        ("recipes: [\n", "audit.yaml:2: the file", "what is not YAML"),
     ],
 )
 def test_what_it_cannot_mean_is_refused_at_its_line(recipes: Path, text: str, where: str, words: str) -> None:

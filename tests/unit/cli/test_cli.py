@@ -29,6 +29,8 @@ def stages(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
         (["show", "warmup"], "warmup is a stage: did you mean 'ouro/warmup'?"),
         (["batch", "warmup", "--step", "1"], "found 'warmup'; allowed: pipeline/stage, such as ouro/warmup."),
         (["run", "ouro"], "ouro is a pipeline; allowed: one of its stages, ouro/STAGE: warmup, "),
+        (["batch", "ouro", "--step", "1"], "ouro is a pipeline; allowed: one of its stages, ouro/STAGE: warmup, "),
+        (["sweep", "ouro/warmup", "--out", "a.jpg"], "--out: found 'a.jpg'; allowed: a file that ends in .png."),
         (["data", "pros"], "no corpus 'pros'; there are: captions"),
         (["audit", "nothing-here"], "no such file or folder"),
         (["gc"], "gc: found neither --dry-run nor --delete; allowed: --dry-run (list) or --delete (remove)"),

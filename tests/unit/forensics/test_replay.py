@@ -90,7 +90,7 @@ def test_an_undisturbed_run_is_equal_to_its_last_bit_and_nothing_is_written(
     assert "computed again from what its parents handed over" in said
     assert (
         "equal, every bit of every recorded number, of the rows, weights, optimizer state and gradients of "
-        f"{STEPS} steps, and of the result, weights and optimizer state: what is odd"
+        f"{STEPS} steps, and of the result, weights and optimizer state: the cause is in the data or the recipe"
     ) in said
     assert {name: digest_file(here / name) for name in trees.files_under(here)} == before
 

@@ -1,8 +1,10 @@
 """Where each stage stands in the picture of its pipeline."""
 
+from dataclasses import replace
+
 import pytest
 
-from stages.report.columns import NARROWEST, columns, lineage_parents
+from stages.report.columns import NARROWEST, borders, columns, lineage_parents
 from tests.unit.report.make import B, T, kimi_like, ouro_like
 
 OURO = {column.stage.ref: column for column in columns(ouro_like())}
@@ -50,3 +52,12 @@ def test_a_point_within_a_stage() -> None:
     column = OURO["ouro/stable1"]
     assert column.at(0) == column.left
     assert column.at(3 * T) == pytest.approx(column.right)
+
+
+def test_branches_that_end_in_one_place_with_other_counts_have_both_at_the_border() -> None:
+    stages = ouro_like()
+    laid = columns(stages)
+    place = next(column.right for column in laid if column.stage.name == "anneal_a")
+    shorter = [replace(one, after=one.after - T // 10) if one.stage.name == "anneal_b" else one for one in laid]
+    assert dict(borders(laid))[round(place, 9)] == "4.02T"
+    assert dict(borders(shorter))[round(place, 9)] == "3.92T / 4.02T"

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from stages.report.html.lineage import smoothed
 from stages.report.html.page import Subject, render
 from stages.report.html.tables import hand_overs
 from stages.report.html.views import View, view
@@ -243,4 +244,36 @@ def test_the_steps_of_a_stage_that_did_not_finish_are_drawn(tmp_path: Path) -> N
     rows.flush()
     page = render(subject(tmp_path, {"warmup": stages["warmup"]}, {"warmup": "failed"}), HEAD)
     Balanced(page)
-    assert "ouro/warmup: mean loss 3.970 → 3.210" in page
+    assert "ouro/warmup: mean loss 3.965 → 3.215" in page
+
+
+def test_a_loss_that_alternates_has_a_level_mean() -> None:
+    alternating = [4.0, 2.0] * 54
+    inner = smoothed(alternating)[20:-20]
+    assert max(inner) - min(inner) < 0.03
+    assert smoothed([3.0, 3.0, 3.0]) == [3.0, 3.0, 3.0]
+
+
+def test_a_legend_has_the_colour_of_its_row_and_names_the_line_between_phases(tmp_path: Path) -> None:
+    stages = kimi_like()
+    for stage in stages.values():
+        write_result(tmp_path, stage)
+    page = render(subject(tmp_path, stages, dict.fromkeys(stages, "done")), HEAD)
+    language, vision = re.findall(r'<ul class="legend">.*?</ul>', page, re.DOTALL)[:2]
+    assert ("mean c0" in language, "mean c2" in language) == (True, False)
+    assert ("mean c2" in vision, "mean c0" in vision) == (True, False)
+    phased = any(len(stage.phases) > 1 for stage in stages.values())
+    assert ("next phase of a stage" in page) == phased
+
+
+def test_each_module_has_the_rate_of_its_own_parent(tmp_path: Path) -> None:
+    stages = kimi_like()
+    joint = stages["joint"]
+    stages["joint"] = joint.model_copy(update={"init": {
+        "llm": joint.init["m"].model_copy(update={"parent": "kimi/text"}),
+        "vit": joint.init["m"].model_copy(update={"parent": "kimi/align"}),
+        "new": joint.init["m"].model_copy(update={"parent": None, "weights": "fresh", "optimizer": "reset"}),
+    }})  # fmt: skip
+    rows = hand_overs(subject(tmp_path, stages).views).rows
+    found = {row[1]: row[-1] for _, row in rows if row[0] == "joint"}
+    assert found == {"llm": "4.2e-5 → 4.2e-5", "vit": "1e-4 → 4.2e-5", "new": "begins at 4.2e-5"}

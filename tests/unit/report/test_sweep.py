@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
+from matplotlib.figure import Figure
 
 from stages.report import sweep, sweep_plot
 from stages.report.headlines import VALIDATION
@@ -84,3 +86,11 @@ def test_training_losses_are_means_of_the_first_and_the_last_tenth() -> None:
     losses = [5.0, 3.0, *[2.0] * 17, 9.0, 0.5, 1.5]
     metrics = pd.DataFrame({"consumed": range(22), "loss": losses})
     assert Arm("s", "1", "done", True, {}, metrics, "tokens").losses == (4.0, 1.0)
+
+
+def test_each_value_has_a_tick_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(sweep_plot, "save", lambda figure, path: drawn.append(figure))
+    sweep_plot.write(ARMS, "s", "lr", tmp_path / "s.png")
+    right = drawn[0].axes[1]
+    assert [label.get_text() for label in right.get_xticklabels()] == ["1e-5", "1e-4", "1e-3"]

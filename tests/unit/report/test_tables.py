@@ -227,3 +227,10 @@ def test_gates_by_kind_of_stage(
     tmp_path: Path, objective: str, after: dict[str, object], old: int | None, gate: str, passed: bool
 ) -> None:
     assert gated(tmp_path, objective, after, old)[gate] is passed
+
+
+def test_a_total_counts_tokens_and_patches_apart_and_names_no_patches_where_there_are_none(tmp_path: Path) -> None:
+    text, vision = STAGES["warmup"], stage("vit", "ViT", phases=[phase(2 * T, unit="patches")], pieces=[])
+    rows = [table.row(read(write_result(tmp_path, one))) for one in (text, vision)]
+    assert "16B tokens, " in table.totals(rows[:1])
+    assert "16B tokens and 2T image patches, " in table.totals(rows)

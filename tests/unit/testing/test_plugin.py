@@ -242,3 +242,11 @@ def test_short_runs_are_compared_and_cut_runs_and_two_ranks_are_equal(project: P
                PYTHONPATH=f"{project}:{ROOT}")  # fmt: skip
     assert_message(done, "first differs at step 3: samples", "in the same step loss, gradient, grad_norm", "2 failed")
     assert_message(done, "optimizer state: 1 of 41 differ, llm.model.norm.weight.exp_avg")
+
+
+@pytest.mark.parametrize("choice", ["plan", "not spec", "twin"])
+def test_specs_that_cannot_be_read_fail_whatever_is_chosen(project: Path, choice: str) -> None:
+    edits.edit(project / "specs/tiny/pipeline.yaml", "to: 1e-3, for: 2_048", "too: 1e-3, for: 2_048")
+    assert_message(
+        run(project, "--stages", "-m", choice), "specs/tiny/pipeline.yaml:25", "the unknown key 'too'", "1 failed"
+    )

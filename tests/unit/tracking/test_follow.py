@@ -57,11 +57,13 @@ def tracker(monkeypatch: pytest.MonkeyPatch) -> Tracker:
         return made
 
     monkeypatch.setattr(backends, "make", make)
+    monkeypatch.setattr(backends, "gone", lambda *_: made.lost)
     return made
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
+    (tmp_path / settings.FILE).write_text("tensorboard: {folder: tb}\nwandb: {project: p, folder: w, mode: offline}\n")
     return Run(Layout(tmp_path, "mini"), "ouro/warmup", KEY)
 
 
@@ -127,6 +129,31 @@ def test_what_a_tracker_has_lost_is_sent_again(run: Run, tracker: Tracker) -> No
     assert sent(tracker) == [1, 2, 3, 1, 2, 3]
 
 
+def test_what_was_sent_to_another_place_is_sent_again(run: Run, tracker: Tracker) -> None:
+    rows(run, 1, range(1, 4))
+    follow.Sender(run.layout.root, run, "tensorboard").send()
+    (run.layout.root / settings.FILE).write_text("tensorboard: {folder: elsewhere}\n")
+    follow.Sender(run.layout.root, run, "tensorboard").send()
+    assert (sent(tracker), tracker.known) == ([1, 2, 3, 1, 2, 3], [None, None])
+
+
+@pytest.mark.parametrize("uri", ["m", "file://{root}/m", "{root}/m"])
+def test_a_removed_folder_has_nothing_and_a_server_is_not_looked_at(tmp_path: Path, uri: str) -> None:
+    (tmp_path / settings.FILE).write_text(
+        f"tensorboard: {{folder: tb}}\nmlflow: {{uri: '{uri.format(root=tmp_path)}', experiment: e}}\n"
+    )
+    chosen, events = settings.load(tmp_path), tmp_path / "tb/mini/ouro/warmup/1234/events.out"
+    assert backends.gone(chosen, "tensorboard", tmp_path, str(events.parent))
+    assert backends.gone(chosen, "mlflow", tmp_path, "abc")
+    for path in (events, tmp_path / "m/0/abc/meta.yaml"):
+        path.parent.mkdir(parents=True)
+        path.write_text("")
+    assert not backends.gone(chosen, "tensorboard", tmp_path, str(events.parent))
+    assert not backends.gone(chosen, "mlflow", tmp_path, "abc")
+    (tmp_path / settings.FILE).write_text("mlflow: {uri: 'http://127.0.0.1:9', experiment: e}\n")
+    assert not backends.gone(settings.load(tmp_path), "mlflow", tmp_path, "abc")
+
+
 def test_what_could_not_be_sent_is_sent_by_the_next_process(run: Run, tracker: Tracker) -> None:
     rows(run, 1, range(1, 4))
     tracker.broken = True
@@ -152,7 +179,7 @@ def test_the_end_has_the_evaluations_and_how_it_ended(run: Run, tracker: Tracker
     follow.Sender(run.layout.root, run, "wandb").finish()
     assert sent(tracker) == [1, 2, 3, 4]
     assert tracker.ended == [({"after/validation.loss": 3.25, "after/validation.by_corpus.code": 4.5}, "FINISHED")]
-    known = follow.sent(run, "wandb")
+    known = follow.sent(run.layout.root, run, "wandb")
     assert known is not None
     assert known.ended
 
@@ -164,7 +191,7 @@ def test_a_run_without_a_result_was_stopped_or_failed(run: Run, tracker: Tracker
     (attempts.folders(run.layout, run.key)[0] / attempts.FINDING).write_text(json.dumps(finding))
     follow.Sender(run.layout.root, run, "wandb").finish()
     assert tracker.ended == [({}, state)]
-    known = follow.sent(run, "wandb")
+    known = follow.sent(run.layout.root, run, "wandb")
     assert known is not None
     assert not known.ended  # a later attempt goes on with it
 
@@ -232,3 +259,22 @@ def test_the_command_sends_what_is_missing_once(
     rows(run, 2, range(4, 6))
     assert track(["toy"], "mini") == 1
     assert "toy/first: not sent: tensorboard: ConnectionError: nobody there" in capsys.readouterr().out
+
+
+def test_the_command_sends_a_finished_run_again_after_its_folder_was_removed(
+    tmp_path: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from stages.commands.track import track
+
+    monkeypatch.chdir(small_project.write(tmp_path))
+    (tmp_path / settings.FILE).write_text("tensorboard: {folder: tb}\n")
+    monkeypatch.setattr(settings, "find_spec", lambda name: object())
+    run = Run(Layout(tmp_path, "mini"), "toy/first", Project.load(tmp_path).keys("mini")["toy/first"])
+    rows(run, 1, range(1, 4))
+    state = {"id": "mine", "step": 3, "ended": True, "place": "tb"}
+    (run.layout.run(run.key) / "tracking-tensorboard.json").write_text(json.dumps(state))
+    assert track(["toy/first"], "mini") == 0
+    assert capsys.readouterr().out == "every tracker has what there is at mini\n"
+    tracker.lost = True
+    assert track(["toy/first"], "mini") == 0
+    assert capsys.readouterr().out == "toy/first: 3 steps to tensorboard\n"

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from stages.spec import points
-from stages.spec.loader import LoadedPipeline
+from stages.spec.loader import LoadedPipeline, LoadedStage
+from stages.spec.points import RawPoint
 from stages.spec.schema.edges import AT
 from stages.spec.schema.phases import RawPhase
 from stages.spec.schema.stages import RawKeep, RawTrain, RawUpcycle
 
 MOST = 4  # a ramp doubles; this is another batch, or longer sequences under the same one
+EARLY = 100  # DeepSeek-V3 changes its batch after a 32nd (arXiv 2412.19437), Moonlight after a 26th (2502.16982)
 DECAY = "weight_decay"
 LEAST = Fraction(9, 10)  # whole sequences of a longer context seldom come to quite as many tokens
 
@@ -32,12 +34,20 @@ def stepped(loaded: LoadedPipeline) -> Iterator[str]:
                 where = stage.document.where(("phases", number, "batch"))
                 after = f"phase {before.name}" if number else f"its parent, where clock: {stage.raw.init.clock}"
                 yield f"{where}: {name} begins with {now:,} {phase.unit} a step, after {was:,} of {after}."
+            yield from _early(stage, number, phase) if not isinstance(stage.raw, RawPoint) else ()
             for step in range(1, len(phase.batch)):
                 was, now = _tokens(phase, step - 1), _tokens(phase, step)
                 if now < was:
                     where = stage.document.where(("phases", number, "batch", step))
                     yield f"{where}: {name} goes on with {now:,} {phase.unit} a step, after {was:,}: its ramp falls."
             before = phase
+
+
+def _early(stage: LoadedStage, number: int, phase: RawPhase) -> Iterator[str]:
+    """A phase's only other batch, which begins in its first hundredth: a prefix too small by a thousand."""
+    if len(phase.batch) == 2 and isinstance(phase.budget, int) and phase.batch[1].after * EARLY < phase.budget:
+        where, share = stage.document.where(("phases", number, "batch", 1)), phase.batch[1].after / phase.budget
+        yield f"{where}: {stage.raw.stage} changes its batch after {share:.2%} of its budget."
 
 
 def decayed(loaded: LoadedPipeline) -> Iterator[str]:

@@ -10,6 +10,7 @@ from stages.spec.loader import LoadedPipeline
 from stages.spec.loader_data import LoadedData
 from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.spec.schema.stages import RawExport, RawMerge, RawTrain
+from stages.spec.variants import RawVariant
 
 LEAST_SHARE = Fraction(1, 100)  # of a parent of a merge
 
@@ -19,6 +20,8 @@ def loose_ends(loaded: LoadedPipeline) -> Iterator[str]:
     yield from _passed_by(loaded)
     yield from _averages(loaded)
     yield from _hardly_merged(loaded)
+    yield from _partly_merged(loaded)
+    yield from _out_of_order(loaded)
 
 
 def _passed_by(loaded: LoadedPipeline) -> Iterator[str]:
@@ -71,6 +74,32 @@ def _hardly_merged(loaded: LoadedPipeline) -> Iterator[str]:
             key = "shares" if init.shares else "decay"
             part = float(shares[least] / sum(shares.values()))
             yield f"{stage.document.where(('init', key))}: {name} has {part:.2%} of {least}."
+
+
+def _partly_merged(loaded: LoadedPipeline) -> Iterator[str]:
+    """Averages of several values of a sweep that lack one which nothing else starts from."""
+    sweeps: dict[str, list[str]] = {}
+    for name, stage in loaded.stages.items():
+        if isinstance(stage.raw, RawVariant):
+            sweeps.setdefault(stage.raw.written, []).append(name)
+    named = {parent for stage in loaded.stages.values() for parent in points.starts_from(stage.raw)}
+    for name, stage in loaded.stages.items():
+        merged = set(stage.raw.init.from_) if isinstance(stage.raw, RawMerge) else set()
+        for values in sweeps.values():
+            left = [one for one in values if one not in merged and one not in named]
+            if left and len(merged & set(values)) > 1:
+                where = stage.document.where(("init", "from"))
+                yield f"{where}: {name} averages {len(values) - len(left)} of {len(values)}: without {', '.join(left)}."
+
+
+def _out_of_order(loaded: LoadedPipeline) -> Iterator[str]:
+    """Stages that are listed before what they start from: lists and pictures have that order, runs have not."""
+    order = {name: number for number, name in enumerate(loaded.raw.stages)}
+    for name in (one for one in order if one in loaded.stages):  # a sweep has its stages in its place
+        later = [one for one in points.starts_from(loaded.stages[name].raw) if order.get(one, -1) > order[name]]
+        if later:
+            where = loaded.document.where(("stages", order[name]))
+            yield f"{where}: {name} is listed before {', '.join(sorted(later))}, from which it starts."
 
 
 def foreign_tokenizer(loaded: LoadedPipeline, data: LoadedData) -> Iterator[str]:

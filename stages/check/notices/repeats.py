@@ -1,10 +1,13 @@
-"""What phases do not read of their local corpora, and might: by epochs that are not needed, by rows that are short."""
+"""What phases do not read of their local corpora, and might: by epochs that are not needed, by rows that are short; and
+epochs that no recipe has.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
 
+from stages.check.notices.full_size import contexts
 from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
 from stages.spec.resolved_phases import Phase, both_answers
@@ -12,6 +15,10 @@ from stages.spec.resolved_pipeline import ResolvedPipeline
 from stages.spec.schema.corpora import RawCorpus
 
 LOST = 1 / 4  # of a corpus's tokens: recipes filter a few of a hundred by their length
+# Muennighoff et al. (arXiv 2305.16264): 4 epochs are nearly as good as new text, 16 are the last that help. Fine-tuning
+# on answers has had 16 (arXiv 2203.02155), 15 on 1,000 of them (2305.11206).
+OFTEN = 16
+PAIRS = 5  # epochs of preferences: Zephyr (arXiv 2310.16944) and others have 1 to 3
 MANY = 10  # times what is needed: a digit more. Fewer may leave tokens for what later stages of a lineage read
 
 
@@ -33,6 +40,16 @@ def needless(project: Project, scale: str) -> Iterator[str]:
                     f"of its corpora {epochs} times, where {enough} epoch{'s' * (enough > 1)} would do: the rest of "
                     "them is not read."
                 )
+
+
+def often(project: Project, scale: str) -> Iterator[str]:
+    """A notice for phases at full size that read published corpora more often than any published recipe does."""
+    for context in contexts(project, scale):
+        for name, _, number, phase in context.phases():
+            most, recipes = (PAIRS, "1 to 3") if phase.objective == "preference" else (OFTEN, "1 to 5, few 15")
+            where, local = context.where(name, "phases", number, "epochs"), project.data.corpora
+            if phase.epochs > most and context.writes(where) and not any(one.corpus in local for one in phase.sources):
+                yield f"{where}: {name} reads its corpora {phase.epochs} times; recipes have {recipes}."
 
 
 def left_out(project: Project, scale: str) -> Iterator[str]:

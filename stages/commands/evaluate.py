@@ -1,22 +1,31 @@
-"""`stages evaluate P/S`: the project's own evaluations of a finished stage, and lm-evaluation-harness's."""
+"""`stages evaluate P/S`: the project's own evaluations of a finished stage, and lm-evaluation-harness's.
+
+What the NeMo engine trained is evaluated in Megatron's model, by as many ranks as its training has.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from stages.commands import evaluate_by_ranks, lm_eval
+from stages import engines
+from stages.commands import lm_eval
 from stages.commands.chosen import choose
 from stages.commands.finished import finished
 from stages.errors import UsageError, UserError
 from stages.export import harness
 from stages.export.harness import Asked
+from stages.export.result import Result
 from stages.printable import print_json
 from stages.report.metrics import flatten
 from stages.spec.evaluations import EVALUATIONS
+from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Phase
 from stages.spec.validate import hint
-from stages.store import evaluated, json_file, lease, lm_eval_tasks
+from stages.store import evaluated, json_file, lease, lm_eval_tasks, manifest
 from stages.sync.verdicts import refuse_damaged_corpora
 
 
@@ -30,11 +39,11 @@ def evaluate(ref: str, scale: str, tasks: Sequence[str], as_json: bool) -> None:
     read = evaluation.phases(result)
     evaluation.refuse(result, named, read)
     refuse_damaged_corpora(result.layout, result.stage.model_copy(update={"phases": read}))
-    computed = evaluate_by_ranks.computed(result, chosen.graph.stages, read, named)
-    if computed is None:
+    of_ranks = stage_of_ranks(result, chosen.graph.stages, read, named)
+    if of_ranks is None:
         show(evaluation.evaluate(result, named), as_json)
     else:
-        show(evaluate_by_ranks.evaluate(result, computed), as_json)
+        show(by_ranks(result, of_ranks), as_json)
 
 
 def evaluate_outside(
@@ -98,3 +107,30 @@ def show(found: Mapping[str, Any], as_json: bool) -> None:
         return
     for name, value in flatten(found).items():
         print(f"{name:<40} {value:.6g}")
+
+
+def stage_of_ranks(
+    result: Result, stages: Mapping[str, Stage], read: Sequence[Phase], tasks: Sequence[str]
+) -> Stage | None:
+    """The stage whose ranks evaluate the result: it, or the nearest above it that trains, with the result's place.
+
+    `stages` are those of its scale, in the layout that their specs have now. None where the torch engine evaluates:
+    it trained the result, or the model is another than the one that was trained.
+    """
+    ref = [result.ref, *manifest.pointed_to(result.layout, result.ref)][-1]
+    trained = stages.get(ref, result.stage)
+    while not trained.phases and trained.parents:
+        trained = stages[trained.parents[0]]
+    if trained.execution.engine != "nemo" or trained.modules != result.stage.modules:
+        return None
+    pipeline, _, name = ref.partition("/")
+    evaluation = result.stage.evaluation.model_copy(update={"names": tuple(tasks)})
+    given = {"phases": tuple(read), "evaluation": evaluation, "rope": result.stage.rope}
+    return trained.model_copy(update={"pipeline": pipeline, "name": name, **given})
+
+
+def by_ranks(result: Result, stage: Stage) -> Mapping[str, Any]:
+    """What the ranks of `stage_of_ranks` find; their launcher prints where they print. Raises as `engines.found`."""
+    with redirect_stdout(sys.stderr):
+        layout = result.layout
+        return engines.found(stage, engines.Inputs(layout, result.record.key, (), {}, layout.data, {}))

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from stages.contract import memory_head, memory_layers, memory_states
+from stages.contract import memory_layers, memory_states
 from stages.contract.cost_phase import loops
 from stages.contract.hardware import Hardware
 from stages.contract.memory_layers import FP32
@@ -109,7 +109,7 @@ def _training(stage: Stage, phase: Phase, hardware: Hardware) -> list[Moment]:
             apart = max(MULTIPROCESSORS, heads) if _apart(stage, hardware) else heads
             attended += memory_layers.differentiated(model, _laid_out(phase, stage), bf16, count, apart * phase.context)
         if isinstance(model, HEADED):
-            loss = max(loss, memory_head.head(model, count * loops(model, phase), bf16, device))
+            loss = max(loss, memory_layers.head(model, count * loops(model, phase), bf16, device))
     sums, whole = partial_sums(stage, phase) * _gradient(stage), _gradient(stage)
     again = layer if stage.execution.recomputes else 0.0
     match device:
@@ -207,5 +207,5 @@ def _evaluation(stage: Stage, phase: Phase) -> Moment:
         if isinstance(model, LanguageModel):
             layer = memory_layers.saved(model, phase.document_mask, positions, phase.context).bytes(bf16)
             passed = positions * (layer + 2 * FP32 * model.hidden * (1 + loops(model, phase)))
-            loss = memory_head.head(model, positions, False, stage.execution.device)
+            loss = memory_layers.head(model, positions, False, stage.execution.device)
     return 0, int(passed), int(loss)

@@ -1,4 +1,4 @@
-"""What a layer keeps for its backward pass, in the models of stages/models: numbers a position.
+"""What a layer keeps for its backward pass, in the models of stages/models, numbers a position; what the loss takes.
 
 Read off the models and measured tensor by tensor (tests/unit/plan/test_memory_layers.py). `stream` are numbers of the
 residual stream's width around norms: in mixed precision most are there in fp32, and what matrices read in bf16.
@@ -12,7 +12,14 @@ from typing import assert_never
 
 from stages.spec.decoder import Decoder, Dense, Grouped, Latent, Mixture
 from stages.spec.language_model import LanguageModel
-from stages.spec.resolved_models import CaptionDecoderModel, ContrastiveModel, Model, MoonViTModel, TextTowerModel
+from stages.spec.resolved_models import (
+    LOOPED,
+    CaptionDecoderModel,
+    ContrastiveModel,
+    Model,
+    MoonViTModel,
+    TextTowerModel,
+)
 
 FP32, HALF = 4, 2
 STREAM = 4.1  # bytes of a number of the stream in mixed precision: most are fp32, some have a copy in bf16
@@ -164,3 +171,24 @@ def _encoder(model: Encoder, rotated: int = 0, crossed: bool = False) -> Kept:
     width, times = model.hidden, 2 if crossed else 1
     inner = (4 * times + rotated) * width + model.heads * times + 2 * model.ffn + 6 * rotated
     return Kept(2 * (times + 1) * width + 2 * (times + 1), inner)
+
+
+# Of the loss over the vocabulary: the sizes of stages/models/ops/head.py and head_chunk.py, which a test compares.
+WHOLE, ON_CPU, ON_GPU = 1 << 22, 1 << 17, 1 << 27  # logits
+FEWEST, TOGETHER, AT_ONCE = 64, 4, 1 << 26  # rows, chunks, logits
+
+
+def head(model: LanguageModel | CaptionDecoderModel, positions: float, bf16: bool, device: str) -> float:
+    """Bytes of a loss over the vocabulary: one chunk of logits, and gradients of states and matrix; or whole logits."""
+    vocab, width = model.vocab, model.hidden
+    if positions * vocab <= WHOLE and model.family not in LOOPED:
+        return 3 * FP32 * positions * vocab
+    gradients = FP32 * positions * width
+    if device == "cpu":
+        logits = min(max(FEWEST, ON_CPU // vocab), positions) * (FP32 + HALF if bf16 else FP32)
+        copies = 2 * HALF * vocab * width if bf16 else 0  # of the matrix, and its product before it is added
+    else:
+        slopes = min(TOGETHER * max(FEWEST, ON_GPU // vocab), positions) * (HALF if bf16 else FP32)
+        logits = min(max(FEWEST, AT_ONCE // vocab), positions) * 2 * FP32 + slopes
+        copies = HALF * vocab * width if bf16 else 0
+    return logits * vocab + gradients + copies

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from stages.engines import Inputs, frozen, last_pass, pair_probe, readback, received
+from stages.engines import Inputs, last_pass, pair_probe, readback, received
 from stages.engines.checkpoints import Checkpoints
 from stages.engines.trainer import Beside, Tables, exhaust
 from stages.evals import Model, Whole
@@ -32,7 +33,7 @@ class TorchTrainer:
         """Raises UserError where a parent or a released model is not what the stage needs."""
         self._stage, self._inputs, self._ranks = stage, inputs, ranks
         self._modules = received.receive(stage, inputs, ranks.device, ranks)
-        self._frozen = frozen.beside(stage, self._modules)  # before anything of a checkpoint is read
+        self._frozen = frozen_copies(stage, self._modules)  # before anything of a checkpoint is read
         self._optimizer: Optimizer
 
     def evaluated(self) -> Model | None:
@@ -124,3 +125,17 @@ def freeze(stage: Stage, modules: nn.ModuleDict) -> None:
     for name, module in modules.items():
         module.train(name in stage.trained)
         module.requires_grad_(name in stage.trained)
+
+
+def frozen_copies(stage: Stage, received: nn.ModuleDict) -> nn.ModuleDict | None:
+    """Copies of the modules that the stage's objectives read as received; None where they read none. They take no
+    gradient.
+
+    They are made of what the stage's parents handed over before any checkpoint is read, in every attempt: a run that
+    was killed, requeued or goes on elsewhere has the same ones.
+    """
+    if not stage.read_frozen:
+        return None
+    copies = nn.ModuleDict({name: deepcopy(received[name]) for name in stage.read_frozen})
+    copies.requires_grad_(False)
+    return copies.eval()

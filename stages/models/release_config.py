@@ -8,6 +8,8 @@ transformers gives it. Forms of transformers 4 and 5 are understood.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Mapping, Set
 from itertools import groupby
 from pathlib import Path
@@ -17,7 +19,6 @@ from stages.errors import UserError
 from stages.models import release_rope
 from stages.models.hf_config import ModelConfig, in_usual_form, layer_types, render
 from stages.models.hf_values import FLOATS
-from stages.models.json_lines import lines
 from stages.models.release_siglip import known, wanted_siglip
 from stages.models.release_values import NOTHING, Wrong, equal
 from stages.printable import printable
@@ -189,3 +190,34 @@ def _layer_types(config: dict[str, Any], model: LanguageModel) -> Iterator[Wrong
 def words(types: list[str]) -> str:
     """The kinds of layers, equal neighbours counted: 5 times 'sliding_attention', 1 times 'full_attention'."""
     return ", ".join(f"{len(list(group))} times {kind!r}" for kind, group in groupby(types))
+
+
+TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]')
+
+
+def lines(text: str) -> dict[str, int]:
+    """Dotted path of each key -> its line, counted from 1. Of a key that comes twice, the last, which is what counts.
+
+    `text` is valid JSON. Keys inside lists have the list's path.
+    """
+    found: dict[str, int] = {}
+    path: list[str] = []  # of the objects and lists that are open
+    key = ""
+    last: tuple[str, int] | None = None
+    for token in TOKEN.finditer(text):
+        mark = token.group()
+        match mark:
+            case "{" | "[":
+                path.append(key)
+                key = ""
+            case "}" | "]":
+                path.pop()
+            case ":":
+                assert last is not None
+                key = last[0]
+                found[".".join(part for part in (*path, key) if part)] = last[1]
+            case ",":
+                key = ""
+            case _:
+                last = json.loads(mark), text.count("\n", 0, token.start()) + 1
+    return found

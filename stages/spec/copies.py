@@ -11,7 +11,7 @@ import re
 
 RANGES = r"[0-9]+(-[0-9]+)?( *\+ *[0-9]+(-[0-9]+)?)*"
 ALLOWED = "concatenate, interleave, or layers such as 0-23 + 8-31"
-EXPERTS = "experts"  # no layers more: each feed-forward part becomes experts (stages/spec/routed.py)
+EXPERTS = "experts"  # no layers more: each feed-forward part becomes experts (stages/spec/layer_maps.py)
 MOST = 10_000  # layers, as of any model
 
 

@@ -7,9 +7,12 @@ what it extends is required, and `null` removes a key.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from stages.spec.field_texts import text
+import yaml
+
 from stages.spec.fields import Raw
 from stages.spec.schema.corpora import RawCorpus, RawRoots, RawTokenizer
 from stages.spec.schema.data import RawBindings, RawMixtures, RawPublishedCorpora, RawScale
@@ -18,6 +21,19 @@ from stages.spec.schema.pipeline import RawPipeline
 from stages.spec.schema.releases import RawReleaseFiles
 from stages.spec.schema.stages import STAGES
 from stages.spec.schema.tokenizers import RawTokenizerFiles
+
+
+@cache
+def texts() -> dict[str, str]:
+    """What each field says, by its name, or by `Class.field`; editors show it."""
+    found: dict[str, str] = yaml.safe_load(Path(__file__).with_name("field_texts.yaml").read_text("utf-8"))
+    return found
+
+
+def text(owner: str, name: str) -> str | None:
+    """The text of a field of a class (or, in mappings of resolved values, of the field around them)."""
+    return texts().get(f"{owner}.{name}", texts().get(name))
+
 
 FILES: dict[str, type[Raw]] = {
     "pipeline": RawPipeline,

@@ -1,8 +1,19 @@
-"""Which layer of its parent each layer of a larger model is a copy of."""
+"""Which layer of its parent each layer of a larger model is a copy of.
+
+`upcycle: experts` is sparse upcycling (arXiv 2212.05055, figure 1): all weights are the parent's, every expert of a
+layer is a copy of its feed-forward part, and the routers, which the parent does not have, are drawn at random. Where
+the weights of the experts that a token takes sum to 1, and nothing is added to them, the larger model computes what its
+parent did.
+"""
 
 from __future__ import annotations
 
-from stages.spec import copies, routed
+from collections.abc import Iterator
+from dataclasses import fields, replace
+
+from stages.spec import copies
+from stages.spec.decoder import Decoder, Dense, Layer, Mixture
+from stages.spec.language_model import LanguageModel
 from stages.spec.loader import LoadedStage
 from stages.spec.resolved_models import Model
 
@@ -10,11 +21,11 @@ from stages.spec.resolved_models import Model
 def layer_map(loaded: LoadedStage, module: str, how: str, parent: Model, child: Model, full: bool) -> tuple[int, ...]:
     """Child layer -> parent layer. Raises SpecError where the child is not made of copies of the parent."""
     if how == copies.EXPERTS:
-        if wrong := "; ".join(routed.misfits(parent, child)):
+        if wrong := "; ".join(misfits(parent, child)):
             raise loaded.document.error(
                 ("modules", module),
                 wrong,
-                routed.ALLOWED,
+                ALLOWED,
                 "Correct the model, also under the scale's `models`.",
                 "I-23",
             )
@@ -53,3 +64,64 @@ def _whole_stacks(loaded: LoadedStage, how: str, parent: Model, child: Model) ->
             "I-23",
         )
     return copies.whole_stacks(how, above, below)
+
+
+ALLOWED = (
+    "a language model that is its dense parent but for the feed-forward part of every layer: two experts or more of "
+    "the parent's `ffn`, whose weights are divided by their sum, times 1, beside no shared ones"
+)
+
+
+def misfits(parent: Model, child: Model) -> Iterator[str]:
+    """In what the child is not the parent with copies of its feed-forward parts as experts, in words."""
+    if not isinstance(parent, LanguageModel) or not isinstance(child, LanguageModel):
+        yield f"a {child.family} from a {parent.family}"
+        return
+    before, after = parent.parts, child.parts
+    if before.mixture is not None:
+        yield f"a {parent.family} that has routed experts already"
+        return
+    yield from _around(before, after)
+    for number, (dense, routed) in enumerate(zip(before.layers, after.layers, strict=False)):
+        wrong = [*_differing(dense, routed), *_feed_forward(dense, routed)]
+        if wrong:  # the first layer says it: others are alike
+            yield f"in layer {number} {', '.join(wrong)}"
+            return
+
+
+def _around(before: Decoder, after: Decoder) -> Iterator[str]:
+    if len(before.layers) != len(after.layers):
+        yield f"{len(after.layers)} layers from {len(before.layers)}"
+    same = replace(after, layers=before.layers)
+    yield from (f"another {one.name}" for one in fields(same) if getattr(same, one.name) != getattr(before, one.name))
+
+
+def _differing(dense: Layer, routed: Layer) -> Iterator[str]:
+    if dense.norms != routed.norms:
+        yield "other norms"
+    mine, theirs = routed.attention, dense.attention
+    if type(mine) is not type(theirs):
+        yield "another kind of attention"
+    elif mine != theirs:
+        differ = [one.name for one in fields(mine) if getattr(mine, one.name) != getattr(theirs, one.name)]
+        yield f"attention of another {', '.join(differ)}"
+
+
+def _feed_forward(dense: Layer, routed: Layer) -> Iterator[str]:
+    before, after = dense.feed_forward, routed.feed_forward
+    assert isinstance(before, Dense), "a parent without routed experts"
+    if not isinstance(after, Mixture):
+        yield "no routed experts"
+        return
+    if after.experts == 1:
+        yield "one expert alone"
+    if after.ffn != before.ffn:
+        yield f"experts of width {after.ffn:,} from a feed-forward part of {before.ffn:,}"
+    if before.activation != "silu":
+        yield f"experts with silu from a feed-forward part with {before.activation}"
+    if not after.normalised:
+        yield "experts whose weights are not divided by their sum"
+    if after.scale != 1:
+        yield f"experts whose weights sum to {after.scale:g}"
+    if after.shared:
+        yield f"{after.shared} shared experts"

@@ -1,7 +1,7 @@
 """What preference training needs of a stage beyond its modules and corpora: a parent, whole pairs, one objective.
 
 The reference is the model that the stage is given by its parent, frozen, whatever is resumed later
-(`stages/engines/frozen.py`).
+(`stages/engines/torch_trainer.py`).
 """
 
 from __future__ import annotations

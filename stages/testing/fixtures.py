@@ -8,17 +8,20 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import pytest
 
 from stages.errors import UserError
 from stages.store import fingerprint
-from stages.testing import curves, golden, loops, sources
+from stages.store.digest import digest_bytes
+from stages.testing import curves, golden, loops
 from stages.testing.golden import GoldenError
 from stages.testing.golden_check import GoldenChecker, command, shown
 from stages.testing.loops import Train
@@ -91,7 +94,7 @@ class Curve(_Fixture):
         )  # fmt: skip
 
     def _checker(self, train: Train) -> GoldenChecker:
-        beside = {"files": sources.digests(self.item, train, self.config.rootpath), "environment": self._environment}
+        beside = {"files": digests(self.item, train, self.config.rootpath), "environment": self._environment}
         return GoldenChecker(self.config.rootpath, bool(self.config.getoption("stages_update")), beside)
 
     @cached_property
@@ -187,3 +190,33 @@ class Layout(_Fixture):
 
 def _called(train: Any) -> str:
     return str(getattr(train, "__name__", train))
+
+
+DIGITS = 12
+OTHERS = ("site-packages", "dist-packages")
+
+
+def digests(item: pytest.Item, train: Any, root: Path) -> dict[str, str]:
+    """Path -> digest of the modules that a test and its loop reach by what they import, below the project's root."""
+    begin = [getattr(item, "module", None), sys.modules.get(getattr(train, "__module__", ""))]
+    waiting = [module for module in begin if isinstance(module, ModuleType)]
+    found: dict[str, str] = {}
+    while waiting:
+        module = waiting.pop()
+        path = Path(str(vars(module).get("__file__") or ""))
+        if not path.is_file() or not path.is_relative_to(root) or set(path.parts) & set(OTHERS):
+            continue
+        name = path.relative_to(root).as_posix()
+        if name not in found:
+            found[name] = digest_bytes(path.read_bytes())[:DIGITS]
+            waiting += _reached(module)
+    return dict(sorted(found.items()))
+
+
+def _reached(module: ModuleType) -> Iterator[ModuleType]:
+    """The modules that another has in its namespace, or something of."""
+    for value in list(vars(module).values()):
+        name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+        found = sys.modules.get(name) if isinstance(name, str) else None
+        if isinstance(found, ModuleType):
+            yield found

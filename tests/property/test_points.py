@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from stages.contract import ledger, schedule
 from stages.contract.mixture import Mixture
-from stages.spec.cutting import cut, cut_schedule
+from stages.spec.point_node import cut, cut_schedule
 from stages.spec.points import borders
 from stages.spec.resolved_phases import Phase, ShareRamp
 from stages.spec.resolved_training import Schedule

@@ -23,8 +23,8 @@ from stages.spec.families.moonlight import MoonlightModel
 from stages.spec.families.qwen3 import Qwen3Model
 from stages.spec.families.qwen3_moe import Qwen3MoeModel
 from stages.spec.language_model import LanguageModel
+from stages.spec.layer_maps import misfits
 from stages.spec.resolved_models import Rope
-from stages.spec.routed import misfits
 
 ROPE = Rope(base=10_000.0, llama3=None, interpolation=1.0)
 U = 2.0**-24

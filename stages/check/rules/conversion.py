@@ -49,7 +49,7 @@ held_by_code(
     held_by=(
         "stages/models/upcycle.py",
         "stages/models/upcycle_experts.py",
-        "stages/spec/routed.py",
+        "stages/spec/layer_maps.py",
         "tests/property/test_upcycled_experts.py",
         "tests/unit/models/test_upcycle.py",
     ),

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
-from stages.check.rules.early_fine_tuning import early_fine_tuning
-from stages.check.rules.equal_stages import equal_stages
 from stages.check.rules.optimizer import trainer
+from stages.spec.graph import reached
+from stages.spec.key import stage_key
 from stages.spec.resolved import Stage
+from stages.spec.schema.stages import RawTrain
 from stages.spec.variants import RawVariant
 
 # Stages that make weights, in words; a pointer and an export make none.
@@ -148,3 +149,81 @@ def _trained_between(context: Context, module: str, early: str, late: str) -> li
             trained.append(at)
         at = stage.init[module].parent
     return trained if at == early else []
+
+
+def equal_stages(context: Context) -> Iterator[Finding]:
+    """Stages that train from the same parents on the same corpora and would have one key.
+
+    At full size, as a scale may shrink two stages to one; and of corpora as mixtures name them, as one local corpus may
+    take the place of several.
+    """
+    if context.shrink.shrink is not None:
+        return
+    groups: dict[tuple[object, ...], list[str]] = {}
+    for name, stage in context.pipeline.stages.items():
+        if stage.kind == "train":
+            mixtures = tuple(frozenset(context.mixture(name, number)) for number in range(len(stage.phases)))
+            groups.setdefault((stage.parents, mixtures), []).append(name)
+    for names in groups.values():
+        known: dict[str, str] = {}
+        for name in names if len(names) > 1 else ():
+            other = known.setdefault(_work(context, name), name)
+            if other != name and name in context.pipeline.own:
+                where = context.pipeline.where(other, "stage")
+                yield context.finding(
+                    "I-38", name, ("stage",), observed=f"all that {other} does ({where})",
+                    expected="stages that differ in what they compute",
+                    repair="Correct what was to differ, or start from the other one.", found=other,
+                )  # fmt: skip
+
+
+def _work(context: Context, name: str) -> str:
+    """The key of a stage next to others of the same parents, whatever the scale's seed is."""
+    parents = context.pipeline.stages[name].parents
+    raw = context.loaded.stages[name].raw
+    own = raw.seed if isinstance(raw, RawTrain) and raw.seed is not None else -1
+    return stage_key(context.pipeline.stages[name].model_copy(update={"seed": own}), dict.fromkeys(parents, "0" * 32))
+
+
+def early_fine_tuning(context: Context) -> Iterator[Finding]:
+    """A finding (I-38) where fine-tuning starts from a stage whose schedule goes on to an export, without fine-tuning.
+
+    Fine-tuning of an early checkpoint next to that of the last one is a comparison, and none.
+    """
+    for name, stage in context.own:
+        if not _fine_tunes(stage):
+            continue
+        for ref, parent in context.trained_parents(stage):
+            for later in _goes_on(context, stage, ref, parent):
+                below = _descendants(context, later)
+                exports = [one for one in below if context.by_ref[one].kind == "export"]
+                if exports and not any(_fine_tunes(context.by_ref[one]) for one in below):
+                    yield context.finding(
+                        "I-38", name, ("init", "from"), parent=ref,
+                        observed=f"fine-tuning from {ref}, from which {later} goes on to {exports[0]}; "
+                        "no fine-tuning starts from there",
+                        expected="fine-tuning of the model as its training left it",
+                        repair=f"Name {exports[0].rpartition('/')[2]} in `from`, or fine-tune both.",
+                        found=f"without {later.rpartition('/')[2]}",
+                    )  # fmt: skip
+
+
+def _fine_tunes(stage: Stage) -> bool:
+    return any(phase.answers_alone for phase in stage.phases)
+
+
+def _goes_on(context: Context, stage: Stage, ref: str, parent: Stage) -> list[str]:
+    """The stages that go on from a parent on its clock, with a model that the stage trains too."""
+    shared = [module for module in stage.trained if stage.modules.get(module) == parent.modules.get(module)]
+    return [
+        other
+        for other, one in context.by_ref.items()
+        if one.clock == "continue" and not _fine_tunes(one) and one.name != stage.name
+        and ref in dict(context.trained_parents(one)) and one.phases
+        and any(one.modules.get(module) == stage.modules[module] for module in shared)
+    ]  # fmt: skip
+
+
+def _descendants(context: Context, ref: str) -> list[str]:
+    """A stage and all that start from it, nearest first."""
+    return reached([ref], lambda one: [name for name, stage in context.by_ref.items() if one in stage.parents])

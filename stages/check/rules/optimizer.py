@@ -202,7 +202,7 @@ held_by_code(
     "are none.",
     threads=(),
     held_by=(
-        "stages/spec/preference.py", "stages/engines/frozen.py", "stages/engines/nemo/frozen.py",
+        "stages/spec/preference.py", "stages/engines/torch_trainer.py", "stages/engines/nemo/frozen.py",
         "stages/guards/preference.py",
         "tests/unit/train/test_preference.py",
     ),

@@ -14,7 +14,7 @@ from stages import engines
 from stages.cluster import site
 from stages.cluster.nemo import Nemo
 from stages.cluster.slurm import Allocation
-from stages.commands import evaluate_by_ranks
+from stages.commands import evaluate
 from stages.engines import evaluation, interpreter, launch, local, nodes, rank
 from stages.engines.local import Exit
 from stages.errors import UserError
@@ -141,7 +141,7 @@ def test_by_whose_ranks_and_in_which_layout(
     folder = points_to or ref
     monkeypatch.setattr(manifest, "pointed_to", lambda *_: [points_to] if points_to else [])
     result = cast(Result, SimpleNamespace(ref=ref, layout=None, stage=specs[folder]))
-    found = evaluate_by_ranks.computed(result, specs, specs[trained or ref].phases, ("position_loss",))
+    found = evaluate.stage_of_ranks(result, specs, specs[trained or ref].phases, ("position_loss",))
     if trained is None:
         assert found is None
         return

@@ -27,8 +27,8 @@ figure: none
 claims:
   - {{what: the base reads 2K tokens, tokens: 2K, stages: [base]}}
 models:
-  llama: {{family: llama, layers: 2, {LLAMA}, tied: false, init_std: 0.2}}
-  ouro: {{family: ouro, layers: 2, {OURO}, tied: false, init_std: 0.2, post_norm_gain: 1}}
+  llama: {{family: llama, layers: 2, {LLAMA}, tied: false, init_std: 0.17}}
+  ouro: {{family: ouro, layers: 2, {OURO}, tied: false, init_std: 0.17, post_norm_gain: 1}}
 optimizers:
   adamw: {{kind: adamw, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay: matrices, clip: 1.0}}
 schedules:

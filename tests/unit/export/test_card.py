@@ -13,7 +13,7 @@ import yaml
 
 from stages.commands.chosen import Chosen
 from stages.errors import UsageError
-from stages.export import claims, lineage
+from stages.export import card, lineage
 from stages.export.card import Facts, head
 from stages.export.names import Published
 from stages.export.result import Result
@@ -93,7 +93,7 @@ def test_a_total_that_was_not_read_does_not_hold(finished: Path) -> None:
     result, chosen = opened(finished, "plain/tuned")
     published = chosen.project.resolve("plain", "mini").claims
     more = [replace(one, tokens=10 * one.tokens) for one in published]
-    judged = claims.statements(result, lineage.lineage(result), more)
+    judged = card.statements(result, lineage.lineage(result), more)
     assert [(one.holds, one.why) for one in judged if one.what.startswith("Published")] == [(False, "2K here")]
 
 

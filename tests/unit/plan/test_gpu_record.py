@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks.device import harness, training
-from stages.contract import duration, hardware, memory, memory_head
+from stages.contract import duration, hardware, memory, memory_layers
 from stages.spec.project import Project
 
 # Seconds of a step, exact and fast; the most bytes of tensors, in GB, exact.
@@ -41,8 +41,8 @@ def test_its_tensors_take_as_much_as_planned(
     name: str, work: Any, measured: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the loss was taken in these runs: logits of a chunk, and no slopes of several chunks."""
-    monkeypatch.setattr(memory_head, "AT_ONCE", memory_head.ON_GPU)
-    monkeypatch.setattr(memory_head, "TOGETHER", 0)
+    monkeypatch.setattr(memory_layers, "AT_ONCE", memory_layers.ON_GPU)
+    monkeypatch.setattr(memory_layers, "TOGETHER", 0)
     stage = harness.stage(work, "cuda")
     found = memory.of(stage, stage.phases[0], training.profile(name))
     assert (found.total - found.runtime - found.spare) / 1e9 == pytest.approx(measured[2], rel=0.1)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from stages.contract import hardware, memory, memory_engine, memory_head, memory_layers
+from stages.contract import hardware, memory, memory_engine, memory_layers
 from stages.contract.parameters import parameters
 from stages.evals import whole
 from stages.models.ops import head, head_chunk
@@ -34,9 +34,9 @@ def batches(stage: Stage, count: int) -> Stage:
 
 
 def test_sizes_are_those_of_the_code_that_they_are_about() -> None:
-    assert (memory_head.WHOLE, memory_head.ON_CPU, memory_head.ON_GPU) == (head.WHOLE, head.ON_CPU, head.ON_GPU)
-    assert (memory_head.FEWEST, memory_engine.EVALUATED) == (head.FEWEST, whole.TOKENS_AT_ONCE)
-    assert (memory_head.TOGETHER, memory_head.AT_ONCE) == (head.TOGETHER, head_chunk.AT_ONCE)
+    assert (memory_layers.WHOLE, memory_layers.ON_CPU, memory_layers.ON_GPU) == (head.WHOLE, head.ON_CPU, head.ON_GPU)
+    assert (memory_layers.FEWEST, memory_engine.EVALUATED) == (head.FEWEST, whole.TOKENS_AT_ONCE)
+    assert (memory_layers.TOGETHER, memory_layers.AT_ONCE) == (head.TOGETHER, head_chunk.AT_ONCE)
     assert head_chunk.TILE == head.FEWEST
 
 
@@ -77,7 +77,7 @@ def test_recomputed_activations_grow_by_inputs_and_outputs_of_attention() -> Non
 def test_a_loss_over_a_long_context_is_one_chunk_and_the_gradients() -> None:
     """262,144 positions of 128,256 words in bf16 on a GPU: whole logits would take 134 GB."""
     model = tiny.LLAMA.model_copy(update={"vocab": 128_256, "hidden": 4096})
-    found = memory_head.head(model, 262_144, True, "cuda")
+    found = memory_layers.head(model, 262_144, True, "cuda")
     chunk = head.chunk(128_256, torch.device("cuda"))
     gradients = 4 * 262_144 * 4096 + 2 * 128_256 * 4096
     logits = chunk.words * (head_chunk.AT_ONCE // chunk.words * 8 + head.TOGETHER * chunk.rows * 2)

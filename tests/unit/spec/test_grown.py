@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.check.run import run_pipeline
-from stages.commands.growth import grown
+from stages.commands.hand_over import grown
 from stages.errors import SpecError
 from stages.spec import copies
 from stages.spec.project import Project

@@ -10,8 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from stages.cluster.site import RawSite
-from stages.spec.field_texts import texts
-from stages.spec.json_schema import json_schema, json_schemas
+from stages.spec.json_schema import json_schema, json_schemas, texts
 from stages.spec.nodes import Path, Tree
 from stages.tracking.settings import RawTracking
 from tests.unit.spec.spec_files import ROOT, SpecFile, as_an_editor_reads, dump, shipped

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stages.check.run import check, make_context, run_pipeline
-from stages.commands.growth import grown
+from stages.commands.hand_over import grown
 from stages.errors import SpecError
 from stages.spec.project import Project
 from tests.edits import replaced

@@ -21,7 +21,7 @@ PACKAGE = Path(json_file.__file__).resolve().parents[1]
 # Where JSON is read that is no file of results/: messages between processes, and rows of a user's corpora.
 ELSEWHERE = {"engines/nodes.py", "engines/launch.py", "models/hf_config.py", "store/json_file.py"}
 ELSEWHERE |= {"train/ranks.py"}  # what ranks send each other
-ELSEWHERE |= {"models/json_lines.py"}  # keys of a text that was read before
+ELSEWHERE |= {"models/release_config.py"}  # keys of a text that was read before
 ELSEWHERE |= {"data/word_cache.py"}  # what `tokenizers` says of its own parts
 ROWS = {"data/chats.py", "data/picture_documents.py", "data/records.py", "data/readers.py", "data/json_text.py"}
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from stages.engines import frozen
+from stages.engines import torch_trainer
 from stages.engines.torch_trainer import freeze
 from stages.spec.resolved import Stage
 from stages.train import objectives
@@ -25,5 +25,5 @@ def begin(stage: Stage, modules: nn.ModuleDict, device: torch.device = CPU) -> t
     optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer))
     phase = stage.phases[0]
     data: Any = tiny.Data(phase, 0, "", None)
-    beside = frozen.beside(stage, modules)
+    beside = torch_trainer.frozen_copies(stage, modules)
     return optimizer, objectives.make(stage, phase, modules, data, device, frozen=beside)

@@ -14,8 +14,8 @@ from stages.data.sample import Sample
 from stages.engines import Inputs, run, training
 from stages.engines.launch import read_job, write_job
 from stages.errors import UserError
-from stages.spec.cutting import cut
 from stages.spec.key import phase_keys
+from stages.spec.point_node import cut
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Coca, Resolution
 from stages.store import manifest

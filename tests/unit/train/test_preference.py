@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from stages.contract import ledger
 from stages.data.sample import Sample
-from stages.engines import frozen
+from stages.engines import torch_trainer
 from stages.engines.torch_trainer import freeze
 from stages.errors import UserError
 from stages.models.build import build
@@ -63,7 +63,7 @@ def moved(modules: nn.ModuleDict, by: float) -> None:
 def setting(stage: Stage, by: float, rows: Any = tiny.Data) -> tuple[nn.ModuleDict, nn.ModuleDict, Optimizer, Any]:
     """Policy, reference, the optimizer, and the objective."""
     modules = build(stage)
-    beside = frozen.beside(stage, modules)
+    beside = torch_trainer.frozen_copies(stage, modules)
     assert beside is not None
     assert stage.optimizer is not None
     freeze(stage, modules)

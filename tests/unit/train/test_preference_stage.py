@@ -60,7 +60,7 @@ def test_a_run_that_is_stopped_again_and_again_has_the_parent_as_its_reference(
 
 def test_a_reference_that_moves_stops_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where an engine reads the modules themselves: every margin stays 0, and the loss log 2."""
-    monkeypatch.setattr(torch_trainer.frozen, "beside", lambda stage, modules: modules)
+    monkeypatch.setattr(torch_trainer, "frozen_copies", lambda stage, modules: modules)
     with pytest.raises(GuardError, match=r"I-49 at tiny/box.*found a reference that moved in .*model"):
         run(*preferring(tmp_path))
     assert not result(tmp_path).exists()
@@ -69,7 +69,7 @@ def test_a_reference_that_moves_stops_the_stage(tmp_path: Path, monkeypatch: pyt
 def test_a_reference_that_is_not_the_parent_stops_the_stage_before_its_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = torch_trainer.frozen.beside
+    own = torch_trainer.frozen_copies
 
     def other(stage: Stage, modules: nn.ModuleDict) -> Any:
         copies = own(stage, modules)
@@ -77,7 +77,7 @@ def test_a_reference_that_is_not_the_parent_stops_the_stage_before_its_first_ste
             next(copies.parameters()).data[0] += 1e-3
         return copies
 
-    monkeypatch.setattr(torch_trainer.frozen, "beside", other)
+    monkeypatch.setattr(torch_trainer, "frozen_copies", other)
     with pytest.raises(GuardError, match=r"I-49 at tiny/box.*found a reference that differs in .model\.\w+"):
         run(*preferring(tmp_path))
     assert not list((tmp_path / "results/mini/tiny").glob("box/metrics.csv"))

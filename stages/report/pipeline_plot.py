@@ -27,6 +27,11 @@ POINTS = 400  # drawn points of a curve per stage
 MARKS = 24  # measured steps marked per stage
 BRANCH = ((BLUE, "-", 2.4), (VERMILLION, (0, (2.2, 1.6)), 2.0))  # the second is dashed: it shows on top of the first
 MEASURED: dict[str, Any] = {"linestyle": "none", "marker": "|", "markersize": 7, "color": INK}  # circles are hand-overs
+PHASE: dict[str, Any] = {
+    "color": GREY,
+    "linewidth": 0.6,
+    "linestyle": ":",
+}  # where a phase of a stage begins, not its first
 
 
 def draw(title: str, scale: str, stages: Mapping[str, Stage], measured: Mapping[str, pd.DataFrame]) -> Figure:
@@ -93,9 +98,7 @@ def _bands(axes: Axes, laid: Sequence[Column]) -> None:
         if number % 2:
             axes.axvspan(column.left, column.right, color=BAND, linewidth=0, zorder=0)
         for phase in column.stage.phases[1:]:
-            axes.axvline(
-                column.at(phase.clock_start - clock_start(column)), color=GREY, linewidth=0.6, linestyle=":", zorder=1
-            )
+            axes.axvline(column.at(phase.clock_start - clock_start(column)), **PHASE, zorder=1)
         contexts = list(dict.fromkeys(length(phase.context) for phase in column.stage.phases))
         share = column.right - column.left
         middle = (column.left + column.right) / 2
@@ -200,6 +203,8 @@ def _legend(
     entries = [_dot(INK, "hand-over, rate continues")]
     if any(edge.jumps for edge in hand_overs(laid, stages)):
         entries.append(_dot("white", "hand-over, declared jump"))
+    if any(len(column.stage.phases) > 1 for column in laid):
+        entries.append(Line2D([], [], **PHASE, label="next phase of a stage"))
     if measured:
         entries.append(Line2D([], [], **MEASURED, label="measured step"))
     source = "" if measured else ", drawn from the specs; not a measurement"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stages import cli, cli_audit, cli_inputs, cli_project, cli_results, engines
+from stages import cli, cli_audit, cli_finished, cli_forensics, cli_inputs, cli_project, cli_results, engines
 from stages.check.gate import Gate
 from stages.spec.project import Project
 from stages.store.layout import Layout
@@ -44,17 +44,18 @@ def code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return typed
 
 
-def table() -> dict[str, str]:
-    """The rows of the table, by command."""
+def table() -> list[str]:
+    """The commands of the table: its rows are of one or of several."""
     text = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
-    return dict(re.findall(r"^\| `stages ([a-z-]+)` \| (.*) \|$", text, re.MULTILINE))
+    rows = re.findall(r"^\| (`stages .*?) \| .* \|$", text.partition("## Exit codes")[2], re.MULTILINE)
+    return sorted(re.findall(r"`stages ([a-z-]+)`", " ".join(rows)))
 
 
 def test_the_table_has_a_row_for_every_command() -> None:
-    parts = (cli, cli_inputs, cli_results, cli_project, cli_audit)
+    parts = (cli, cli_inputs, cli_results, cli_project, cli_finished, cli_forensics, cli_audit)
     commands = [command for part in parts for command in part.app.registered_commands]
     names = {command.name or getattr(command.callback, "__name__", "") for command in commands}
-    assert set(table()) == names
+    assert table() == sorted(names)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +100,17 @@ def test_0_where_all_is_well(words: list[str], project: Layout, code: Code) -> N
         ["table", "--scale", "paper"],
         ["record-dvc"],
         ["history", "toy_variant/second"],
+        *(
+            [word, "toy_variant/second", *more]
+            for word, *more in (
+                ("generate", "--prompt", "x"),
+                ("evaluate", "--tasks", "answers"),
+                ("export", "out", "--dtype", "fp32"),
+                ("replay", "--steps", "1"),
+                ("spike",),
+            )
+        ),
+        ["where", "code", "1"],
     ],
     ids=" ".join,
 )
@@ -111,6 +123,7 @@ def test_1_where_a_spec_or_a_result_is_wrong(words: list[str], project: Layout, 
     [
         *([word] for word in ("list", "check", "sync", "status", "table", "pictures", "record-dvc")),
         *([word, "toy/first"] for word in ("show", "run", "emit")),
+        ["batch", "toy/first", "--step", "1"],
         ["gc", "--dry-run"],
         ["new", "mine", "--from", "toy"],
     ],

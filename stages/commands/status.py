@@ -9,7 +9,7 @@ from stages.cluster.slurm import Job, SlurmError
 from stages.commands.find_project import named_refs, open_graph
 from stages.printable import print_json, printable
 from stages.report.number_format import seconds
-from stages.store import fingerprint
+from stages.store import fingerprint, other_runs
 from stages.store.done import Verdict
 from stages.store.layout import Layout
 from stages.store.partials import step_of
@@ -49,16 +49,19 @@ def print_status(scale: str, named: Sequence[str], deep: bool, failed: bool, as_
     verdicts = verdicts if alive is None else jobs.add(layout, verdicts, alive)
     shown = {ref: verdict for ref, verdict in verdicts.items() if not failed or verdict.state in ENDED}
     drift = [ref for ref, one in shown.items() if one.done and fingerprint.drifted(layout.results / scale / one.ref)]
+    others = list(other_runs.of_other_keys(layout, {ref: loaded.keys[ref] for ref in refs}))
     unreadable = {} if named else loaded.unreadable
     if as_json:
         entries = [{**_fields(one, root), "drift": ref in drift} for ref, one in shown.items()]
+        for entry in entries:
+            entry["other_runs"] = [str(one) for one in others if one.ref == entry["stage"]]
         entries += [{"stage": name, "state": "unreadable", "why": str(error)} for name, error in unreadable.items()]
         print_json(entries)
     else:
         note += [f"{name}: its specs cannot be read: {error}" for name, error in unreadable.items()]
         if drift:
             note.append(f"{len(drift)} made by other code than stages/ has now, which is no reason to run them again")
-        note += [*_strangers(shown, root), *_left_out(shown, layout)]
+        note += [*_strangers(shown, root), *_left_out(shown, layout), *map(str, others)]
         note += pulled.note(root, layout, shown.values())
         _print(scale, shown, root, failed)
         running = sum(one.state == "running" for one in verdicts.values())

@@ -43,9 +43,10 @@ class Finding:
 
 
 class _Record(BaseModel):
-    """attempt.json: what is attempted, and on what parents."""
+    """attempt.json: what is attempted, at which scale, and on what parents. Those of earlier versions have no scale."""
 
     ref: str
+    scale: str = ""
     parents: dict[str, Parent]
 
 
@@ -117,7 +118,8 @@ def start(
     run = layout.run(key)
     with lease.hold(run, ref, on_lost) as holder, files.recording() as written:
         folder = _new_folder(run)
-        record = {"ref": ref, "parents": {name: parent.model_dump() for name, parent in sorted(parents.items())}}
+        built_on = {name: parent.model_dump() for name, parent in sorted(parents.items())}
+        record = {"ref": ref, "scale": layout.scale, "parents": built_on}
         json_file.write(folder / RECORD, record)
         with files.failing(folder):
             files.make_dirs(folder / "result")
@@ -144,6 +146,14 @@ def built_on(folder: Path) -> dict[str, Parent] | None:
     """What an attempt was built on; None if it was killed before it could say so, or its record cannot be read."""
     with suppress(JsonFileError):
         return json_file.read_as(folder / RECORD, _RECORD).parents
+    return None
+
+
+def of(folder: Path, scale: str) -> str | None:
+    """The stage that an attempt at this scale is one at; None for others, and where that cannot be known."""
+    with suppress(JsonFileError, OSError):
+        record = json_file.read_as(folder / RECORD, _RECORD)
+        return record.ref if record.scale == scale else None
     return None
 
 

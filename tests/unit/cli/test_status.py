@@ -24,6 +24,7 @@ from stages.store import attempts, partials, progress
 from stages.store.layout import Layout
 from stages.train.stopping import NonFiniteError, StoppedError
 from tests import shipped
+from tests.edits import edit
 from tests.unit.spec import small_project
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -261,3 +262,17 @@ def test_results_that_dvc_has_recorded_are_named_where_they_are_missing(
     (toy / "dvc.lock").write_text("stages:\n  toy__first:\n    outs:\n    - path: results/mini/toy/first\n")
     print_status("mini", (), deep=False, failed=False, as_json=False)
     assert "1 result that is missing is recorded in dvc.lock: `dvc pull` fetches" in capsys.readouterr().out
+
+
+def test_a_run_that_goes_on_under_the_key_of_an_earlier_spec_is_named(
+    toy: Path, runs: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs("toy/first", 100)
+    edit(toy / "specs/toy/pipeline.yaml", "beta2: 0.95", "beta2: 0.9")
+    text = said(capsys)
+    assert row(text, "toy ") == "toy missing all 3: not run yet"
+    told = row(text, "toy/first:")
+    assert re.match(r"toy/first: process \d+ on host .* still runs .*, step 100 of 400\)", told)
+    first, second, *_ = json.loads(said(capsys, as_json=True))
+    assert (first["other_runs"], second["other_runs"]) == ([told], [])
+    assert "toy/first:" not in said(capsys, named="toy/release")

@@ -44,7 +44,7 @@ def test_an_attempt_says_what_it_is_of_and_built_on(layout: Layout) -> None:
         written = files.write(attempt.result / "w", b"1")
     assert attempt.written[attempt.result / "w"] == written
     assert json.loads((attempt.folder / "attempt.json").read_text()) == {
-        "ref": "toy/three", "parents": {name: parent.model_dump() for name, parent in PARENTS.items()},
+        "ref": "toy/three", "scale": "mini", "parents": {name: parent.model_dump() for name, parent in PARENTS.items()},
     }  # fmt: skip
     assert attempts.built_on(attempt.folder) == PARENTS
     assert attempts.finding(attempt.folder) is None

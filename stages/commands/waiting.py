@@ -18,9 +18,9 @@ def waited(ref: str, folder: Path) -> bool:
     while (other := lease.holder(folder)) is not None:
         if time.monotonic() - printed >= SAID:
             printed = time.monotonic()
-            beaten = holder.age(folder, time.time())
+            beaten = max(0.0, holder.age(folder, time.time()) or 0.0)  # the clock may have been set back
             print(
-                f"{ref}: waiting for {other}, whose heartbeat is {beaten or 0:.0f} s old{holder.suspended(other)}",
+                f"{ref}: waiting for {other}, whose heartbeat is {beaten:.0f} s old{holder.suspended(other)}",
                 file=sys.stderr,
                 flush=True,
             )

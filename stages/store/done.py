@@ -74,7 +74,7 @@ def _running(layout: Layout, ref: str, key: str, holder: Holder) -> Verdict:
     far, log = progress.latest(layout, key), layout.log(key)
     if far is None:
         return Verdict(ref, key, "running", where, log=log, job=holder.job)
-    left = far.seconds_left - (time.time() - far.time)
+    left = far.seconds_left - max(0.0, time.time() - far.time)  # a clock that was set back since adds nothing
     return Verdict(
         ref, key, "running", where, far.step, log=log, steps=far.steps,
         seconds_left=left if left > 0 else None, job=holder.job,

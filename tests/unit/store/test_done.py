@@ -57,6 +57,8 @@ def test_a_run_says_who_it_is_of_and_then_how_far(layout: Layout, monkeypatch: p
         assert verdict(layout) == told
         monkeypatch.setattr(time, "time", lambda: 9999.0)  # longer than was thought
         assert verdict(layout).seconds_left is None
+        monkeypatch.setattr(time, "time", lambda: 500.0)  # the clock was set back
+        assert verdict(layout).seconds_left == 140.0
 
 
 def test_what_runs_under_the_wanted_key_is_said_though_another_result_is_in_place(layout: Layout, run: Run) -> None:

@@ -22,7 +22,7 @@ from tests.nemo import engines, parity
 from tests.nemo.engines import Layout, layout
 from tests.nemo.parity import Course, Figures
 from tests.nemo.ranks import RankError
-from tests.nemo.traps import Patch, handover, layers, optimizer, rows, sums
+from tests.nemo.traps import Patch, computed, handover, layers, optimizer, rows, sums
 from tests.unit.train import tiny
 
 SCALED = Rope(
@@ -31,6 +31,7 @@ SCALED = Rope(
     interpolation=2.0,
 )
 NUMBERS = "numbers: "
+OTHER = "computes something else.*"
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ def hardest() -> Stage:
 
 
 MOONLIGHT = tiny.make("moe")
+WIDE = MOONLIGHT.model_copy(update={"modules": {"llm": tiny.MOONLIGHT.model_copy(update={"init_std": 0.2})}})
 PREFERRING = parity.preferring(parity.llama())
 UNDER_MUON = parity.llama(optimizer=tiny.MUON)
 
@@ -172,10 +174,10 @@ MUTANTS = [
         parity.llama(optimizer=tiny.MUON),
     ),
     Mutant("Muon: a clip over all parameters", optimizer.clipped_whole, "numbers: .*weights", hardest()),
-    Mutant("linear_fc1 with up before gate", handover.swapped, "numbers: loss"),
-    Mutant("linear_qkv with all queries first", handover.regrouped, "numbers: loss"),
-    Mutant("The stock causal mask: documents see each other", rows.no_documents, "numbers: loss"),
-    Mutant("Labels shifted twice", rows.shifted, "numbers: loss"),
+    Mutant("linear_fc1 with up before gate", handover.swapped, f"{OTHER} behind layer 1"),
+    Mutant("linear_qkv with all queries first", handover.regrouped, f"{OTHER} behind layer 1"),
+    Mutant("The stock causal mask: documents see each other", rows.no_documents, f"{OTHER} behind layer 1"),
+    Mutant("Labels shifted twice", rows.shifted, f"{OTHER} behind the last layer"),
     Mutant("Padding in the loss", rows.padding_counts, "targets were computed, the rows have"),
     Mutant("consumed_train_samples off by one", rows.samples_off, "numbers: loss"),
     Mutant(
@@ -234,6 +236,17 @@ MUTANTS = [
     Mutant("No mask handed to attention", layers.mask_dropped, "segments: found none"),
     Mutant("Another scale handed to attention", layers.scaled, "softmax_scale"),
     Mutant("Another epsilon handed to norms", layers.other_eps, r"layernorm\.eps is 0.001"),
+    Mutant("Rotary pairs of neighbours", computed.pairs_interleaved, f"{OTHER} behind layer 1"),
+    Mutant("Angles of another base than the frequencies", computed.other_positions, f"{OTHER} behind layer 1"),
+    Mutant("The same with loops", computed.other_positions, f"{OTHER} behind layer 1", parity.ouro()),
+    Mutant("A window in attention", computed.windowed, f"{OTHER} behind layer 1"),
+    Mutant("Norms of queries and keys", computed.normed_keys, f"{OTHER} behind layer 1"),
+    Mutant("Logits made by the embedding", computed.other_head, f"{OTHER} behind the last layer"),
+    Mutant("A softmax in the routers", computed.softmax_scores, f"{OTHER} behind layer 2", WIDE),
+    Mutant("One loop less", computed.loop_short, OTHER, parity.ouro()),
+    Mutant("Attention's scale changed once it was made", computed.scale_later, r"core_attention\.scale"),
+    Mutant("Another activation handed to a layer", computed.other_activation, r"mlp\.activation_func"),
+    Mutant("A norm that is not ours", computed.cores_norm, "final_layernorm: kind of norm"),
     Mutant("Another factor in the routers", layers.other_factor, r"router\.scale is 1.0", MOONLIGHT),
     Mutant("Betas of the optimizer's groups", optimizer.groups(betas=(0.9, 0.999)), "a group's betas"),
     Mutant(

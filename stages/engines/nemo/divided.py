@@ -49,6 +49,7 @@ class Divided:
         self._stage, self._chunks, self._ranks, self._share = stage, chunks, ranks, Share.here()
         self._config, self._groups = inner(chunks[0]).config, inner(chunks[0]).pg_collection
         self._last = state.is_pipeline_last_stage(ignore_virtual=True)
+        self._share.check(self._groups.cp.rank(), ranks)
 
     def losses(self, samples: Sequence[Sample], phase: Phase) -> Iterator[tuple[list[Tensor], Tensor]]:
         """All rows in one part."""
@@ -220,6 +221,18 @@ class Divided:
             states, tensor_parallel_output_grad=False, group=self._groups.tp
         )
         return whole
+
+    def whole(self, row: Sample, states: Tensor | None) -> Tensor:
+        """States [T, H] of a row, fp32 on the host, of this rank's share [s, 1, H]; None where it has none. The row was
+        alone: the first replica has computed it.
+        """
+        length = self.length([row])
+        table = torch.zeros(length, self._config.hidden_size, device=self._ranks.device)
+        here = None if states is None or self._share.replica else self._gathered(states)
+        if here is not None and self._groups.tp.rank() == 0:
+            for part, piece in zip(self._parts(length), here[:, 0].chunk(2), strict=True):
+                table[part.start : part.stop] = piece
+        return self._added(table)
 
     @together
     def _added(self, table: Tensor) -> Tensor:

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import isclose
 from typing import Any
 
 import torch
+from megatron.core.models.gpt import GPTModel
+from megatron.core.transformer.mlp import MLP
 from torch import nn
 
+from stages.engines.nemo.attention import DocumentAttention
 from stages.engines.nemo.config import Config
 from stages.engines.nemo.container import value
 from stages.engines.nemo.local import Owned
@@ -81,7 +85,7 @@ def _configurations(
 
 
 def _layers(stated: Config, models: Sequence[nn.Module]) -> Iterator[Field]:
-    """What norms and routers compute with: each has been handed its own numbers."""
+    """What parts of layers compute with: each has been handed its own numbers."""
     cfg = stated["model"] or {}
     for name, module in (pair for model in models for pair in model.named_modules()):
         if isinstance(module, Norm):
@@ -90,6 +94,16 @@ def _layers(stated: Config, models: Sequence[nn.Module]) -> Iterator[Field]:
         elif isinstance(module, Router):
             yield f"{name}.active", module.active, cfg["moe_router_topk"]
             yield f"{name}.scale", module.scale, cfg["moe_router_topk_scaling_factor"]
+        elif isinstance(module, DocumentAttention):
+            usual = cfg["kv_channels"] ** -0.5
+            yield f"{name}.scale", usual if isclose(module.scale, usual, rel_tol=1e-6) else module.scale, usual
+        elif isinstance(module, MLP):
+            yield f"{name}.activation_func", module.activation_func, value("activation_func", cfg["activation_func"])
+        elif isinstance(module, GPTModel):
+            field = "share_embeddings_and_output_weights"
+            yield field, module.share_embeddings_and_output_weights, cfg[field]
+        elif "decoder." in name and type(module).__name__.endswith("Norm"):
+            yield f"{name}: kind of norm", type(module).__name__, Norm.__name__
 
 
 def _groups(stated: Config, chain: Sequence[Any]) -> Iterator[Field]:

@@ -15,7 +15,18 @@ from torch import Tensor, nn
 
 from stages.contract import ledger
 from stages.engines import Inputs, readback
-from stages.engines.nemo import checkpoint, copies, families, frozen, names, pair_probe, provider, receiving, slope
+from stages.engines.nemo import (
+    checkpoint,
+    copies,
+    families,
+    forward,
+    frozen,
+    names,
+    pair_probe,
+    provider,
+    receiving,
+    slope,
+)  # fmt: skip
 from stages.engines.nemo import readback as own
 from stages.engines.nemo.config import config
 from stages.engines.nemo.divided import Divided
@@ -53,6 +64,7 @@ class NemoTrainer:
         self._chunks = provider.build(stage, provider.configured(stage))
         self._moved = Mover(stage, self._chunks)
         self._frozen: list[Any] = []
+        self._other = ""  # in what the model computes, than the torch engine's
         if finished:
             self.take_result()
         else:
@@ -82,6 +94,7 @@ class NemoTrainer:
         stated, read = config(self._stage, self._stage.phases[0]), [*self._chunks, *self._frozen]
         own.check_fields(self._stage, stated, self._chunks, read, self._moved, self._ranks)
         modules, beside, state = self._gathered(), self.read_frozen(), self.state()[1]
+        self._other = forward.difference(self._stage, modules, self._chunks, self._ranks)
         report = None
         if modules is not None:
             report = readback.built(self._stage, self._inputs, modules, self._moved, state, beside)
@@ -95,7 +108,12 @@ class NemoTrainer:
         return ()
 
     def stepper(self, phase: Phase, rows: Rows) -> Steps:
-        """The phase on this model, as the model's family computes it. Raises WrongGradientsError."""
+        """The phase on this model, as the model's family computes it.
+
+        Raises WrongGradientsError, and OtherModelError: only here, since the guards' findings name a cause.
+        """
+        if self._other:
+            raise forward.OtherModelError(self._other)
         slope.check(self._stage, phase, self._chunks, self._frozen, self._moved, rows, self._ranks)
         if phase.preference is None:
             work = families.work(self._stage, phase, self._chunks)

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from stages.audit.finding import stage_rule
-from stages.audit.recipe import Fault, Stage, is_number
+from stages.audit.recipe import Fault, Stage, is_number, number
 
 _COUNTS = ("steps", "samples", "batch", "batch_tokens", "micro_batch", "micro_tokens", "accumulation", "context",
            "layers", "hidden", "ffn", "heads", "kv_heads", "vocab", "tp", "pp", "cp", "ep")  # fmt: skip
+_BOUNDS = {"lr": (0.0, 0.1), "clip": (0.0, 20.0), "weight_decay": (0.0, 1.0), "beta1": (0.0, 0.9999),
+           "beta2": (0.0, 0.99999), "eps": (0.0, 1e-3), "warmup_fraction": (0.0, 1.0),
+           "adapter_dropout": (0.0, 1.0)}  # fmt: skip
+# Frameworks that take a plain number for each of these, without a unit.
+_PLAIN = frozenset({"megatron-lm", "transformers", "llama-factory", "axolotl"})
+_MISTYPED = re.compile(r"[+-]?[\d.][\w.,+-]*", re.ASCII)
 _DECOUPLED = 0.01  # of Composer's decoupled optimizers: its recipes have 0 to 1e-4
 _CLIPS_TO_ZERO = frozenset({"torchtitan", "olmo-core", "nanotron"})  # torch's clip_grad_norm_ takes 0 as a limit
 _FROM_MACHINES = -1  # of torchtitan and nanotron: what follows from the other figures
+
+
+@stage_rule("no-number", "I-05", "A figure that is no number")
+def no_number(stage: Stage) -> Iterator[Fault]:
+    """A slip of the keyboard, such as 3e-4x or 1O24: what has digits and units of no framework of these."""
+    for name in (*_COUNTS, *_BOUNDS) if stage.framework in _PLAIN else ():
+        text = stage.text(name)
+        if text is not None and stage.stated(name) and _MISTYPED.fullmatch(text) and number(text) is None:
+            yield stage.fault(name, f"{stage.values[name].key} {text}", "a number", "the launch stops")
 
 
 @stage_rule("count-impossible", "I-43", "A count that no run has")
@@ -29,10 +45,7 @@ def counts(stage: Stage) -> Iterator[Fault]:
 @stage_rule("rate-impossible", "I-48", "A figure of the optimizer that no recipe has")
 def impossible(stage: Stage) -> Iterator[Fault]:
     """A digit too many or two figures exchanged; the bounds are those of I-48."""
-    bounds = {"lr": (0.0, 0.1), "clip": (0.0, 20.0), "weight_decay": (0.0, 1.0), "beta1": (0.0, 0.9999),
-              "beta2": (0.0, 0.99999), "eps": (0.0, 1e-3), "warmup_fraction": (0.0, 1.0),
-              "adapter_dropout": (0.0, 1.0)}  # fmt: skip
-    for name, (low, high) in bounds.items():
+    for name, (low, high) in _BOUNDS.items():
         value = stage.number(name)
         if value is not None and stage.stated(name) and not low <= value <= high:
             yield stage.fault(

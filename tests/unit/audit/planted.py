@@ -55,6 +55,8 @@ DEFECTS = (
     Defect("warmup-twice", SHELL, "    --warmup_ratio 0.1", "    --warmup_ratio 0.1\n    --warmup_steps 50",
            at="--warmup_ratio"),
     Defect("rate-impossible", PRETRAIN, "--lr 3e-4", "--lr 3e4"),
+    Defect("no-number", PRETRAIN, "--lr 3e-4", "--lr 3e-4x"),
+    Defect("no-number", FACTORY, "learning_rate: 2.0e-5", "learning_rate: 2.O5e-5"),
     Defect("rate-impossible", JSON, '"adam_beta2": 0.95', '"adam_beta2": 0.75'),
     Defect("rate-impossible", FACTORY, "learning_rate: 2.0e-5", "learning_rate: 2.0"),
     Defect("rate-impossible", PRETRAIN, "--clip-grad 1.0", "--clip-grad 100"),

@@ -26,6 +26,9 @@ STREAM = 4.1  # bytes of a number of the stream in mixed precision: most are fp3
 EXPERT_BLOCK = 16  # rows of an expert are filled up to a multiple of this (stages/models/moe.py)
 FILLING = 0.25  # positions that rows of documents are filled up with, as a share: lengths of one batch are similar
 Encoder = MoonViTModel | TextTowerModel | CaptionDecoderModel | ContrastiveModel
+# Of the loss over the vocabulary: the sizes of stages/models/ops/head.py and head_chunk.py, which a test compares.
+WHOLE, ON_CPU, ON_GPU = 1 << 22, 1 << 17, 1 << 27  # logits
+FEWEST, TOGETHER, AT_ONCE = 64, 4, 1 << 26  # rows, chunks, logits
 
 
 @dataclass(frozen=True)
@@ -171,11 +174,6 @@ def _encoder(model: Encoder, rotated: int = 0, crossed: bool = False) -> Kept:
     width, times = model.hidden, 2 if crossed else 1
     inner = (4 * times + rotated) * width + model.heads * times + 2 * model.ffn + 6 * rotated
     return Kept(2 * (times + 1) * width + 2 * (times + 1), inner)
-
-
-# Of the loss over the vocabulary: the sizes of stages/models/ops/head.py and head_chunk.py, which a test compares.
-WHOLE, ON_CPU, ON_GPU = 1 << 22, 1 << 17, 1 << 27  # logits
-FEWEST, TOGETHER, AT_ONCE = 64, 4, 1 << 26  # rows, chunks, logits
 
 
 def head(model: LanguageModel | CaptionDecoderModel, positions: float, bf16: bool, device: str) -> float:

@@ -19,6 +19,25 @@ from stages.spec.schema.paths import GZIPPED
 MARK = b"\xef\xbb\xbf"  # of byte order, which some editors and exporters put first: no text
 LINE_END = re.compile(rb"\r\n|\n|\r")
 BLOCK = 1 << 20
+SIGNATURES = {
+    "gzip": rb"\x1f\x8b",
+    "zstandard": rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18",
+    "xz": rb"\xfd7zXZ\0",
+    "bzip2": rb"BZh[1-9](1AY&SY|\x17rE8P\x90)",
+    "lz4": rb"\x04\x22\x4d\x18",
+    "zip": rb"PK(\x03\x04|\x05\x06)",
+    "Parquet": rb"PAR1[\x15\x00-\x08]",
+    "Arrow": rb"ARROW1\0\0|\xff\xff\xff\xff",
+    "UTF-16": rb"\xff\xfe|\xfe\xff",
+}
+SIGNATURE_BYTES = 12  # of a file, by which it is told
+UNPACKING = {
+    "gzip": "Name it .jsonl.gz, or unpack it with `gunzip`",
+    "zstandard": "Name it .jsonl.zst, or unpack it with `unzstd`",
+    "Parquet": "Name it .parquet",
+    "Arrow": "Name it .arrow",
+    "UTF-16": "Write it in UTF-8: `iconv -f UTF-16 -t UTF-8 IN > OUT`",
+}
 
 
 def json_lines(piece: Piece) -> Rows:
@@ -29,8 +48,8 @@ def json_lines(piece: Piece) -> Rows:
             while (rest := file.readline(pieces.LONGEST)) and not rest.endswith(b"\n"):
                 pass
         else:
-            head = file.peek(LENGTH)
-            refuse_other(piece.file.name, head, packed=raw is not file)
+            head = file.peek(SIGNATURE_BYTES)
+            refuse_no_text(piece.file.name, head, packed=raw is not file)
             if head.startswith(MARK):
                 file.read(len(MARK))
         number, at, plain = 0, raw.tell(), raw is file
@@ -60,7 +79,7 @@ def lines_before(piece: Piece) -> int:
 def whole(piece: Piece) -> Rows:
     """The file as one document."""
     with piece.file.path.open("rb") as file:
-        refuse_other(piece.file.name, file.peek(LENGTH), packed=False)
+        refuse_no_text(piece.file.name, file.peek(SIGNATURE_BYTES), packed=False)
         data = file.read(pieces.LONGEST + 1).removeprefix(MARK)
     if len(data) > pieces.LONGEST:
         yield Row(1, Broken(f"a file of more than {pieces.LONGEST:,} bytes", "shorter ones, one document each"), 0)
@@ -75,7 +94,7 @@ def paragraphs(piece: Piece) -> Rows:
     part of the text. A stretch in which nothing can be seen is no document.
     """
     with piece.file.path.open("rb") as file:
-        refuse_other(piece.file.name, file.peek(LENGTH), packed=False)
+        refuse_no_text(piece.file.name, file.peek(SIGNATURE_BYTES), packed=False)
         found: list[bytes] = []
         first = number = size = 0
         while True:
@@ -151,35 +170,13 @@ def _text(lines: list[bytes]) -> tuple[int, str | Broken] | None:
     return (0, "\n".join(text)) if any(line.strip() for line in text) else None
 
 
-KINDS = {
-    "gzip": rb"\x1f\x8b",
-    "zstandard": rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18",
-    "xz": rb"\xfd7zXZ\0",
-    "bzip2": rb"BZh[1-9](1AY&SY|\x17rE8P\x90)",
-    "lz4": rb"\x04\x22\x4d\x18",
-    "zip": rb"PK(\x03\x04|\x05\x06)",
-    "Parquet": rb"PAR1[\x15\x00-\x08]",
-    "Arrow": rb"ARROW1\0\0|\xff\xff\xff\xff",
-    "UTF-16": rb"\xff\xfe|\xfe\xff",
-}
-LENGTH = 12  # bytes that tell
-REPAIRS = {
-    "gzip": "Name it .jsonl.gz, or unpack it with `gunzip`",
-    "zstandard": "Name it .jsonl.zst, or unpack it with `unzstd`",
-    "Parquet": "Name it .parquet",
-    "Arrow": "Name it .arrow",
-    "UTF-16": "Write it in UTF-8: `iconv -f UTF-16 -t UTF-8 IN > OUT`",
-}
-_KNOWN = {kind: re.compile(pattern) for kind, pattern in KINDS.items()}
-
-
-def refuse_other(name: str, head: bytes, packed: bool) -> None:
+def refuse_no_text(name: str, head: bytes, packed: bool) -> None:
     """Raise UserError for a file whose first bytes, once it is unpacked, are of no text.
 
     It would be thousands of bad rows, which a corpus may leave out. `packed` says whether it was compressed.
     """
-    kind = next((kind for kind, pattern in _KNOWN.items() if pattern.match(head)), None)
+    kind = next((kind for kind, pattern in SIGNATURES.items() if re.match(pattern, head)), None)
     if kind is not None:
         what = f"what is in it begins as {kind} does" if packed else f"begins as {kind} does, and its name says text"
-        repair = "Unpack it once more" if packed else REPAIRS.get(kind, "Unpack it")
+        repair = "Unpack it once more" if packed else UNPACKING.get(kind, "Unpack it")
         raise UserError(f"{name}: {what}. {repair}.")

@@ -35,6 +35,11 @@ inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, ret
 reply = model.generate(**inputs, max_new_tokens=32)
 print(tokenizer.decode(reply[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
 ```"""
+TIERS = {
+    "bit-exact": "a rerun of the same keys in the same environment gives the same bits",
+    "same-order": "a rerun reads the same samples at the same learning rates; losses agree within rounding",
+    "statistical": "a rerun agrees up to the spread between seeds",
+}
 
 
 @dataclass(frozen=True)
@@ -149,13 +154,6 @@ def _claims(found: Sequence[Statement]) -> str:
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [titles, ["---"] * len(titles), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
-
-
-TIERS = {
-    "bit-exact": "a rerun of the same keys in the same environment gives the same bits",
-    "same-order": "a rerun reads the same samples at the same learning rates; losses agree within rounding",
-    "statistical": "a rerun agrees up to the spread between seeds",
-}
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,9 @@ from stages.store import files
 
 CONFIG = "config.json"
 OTHER = "The weights belong to a model of another shape than the spec's."
+FREQUENCIES = re.compile(r"model\.(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq")
+EMBEDDINGS, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+ROUNDED = 0.01  # relative: some were rounded to bf16, which keeps 8 bits
 
 
 def save(
@@ -69,11 +72,6 @@ def load(module: nn.Module, folder: Path, paths: Sequence[Path] | None = None) -
     hf_values.refuse(folder, found, paths is None, offset)
     for name, tensor in found.items():
         places[name].copy_(tensor)
-
-
-FREQUENCIES = re.compile(r"model\.(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq")
-EMBEDDINGS, HEAD = "model.embed_tokens.weight", "lm_head.weight"
-ROUNDED = 0.01  # relative: some were rounded to bf16, which keeps 8 bits
 
 
 def left_out(folder: Path, where: Mapping[str, Path], wanted: Set[str], rotary: object) -> set[str]:

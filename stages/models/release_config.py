@@ -63,6 +63,7 @@ WHY = {
 }
 BEGAN = ("stages", "architectures", "initializer_range", "bos_token_id", "eos_token_id", "dtype", "rope_theta",
          "rope_scaling", "rope_parameters", "layer_types")  # fmt: skip
+TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]')
 
 
 def check(stage: Stage, module: str, folder: Path, architecture: str | None) -> None:
@@ -190,9 +191,6 @@ def _layer_types(config: dict[str, Any], model: LanguageModel) -> Iterator[Wrong
 def words(types: list[str]) -> str:
     """The kinds of layers, equal neighbours counted: 5 times 'sliding_attention', 1 times 'full_attention'."""
     return ", ".join(f"{len(list(group))} times {kind!r}" for kind, group in groupby(types))
-
-
-TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]')
 
 
 def lines(text: str) -> dict[str, int]:

@@ -17,6 +17,11 @@ from stages.spec.language_model import LanguageModel
 from stages.spec.loader import LoadedStage
 from stages.spec.resolved_models import Model
 
+ROUTED = (
+    "a language model that is its dense parent but for the feed-forward part of every layer: two experts or more of "
+    "the parent's `ffn`, whose weights are divided by their sum, times 1, beside no shared ones"
+)
+
 
 def layer_map(loaded: LoadedStage, module: str, how: str, parent: Model, child: Model, full: bool) -> tuple[int, ...]:
     """Child layer -> parent layer. Raises SpecError where the child is not made of copies of the parent."""
@@ -25,7 +30,7 @@ def layer_map(loaded: LoadedStage, module: str, how: str, parent: Model, child: 
             raise loaded.document.error(
                 ("modules", module),
                 wrong,
-                ALLOWED,
+                ROUTED,
                 "Correct the model, also under the scale's `models`.",
                 "I-23",
             )
@@ -64,12 +69,6 @@ def _whole_stacks(loaded: LoadedStage, how: str, parent: Model, child: Model) ->
             "I-23",
         )
     return copies.whole_stacks(how, above, below)
-
-
-ALLOWED = (
-    "a language model that is its dense parent but for the feed-forward part of every layer: two experts or more of "
-    "the parent's `ffn`, whose weights are divided by their sum, times 1, beside no shared ones"
-)
 
 
 def misfits(parent: Model, child: Model) -> Iterator[str]:

@@ -21,6 +21,8 @@ from stages.spec.resolved_training import Piece, Schedule
 from stages.spec.scales import Scale
 from stages.spec.schedule_layout import Span
 
+F = TypeVar("F", bound=Frozen)
+
 
 def point_node(
     pipeline: LoadedPipeline, loaded: LoadedStage, raw: RawPoint, trunk: Node, above: Mapping[str, Node], scale: Scale
@@ -94,9 +96,6 @@ def cut_at(loaded: LoadedStage, raw: RawPoint, trunk: Stage, extent: Extent, sca
             "Raise the scale's `floor` or lower its `batch`.",
         )  # fmt: skip
     return min(there, key=lambda one: abs(one - before - inside))
-
-
-F = TypeVar("F", bound=Frozen)
 
 
 def cut(stage: Stage, at: int) -> Stage:

@@ -19,6 +19,8 @@ from stages.spec.schema.stages import RawEvaluate, RawEvaluatedOn, RawImport
 from stages.spec.scope import Scope
 from stages.spec.validate import several
 
+KEY = "evaluate_on"
+
 
 def evaluation(
     scope: Scope,
@@ -72,9 +74,6 @@ def _lm_eval(raw: RawEvaluate) -> LmEval | None:
     if not raw.lm_eval:
         return None
     return LmEval(tasks=tuple(raw.lm_eval), limit=raw.limit, folder=raw.lm_eval_tasks)
-
-
-KEY = "evaluate_on"
 
 
 def evaluated_on(loaded: LoadedStage, modules: Mapping[str, Model], maker: PhaseMaker, scale: Scale) -> Phase | None:

@@ -18,6 +18,22 @@ from stages.testing.step_tensors import Inside
 SAMPLES = ("samples", "data")  # digests of what was read, which every environment has in common
 SAME_ORDER_STEPS, SAME_ORDER = 3, 1e-5  # the tier for environments whose bits differ: so many steps, relative
 Content = Mapping[str, Any]
+# By the beginning of the component's name.
+MEANINGS = {
+    "mode": "modules train where they did not, or the other way round, or dropout has another rate",
+    "parameters": "the step before updated them otherwise, or they were not restored",
+    "optimizer state": "it was not restored, or the step before updated it otherwise",
+    "lr": "the schedule is at another place, or is another",
+    "learning rate": "the schedule is at another place, or is another",
+    "weight decay": "it was not restored or not set before the step, or its schedule is another",
+    "optimizer options": "an option of a group (betas, eps, momentum) is another",
+    "RNG": "the generator was not restored, or something else draws from it",
+    "data": "the step read other samples, or in another order: the position in the data or the sampler's seed",
+    "samples": "the step read other samples, or in another order: the position in the data or the sampler's seed",
+    "buffers": "they were not restored, or the forward pass updated them otherwise, as running statistics of BatchNorm",
+    "loss": "the same parameters compute another loss from the same samples: the model, or how losses are averaged",
+    "gradient": "the loss is the same, the gradient is not: backward, accumulation, unscaling or clipping",
+}
 
 
 def hexed(value: float) -> str:
@@ -152,24 +168,6 @@ def named(difference: Change, expected: Inside, found: Inside) -> str:
     """A line that names the tensors which differ first; "" where they are not known."""
     differing = step_tensors.differing(expected, found, difference.first, difference.what)
     return f"\n  {differing}" if differing else ""
-
-
-# By the beginning of the component's name.
-MEANINGS = {
-    "mode": "modules train where they did not, or the other way round, or dropout has another rate",
-    "parameters": "the step before updated them otherwise, or they were not restored",
-    "optimizer state": "it was not restored, or the step before updated it otherwise",
-    "lr": "the schedule is at another place, or is another",
-    "learning rate": "the schedule is at another place, or is another",
-    "weight decay": "it was not restored or not set before the step, or its schedule is another",
-    "optimizer options": "an option of a group (betas, eps, momentum) is another",
-    "RNG": "the generator was not restored, or something else draws from it",
-    "data": "the step read other samples, or in another order: the position in the data or the sampler's seed",
-    "samples": "the step read other samples, or in another order: the position in the data or the sampler's seed",
-    "buffers": "they were not restored, or the forward pass updated them otherwise, as running statistics of BatchNorm",
-    "loss": "the same parameters compute another loss from the same samples: the model, or how losses are averaged",
-    "gradient": "the loss is the same, the gradient is not: backward, accumulation, unscaling or clipping",
-}
 
 
 def causes_first(names: list[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

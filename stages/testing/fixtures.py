@@ -29,6 +29,8 @@ from stages.testing.unused import FOLDER
 
 PACKAGES = ("numpy", "transformers", "accelerate", "datasets", "lightning", "pytorch-lightning")
 Tier = Literal["bit-exact", "same-order"]
+DIGITS = 12
+INSTALLED = ("site-packages", "dist-packages")
 
 
 @contextmanager
@@ -192,10 +194,6 @@ def _called(train: Any) -> str:
     return str(getattr(train, "__name__", train))
 
 
-DIGITS = 12
-OTHERS = ("site-packages", "dist-packages")
-
-
 def digests(item: pytest.Item, train: Any, root: Path) -> dict[str, str]:
     """Path -> digest of the modules that a test and its loop reach by what they import, below the project's root."""
     begin = [getattr(item, "module", None), sys.modules.get(getattr(train, "__module__", ""))]
@@ -204,7 +202,7 @@ def digests(item: pytest.Item, train: Any, root: Path) -> dict[str, str]:
     while waiting:
         module = waiting.pop()
         path = Path(str(vars(module).get("__file__") or ""))
-        if not path.is_file() or not path.is_relative_to(root) or set(path.parts) & set(OTHERS):
+        if not path.is_file() or not path.is_relative_to(root) or set(path.parts) & set(INSTALLED):
             continue
         name = path.relative_to(root).as_posix()
         if name not in found:

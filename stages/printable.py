@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 # C0, DEL and C1, line and paragraph separators, what turns the direction of writing, and halves of surrogate pairs.
@@ -22,6 +23,12 @@ def printable(text: str) -> str:
 def print_json(value: Any, sort_keys: bool = False) -> None:
     """Print a value as JSON. Raises ValueError for NaN and infinities, which JSON does not have."""
     print(json.dumps(value, indent=2, sort_keys=sort_keys, allow_nan=False))
+
+
+def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown, without a line break at its end."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join("| " + " | ".join(printable(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _spelled(found: re.Match[str]) -> str:

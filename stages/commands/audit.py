@@ -10,7 +10,7 @@ from stages.audit import run
 from stages.audit.finding import KINDS, Finding
 from stages.audit.recipe import Pipeline
 from stages.audit.run import many
-from stages.printable import print_json, printable
+from stages.printable import markdown_table, print_json
 from stages.terminal import Console
 
 
@@ -21,17 +21,8 @@ def audit(paths: list[Path], as_json: bool, markdown: bool) -> int:
     if as_json:
         print_json(_all(pipeline, found))
     elif markdown:
-        print("| place | finding | found | expected | consequence | sure |\n| --- | --- | --- | --- | --- | --- |")
-        for one in found:
-            cells = (
-                str(one.where),
-                f"{one.invariant} {KINDS[one.kind].title}",
-                one.found,
-                one.expected,
-                _cost(one),
-                _sure(one),
-            )
-            print("| " + " | ".join(printable(cell).replace("|", "\\|") for cell in cells) + " |")
+        titles = ("place", "finding", "found", "expected", "consequence", "sure")
+        print(markdown_table(titles, [_cells(one) for one in found]))
     else:
         console = Console(highlight=False, soft_wrap=True)
         for one in found:
@@ -52,6 +43,11 @@ def _all(pipeline: Pipeline, found: list[Finding]) -> dict[str, object]:
     ]  # fmt: skip
     edges = [{"parent": one.parent.name, "child": one.child.name, "step": one.step} for one in pipeline.edges]
     return {"stages": stages, "edges": edges, "findings": [one.as_dict() for one in found], "notices": pipeline.notes}
+
+
+def _cells(one: Finding) -> tuple[str, ...]:
+    title = f"{one.invariant} {KINDS[one.kind].title}"
+    return str(one.where), title, one.found, one.expected, _cost(one), _sure(one)
 
 
 def _cost(finding: Finding) -> str:

@@ -19,17 +19,17 @@ a step has fewer sequences than the stage has ranks.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import assert_never
 
 from stages.contract import memory_engine, memory_nemo, memory_states
 from stages.contract.cost_phase import loops
 from stages.contract.hardware import Hardware
+from stages.contract.memory_states import Memory
 from stages.contract.parameters import parameters
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import CaptionDecoderModel, ContrastiveModel, MoonViTModel, TextTowerModel
-from stages.spec.resolved_parallel import Parallel, computes_in_bf16
+from stages.spec.resolved_parallel import computes_in_bf16
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Optimizer
 
@@ -40,24 +40,6 @@ LayeredModel = LanguageModel | MoonViTModel | TextTowerModel | CaptionDecoderMod
 CHUNK = 4096  # positions whose logits are held at once, with recomputation
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Bytes on one device, by part, under a layout."""
-
-    layout: str
-    states: int
-    activations: int
-    runtime: int
-    gradients: int = 0  # of the torch engine, where other layouts count them among the states
-    loss: int = 0
-    spare: int = 0  # what the allocator reserves beyond what is alive
-
-    @property
-    def total(self) -> int:
-        """All parts."""
-        return self.states + self.gradients + self.activations + self.loss + self.spare + self.runtime
-
-
 def of(stage: Stage, phase: Phase, hardware: Hardware) -> Memory:
     """The layout that fits the device, or the smallest one where none does.
 
@@ -65,13 +47,10 @@ def of(stage: Stage, phase: Phase, hardware: Hardware) -> Memory:
     that a whole model does not fit.
     """
     if stage.execution.parallel is not None:
-        return _of_nemo(stage, phase, stage.execution.parallel, hardware)
+        return memory_nemo.of(stage, phase, stage.execution.parallel, hardware)
     several, whole = stage.execution.ranks > 1, "zero1" if stage.execution.ranks > 1 else "one"
     if stage.prepared:
-        parts = memory_engine.of(stage, phase, hardware)
-        found = [
-            Memory(whole, parts.states, parts.activations, hardware.runtime, parts.gradients, parts.loss, parts.spare)
-        ]
+        found = [memory_engine.of(stage, phase, hardware, whole)]
     else:
         found = [Memory(whole, _states(stage, whole), _activations(stage, phase), hardware.runtime)]
     if several and not (stage.prepared and stage.execution.device == "cpu"):
@@ -83,19 +62,8 @@ def of_evaluation(stage: Stage, read: Sequence[Phase], hardware: Hardware) -> Me
     """Of a stage without steps that is evaluated, whole on one device under every engine; None of any other. `read`
     are the phases whose corpora it is evaluated on.
     """
-    if stage.phases or not stage.evaluation.names or not read:
-        return None
-    parts = memory_engine.evaluating(stage, read)
-    return Memory("one", parts.states, parts.activations, hardware.runtime, 0, parts.loss, parts.spare)
-
-
-def _of_nemo(stage: Stage, phase: Phase, layout: Parallel, hardware: Hardware) -> Memory:
-    """The layout that the stage states, whether it fits or not."""
-    parts = memory_nemo.of(stage, phase, hardware)
-    spare = memory_engine.spare(stage, sum(parts))
-    process = memory_nemo.IMPORTED if stage.execution.device == "cpu" else 0
-    states, gradients, activations, loss = parts
-    return Memory(layout.words, states, activations, hardware.runtime + process, gradients, loss, spare)
+    evaluated = not stage.phases and stage.evaluation.names and read
+    return memory_engine.evaluating(stage, read, hardware) if evaluated else None
 
 
 def checkpoint(stage: Stage, state: Mapping[str, Optimizer]) -> int:

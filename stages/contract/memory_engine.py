@@ -12,13 +12,13 @@ Measured on CPUs with `python -m benchmarks.memory` (docs/plan-and-diff.md), and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import assert_never
 
 from stages.contract import memory_layers, memory_states
 from stages.contract.cost_phase import loops
 from stages.contract.hardware import Hardware
 from stages.contract.memory_layers import FP32
+from stages.contract.memory_states import Memory
 from stages.contract.parameters import parameters
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
@@ -37,33 +37,22 @@ NEWTON_SCHULZ = 5  # copies of the matrices of one shape that an orthogonalisati
 HEADED = LanguageModel | CaptionDecoderModel
 
 
-@dataclass(frozen=True)
-class Parts:
-    """Bytes of a rank's memory at its worst moment."""
-
-    states: int
-    gradients: int
-    activations: int
-    loss: int
-    spare: int
-
-
-def of(stage: Stage, phase: Phase, hardware: Hardware) -> Parts:
-    """The parts of the worst moment of a phase."""
+def of(stage: Stage, phase: Phase, hardware: Hardware, layout: str) -> Memory:
+    """A rank's memory at the worst moment of a phase."""
     states = memory_states.states(stage)
     moments = [*_training(stage, phase, hardware), _update(stage), _evaluation(stage, phase)]
     gradients, activations, loss = max(moments, key=sum)
-    alive = states + gradients + activations + loss
-    return Parts(states, gradients, activations, loss, spare(stage, alive))
+    reserved = spare(stage, states + gradients + activations + loss)
+    return Memory(layout, states, activations, hardware.runtime, gradients, loss, reserved)
 
 
-def evaluating(stage: Stage, read: Sequence[Phase]) -> Parts:
-    """The parts of evaluations of a stage without steps, on the corpora of the phases `read`. Weights are rounded where
-    they are used, and losses are taken after the layers, in chunks.
+def evaluating(stage: Stage, read: Sequence[Phase], hardware: Hardware) -> Memory:
+    """Of evaluations of a stage without steps, on the corpora of the phases `read`. Weights are rounded where they are
+    used, and losses are taken after the layers, in chunks.
     """
     states = FP32 * sum(parameters(model).total for model in stage.modules.values())
     activations = int(AT_A_TIME * max(_evaluation(stage, phase)[1] for phase in read))
-    return Parts(states, 0, activations, 0, spare(stage, states + activations))
+    return Memory("one", states, activations, hardware.runtime, spare=spare(stage, states + activations))
 
 
 def spare(stage: Stage, alive: int) -> int:

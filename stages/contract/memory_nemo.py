@@ -29,6 +29,7 @@ from stages.contract import layouts, memory_engine, memory_layers, memory_states
 from stages.contract.cost_phase import loops
 from stages.contract.hardware import Hardware
 from stages.contract.memory_layers import FP32, HALF
+from stages.contract.memory_states import Memory
 from stages.contract.parameters import parameters, routed
 from stages.spec.decoder import Dense, Latent
 from stages.spec.language_model import LanguageModel
@@ -55,11 +56,8 @@ class Shares:
     experts: float
 
 
-def of(stage: Stage, phase: Phase, hardware: Hardware) -> tuple[int, int, int, int]:
-    """Bytes of states, gradients, activations and loss of the fullest rank. ValueError where it has no layout."""
-    layout = stage.execution.parallel
-    if layout is None:
-        raise ValueError(f"{stage.ref} has no layout of the NeMo engine")
+def of(stage: Stage, phase: Phase, layout: Parallel, hardware: Hardware) -> Memory:
+    """Memory of the fullest rank under the layout that the stage states, whether it fits or not."""
     own = shares(stage, layout)
     width = HALF if computes_in_bf16(stage.engine_class) else FP32
     copies = 2 if stage.read_frozen else 1  # the reference of preference training, divided as the model is
@@ -71,7 +69,10 @@ def of(stage: Stage, phase: Phase, hardware: Hardware) -> tuple[int, int, int, i
     activations += _beside(stage, phase, layout, hardware)
     if (copied := _copied(stage, layout, own)) > activations + loss:
         activations, loss = copied, 0.0
-    return int(states), int(FP32 * own.moving), int(activations), int(loss)
+    parts = (int(states), int(FP32 * own.moving), int(activations), int(loss))
+    runtime = hardware.runtime + (IMPORTED if stage.execution.device == "cpu" else 0)
+    reserved = memory_engine.spare(stage, sum(parts))
+    return Memory(layout.words, parts[0], parts[2], runtime, parts[1], parts[3], reserved)
 
 
 def shares(stage: Stage, layout: Parallel) -> Shares:

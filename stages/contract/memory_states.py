@@ -1,7 +1,8 @@
-"""What a stage's weights and its optimizer's state take, whole or of one rank of the torch engine."""
+"""The parts of a device's memory; what weights and optimizer state take, whole or of one rank of the torch engine."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import assert_never
 
 from stages.contract.memory_layers import FP32, HALF
@@ -10,6 +11,24 @@ from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Model
 from stages.spec.resolved_parallel import computes_in_bf16
 from stages.spec.resolved_training import Optimizer
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one device at the worst moment, by part, under a layout."""
+
+    layout: str
+    states: int
+    activations: int
+    runtime: int
+    gradients: int = 0  # of the torch engine, where other layouts count them among the states
+    loss: int = 0
+    spare: int = 0  # what the allocator reserves beyond what is alive
+
+    @property
+    def total(self) -> int:
+        """All parts."""
+        return self.states + self.gradients + self.activations + self.loss + self.spare + self.runtime
 
 
 def states(stage: Stage) -> int:

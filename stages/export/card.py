@@ -15,7 +15,7 @@ from stages.export import lineage
 from stages.export.lineage import Ancestor
 from stages.export.names import Published
 from stages.export.result import Result
-from stages.printable import printable
+from stages.printable import markdown_table, printable
 from stages.report import gates
 from stages.report.headlines import MEASURES, VALIDATION
 from stages.report.number_format import count, length
@@ -120,12 +120,12 @@ def _lineage(ancestors: Sequence[Ancestor]) -> str:
         digests = f"`{one.made.key}`", f"`{one.made.manifest}`"
         rows.append((one.ref, *digests, kind, one.budget, one.learning_rate, tier))
     titles = ("stage", "key", "manifest (blake3)", "kind", "budget", "learning rate", "tier")
-    return "## Lineage\n\n" + _table(titles, rows)
+    return "## Lineage\n\n" + markdown_table(titles, rows)
 
 
 def _data(ancestors: list[Ancestor]) -> str:
     rows = [(name, f"`{digest}`") for name, digest in lineage.corpora(ancestors).items()]
-    return "## Data\n\n" + _table(("corpus", "digest (blake3)"), rows) if rows else ""
+    return "## Data\n\n" + markdown_table(("corpus", "digest (blake3)"), rows) if rows else ""
 
 
 def _metrics(ancestors: Sequence[Ancestor]) -> str:
@@ -140,7 +140,9 @@ def _metrics(ancestors: Sequence[Ancestor]) -> str:
         if one.name in after
     ]
     rows += [(name, "", f"{value:.6g}") for name, value in after.items() if name.startswith(f"{evaluated.OUTSIDE}.")]
-    return f"## Metrics\n\nHeld-out documents, of {nearest.ref}.\n\n" + _table(("measure", "before", "after"), rows)
+    return f"## Metrics\n\nHeld-out documents, of {nearest.ref}.\n\n" + markdown_table(
+        ("measure", "before", "after"), rows
+    )
 
 
 def _claims(found: Sequence[Statement]) -> str:
@@ -149,11 +151,6 @@ def _claims(found: Sequence[Statement]) -> str:
 
     rest = listed(False)
     return "## What holds\n\n" + listed(True) + (f"\n\n## What does not hold\n\n{rest}" if rest else "")
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from stages.printable import markdown_table
 from stages.report.headlines import MEASURES, VALIDATION, Measure
 from stages.report.number_format import count, length, seconds
 
@@ -19,10 +20,10 @@ def page(record: Record) -> str:
         parts += [
             f"## {pipeline}",
             f"![learning rate]({record['scale']}_{pipeline}.png)",
-            _table(STAGE_COLUMNS, map(_stage_cells, stages.items())),
+            markdown_table(STAGE_COLUMNS, map(_stage_cells, stages.items())),
         ]
     parts += ["## Gates", _gates(record), "## What got worse", _worse(record)]
-    parts += ["## Every evaluation", _table(("stage", "evaluation", "before", "after"), _evaluations(record))]
+    parts += ["## Every evaluation", markdown_table(("stage", "evaluation", "before", "after"), _evaluations(record))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -52,7 +53,7 @@ def short(record: Record) -> str:
     whole = f"results/records/{record['scale']}.md"
     note = f"{where}, {record['date']}, commit {record['commit']}."
     rest = f"All figures and their ranges, also those that got worse: [{whole}]({whole})."
-    return f"{_table(columns, rows)}\n\n{note} {rest}"
+    return f"{markdown_table(columns, rows)}\n\n{note} {rest}"
 
 
 def spread(values: Sequence[float], measure: Measure | None = None) -> str:
@@ -127,7 +128,7 @@ def _gates(record: Record) -> str:
         (gate["stage"], gate["gate"], str(gate["seed"]), "passed" if gate["passed"] else "**failed**", gate["found"])
         for gate in record["gates"]
     ]
-    return _table(("stage", "gate", "seed", "", "found"), rows)
+    return markdown_table(("stage", "gate", "seed", "", "found"), rows)
 
 
 def _worse(record: Record) -> str:
@@ -151,8 +152,3 @@ def _evaluations(record: Record) -> Iterator[tuple[str, ...]]:
         for evaluation, after in stage["after"].items():
             before = stage["before"].get(evaluation)
             yield name, evaluation, spread(before) if before else "-", spread(after)
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

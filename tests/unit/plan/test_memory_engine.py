@@ -54,7 +54,7 @@ def test_partial_sums_are_those_that_the_tree_has(count: int) -> None:
 def test_ranks_divide_moments_and_micro_batches_alone() -> None:
     stage = batches(tiny.make("next_token"), 8)
     total = parameters(stage.modules["llm"]).total
-    one, four = (memory_engine.of(under(stage, ranks=ranks), stage.phases[0], LAPTOP) for ranks in (1, 4))
+    one, four = (memory_engine.of(under(stage, ranks=ranks), stage.phases[0], LAPTOP, "one") for ranks in (1, 4))
     assert one.states == 4 * total + 8 * total
     assert four.states == 4 * total + 8 * total // 4
     assert (one.gradients, four.gradients) == (4 * total * 4, 4 * total * 2)  # 3 sums and 1 before the last leaf
@@ -64,8 +64,8 @@ def test_recomputed_activations_grow_by_inputs_and_outputs_of_attention() -> Non
     stage = tiny.make("next_token")
     tall = stage.model_copy(update={"modules": {"llm": tiny.LLAMA.model_copy(update={"layers": 102})}})
     added = [
-        memory_engine.of(under(tall, activations=how), stage.phases[0], LAPTOP).activations
-        - memory_engine.of(under(stage, activations=how), stage.phases[0], LAPTOP).activations
+        memory_engine.of(under(tall, activations=how), stage.phases[0], LAPTOP, "one").activations
+        - memory_engine.of(under(stage, activations=how), stage.phases[0], LAPTOP, "one").activations
         for how in ("kept", "recomputed")
     ]
     positions = stage.phases[0].micro_batch * stage.phases[0].context

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from stages.contract import evaluations, memory_engine
+from stages.contract import evaluations, hardware, memory_engine
 from stages.evals import Whole
 from stages.models.build import make
 from stages.models.kimi_vl import Batch
@@ -35,7 +35,8 @@ def test_a_pass_without_a_graph_has_what_the_plan_says_at_most(project: Project,
     by_ref = {f"ouro/{own}": one for own, one in project.resolve("ouro", "paper").stages.items()}
     (phase,) = evaluations.read(stage, by_ref)
     asked = stage.evaluation.model_copy(update={"context": positions})
-    planned = memory_engine.evaluating(stage.model_copy(update={"evaluation": asked}), [phase])
+    device = hardware.load(project.files, "h100")
+    planned = memory_engine.evaluating(stage.model_copy(update={"evaluation": asked}), [phase], device)
     alive = Alive()
     with FakeTensorMode(), torch.no_grad():
         model = torch.nn.ModuleDict({"llm": make(stage.modules["llm"], stage.rope, "cpu")})

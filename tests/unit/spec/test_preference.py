@@ -122,7 +122,7 @@ def test_plans_have_the_memory_and_the_pass_of_the_reference(preferring: Path) -
     plain = phase.model_copy(update={"preference": None})
     alone = stage.model_copy(update={"phases": (plain,)})
     card = hardware.load(Project.load(ROOT).files, "h100")
-    more = memory_engine.of(stage, phase, card).states - memory_engine.of(alone, plain, card).states
+    more = memory_engine.of(stage, phase, card, "one").states - memory_engine.of(alone, plain, card, "one").states
     assert more == 4 * parameters(stage.modules["llm"]).total
     forward_and_backward = operations(alone, plain, ASSUMED)
     assert operations(stage, phase, ASSUMED) == pytest.approx(forward_and_backward * 4 / 3)

@@ -15,7 +15,7 @@ from stages.check.notices.losses import changed
 from stages.check.notices.names import misnamed
 from stages.check.notices.rates import highest
 from stages.check.notices.repeats import left_out, needless, often
-from stages.check.notices.scales import idle_rows, lower_rates
+from stages.check.notices.scales import idle_resolution, idle_rows, lower_rates
 from stages.check.notices.sizes import unusual
 from stages.check.rules import unused
 from stages.check.rules.peaks import long_warm_ups
@@ -32,7 +32,7 @@ def notices(project: Project, scales: Sequence[str]) -> list[str]:
     """All of them: of each scale, then of the specs as they are written."""
     of_scale = (
         planned_only, bindings.notice, shortened, unpriced, two_precisions, long_warm_ups, needless, left_out,
-        lower_rates, idle_rows, often, changed, as_before, highest, early,
+        lower_rates, idle_rows, idle_resolution, often, changed, as_before, highest, early,
     )  # fmt: skip
     found: list[str] = []
     for scale, tell in product(scales, of_scale):

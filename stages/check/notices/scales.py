@@ -1,4 +1,4 @@
-"""What of a scale is seldom meant: rates below the published ones, embeddings of tokens that there are not."""
+"""What of a scale is seldom meant: rates below the published ones, embeddings or resolutions that there are not."""
 
 from __future__ import annotations
 
@@ -22,6 +22,17 @@ def lower_rates(project: Project, scale: str) -> Iterator[str]:
             if entry.shrink is not None and entry.shrink.lr < LEAST_LR:
                 where = entry.document.where(("pipelines", entry.pipeline, "lr"))
                 yield f"{where}: {name} is trained at {entry.shrink.lr} of its published rates."
+
+
+def idle_resolution(project: Project, scale: str) -> Iterator[str]:
+    """A notice for each entry with a factor for resolutions, of which its pipeline has none."""
+    for name in project.pipelines(variants=False, scale=scale):
+        with suppress(SpecError, SpecErrors):
+            entry, stages = project.shrink(name, scale), project.resolve(name, scale).stages.values()
+            read = any(phase.coca is not None for stage in stages for phase in stage.phases)
+            if entry.shrink is not None and entry.shrink.resolution is not None and not read:
+                where = entry.document.where(("pipelines", entry.pipeline, "resolution"))
+                yield f"{where}: no phase of {name} has `resolutions`; other pictures are as their corpora have them."
 
 
 def idle_rows(project: Project, scale: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from math import sqrt
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
+from stages.errors import Where
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,17 @@ USUAL: Mapping[str, Usual] = {
     threads=(),
 )
 def figures_are_plausible(context: Context) -> Iterator[Finding]:
-    """S-15, of models as pipeline.yaml writes them; a scale changes sizes, and init_std with the width."""
-    if context.shrink.shrink is not None:
-        return
+    """S-15, of models as pipeline.yaml writes them; at a smaller scale, of what its own file changes in them."""
     for name, model in context.loaded.raw.models.items():
+        here = context.shrink.shrink.models.get(name, {}) if context.shrink.shrink is not None else model
         for key, usual in USUAL.items():
-            value, where = model.get(key), context.loaded.document.where(("models", name, key))
-            most = _widest(model) if key == "init_std" else usual.most
-            if isinstance(value, float) and not usual.least <= value <= most and context.writes(where):
+            value, most = here.get(key), usual.most
+            if key == "init_std":
+                most = max(most, _natural({**model, **here}))
+            if not isinstance(value, float) or usual.least <= value <= most:
+                continue
+            where = _where(context, name, key)
+            if context.shrink.pipeline == context.loaded.name if context.shrink.shrink else context.writes(where):
                 yield context.of_pipeline(
                     "S-15", f"models.{name}.{key}", observed=f"{key} {value:g}",
                     expected=f"{usual.least:g} to {most:.3g}; published models have {usual.models}",
@@ -64,7 +68,13 @@ def figures_are_plausible(context: Context) -> Iterator[Finding]:
                 )  # fmt: skip
 
 
-def _widest(model: Mapping[str, object]) -> float:
-    """The largest init_std: that of a narrow model keeps the size of what a matrix is given."""
-    hidden, most = model.get("hidden"), USUAL["init_std"].most
-    return max(most, 1 / sqrt(hidden)) if isinstance(hidden, int) and hidden > 0 else most
+def _natural(model: Mapping[str, object]) -> float:
+    """The init_std that keeps the size of what a matrix is given, which is large in a narrow model."""
+    hidden = model.get("hidden")
+    return 1 / sqrt(hidden) if isinstance(hidden, int) and hidden > 0 else 0.0
+
+
+def _where(context: Context, name: str, key: str) -> Where:
+    if context.shrink.shrink is None:
+        return context.loaded.document.where(("models", name, key))
+    return context.shrink.document.where(("pipelines", context.shrink.pipeline, "models", name, key))

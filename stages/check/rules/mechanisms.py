@@ -21,12 +21,15 @@ def mechanisms(model: Model) -> set[str]:
 
 def _of_decoder(model: Decoder) -> Iterator[str]:
     mixture = model.mixture
+    yield "embeddings that are its head too" if model.tied else "a head of its own"
     if any(isinstance(one, Grouped) and one.kv_heads < one.heads for one in model.attentions):
         yield "grouped-query attention"
     if mixture is not None:
         yield "layers with experts"
         if mixture.active < mixture.experts:
             yield "routed experts"
+        if mixture.active > 1:
+            yield "several experts a token"
         if mixture.shared:
             yield "shared experts"
         if any(isinstance(one, Dense) for one in model.feed_forwards):

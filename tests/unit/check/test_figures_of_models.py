@@ -41,6 +41,14 @@ def test_a_slip_of_a_digit_is_found_once_at_its_line(tmp_path: Path, old: str, n
     assert new in (tmp_path / finding.where.file).read_text().splitlines()[finding.where.line - 1]
 
 
+def test_a_scale_answers_for_what_it_changes(tmp_path: Path) -> None:
+    toy(tmp_path)
+    line = small_project.edit(tmp_path, "scales/mini.yaml", "small: {", "small: {init_std: 0.5, ")
+    (finding,) = only(run(Project.load(tmp_path), "mini"), "S-15")
+    assert (finding.observed, str(finding.where)) == ("init_std 0.5", f"specs/scales/mini.yaml:{line}")
+    assert only(run(Project.load(tmp_path), "paper"), "S-15") == []
+
+
 @pytest.mark.parametrize(
     "edits",
     [

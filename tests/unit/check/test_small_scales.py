@@ -74,6 +74,17 @@ def test_a_miniature_keeps_a_layer_that_has_no_positions() -> None:
     assert lost == {3: {"layers that have no positions"}, 4: set()}
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "lost"),
+    [
+        ("active_experts: 2", "active_experts: 1", "several experts a token"),
+        (r"llama31_8b: \{", "llama31_8b: {tied: true, ", "a head of its own"),
+    ],
+)
+def test_a_miniature_keeps_what_the_model_is_made_of(tmp_path: Path, old: str, new: str, lost: str) -> None:
+    assert {one.observed for one in found(tmp_path, "I-35", [(MINI, old, new)])} == {f"llm without {lost}"}
+
+
 def test_a_release_without_a_folder_says_what_to_write_without_it(tmp_path: Path) -> None:
     edits = [("releases/siglip.yaml", "^(architecture|digest):.*\n", "")]
     with pytest.raises(

@@ -224,3 +224,9 @@ class Context:
         if key == "vocab" and ("vocab",) in self.shrink.document.places:
             return self.shrink.document.where(("vocab",))
         return self.loaded.document.where(("models", model, key))
+
+    def where_models(self, name: str, module: str, key: str) -> Where:
+        """The line of what a scale makes of a size: of the size itself, or of its models, which leave it as it was."""
+        path: Path = ("pipelines", self.shrink.pipeline, "models")
+        sized = (*path, self.model_name(name, module), key)
+        return self.shrink.document.where(sized if sized in self.shrink.document.places else path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -32,9 +33,18 @@ def _size(context: Context, id: str, name: str, module: str, key: str, expected:
     )  # fmt: skip
 
 
-def _equal(context: Context, id: str, name: str, wanted: int, module: str, key: str, found: int) -> Iterator[Finding]:
+def _equal(context: Context, id: str, name: str, other: str, module: str, key: str) -> Iterator[Finding]:
+    """That a size of a module's model is the hidden size of the other's."""
+    found, wanted = _pair(context.pipeline.stages[name], (module, key), (other, "hidden"))
     if found != wanted:
-        yield _size(context, id, name, module, key, str(wanted))
+        finding = _size(context, id, name, module, key, str(wanted))
+        full = context.full.stages.get(name) if context.full is not None else None
+        one, two = _pair(full, (module, key), (other, "hidden")) if full is not None else (0, 1)
+        yield replace(finding, where=context.where_models(name, module, key)) if one == two else finding
+
+
+def _pair(stage: Stage, *sizes: tuple[str, str]) -> tuple[int, ...]:
+    return tuple(getattr(stage.modules[module], key) for module, key in sizes)
 
 
 @static(
@@ -52,7 +62,7 @@ def contrastive_space(context: Context) -> Iterator[Finding]:
             continue
         for one in (head, of_family(stage, "text_tower")):
             if one is not None:
-                yield from _equal(context, "S-01", name, vit[1].hidden, one[0], "hidden", one[1].hidden)
+                yield from _equal(context, "S-01", name, vit[0], one[0], "hidden")
 
 
 @static(
@@ -67,8 +77,7 @@ def decoder_input(context: Context) -> Iterator[Finding]:
     for name, stage in context.own:
         vit, decoder = of_family(stage, "moonvit"), of_family(stage, "caption_decoder")
         if vit is not None and decoder is not None:
-            module, model = decoder
-            yield from _equal(context, "S-02", name, vit[1].hidden, module, "vision_hidden", model.vision_hidden)
+            yield from _equal(context, "S-02", name, vit[0], decoder[0], "vision_hidden")
 
 
 @static(
@@ -88,12 +97,14 @@ def projector_sides(context: Context) -> Iterator[Finding]:
         for side, families in (("vision_hidden", ("moonvit",)), ("llm_hidden", LANGUAGE_MODELS)):
             other = of_family(stage, *families)
             if other is not None:
-                found = getattr(projector[1], side)
-                yield from _equal(context, "S-03", name, other[1].hidden, projector[0], side, found)
+                yield from _equal(context, "S-03", name, other[0], projector[0], side)
         vit = of_family(stage, "moonvit")
         if vit is not None and vit[1].table % projector[1].merge:
             expected = f"a divisor of {vit[1].table}, the patches of a side of {vit[0]}"
-            yield _size(context, "S-03", name, projector[0], "merge", expected)
+            finding = _size(context, "S-03", name, projector[0], "merge", expected)
+            full = context.full.stages.get(name) if context.full is not None else None
+            table, merge = _pair(full, (vit[0], "table"), (projector[0], "merge")) if full is not None else (1, 2)
+            yield replace(finding, where=context.where_models(name, vit[0], "table")) if table % merge == 0 else finding
 
 
 @static(

@@ -85,6 +85,25 @@ def test_a_miniature_keeps_what_the_model_is_made_of(tmp_path: Path, old: str, n
     assert {one.observed for one in found(tmp_path, "I-35", [(MINI, old, new)])} == {f"llm without {lost}"}
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        (r"table: 8\}", "table: 3}", "moonvit: {layers: 2"),
+        (r"^      projector: .*\n", "", "    models:"),
+        (r"moonlight:\n        layers: 3\n        hidden: 64", "moonlight:\n        layers: 3\n        hidden: 128",
+         "projector: {vision_hidden: 64"),
+    ],
+)  # fmt: skip
+def test_sizes_that_a_scale_changed_by_half_are_mended_in_the_scale(
+    tmp_path: Path, old: str, new: str, line: str
+) -> None:
+    for one in (findings := found(tmp_path, "S-03", [(MINI, old, new)])):
+        assert one.where is not None
+        assert one.where.file == f"specs/{MINI}"
+        assert line in (tmp_path / one.where.file).read_text().splitlines()[one.where.line - 1]
+    assert findings
+
+
 def test_a_release_without_a_folder_says_what_to_write_without_it(tmp_path: Path) -> None:
     edits = [("releases/siglip.yaml", "^(architecture|digest):.*\n", "")]
     with pytest.raises(

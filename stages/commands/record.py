@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
+
+import yaml
 
 from stages.commands.find_project import open_project
 from stages.errors import UserError
@@ -12,6 +16,7 @@ from stages.sync import graph, write
 from stages.sync.verdicts import judge, judge_corpora
 
 ERROR = "ERROR: "  # how DVC's lines of errors begin
+LOCK = "dvc.lock"
 SHOWN = 3  # how many unfinished ones a message names
 
 
@@ -19,7 +24,7 @@ def record() -> None:
     """Commit in DVC every published stage and corpus of dvc.yaml's scale.
 
     Every digest is read again first: what is recorded is what others pull. Raises UserError unless all are done, where
-    `results` is a link, and where DVC fails.
+    `results` is a link or dvc.lock is damaged, and where DVC fails.
     """
     scale = write.dvc_scale(open_project("mini")[0])
     root, project = open_project(scale)
@@ -30,6 +35,7 @@ def record() -> None:
             f"{layout.results}: is a link to {layout.results.resolve()}, and DVC records nothing outside of the "
             "project. Mount that folder at results/ instead (`mount --bind`)."
         )
+    _refuse_damaged(root / LOCK)
     names = loaded.published_corpora
     verdicts = [
         *judge(layout, loaded.published, loaded.keys, deep=loaded.published).values(),
@@ -44,6 +50,21 @@ def record() -> None:
     if done.returncode:
         raise UserError(f"dvc commit failed with exit code {done.returncode}: {_why(done.stderr)}")
     print(f"recorded in dvc.lock: {len(verdicts) - len(names)} stages and {len(names)} corpora at scale {scale}")
+
+
+def _refuse_damaged(lock: Path) -> None:
+    """Raise UserError where DVC could not add to its file of records, which a power cut may have emptied."""
+    if not os.path.lexists(lock):
+        return
+    try:
+        found = yaml.safe_load(lock.read_bytes())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        found = None
+    if not isinstance(found, dict) or "schema" not in found:
+        raise UserError(
+            f"{lock}: is damaged. Put back what was committed (`git checkout -- {lock.name}`), or move it away: it is "
+            "made anew from the results that are there. Nothing was recorded."
+        )
 
 
 def _why(printed: str) -> str:

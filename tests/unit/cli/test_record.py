@@ -52,3 +52,21 @@ def test_results_behind_a_link_are_not_given_to_dvc_which_does_not_follow_it(
     (finished / "results").symlink_to(tmp_path_factory.mktemp("disk"))
     with pytest.raises(UserError, match=r"results: is a link to .*disk0, and DVC records nothing outside of the proj"):
         record.record()
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"[]", b"stages: {", b"\xf2\x00", None], ids=["empty", "list", "cut", "bytes", "folder"]
+)
+def test_a_damaged_lock_of_dvc_is_told_of_with_what_to_do(damage: bytes | None, finished: Path) -> None:
+    lock = finished / "dvc.lock"
+    lock.mkdir() if damage is None else lock.write_bytes(damage)
+    with pytest.raises(
+        UserError, match=r"dvc.lock: is damaged. Put back .*`git checkout -- dvc.lock`\), or move it away"
+    ):
+        record.record()
+
+
+def test_a_lock_of_dvc_that_is_whole_is_added_to(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (finished / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    monkeypatch.setattr(record.subprocess, "run", lambda words, **named: subprocess.CompletedProcess(words, 0, "", ""))
+    record.record()

@@ -30,9 +30,11 @@ def rms_norm(fused: ModuleType, x: Tensor, weight: Tensor, eps: float) -> Tensor
 def cross_entropy(fused: ModuleType, logits: Tensor, labels: Tensor) -> Tensor:
     """As `functional.cross_entropy`, for fewer than MOST_LOGITS logits.
 
-    The kernel reads logits[label] for every label and masks afterwards, so -100 would read outside; and its
-    conversion `half_to_float` is for fp16 alone.
+    The kernel reads logits[label] for every label and masks afterwards, so -100 would read outside; its conversion
+    `half_to_float` is for fp16 alone; and it refuses to be called without a row.
     """
+    if not len(labels):
+        return logits.float().sum(1)
     supervised = labels != IGNORED
     losses = fused.SoftmaxCrossEntropyLoss.apply(logits.float(), labels.clamp(min=0), 0.0, IGNORED, False)
     return torch.where(supervised, losses, 0.0)
@@ -55,8 +57,13 @@ def adamw(
 
 
 def global_norm(amp: ModuleType, tensors: Sequence[Tensor]) -> Tensor:
-    """As `multi_tensor.global_norm`, of fp32 tensors."""
-    total, _ = amp.multi_tensor_l2norm(CHUNK, _flag(tensors[0]), [list(tensors)], False)
+    """As `multi_tensor.global_norm`, of fp32 tensors.
+
+    Without those of no elements, such as shared experts of no width: csrc/multi_tensor_apply.cuh starts a kernel at the
+    last element of a tensor, and where the last one has none, tensors before it are not read.
+    """
+    some = [tensor for tensor in tensors if tensor.numel()]
+    total, _ = amp.multi_tensor_l2norm(CHUNK, _flag(tensors[0]), [some], False)
     return total.squeeze(0)
 
 

@@ -65,6 +65,7 @@ def _checked(flag: Tensor, lists: Lists, depth: int) -> None:
     assert len(lists) == depth
     assert all(len(one) == len(lists[0]) > 0 for one in lists)
     assert all(tensor.is_contiguous() for one in lists for tensor in one)
+    assert all(tensor.numel() for tensor in lists[0]), "kernels of tensors before an empty one may not be started"
     assert all(tensor.numel() == first.numel() for one in lists for tensor, first in zip(one, lists[0], strict=True))
 
 
@@ -77,6 +78,7 @@ class Loss(torch.autograd.Function):
     ) -> Tensor:
         assert not half_to_float or logits.dtype == torch.float16
         assert smoothing == 0
+        assert logits.numel() > 0
         assert bool((labels >= 0).all()), "the kernel would read outside of the logits"
         ctx.save_for_backward(logits, labels)
         return F.cross_entropy(logits, labels, reduction="none").masked_fill(labels == padding_idx, 0)
@@ -116,6 +118,22 @@ def test_the_norm_and_the_scaling_are_the_plain_ones() -> None:
     apex_forms.scale(amp, tensors, 0.5)
     for half, whole in zip(tensors, lists(0), strict=True):
         assert torch.equal(half, whole * 0.5)
+
+
+def test_the_norm_leaves_out_tensors_without_elements() -> None:
+    """Shared experts of no width have gradients of no elements."""
+    tensors = [torch.zeros(0, 5), *lists(0), torch.zeros(5, 0)]
+    found = apex_forms.global_norm(Amp("amp_C"), tensors)
+    torch.testing.assert_close(found, multi_tensor.global_norm(tensors))
+
+
+def test_a_micro_batch_without_a_target_has_a_loss_and_a_gradient_without_rows() -> None:
+    logits = torch.zeros(0, 11, dtype=torch.bfloat16, requires_grad=True)
+    fused = SimpleNamespace(SoftmaxCrossEntropyLoss=Loss)
+    found = apex_forms.cross_entropy(fused, logits, torch.zeros(0, dtype=torch.int64))  # type: ignore[arg-type]
+    assert (found.shape, found.dtype) == ((0,), torch.float32)
+    (gradient,) = torch.autograd.grad(found.sum(), logits)
+    assert gradient.shape == (0, 11)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -98,11 +98,17 @@ def varlen_by_hand(
     for start, end in pairwise(borders_q.tolist()):
         assert 0 < end - start <= longest_q == longest_k
         own_q, own_k, own_v = (x[start:end].transpose(0, 1) for x in (q, k, v))
-        causal = {(-1, 0): True, (-1, -1): False}[window_size]
+        seen = _within_window(end - start, *window_size)
         outputs.append(
-            F.scaled_dot_product_attention(own_q, own_k, own_v, is_causal=causal, scale=scale, enable_gqa=True)
+            F.scaled_dot_product_attention(own_q, own_k, own_v, attn_mask=seen, scale=scale, enable_gqa=True)
         )
     return torch.cat([output.transpose(0, 1) for output in outputs])
+
+
+def _within_window(length: int, before: int, behind: int) -> Tensor:
+    """Which keys [T, T] a query sees: so many before its own and so many behind it, -1 for all of them."""
+    back = torch.arange(length)[:, None] - torch.arange(length)
+    return ((back <= before) | (before < 0)) & ((-back <= behind) | (behind < 0))
 
 
 @pytest.fixture

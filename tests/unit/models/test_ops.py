@@ -19,6 +19,8 @@ def test_formulas() -> None:
     losses = ops.cross_entropy(torch.tensor([[0.0, math.log(3)], [5.0, 1.0]]), torch.tensor([1, -100]))
     assert losses.tolist() == pytest.approx([math.log(4 / 3), 0.0])
     assert ops.global_norm([torch.tensor([3.0]), torch.tensor([[4.0]])]).item() == 5.0
+    narrow = torch.full((257,), 1.0, dtype=torch.bfloat16)
+    assert ops.global_norm([narrow]).item() == pytest.approx(257**0.5, rel=1e-6), "accumulated in fp32"
 
 
 def test_cross_entropy_is_torchs_with_its_gradient() -> None:

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.attention import varlen
 
 from stages.models.attention import Sight, attend, attend_in
 from stages.models.documents import Documents
+from stages.models.ops import choice
+from tests.unit.models.test_attention import varlen_by_hand
 
 ROWS, LENGTH, HEADS, GROUPS, WIDTH = 2, 24, 4, 2, 8
 SEGMENTS = np.array([[0] * 3 + [1] * 20 + [-1], [0] * LENGTH], dtype=np.int32)
@@ -51,6 +54,17 @@ def test_it_is_the_dense_computation_with_its_gradients(sight: Sight, segments: 
         assert mine.grad is not None
         assert other.grad is not None
         assert (mine.grad - other.grad).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("window", [1, 2, 5, 20])
+def test_a_gpus_kernel_is_told_the_window_without_the_querys_own_key(
+    window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "attention", lambda *_: "flash_varlen")
+    monkeypatch.setattr(varlen, "varlen_attn", varlen_by_hand)
+    ours, sight = heads(4), Sight(0.3, window=window)
+    found = attend_in(*ours, Documents(SEGMENTS, torch.device("cpu")), sight)
+    assert (found - dense(*ours, sight, SEGMENTS))[torch.from_numpy(SEGMENTS) >= 0].abs().max() <= 1e-6
 
 
 def test_a_window_of_the_whole_row_is_no_window() -> None:

@@ -24,6 +24,7 @@ from stages.models.layers import recompute
 from stages.models.moe import Router
 from stages.spec.resolved import Stage
 from stages.train import replicated
+from stages.train.objectives.base import precision, weights_rounded_once
 from stages.train.optimizer import Optimizer
 from stages.train.replicated import gather
 from tests.rounding import BF16, LAMBDA
@@ -128,6 +129,35 @@ def test_weights_are_rounded_once_a_step_unless_layers_are_computed_again(
         assert {each[name] - times[name] for name in each if not any(part in name for part in own)} == {1}
     else:
         assert times == each
+
+
+@pytest.mark.parametrize(("kept", "times"), [(True, 1), (False, 3)])
+def test_rounded_weights_are_kept_within_a_pass_or_made_where_they_are_read(kept: bool, times: int) -> None:
+    """An evaluation of a large model does without a rounded copy of all its weights."""
+    stage, layer = tiny.make("next_token").model_copy(update={"engine_class": "torch-bf16"}), nn.Linear(4, 4)
+    with Rounded(nn.ModuleDict({"llm": layer})) as rounded, precision(stage, kept):
+        for _ in range(3):
+            layer(torch.ones(1, 4))
+    assert rounded.times["llm.weight"] == times
+
+
+def test_a_step_that_fails_leaves_autocast_as_it_was() -> None:
+    """Else what a later evaluation rounds would be taken for weights of a later step."""
+
+    def depth() -> int:
+        torch.autocast_increment_nesting()
+        found: int = torch.autocast_decrement_nesting()
+        return found
+
+    def fail() -> None:
+        with weights_rounded_once(tiny.make("next_token")):
+            assert depth() == before + 1
+            raise ZeroDivisionError
+
+    before = depth()
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert depth() == before
 
 
 def wide(*shape: int, seed: int = 0) -> Tensor:

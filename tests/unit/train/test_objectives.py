@@ -257,6 +257,7 @@ def test_a_looped_step_is_equation_4_of_the_models_own_losses_and_gates(z_loss: 
     left = (torch.tensor([[1.0], [2.0], [3.0]]) * p).sum(0)
     wanted = [whole, entropy.mean(), left.mean(), *torch.cat(losses, 1).mean(1), *([squared] if z_loss else [])]
     assert [one.item() for one in values] == pytest.approx([one.item() for one in wanted], rel=1e-5)
+    assert not any(one.requires_grad for one in values), "no graph of a micro-batch is kept until the step's end"
     torch.testing.assert_close(gradients, list(torch.autograd.grad(whole, optimizer.parameters)), rtol=1e-3, atol=1e-5)
 
 

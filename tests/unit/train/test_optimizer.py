@@ -1,10 +1,13 @@
 """The optimizer of a stage: AdamW's numbers, what is clipped, what is decayed, and taking state over."""
 
+import math
 from copy import deepcopy
 from itertools import chain
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from stages.errors import UserError
@@ -14,7 +17,7 @@ from stages.spec.resolved_training import AdamW, Group, Muon
 from stages.train import adamw
 from stages.train.adamw import foreach_adamw
 from stages.train.optimizer import Clipped, Optimizer
-from stages.train.param_groups import matrix_names, trained_slots
+from stages.train.param_groups import Slot, matrix_names, trained_slots
 from tests.unit.train.tiny import ADAMW, MUON, unclipped
 
 
@@ -29,20 +32,38 @@ def random_gradients(optimizer: Optimizer, seed: int) -> list[torch.Tensor]:
     return [torch.randn(parameter.shape, generator=generator) for parameter in optimizer.parameters]
 
 
-def test_adamw_equals_torch() -> None:
-    ours = make(ADAMW)
+@given(
+    clip=st.sampled_from([None, 1e-4, 1.0, 1e6]),
+    decay=st.sampled_from(["all", "matrices"]),
+    weight_decay=st.sampled_from([0.0, 0.1, 5.0]),
+    eps=st.sampled_from([1e-8, 1e-3]),
+    groups=st.booleans(),
+    size=st.sampled_from([0.0, 1e-6, 1.0, 1e4]),
+)
+@settings(max_examples=25, deadline=None)
+def test_adamw_with_its_clip_is_torchs(
+    clip: float | None, decay: str, weight_decay: float, eps: float, groups: bool, size: float
+) -> None:
+    """`torch.optim.AdamW` of one group a parameter after `clip_grad_norm_`, three steps of gradients of this size."""
+    fields = {"clip": clip, "decay": decay, "weight_decay": weight_decay, "eps": eps}
+    ours = grouped(ADAMW.model_copy(update={**fields, "groups": GROUPED if groups else None}))
     copies = [nn.Parameter(parameter.detach().clone()) for parameter in ours.parameters]
-    theirs = torch.optim.AdamW(copies, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1, foreach=False)
-    for step in range(5):
+    moved = [(copy, multiples(slot) if groups else (1.0, 1.0)) for slot, copy in zip(ours.slots, copies, strict=True)]
+    decays = [by * weight_decay if decay == "all" or copy.ndim == 2 else 0.0 for copy, (_, by) in moved]
+    each = [{"params": [copy], "weight_decay": number} for copy, number in zip(copies, decays, strict=True)]
+    theirs = torch.optim.AdamW(each, betas=(0.9, 0.95), eps=eps, foreach=False)
+    for step in range(3):
         lr = 0.01 * (step + 1)
-        gradients = random_gradients(ours, step)
-        for copy, gradient in zip(copies, gradients, strict=True):
-            copy.grad = gradient.clone()
-        theirs.param_groups[0]["lr"] = lr
+        gradients = [size * gradient for gradient in random_gradients(ours, step)]
+        for copy, gradient, group, (_, (by, _)) in zip(copies, gradients, theirs.param_groups, moved, strict=True):
+            copy.grad, group["lr"] = gradient.clone(), lr * by
+        norm = nn.utils.clip_grad_norm_(copies, math.inf if clip is None else clip)
         theirs.step()
-        ours.step(unclipped(gradients), lr)
+        clipped = ours.clip(gradients)
+        assert float(clipped.norm) == pytest.approx(float(norm), rel=1e-6)
+        ours.step(clipped, lr)
     for parameter, copy in zip(ours.parameters, copies, strict=True):
-        torch.testing.assert_close(parameter, copy, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(parameter, copy, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("factor", [None, torch.tensor(0.3)], ids=["unclipped", "clipped"])
@@ -223,6 +244,10 @@ def test_a_module_that_is_an_embedding_has_no_matrices() -> None:
     assert matrix_names(nn.Linear(4, 3)) == {"weight"}
 
 
+def test_muon_moves_neither_tables_nor_the_output_matrix() -> None:
+    assert {slot.name for slot in grouped(MUON).slots if slot.muon} == {"llm.layer.weight", "vit.layer.weight"}
+
+
 def test_steps_are_counted_from_zero_and_by_module() -> None:
     optimizer = make(ADAMW)
     assert [int(optimizer.state()[f"{module}.step"]) for module in ("llm", "vit")] == [0, 0]
@@ -255,6 +280,11 @@ def test_a_group_is_moved_and_decayed_by_its_multiples_and_what_is_in_none_as_be
         assert torch.equal(slot.parameter, other.slots[number].parameter), slot.name
     assert {slot.part for slot in made.slots} == {"embeddings", "matrices", "vectors", "head"}
     assert made.rates(0.1)["vit of tower"] == 0.1 * 0.25
+
+
+def multiples(slot: Slot) -> tuple[float, float]:
+    """What GROUPED multiplies the rate and the decay of a parameter by."""
+    return next(((group.lr, group.weight_decay) for group in GROUPED if group.has(slot.module, slot.part)), (1.0, 1.0))
 
 
 def grouped(cfg: AdamW | Muon) -> Optimizer:

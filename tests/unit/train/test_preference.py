@@ -45,6 +45,18 @@ class Ragged(tiny.Data):
         return rows
 
 
+class TwoPairs(tiny.Data):
+    """Rows of two pairs: each answer cut in two."""
+
+    def samples(self, first: int, count: int, tail: int) -> list[Sample]:
+        rows = super().samples(first, count, tail)
+        for row in rows:
+            late = row.positions >= len(row.tokens) // 4
+            row.segments[:] = 2 * row.segments + late
+            row.positions[late] -= len(row.tokens) // 4
+        return rows
+
+
 def preferring(micro_batch: int = 2, **changes: Any) -> Stage:
     stage = tiny.make("preference")
     settings = tiny.PREFERENCE.model_copy(update=changes)
@@ -97,11 +109,16 @@ def naive(stage: Stage, policy: Any, reference: Any, rows: Any = tiny.Data) -> t
     assert settings is not None
     step = ledger.step_at(stage.phases[0], STEP)
     data = rows(stage.phases[0], 0, "", None)
-    losses, columns = [], []
+    losses, columns, pairs = [], [], list[list[tuple[Tensor, ...]]]()
     for row in data.samples(step.first_sample, step.sequences, step.tail):
+        for first in range(0, int(row.segments.max()), 2):
+            pairs.append([
+                tuple(torch.from_numpy(part[row.segments == side]) for part in (row.tokens, row.labels))
+                for side in (first, first + 1)
+            ])  # fmt: skip
+    for pair in pairs:
         ratios, likelihoods = [], []
-        for side in (0, 1):
-            tokens, labels = (torch.from_numpy(part[row.segments == side]) for part in (row.tokens, row.labels))
+        for tokens, labels in pair:
             (own, count), (other, _) = (log_probability(model, tokens, labels) for model in (policy, reference))
             ratios.append((own - other) / (count if settings.answers == "mean" else 1))
             likelihoods.append(own / count)
@@ -137,6 +154,14 @@ def test_loss_gradients_and_columns_are_those_of_the_formulas(
     assert ("chosen_nll" in objective.extras) == bool(nll)
     for found, parameter in zip(gradients, policy.parameters(), strict=True):
         torch.testing.assert_close(found.double(), parameter.grad, rtol=1e-4, atol=1e-7)
+
+
+def test_a_step_is_the_mean_over_its_pairs_however_many_a_row_has() -> None:
+    stage = preferring()
+    modules, beside, _, _ = setting(stage, 0.1)
+    _, found = computed(stage, rows=TwoPairs)
+    expected, columns = naive(stage, modules["llm"].double(), beside["llm"].double(), TwoPairs)
+    assert found == pytest.approx({"loss": expected.item(), **columns}, rel=1e-5, abs=1e-6)
 
 
 @given(

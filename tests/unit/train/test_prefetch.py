@@ -66,6 +66,14 @@ def test_the_next_step_is_prepared_while_one_is_computed_and_no_further() -> Non
 
 
 @pytest.mark.usefixtures("threaded")
+def test_denormals_are_flushed_in_the_thread_too() -> None:
+    """As where training computes: what is prepared must not depend on which thread did it."""
+    made = Prefetch(lambda step: float(torch.tensor(1e-39) * 1), PHASE, CPU)
+    assert made.take(steps()[0]) == 0
+    made.close()
+
+
+@pytest.mark.usefixtures("threaded")
 def test_an_error_is_raised_in_the_step_that_it_belongs_to() -> None:
     def prepare(step: Step) -> int:
         if step.index == 2:

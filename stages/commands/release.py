@@ -34,7 +34,7 @@ def print_declaration(name: str, folder: Path) -> None:
     try:
         config = json_file.read(folder / "config.json")
     except json_file.JsonFileError as error:
-        raise UserError(f"{error}. Take the folder's config.json anew.") from None
+        raise UserError(f"{error}. Download the folder's config.json again.") from None
     named = config.get("architectures") if isinstance(config, dict) else None
     if not (isinstance(named, list) and named and isinstance(named[0], str)):
         raise UserError(f"{folder / 'config.json'}: architectures: found {named!r}; allowed: one name.")

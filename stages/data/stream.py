@@ -134,7 +134,7 @@ def _open(folder: Path, key: str, measured: Mapping[str, str]) -> None:
     elif changed := _changed(before, measured):
         raise UserError(
             f"{changed} since the preparation that was broken off; what it encoded is in {folder}. Put the file back "
-            f"as it was, or remove that folder to begin anew: `rm -r {shlex.quote(str(folder))}`"
+            f"as it was, or remove that folder to begin again: `rm -r {shlex.quote(str(folder))}`"
         )
 
 

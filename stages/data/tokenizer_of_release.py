@@ -23,7 +23,7 @@ def refuse_other(theirs: Path, ours: Path) -> None:
         return
     raise UserError(
         f"{theirs}: {why}; allowed: what {ours} has, the tokenizer of the pipeline. Give the folder of the model that "
-        "was trained with it, or declare the folder's own tokenizer in specs/tokenizers and prepare the data anew."
+        "was trained with it, or declare the folder's own tokenizer in specs/tokenizers and prepare the data again."
     )
 
 

@@ -91,7 +91,7 @@ def _refuse(file: Input, member: tarfile.TarInfo) -> None:
         return
     raise UserError(
         f"{file.name}: member {shown(member.name)}: {what}; allowed: files and folders, by relative names. "
-        "Such a tar was not made for data: look where it is from, and write it anew."
+        "Such a tar was not made for data: look where it is from, and write it again."
     )
 
 

@@ -67,8 +67,8 @@ def check_weights(stage: Stage, modules: nn.ModuleDict) -> None:
     if broken := finite.broken_tensors(modules.state_dict()):
         raise NonFiniteError(
             f"{stage.ref}: {len(broken)} tensors are not finite, among them "
-            f"{finite.first_names(broken)}. What it is made from is damaged: run that again, or take the released "
-            "folder anew.",
+            f"{finite.first_names(broken)}. What it is made from is damaged: run that again, or download the "
+            "released folder again.",
             None,
         )
 

@@ -115,7 +115,7 @@ def of(result: Result) -> TokenizerOut:
     folder = result.layout.corpus(data_spec.TOKENIZER)
     prepared.check(folder)
     if (found := corpus_manifest.read_manifest(folder).digest) != digest:
-        raise UserError(f"{folder}: has digest {found}, wanted {digest}. `stages data tokenizer` prepares it anew.")
+        raise UserError(f"{folder}: has digest {found}, wanted {digest}. `stages data tokenizer` prepares it again.")
     local = tokenizer.Tokenizer(folder / TOKENS)
     return _made(_with_bos(folder / TOKENS, local), CHATML, {}, local.roles)
 

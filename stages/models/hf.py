@@ -94,7 +94,7 @@ def left_out(folder: Path, where: Mapping[str, Path], wanted: Set[str], rotary: 
         if not torch.equal(stored[HEAD], stored[EMBEDDINGS]):
             raise UserError(
                 f"{folder}: {HEAD}: found other numbers than in {EMBEDDINGS}; allowed: the same, since config.json "
-                "ties the two (tie_word_embeddings). Correct config.json and the spec, or take the folder anew."
+                "ties the two (tie_word_embeddings). Correct config.json and the spec, or download the folder again."
             )
         found.add(HEAD)
     return found

@@ -57,7 +57,7 @@ def read(folder: Path) -> ModelConfig:
     except json_file.MissingFileError as error:
         raise UserError(f"{path}: not found. A model folder has config.json and model.safetensors.") from error
     except json_file.JsonFileError as error:
-        raise UserError(f"{error}. Take the folder's config.json anew.") from error
+        raise UserError(f"{error}. Download the folder's config.json again.") from error
     try:
         config = _own(found["stages"])
     except (ValidationError, KeyError, TypeError) as error:

@@ -47,7 +47,7 @@ def listed(folder: Path) -> list[Path]:
     if not _count_themselves(there):
         raise UserError(
             f"{folder}: found {', '.join(there)}, and no {INDEX} that says which of them are the model; allowed: "
-            f"{WEIGHTS}, or an index. Take the folder anew, or move away what does not belong there."
+            f"{WEIGHTS}, or an index. Download the folder again, or move away what does not belong there."
         )
     return list(there.values())
 
@@ -57,12 +57,14 @@ def tensors(paths: Iterable[Path]) -> dict[str, Path]:
     where: dict[str, Path] = {}
     for path in paths:
         if not path.is_file():  # a pipe would be waited for
-            raise UserError(f"{path}: not there, or not a regular file. Take or build it anew.")
+            raise UserError(f"{path}: not there, or not a regular file. Download or build it again.")
         try:
             with safe_open(path, framework="pt", device="cpu") as file:
                 names = list(file.keys())
         except (SafetensorError, OSError) as error:
-            raise UserError(f"{path}: damaged or not a safetensors file ({error}). Take or build it anew.") from error
+            raise UserError(
+                f"{path}: damaged or not a safetensors file ({error}). Download or build it again."
+            ) from error
         for name in names:
             if name in where:
                 raise UserError(f"{path}: {name} is also in {where[name].name}; allowed: each tensor in one file.")
@@ -74,7 +76,7 @@ def _indexed(folder: Path, there: dict[str, Path]) -> list[Path]:
     try:
         index = json_file.read_as(folder / INDEX, _INDEX).weight_map
     except json_file.JsonFileError as error:
-        raise UserError(f"{error}. Take the folder anew.") from None
+        raise UserError(f"{error}. Download the folder again.") from None
     names = sorted(set(index.values()))
     if WEIGHTS in there and WEIGHTS not in names:
         raise UserError(
@@ -83,14 +85,14 @@ def _indexed(folder: Path, there: dict[str, Path]) -> list[Path]:
         )
     missing = [name for name in names if name not in there]
     if missing:
-        raise UserError(f"{folder}: {INDEX} names {', '.join(missing)}, not there. Take the folder anew.")
+        raise UserError(f"{folder}: {INDEX} names {', '.join(missing)}, not there. Download the folder again.")
     where = tensors(there[name] for name in names)
     wrong = sorted(name for name in index.keys() | where if index.get(name) != getattr(where.get(name), "name", None))
     if wrong:
         found = where[wrong[0]].name if wrong[0] in where else "no file"
         raise UserError(
             f"{folder / INDEX}: says that {wrong[0]} is in {index.get(wrong[0], 'no file')}, found in {found} "
-            f"({len(wrong)} tensors differ). Take the folder anew."
+            f"({len(wrong)} tensors differ). Download the folder again."
         )
     _name_strangers(folder, f"not named by {INDEX}", [name for name in there if name not in names])
     return [there[name] for name in names]

@@ -40,7 +40,7 @@ def refuse(folder: Path, tensors: Mapping[str, Tensor], released: bool, offset: 
         if tensor.dtype not in FLOATS.values() or not exact:
             wanted = "a floating type" if allowed is None else f"{_name(allowed)}, as config.json declares"
             raise UserError(
-                f"{folder}: {name} is {_name(tensor.dtype)}; allowed: {wanted}. Take the folder anew, or correct "
+                f"{folder}: {name} is {_name(tensor.dtype)}; allowed: {wanted}. Download the folder again, or correct "
                 "`dtype` in its config.json if that is what is wrong."
             )
         if not bool(tensor.isfinite().all()):
@@ -69,7 +69,7 @@ def declared(folder: Path) -> torch.dtype | None:
     except json_file.MissingFileError:
         return None
     except json_file.JsonFileError as error:
-        raise UserError(f"{error}. Take the folder's config.json anew.") from None
+        raise UserError(f"{error}. Download the folder's config.json again.") from None
     name = found.dtype or found.torch_dtype
     if name is None or name == "auto":
         return None
@@ -78,7 +78,7 @@ def declared(folder: Path) -> torch.dtype | None:
     return FLOATS[name]
 
 
-def refuse_names(folder: Path, what: str, names: list[str], why: str = "Take the folder anew.") -> None:
+def refuse_names(folder: Path, what: str, names: list[str], why: str = "Download the folder again.") -> None:
     """Raise UserError naming the first few of these tensors, if there are any."""
     if names:
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""

@@ -78,9 +78,9 @@ def check(stage: Stage, module: str, folder: Path, architecture: str | None) -> 
     except json_file.MissingFileError:
         raise UserError(f"{path}: not found, so this is not a Hugging Face model folder") from None
     except json_file.JsonFileError as error:
-        raise UserError(f"{error}. Take the folder's config.json anew.") from None
+        raise UserError(f"{error}. Download the folder's config.json again.") from None
     if not isinstance(config, dict):
-        raise UserError(f"{path}:1: found a {type(config).__name__}; allowed: an object. Take the file anew.")
+        raise UserError(f"{path}:1: found a {type(config).__name__}; allowed: an object. Download the file again.")
     wrong = list(_wrong(stage, module, config, architecture))
     if wrong:
         where = lines(data.decode("utf-8"))
@@ -140,7 +140,7 @@ def _contradicting_aliases(config: dict[str, Any], model: LanguageModel) -> Iter
     """Two names of one field with two values: which one counts depends on the version of transformers."""
     for alias, usual in model.PUBLISHED.aliases.items():
         if alias in config and usual in config and not equal(config[alias], config[usual]):
-            yield Wrong(alias, config[alias], repr(config[usual]), f"as `{usual}` beside it. Take the file anew")
+            yield Wrong(alias, config[alias], repr(config[usual]), f"as `{usual}` beside it. Download the file again")
 
 
 def _dtypes(config: dict[str, Any]) -> Iterator[Wrong]:
@@ -151,7 +151,7 @@ def _dtypes(config: dict[str, Any]) -> Iterator[Wrong]:
             yield Wrong(key, value, ", ".join(FLOATS), "a type that can be trained. Take the folder in one of them")
     if len(set(map(str, found.values()))) > 1:
         yield Wrong(
-            "torch_dtype", found["torch_dtype"], repr(found["dtype"]), "as `dtype` beside it. Take the file anew"
+            "torch_dtype", found["torch_dtype"], repr(found["dtype"]), "as `dtype` beside it. Download the file again"
         )
 
 

@@ -15,7 +15,7 @@ from stages.spec.language_model import ALL_KEYS, LOCAL_KEYS, LanguageModel
 from stages.spec.resolved_models import Rope
 
 TOGETHER = "and none below the other: versions of transformers that write one for all layers scale all of them"
-OLD_BASE = "since transformers 4 reads no `rope_theta` in `rope_scaling`. State it beside, or take the file anew"
+OLD_BASE = "since transformers 4 reads no `rope_theta` in `rope_scaling`. State it beside, or download the file again"
 
 
 def local_layers(config: dict[str, Any], model: LanguageModel) -> Iterator[Wrong]:
@@ -54,7 +54,7 @@ def positions(config: dict[str, Any], rope: Rope, head_dim: int, max_context: in
     forms = {name: config[name] for name in ("rope_parameters", "rope_scaling") if config.get(name) not in (None, {})}
     for name, form in forms.items():
         if not isinstance(form, dict):
-            yield Wrong(name, form, "an object", "as transformers writes it. Take the file anew")
+            yield Wrong(name, form, "an object", "as transformers writes it. Download the file again")
             return
     beside = {"rope_theta": config["rope_theta"]} if config.get("rope_theta") is not None else {}
     inside = {  # transformers takes its own base for a form without one, whatever another form says
@@ -80,7 +80,7 @@ def _scaling(name: str, form: dict[str, Any], wanted: dict[str, Any], max_contex
     here["rope_type"] = form.get(kind_field, "default")
     if "type" in form and form["type"] != here["rope_type"]:
         yield Wrong(
-            f"{name}.type", form["type"], repr(here["rope_type"]), "as `rope_type` beside it. Take the file anew"
+            f"{name}.type", form["type"], repr(here["rope_type"]), "as `rope_type` beside it. Download the file again"
         )
     if here["rope_type"] == wanted["rope_type"] == "yarn":
         here, wanted = usual_yarn(here, max_context), usual_yarn(wanted, max_context)

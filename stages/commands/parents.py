@@ -33,4 +33,4 @@ def refuse_damaged(layout: Layout, ref: str) -> None:
     if broken:
         listed = "; ".join(map(str, broken))
         damage.note(folder, listed)  # so that the next `snakemake` rebuilds it
-        raise UserError(f"{ref} is damaged: {listed}. `stages run {ref} --scale {layout.scale}` rebuilds it.")
+        raise UserError(f"{ref} is damaged: {listed}. `{layout.command(ref)}` rebuilds it.")

@@ -29,13 +29,13 @@ def refuse_to_repeat(stage: Stage, inputs: Inputs) -> None:
     took = "" if seconds is None else f", which took {trunk} {seconds:,.0f} s"
     if not inputs.layout.manifest(trunk).is_file():
         raise UserError(
-            f"{ref}: {trunk} is not done. `stages run {trunk} --scale {inputs.layout.scale}` trains it, and keeps the "
-            f"checkpoint at step {steps:,} on the way."
+            f"{ref}: {trunk} is not done. `{inputs.layout.command(trunk)}` trains it, and keeps the checkpoint at step "
+            f"{steps:,} on the way."
         )
     raise UserError(
         f"{ref}: {trunk} was trained without keeping a checkpoint at step {steps:,}: nothing named it then, or `stages "
         f"gc` took it. The same {steps:,} steps ({units:,} {stage.phases[0].unit}{took}) can be computed again, with "
-        f"the same bits: `stages run {ref} --scale {inputs.layout.scale} {AGAIN}`. Nothing was trained."
+        f"the same bits: `{inputs.layout.command(ref)} {AGAIN}`. Nothing was trained."
     )
 
 

@@ -65,7 +65,7 @@ def recorded(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) 
     if latest is None:
         raise UserError(
             f"{ref}: no step of it is recorded: it is not finished under its key {key[:12]}, and has no checkpoint. "
-            f"`stages run {ref} --scale {layout.scale}` runs it."
+            f"`{layout.command(ref)}` runs it."
         )
     made_by = json_file.read_as(latest / "made_by.json", _MAKERS)
     tier = json_file.read_as(latest / "tier.json", _TIER)

@@ -41,8 +41,7 @@ def remade(stage: Stage, inputs: Inputs) -> Remade:
     folder = inputs.layout.stage(ref)
     if not (folder / manifest.NAME).is_file() or (record := manifest.read(folder / manifest.NAME)).key != inputs.key:
         raise UserError(
-            f"{ref}: it is not finished under its key {inputs.key[:12]}. `stages run {ref} --scale "
-            f"{inputs.layout.scale}` runs it."
+            f"{ref}: it is not finished under its key {inputs.key[:12]}. `{inputs.layout.command(ref)}` runs it."
         )
     refuse(stage, record.tier)
     wrong = _counters(inputs, record)

@@ -81,10 +81,6 @@ def _running(layout: Layout, ref: str, key: str, holder: Holder) -> Verdict:
     )  # fmt: skip
 
 
-def _command(layout: Layout, ref: str) -> str:
-    return f"stages run {ref} --scale {layout.scale}"
-
-
 def _there(layout: Layout, parent_keys: Mapping[str, str], attempt: Path) -> Mapping[str, Parent]:
     """What a rerun would be built on, whose checkpoints alone it goes on from: the parents that are there, or, where
     one has to be made first, those of the attempt.
@@ -96,7 +92,7 @@ def _there(layout: Layout, parent_keys: Mapping[str, str], attempt: Path) -> Map
 
 
 def _ended(layout: Layout, ref: str, key: str, attempt: Path, parents: Mapping[str, Parent], deep: bool) -> Verdict:
-    found, command = attempts.finding(attempt), _command(layout, ref)
+    found, command = attempts.finding(attempt), layout.command(ref)
     partial = partials.latest(layout, key, parents)
     why = found.message if found else crash.told(attempt) or KILLED
     if partial is None and partials.latest(layout, key, attempts.built_on(attempt) or {}) is not None:
@@ -119,7 +115,7 @@ def _ended(layout: Layout, ref: str, key: str, attempt: Path, parents: Mapping[s
 
 def _look(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str], deep: bool) -> Verdict:
     """The verdict on the result in place, whatever runs or ran elsewhere."""
-    folder, command = layout.stage(ref), _command(layout, ref)
+    folder, command = layout.stage(ref), layout.command(ref)
     if not folder.exists():
         return Verdict(ref, key, "missing", "not run yet", command=command)
     try:
@@ -150,7 +146,7 @@ def _why_stale(layout: Layout, key: str, record: Manifest, parent_keys: Mapping[
 
 def _damage(layout: Layout, ref: str, found: list[Problem]) -> str:
     """Each damaged file, and what rebuilds it; empty where none is."""
-    return "; ".join([*map(str, found), f"`{_command(layout, ref)}` rebuilds it"]) if found else ""
+    return "; ".join([*map(str, found), f"`{layout.command(ref)}` rebuilds it"]) if found else ""
 
 
 def rebuilds_otherwise(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str]) -> bool:

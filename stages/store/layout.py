@@ -66,6 +66,10 @@ class Layout:
         """The checkpoint at the end of a phase that is not the stage's last: shared by stages that begin alike."""
         return self.run(phase_key) / "phase"
 
+    def command(self, ref: str) -> str:
+        """What a user types to run a stage at this scale."""
+        return f"stages run {ref} --scale {self.scale}"
+
 
 def split(ref: str) -> tuple[str, str]:
     """Split "pipeline/stage"; raises ValueError on anything else."""

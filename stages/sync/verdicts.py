@@ -111,7 +111,7 @@ def _without(layout: Layout, stage: Stage, verdict: Verdict, why: str) -> Verdic
 
 def _unevaluated(layout: Layout, stage: Stage, verdict: Verdict, why: str) -> Verdict:
     """A whole result that is to be evaluated again, or whose evaluation failed as it is requested now."""
-    command = f"stages run {verdict.ref} --scale {layout.scale}"
+    command = layout.command(verdict.ref)
     failed = reevaluation.failure(layout, verdict.key, stage)
     if failed is None:
         return replace(verdict, state="unevaluated", why=why, command=command)

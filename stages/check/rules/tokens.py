@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from math import gcd
 
@@ -83,15 +83,23 @@ def _counted(phase: Phase) -> int:
     return at if partial is None else partial.end if partial.start == at else -1
 
 
-def _divisible(context: Context, phase: Phase) -> str:
-    """A micro-batch that would do, and where it is written: a scale makes its own, and batches too."""
+def _divisible(context: Context) -> str:
+    """A micro-batch that would do, and where it is written: a scale makes its own for all phases, and batches too."""
     if context.shrink.shrink is None:
         return "Choose a micro-batch that divides every batch of the ramp."
-    fits = gcd(phase.micro_batch, *(rung.sequences for rung in phase.batch)) * phase.context
+    phases = [phase for stage in context.pipeline.stages.values() for phase in stage.phases]
+    most = {gcd(phase.micro_batch, *(rung.sequences for rung in phase.batch)) * phase.context for phase in phases}
+    smaller = [tokens for tokens in most if tokens <= context.shrink.shrink.micro_batch and _divides(tokens, phases)]
+    fits = max(smaller, default=min(phase.context for phase in phases))  # of a sequence each
     return (
         f"Write `micro_batch: {fits} tokens`, or a larger `batch`, in pipelines.{context.shrink.pipeline} of "
         f"specs/scales/{context.pipeline.scale}.yaml: both figures follow from there."
     )
+
+
+def _divides(tokens: int, phases: Iterable[Phase]) -> bool:
+    """Whether micro-batches of so many tokens, at least a sequence each, divide every batch."""
+    return all(rung.sequences % max(1, tokens // phase.context) == 0 for phase in phases for rung in phase.batch)
 
 
 @static(
@@ -116,7 +124,7 @@ def steps_are_counted_once(context: Context) -> Iterator[Finding]:
                     "I-08", name, ("phases", number, "micro_batch"),
                     observed=f"{rung.sequences} sequences a step in micro-batches of {phase.micro_batch}",
                     expected="whole micro-batches",
-                    repair=_divisible(context, phase),
+                    repair=_divisible(context),
                 )  # fmt: skip
         if len(phase.batch) == 1:
             size = phase.batch[0].sequences * phase.context

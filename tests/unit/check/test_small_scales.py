@@ -29,6 +29,17 @@ def test_a_micro_batch_of_the_scale_is_mended_in_the_scale(tmp_path: Path) -> No
     )
 
 
+def test_the_micro_batch_that_is_proposed_serves_every_stage(tmp_path: Path) -> None:
+    """One stage alone would do with 1,024 tokens, another asks for 512."""
+    edits = [
+        ("scales/mini.yaml", "batch: 1/1024", "batch: 1/8192"),
+        (MINI, "micro_batch: 1024 tokens", "micro_batch: 2048 tokens"),
+    ]
+    proposed = {one.repair.partition("`")[2].partition("`")[0] for one in found(tmp_path, "I-08", edits)}
+    assert len(proposed) == 1
+    assert not found(tmp_path / "mended", "I-08", [*edits, (MINI, "micro_batch: 2048 tokens", proposed.pop())])
+
+
 def test_a_stand_in_that_knows_fewer_positions_is_named_once_and_below_nothing(tmp_path: Path) -> None:
     base = "llama31_1m/base.yaml"
     short = (base, "      context: 128Ki\n      batch: 32 seq", "      context: 64Ki\n      batch: 64 seq")

@@ -32,9 +32,9 @@ _MAKERS = TypeAdapter(frozenset[Maker])
 
 
 def here(ranks: Ranks, engine: Engine = "torch") -> frozenset[Maker]:
-    """This run's: its ranks may be on machines of several kinds. All ranks must call it."""
+    """This run's: its ranks may be on machines of several kinds, with copies of the code. All ranks must call it."""
     id = str(fingerprint.fingerprint(place.fields(ranks.device, engine))["id"])
-    return frozenset(Maker(code=fingerprint.code(), environment=one) for one in ranks.texts(id))
+    return frozenset(Maker(code=code, environment=one) for code, one in ranks.values([fingerprint.code(), id]))
 
 
 def save(folder: Path, makers: Iterable[Maker]) -> None:

@@ -70,7 +70,7 @@ def test_a_weight_that_one_rank_alone_has_ends_the_stage(
 
 def _norms(difference: float) -> None:
     rank = int(os.environ["RANK"])
-    copies.check_norm("here", 2.0 + rank * difference, Ranks(rank, 2))
+    copies.check_step("here", 2.0 + rank * difference, 5, Ranks(rank, 2))
 
 
 def test_a_norm_of_gradients_is_one_number() -> None:

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from torch.distributed.checkpoint.api import CheckpointException
 
 from stages.engines.checkpoints import WAITED, WRITTEN
-from stages.engines.nemo import shards
+from stages.engines.nemo import shards, sums
 from stages.engines.nemo.gathering import updates
 from stages.engines.nemo.local import Owned
 from stages.engines.trainer import Beside, Tables
@@ -33,9 +33,11 @@ from stages.train.checkpoint import COUNTERS, Counters
 from stages.train.ranks import Ranks, together
 from stages.train.stopping import LostRankError
 
+SHOWN = 3
 STATE = "state"  # the folder with Core's files
 STEPS = "steps.json"  # updates made so far, by module
-_COUNTERS, _STEPS = TypeAdapter(Counters), TypeAdapter(dict[str, int])
+SUMS = "sums.json"  # checksums of tensors, by name and kind
+_COUNTERS, _WHOLE = TypeAdapter(Counters), TypeAdapter(dict[str, int])
 
 
 class Checkpoints:
@@ -105,14 +107,15 @@ def join(chunks: list[Any], owned: Sequence[Owned], ranks: Ranks) -> None:
 
 
 @together
-def load(folder: Path, chunks: list[Any], owned: Sequence[Owned]) -> Counters:
+def load(folder: Path, chunks: list[Any], owned: Sequence[Owned], ranks: Ranks) -> Counters:
     """Take over a checkpoint whose digests were compared; every rank reads its part. Raises UserError."""
     from megatron.core import dist_checkpointing
     from megatron.core.dist_checkpointing.core import CheckpointingException
 
     try:
-        made = json_file.read_as(folder / STATE / STEPS, _STEPS)
+        made = json_file.read_as(folder / STATE / STEPS, _WHOLE)
         counters = json_file.read_as(folder / COUNTERS, _COUNTERS)
+        written = _written(folder / STATE / SUMS)
         found = dist_checkpointing.load(shards.describe(chunks, owned, loading=True), str(folder / STATE))
     except CheckpointException as error:  # torch's, which is not an Exception: what ranks met while they read
         rank, (reason, _) = min(error.failures.items(), key=lambda one: one[0])
@@ -122,7 +125,17 @@ def load(folder: Path, chunks: list[Any], owned: Sequence[Owned]) -> Counters:
     if missing := {one.placed.module for one in owned if one.counts} - made.keys():
         raise _unreadable(folder, f"{STATE}/{STEPS} counts no updates of {', '.join(sorted(missing))}")
     shards.take(found, chunks, owned, made)
+    if other := [*sums.different(sums.sums(owned, ranks), written), *sums.different(updates(owned, ranks), made)]:
+        raise _unreadable(folder, f"on the ranks, {', '.join(other[:SHOWN])} are not what was written")
     return counters
+
+
+def _written(file: Path) -> dict[str, int]:
+    """Nothing in a checkpoint of before there were any."""
+    try:
+        return json_file.read_as(file, _WHOLE)
+    except json_file.MissingFileError:
+        return {}
 
 
 def _unreadable(folder: Path, found: str) -> UserError:
@@ -158,6 +171,7 @@ def _save(folder: Path, chunks: list[Any], owned: Sequence[Owned], ranks: Ranks)
         dist_checkpointing.save(shards.describe(chunks, owned, loading=False), str(folder))
     except CheckpointException as error:  # not an Exception: nothing would be cleared away after it
         raise _refused(folder, error) from error
-    made = updates(owned, ranks)
+    made, found = updates(owned, ranks), sums.sums(owned, ranks)
     if ranks.first:
         json_file.write(folder / STEPS, made)
+        json_file.write(folder / SUMS, found)

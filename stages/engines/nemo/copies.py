@@ -55,9 +55,18 @@ def check(where: str, parameters: Sequence[Owned], ranks: Ranks) -> None:
         )
 
 
-def check_norm(where: str, norm: float, ranks: Ranks) -> None:
-    """Raise DifferentCopiesError on all ranks unless all have the same norm of a step's gradients. All call it."""
-    norms = [found for (found,) in ranks.each([norm])]
+def check_step(where: str, norm: float, rows: int, ranks: Ranks) -> None:
+    """Raise DifferentCopiesError on all ranks unless all have the same norm of a step's gradients, and of its rows the
+    same checksum. All call it.
+    """
+    found = ranks.each([norm, float(rows)])
+    norms, read = [one for one, _ in found], [one for _, one in found]
+    if len(set(read)) > 1:
+        other = next(rank for rank, one in enumerate(read) if one != read[0])
+        raise DifferentCopiesError(
+            f"{where}: rank {other} reads other rows of this step than the first rank; allowed: one folder of corpora "
+            "for all nodes. Nothing was updated. Is it the same file system everywhere?"
+        )
     if max(norms) - min(norms) > ROUNDED * max(norms):
         raise DifferentCopiesError(
             f"{where}: a step's gradients have the norm {min(norms):.9g} on one rank, {max(norms):.9g} on another; "

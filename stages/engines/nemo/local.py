@@ -63,8 +63,13 @@ class Owned:
         return torch.zeros(self.stop - self.start, device=self.main.device) if found is None else found.reshape(-1)
 
     def _gradient(self) -> Tensor:
-        """Megatron's buffer, summed over the ranks once the backward pass is finished."""
-        return getattr(self.tensor, "main_grad").detach().reshape(-1)[self.start : self.stop].float()  # noqa: B009
+        return self.gradients.detach().reshape(-1)[self.start : self.stop].float()
+
+    @property
+    def gradients(self) -> Tensor:
+        """Megatron's buffer, summed over the ranks once the backward pass is finished: whole, of what is trained."""
+        found: Tensor = getattr(self.tensor, "main_grad")  # noqa: B009
+        return found
 
     @property
     def counts(self) -> bool:

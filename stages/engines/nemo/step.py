@@ -39,6 +39,8 @@ class Steps:
         self._ahead = Prefetch(self._read, phase, ranks.device)
         self.extras = work.extras
         self._supervised = 0
+        trained = [one for one in moved.owned if one.trained]
+        self._shortest = min(trained, key=lambda one: one.tensor.numel()) if trained else None
 
     @together
     def gradients(self, step: Step) -> list[float]:
@@ -51,7 +53,7 @@ class Steps:
         self._supervised = supervised(samples, self._phase, step)
         mean, *extras = self._values(samples, self._supervised, backward=True)
         norm = self.moved.clip()
-        copies.check_norm(self._stage.ref, norm, self._ranks)
+        copies.check_step(self._stage.ref, norm, data.checksum(samples), self._ranks)
         return [mean, norm, *extras]
 
     @together
@@ -94,6 +96,8 @@ class Steps:
             for chunk in self._chunks:
                 chunk.zero_grad_buffer()
             self.moved.zero()
+            if self._shortest is not None and bool(self._shortest.gradients.any()):
+                raise AssertionError(f"{self._shortest.placed.key} has a gradient before any pass of this step")
         loss, count, *sums = self._summed(self._pass(micros, backward))
         if count != targets:
             raise AssertionError(f"{count:g} targets were computed, the rows have {targets}")

@@ -148,7 +148,7 @@ class NemoTrainer:
 
     def load(self, folder: Path) -> Counters:
         """Every rank reads its own part, also of a checkpoint of another layout."""
-        return checkpoint.load(folder, self._chunks, self._moved.owned)
+        return checkpoint.load(folder, self._chunks, self._moved.owned, self._ranks)
 
     def state(self) -> tuple[Mapping[str, Tensor], Iterable[tuple[str, Tensor]]]:
         """Gathered from all ranks, under the torch engine's names."""

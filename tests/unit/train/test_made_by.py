@@ -6,9 +6,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from stages.engines import made_by, resume, run, training
 from stages.spec.resolved import Execution
@@ -46,6 +48,13 @@ def finished(root: Path, monkeypatch: pytest.MonkeyPatch, later: pytest.MonkeyPa
 def test_one_code_in_one_environment_keeps_its_promise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tier, makers = finished(tmp_path, monkeypatch, pytest.MonkeyPatch())
     assert (tier, len(makers)) == ("bit-exact", 1)
+
+
+def test_ranks_with_other_code_promise_no_more_than_statistics() -> None:
+    other = SimpleNamespace(device=torch.device("cpu"), values=lambda own: [own, ["f" * 16, own[1]]])
+    makers = made_by.here(other)  # type: ignore[arg-type]
+    assert {one.code for one in makers} == {fingerprint.code(), "f" * 16}
+    assert made_by.tier(makers) == "statistical"
 
 
 def test_other_code_after_a_stop_promises_no_more_than_statistics(

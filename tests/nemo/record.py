@@ -25,7 +25,7 @@ def main() -> None:
 
     cpu.install()
     root = Path.cwd()
-    text = "\n".join([*_head(root), *_parity(), "", *_mutants()]) + "\n"
+    text = "\n".join([*_head(root), *_parity(), "", *_mutants(root)]) + "\n"
     write_atomic(root / "results" / "records" / "nemo.md", text.encode())
 
 
@@ -69,12 +69,12 @@ def _row(far: Difference) -> str:
     return " | ".join(f"{one:.1e}" for one in (far.loss, far.gradient, far.losses, far.norms, far.columns, far.weights))
 
 
-def _mutants() -> Iterator[str]:
+def _mutants(root: Path) -> Iterator[str]:
     yield "## Known traps of Megatron's"
     yield ""
     yield "Each is done to Megatron's side in a process of its own (tests/nemo/traps). Guards look before step 1,"
     yield "then the numbers are compared with the torch engine's as above. A tracker file that points to a damaged"
-    yield "checkpoint is a case of tests/nemo/test_resume.py."
+    yield f"checkpoint is a case of tests/nemo/test_resume.py. Commit {commit(root)}."
     yield ""
     yield "| trap | noticed by | what it said |"
     yield "|---|---|---|"

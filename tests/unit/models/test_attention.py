@@ -224,6 +224,17 @@ def test_the_layout_holds_every_position_once_and_little_else() -> None:
     assert sum(rows * length for rows, length in layout.shapes) == len(layout.index) < 2 * LONG.numel()
 
 
+def test_filling_copies_positions_of_its_own_document() -> None:
+    """Also of a row's last document: there is no position behind it."""
+    segments = segments_of([(0, 20), (1, 12)], [(0, 3), (1, 29)], [(0, 31), (1, 1)])
+    layout, start = documents(segments).layout, 0
+    numbers = (segments + 10 * torch.arange(3)[:, None]).flatten()
+    for rows, length in layout.shapes:
+        places = numbers[layout.index[start : start + rows * length]].view(rows, length)
+        assert bool((places == places[:, :1]).all())
+        start += rows * length
+
+
 def test_the_same_bits_twice() -> None:
     q, k, v = inputs(LONG)
     first, second = (

@@ -83,13 +83,15 @@ def test_bias_moves_layer_by_layer_and_is_saved(model: Any, tokens: Tensor) -> N
     assert not any(name.endswith("counts") for name in model.state_dict())
 
 
-def test_balance_loss_is_the_papers_formula() -> None:
-    scores = torch.rand(6, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("seed", [1, 2])
+def test_balance_loss_is_the_papers_formula(seed: int) -> None:
+    scores = torch.rand(7, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     want = 0.0
     for i in range(4):
-        f = sum(i in row.sort(descending=True).indices[:2].tolist() for row in scores) * 4 / (2 * 6)
-        want += f * sum((row[i] / row.sum()).item() for row in scores) / 6
+        f = sum(i in row.sort(descending=True).indices[:2].tolist() for row in scores) * 4 / (2 * 7)
+        want += f * sum((row[i] / row.sum()).item() for row in scores) / 7
     assert balance_loss(scores, 2).item() == pytest.approx(want)
+    assert abs(want - 1) > 0.01, "an uneven load: of an even one every choice of experts gives 1"
     even = torch.eye(4).repeat(3, 1) + 0.1
     assert balance_loss(even, 1).item() == pytest.approx(1.0)
 

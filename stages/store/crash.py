@@ -45,7 +45,7 @@ def recorded(folder: Path) -> Iterator[None]:
         finally:
             faulthandler.disable()
             with suppress(OSError):  # it is empty
-                files.disk.unlink(path)
+                path.unlink()
 
 
 def told(folder: Path) -> str:

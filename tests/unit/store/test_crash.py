@@ -22,6 +22,7 @@ with crash.recorded(Path(sys.argv[1])):
 """
 ENDS = """import sys; from pathlib import Path; from stages.store import crash
 with crash.recorded(Path(sys.argv[1])): {}"""
+NOT_OF_THE_DISK = "from stages.store import files; files.disk = None;" + ENDS  # whose files tests/faults keeps count of
 PRINTS_ELSEWHERE = "import faulthandler; faulthandler.enable();" + ENDS
 
 
@@ -37,7 +38,9 @@ def test_a_fatal_signal_leaves_word_and_ends_the_process_as_it_does_anyway(
     assert crash.told(tmp_path) == f"crashed: {name} in at_work (<string>:6); {advice}"
 
 
-@pytest.mark.parametrize("end", [ENDS.format("pass"), ENDS.format("raise ValueError"), PRINTS_ELSEWHERE.format("pass")])
+@pytest.mark.parametrize(
+    "end", [*(one.format("pass") for one in (ENDS, PRINTS_ELSEWHERE, NOT_OF_THE_DISK)), ENDS.format("raise ValueError")]
+)
 def test_other_ends_leave_nothing(end: str, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", end, str(tmp_path)], capture_output=True, check=False)
     assert list(tmp_path.iterdir()) == []

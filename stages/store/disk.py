@@ -6,17 +6,20 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+# A pipe in a file's place is refused (ENXIO) and not waited for; to files, O_NONBLOCK means nothing.
+WRITE = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+
 
 class Disk:
     """The operating system's own calls, one method each. `files.disk` is the one in use."""
 
     def create(self, path: Path, exclusive: bool = False) -> int:
         """Open a new or emptied file for writing; with `exclusive`, raise FileExistsError if it is there."""
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_EXCL if exclusive else os.O_TRUNC), 0o666)
+        return os.open(path, WRITE | (os.O_EXCL if exclusive else os.O_TRUNC), 0o666)
 
     def append(self, path: Path) -> int:
         """Open a new or old file for writing at its end."""
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_APPEND, 0o666)
+        return os.open(path, WRITE | os.O_APPEND, 0o666)
 
     def write(self, handle: int, data: memoryview) -> int:
         """Write some of `data`; how many bytes."""
@@ -33,7 +36,7 @@ class Disk:
 
     def open(self, path: Path) -> int:
         """Open a file or a folder in order to flush it."""
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
 
     def fsync(self, handle: int) -> None:
         """Flush an open file or folder to the disk."""

@@ -238,3 +238,15 @@ def test_two_containers_in_which_a_process_has_one_number_write_one_file(
     monkeypatch.setattr(files, "disk", Between())
     files.write_atomic(tmp_path / "a", b"mine")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"mine"}
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "write",
+    [lambda path: files.write(path, b"1"), lambda path: files.append(path, b"1"), files.fsync_file],
+    ids=["write", "append", "flush"],
+)
+def test_a_pipe_in_a_files_place_is_refused_and_not_waited_for(write: Callable[[Path], object], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a")
+    with pytest.raises((files.WriteError, OSError), match=r"No such device or address|Invalid argument"):
+        write(tmp_path / "a")

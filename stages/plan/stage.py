@@ -9,7 +9,7 @@ from stages.contract import evaluations, ledger, memory, numbers, schedule
 from stages.contract.cost_phase import operations
 from stages.contract.duration import device_seconds
 from stages.contract.hardware import Hardware
-from stages.contract.memory import Memory
+from stages.contract.memory_states import Memory
 from stages.contract.parameters import parameters
 from stages.plan.padding import padding
 from stages.spec.loader_data import LoadedData

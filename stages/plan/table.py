@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 
 from stages.contract.hardware import Hardware
-from stages.contract.memory import Memory
+from stages.contract.memory_states import Memory
 from stages.plan import figures
 from stages.plan.pipeline import PipelinePlan
 from stages.plan.stage import PhasePlan, StagePlan

@@ -66,8 +66,7 @@ def test_a_slip_is_told_once_at_its_line(
 def test_rows_that_grow_ask_for_corpora_that_were_not_read_in_short_ones(
     tmp_path: Path, mixture: str, told: bool
 ) -> None:
-    path = shipped.copy(tmp_path) / "specs" / LONG
-    path.write_text(path.read_text().replace("data: kimi_long", f"data: {mixture}"))
+    edited(shipped.copy(tmp_path) / "specs" / LONG, "data: kimi_long", f"data: {mixture}", everywhere=True)
     notices = list(as_before(Project.load(tmp_path), "paper"))
     assert len(notices) == told
     assert all(

@@ -12,6 +12,7 @@ from stages.check.facts import Fact
 from stages.check.findings import Finding
 from stages.contract.hardware import Hardware
 from stages.contract.numbers import Reading, readings
+from stages.contract.schedule import covers, peak
 from stages.errors import Where
 from stages.spec import models
 from stages.spec.execution import entries
@@ -171,6 +172,15 @@ class Context:
     def full_rate(self, rate: float) -> Fraction:
         """The learning rate of full size that is `rate` at this scale."""
         return Fraction(rate) / (self.shrink.shrink.lr if self.shrink.shrink is not None else 1)
+
+    def highest_rate(self, stage: Stage) -> Fraction | None:
+        """The highest rate that a stage reads, in full-size figures; None where it reads none, or its schedule leaves
+        some of its counts out, which I-03 to I-05 find.
+        """
+        if stage.schedule is None or not stage.phases:
+            return None
+        span = stage.phases[0].clock_start, stage.phases[-1].clock_end
+        return self.full_rate(peak(stage.schedule, *span)[0]) if covers(stage.schedule, *span) else None
 
     def full_context(self, positions: int) -> Fraction:
         """The length of full size that is `positions` at this scale."""

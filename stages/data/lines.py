@@ -30,7 +30,7 @@ SIGNATURES = {
     "Arrow": rb"ARROW1\0\0|\xff\xff\xff\xff",
     "UTF-16": rb"\xff\xfe|\xfe\xff",
 }
-SIGNATURE_BYTES = 12  # of a file, by which it is told
+SIGNATURE_BYTES = 12  # of a file, by which its format is recognised
 UNPACKING = {
     "gzip": "Name it .jsonl.gz, or unpack it with `gunzip`",
     "zstandard": "Name it .jsonl.zst, or unpack it with `unzstd`",

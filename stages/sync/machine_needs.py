@@ -34,8 +34,8 @@ def refuse_full_disk(root: Path) -> None:
     disk = os.statvfs(folder)
     if disk.f_bavail * disk.f_frsize < FREE or (disk.f_files and not disk.f_favail):
         raise UserError(
-            f"{folder}: its disk is full, and Snakemake writes there. Nothing was run. Make room (`df -h`, and `df -i` "
-            "for the number of files); then give the command again."
+            f"{folder}: its disk is full, and Snakemake writes there. Nothing was run. Free space there (`df -h`, and "
+            "`df -i` for the number of files); then give the command again."
         )
 
 

@@ -10,7 +10,6 @@ from stages.check.context import Context
 from stages.check.notices.full_size import contexts
 from stages.check.rules.horizon import place
 from stages.contract.parameters import parameters
-from stages.contract.schedule import covers, peak
 from stages.errors import Where
 from stages.spec.language_model import LanguageModel
 from stages.spec.project import Project
@@ -48,7 +47,7 @@ def highest(project: Project, scale: str) -> Iterator[str]:
     for context in contexts(project, scale):
         told: set[Where] = set()
         for name, stage in context.own:
-            kind, size, rate = _kind(stage), _size(stage), _rate(stage)
+            kind, size, rate = _kind(stage), _size(stage), _rate(context, stage)
             bound = next((one for one in PUBLISHED.get(kind, ()) if size >= one.parameters), None)
             where = _where(context, name) if bound is not None and rate > Fraction(bound.rate) else None
             if bound is None or where is None or where in told or not context.writes(where):
@@ -83,12 +82,10 @@ def _size(stage: Stage) -> int:
     return max((parameters(one).total for one in models if isinstance(one, LanguageModel)), default=0)
 
 
-def _rate(stage: Stage) -> Fraction:
+def _rate(context: Context, stage: Stage) -> Fraction:
     """The highest rate of the language model's matrices, by the multiple of their group."""
-    if stage.schedule is None or stage.optimizer is None or not stage.phases:
-        return Fraction(0)
-    span = stage.phases[0].clock_start, stage.phases[-1].clock_end
-    if not covers(stage.schedule, *span):
+    rate = context.highest_rate(stage)
+    if stage.optimizer is None or rate is None:
         return Fraction(0)
     language = [one for one in stage.trained if isinstance(stage.modules.get(one), LanguageModel)]
     multiples = [
@@ -97,4 +94,4 @@ def _rate(stage: Stage) -> Fraction:
         if "matrices" in group.of and (group.modules is None or set(language) & set(group.modules))
     ]
     small = stage.optimizer.update_rms / 0.2 if stage.optimizer.kind == "muon" else 1.0
-    return Fraction(peak(stage.schedule, *span)[0]) * max(multiples, default=Fraction(1)) * Fraction(min(small, 1.0))
+    return rate * max(multiples, default=Fraction(1)) * Fraction(min(small, 1.0))

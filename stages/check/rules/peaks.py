@@ -13,7 +13,6 @@ from stages.check.context import Context
 from stages.check.facts import Fact
 from stages.check.rules import horizon
 from stages.contract.parameters import parameters
-from stages.contract.schedule import covers, peak
 from stages.errors import SpecError, SpecErrors
 from stages.spec.clocks import Extent
 from stages.spec.project import Project
@@ -69,11 +68,10 @@ def _above_parent(context: Context, stage: Stage, key: str, highest: Fraction) -
     for module in stage.trained:
         taught = context.taught_by(stage, module)
         above = taught[1] if taught is not None and taught[1].kind == "train" else None
-        if taught is None or above is None or above.schedule is None:
+        top = context.highest_rate(above) if above is not None else None
+        if taught is None or above is None or top is None:
             continue
-        span = above.phases[0].clock_start, above.phases[-1].clock_end
         kinds = {one.kind for one in (above.optimizer, stage.optimizer) if one is not None}
-        top = context.full_rate(peak(above.schedule, *span)[0]) if covers(above.schedule, *span) else Fraction(0)
         if len(kinds) == 1 and 0 < HIGHER * top * ROUNDING < highest:
             yield (
                 key,
@@ -91,10 +89,10 @@ def trained_at(context: Context, stage: Stage, module: str) -> tuple[Fraction, b
     init = stage.init.get(module)
     while init is not None and init.parent is not None and (above := context.by_ref.get(init.parent)) is not None:
         if module in above.trained and above.schedule is not None and above.phases and above.kind == "train":
-            start, end = above.phases[0].clock_start, above.phases[-1].clock_end
+            top = context.highest_rate(above)
             kinds = {one.kind if one is not None else None for one in (above.optimizer, stage.optimizer)}
-            if len(kinds) == 1 and covers(above.schedule, start, end):
-                highest = max(highest, context.full_rate(peak(above.schedule, start, end)[0]))
+            if len(kinds) == 1 and top is not None:
+                highest = max(highest, top)
             else:
                 whole = False
         init = above.init.get(module)

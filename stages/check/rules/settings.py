@@ -14,7 +14,7 @@ from stages.check.rules.schedule_pieces import HIGHEST, LOWEST
 from stages.check.rules.unused import names_of
 from stages.contract import ledger
 from stages.contract.numbers import extremes
-from stages.contract.schedule import covers, lr, lr_before, peak
+from stages.contract.schedule import lr, lr_before
 from stages.contract.spikes import half
 from stages.spec.groups import KEY
 from stages.spec.resolved_training import Group, Muon, Optimizer, Schedule
@@ -89,21 +89,16 @@ def optimizers_are_plausible(context: Context) -> Iterator[Finding]:
 
 def _highest(context: Context, optimizer: Optimizer) -> Fraction:
     """The highest rate that the pipeline's own stages give an optimizer, at full size."""
-    stages = [stage for _, stage in context.own if stage.optimizer == optimizer and stage.schedule and stage.phases]
-    spans = [(one.schedule, one.phases[0].clock_start, one.phases[-1].clock_end) for one in stages]
-    rates = [peak(read, *span)[0] for read, *span in spans if read is not None and covers(read, *span)]
-    return context.full_rate(max(rates, default=0.0))
+    rates = [context.highest_rate(stage) for _, stage in context.own if stage.optimizer == optimizer]
+    return max((rate for rate in rates if rate is not None), default=Fraction(0))
 
 
 def _of_groups(context: Context) -> Iterator[Finding]:
     """What the multiples of groups come to with the stage's own rate and decay, in full-size figures."""
     for name, stage in context.own:
-        if stage.optimizer is None or stage.schedule is None or not stage.phases:
+        rate = context.highest_rate(stage)
+        if stage.optimizer is None or rate is None:
             continue
-        start, end = stage.phases[0].clock_start, stage.phases[-1].clock_end
-        if not covers(stage.schedule, start, end):
-            continue  # I-03 to I-05 find it
-        rate = context.full_rate(peak(stage.schedule, start, end)[0])
         decay = Fraction(extremes(stage.optimizer.weight_decay)[1])
         written = next(names_of(context.loaded.stages[name], OPTIMIZERS))
         for number, group in enumerate(stage.optimizer.groups or ()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -25,7 +25,7 @@ def of_family(stage: Stage, *families: str) -> tuple[str, Any] | None:
 
 def _size(context: Context, id: str, name: str, module: str, key: str, expected: str) -> Finding:
     """A size of a module's model that is wrong: reported where the size is written."""
-    found = getattr(context.pipeline.stages[name].modules[module], key)
+    found = _value(context.pipeline.stages[name], module, key)
     return context.finding(
         id, name, ("modules", module), observed=f"{module}.{key}: {found}", expected=expected,
         repair="Correct the model in pipeline.yaml, or under the scale's `models`.",
@@ -33,18 +33,30 @@ def _size(context: Context, id: str, name: str, module: str, key: str, expected:
     )  # fmt: skip
 
 
+def _value(stage: Stage, module: str, key: str) -> Any:
+    return getattr(stage.modules[module], key)
+
+
 def _equal(context: Context, id: str, name: str, other: str, module: str, key: str) -> Iterator[Finding]:
     """That a size of a module's model is the hidden size of the other's."""
-    found, wanted = _pair(context.pipeline.stages[name], (module, key), (other, "hidden"))
-    if found != wanted:
+
+    def right(stage: Stage) -> bool:
+        return bool(_value(stage, module, key) == _value(stage, other, "hidden"))
+
+    if not right(context.pipeline.stages[name]):
+        wanted = _value(context.pipeline.stages[name], other, "hidden")
         finding = _size(context, id, name, module, key, str(wanted))
-        full = context.full.stages.get(name) if context.full is not None else None
-        one, two = _pair(full, (module, key), (other, "hidden")) if full is not None else (0, 1)
-        yield replace(finding, where=context.where_models(name, module, key)) if one == two else finding
+        yield _of_scale(context, finding, name, module, key, right)
 
 
-def _pair(stage: Stage, *sizes: tuple[str, str]) -> tuple[int, ...]:
-    return tuple(getattr(stage.modules[module], key) for module, key in sizes)
+def _of_scale(
+    context: Context, finding: Finding, name: str, module: str, key: str, right: Callable[[Stage], bool]
+) -> Finding:
+    """The finding, at the scale's line where the stage is right at full size."""
+    full = context.full.stages.get(name) if context.full is not None else None
+    if full is None or not right(full):
+        return finding
+    return replace(finding, where=context.where_models(name, module, key))
 
 
 @static(
@@ -99,12 +111,16 @@ def projector_sides(context: Context) -> Iterator[Finding]:
             if other is not None:
                 yield from _equal(context, "S-03", name, other[0], projector[0], side)
         vit = of_family(stage, "moonvit")
-        if vit is not None and vit[1].table % projector[1].merge:
+        if vit is not None and not _merges_divide(stage):
             expected = f"a divisor of {vit[1].table}, the patches of a side of {vit[0]}"
             finding = _size(context, "S-03", name, projector[0], "merge", expected)
-            full = context.full.stages.get(name) if context.full is not None else None
-            table, merge = _pair(full, (vit[0], "table"), (projector[0], "merge")) if full is not None else (1, 2)
-            yield replace(finding, where=context.where_models(name, vit[0], "table")) if table % merge == 0 else finding
+            yield _of_scale(context, finding, name, vit[0], "table", _merges_divide)
+
+
+def _merges_divide(stage: Stage) -> bool:
+    """Whether the projector's merge divides a side of the vision tower's position table."""
+    vit, projector = of_family(stage, "moonvit"), of_family(stage, "projector")
+    return vit is not None and projector is not None and vit[1].table % projector[1].merge == 0
 
 
 @static(

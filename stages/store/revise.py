@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages.store import damage, files, finish, here, manifest, seal, trees
+from stages.store import damage, files, finish, manifest, seal, trees
 from stages.store.layout import Layout
 
 
@@ -43,7 +43,7 @@ def replace(layout: Layout, ref: str, key: str, changes: Mapping[str, bytes]) ->
 @contextmanager
 def being_made(layout: Layout, key: str) -> Iterator[Path]:
     """A folder in which to prepare a result of a key; removed at the end unless it was put in place."""
-    temporary = layout.run(key) / f".shared.{here.process()}.tmp"
+    temporary = files.temporary_name(layout.run(key) / "shared")
     with files.failing(temporary):
         trees.remove_tree(temporary)
         files.make_dirs(temporary)

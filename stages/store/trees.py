@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stages.errors import in_words
-from stages.store import files, here
+from stages.store import files
 
 
 def moved(source: Path, target: Path) -> bool:
@@ -41,7 +41,7 @@ def replacing(folder: Path) -> Iterator[Path]:
 
     Raises WriteError.
     """
-    temporary = folder.with_name(f"{unfinished(folder)}{here.process()}.tmp")
+    temporary = files.temporary_name(folder)
     with files.failing(folder):
         files.make_dirs(folder.parent)
         remove_tree(temporary)

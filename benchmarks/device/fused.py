@@ -1,7 +1,7 @@
-"""Section: what lies between a layer's products, as it is, beside one kernel for all of it, written by torch.compile.
+"""Section: what a step computes between its products, as it is, beside torch's own operations and torch.compile.
 
-Sizes are those of Llama 3.1 8B with rows of 8,192 positions. It says which kernels would be worth writing by hand:
-torch.compile chooses its kernels by their speed at the first call, so results do not have the same bits in every run.
+Sizes are those of Llama 3.1 8B with rows of 8,192 positions. A step cannot take torch.compile's kernels: they are
+chosen by their speed at the first call, so results do not have the same bits in every run.
 
 Shapes: N positions, D a width, V words, H heads of d numbers.
 """
@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
 from benchmarks.device.rows import Row, Rows, against, seconds
 from benchmarks.device.sections import Size
-from stages.models.ops import functional
+from stages.models.ops import choice, functional, head_chunk
 
 Form = Callable[..., Tensor]
 EPS, REPEAT = 1e-5, 20
@@ -28,13 +29,14 @@ def run(size: Size, rows: Rows) -> None:
         rows.measure(name, partial(operation, size))
 
 
-def compared(name: str, setting: str, size: Size, ours: Form, formula: Form, *inputs: Tensor) -> Row:
-    """Milliseconds of both passes (of one, where no input has a gradient), as it is and compiled.
+def compared(name: str, setting: str, size: Size, ours: Form, formula: Form, *inputs: Tensor) -> list[Row]:
+    """Milliseconds of both passes (of one, where no input has a gradient): as it is, of torch's operations, compiled.
 
-    Raises ValueError where both do not compute the same.
+    Raises ValueError where they do not compute the same.
     """
     # A rehearsal does not need a C++ compiler.
-    one = torch.compile(formula, dynamic=False, backend="eager" if size.rehearsed else "inductor")
+    compiled = torch.compile(formula, dynamic=False, backend="eager" if size.rehearsed else "inductor")
+    others = {"torch's operations": partial(unfused, ours), "torch.compile": compiled}
     wanted = [x for x in inputs if x.requires_grad]
     grad = torch.randn_like(ours(*inputs))
 
@@ -42,21 +44,29 @@ def compared(name: str, setting: str, size: Size, ours: Form, formula: Form, *in
         out = form(*inputs)
         return [out.detach(), *(torch.autograd.grad(out, wanted, grad) if wanted else ())]
 
-    for mine, theirs in zip(passes(ours), passes(one), strict=True):
-        distance = float((mine.float() - theirs.float()).norm() / mine.float().norm())
-        if not distance < FAR:
-            raise ValueError(f"{name}: {distance:.1e} from torch.compile's, relative; allowed: {FAR:.1e}")
-    times = [seconds(partial(passes, form), torch.device(size.device), REPEAT) * 1e3 for form in (ours, one)]
-    return against(
-        name, f"{setting}, {'both passes' if wanted else 'forward'}", times[0], ("torch.compile", times[1]), "ms"
-    )
+    for other, form in others.items():
+        for mine, theirs in zip(passes(ours), passes(form), strict=True):
+            distance = float((mine.float() - theirs.float()).norm() / mine.float().norm())
+            if not distance < FAR:
+                raise ValueError(f"{name}: {distance:.1e} from {other}, relative; allowed: {FAR:.1e}")
+    first, *times = [
+        seconds(partial(passes, form), torch.device(size.device), REPEAT) * 1e3 for form in (ours, *others.values())
+    ]
+    setting = f"{setting}, {'both passes' if wanted else 'forward'}"
+    return [against(name, setting, first, beside, "ms") for beside in zip(others, times, strict=True)]
+
+
+def unfused(form: Form, *inputs: Tensor) -> Tensor:
+    """Without Triton's kernels."""
+    with patch.object(choice, "fused", lambda x: None):
+        return form(*inputs)
 
 
 def normal(size: Size, *shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
     return torch.randn(shape, device=size.device, dtype=dtype)
 
 
-def swiglu(size: Size) -> Row:
+def swiglu(size: Size) -> list[Row]:
     """The product of gate and up."""
     shape = (64, 96) if size.rehearsed else (8192, 14_336)
     gate, up = normal(size, *shape).requires_grad_(), normal(size, *shape).requires_grad_()
@@ -64,7 +74,7 @@ def swiglu(size: Size) -> Row:
     return compared("SwiGLU's product", setting, size, functional.silu_mul, functional.silu_mul, gate, up)
 
 
-def norm(size: Size) -> Row:
+def norm(size: Size) -> list[Row]:
     """The norm of the fp32 stream, and its conversion for products."""
     shape = (64, 96) if size.rehearsed else (8192, 4096)
     x_ND = normal(size, *shape, dtype=torch.float32).requires_grad_()
@@ -80,31 +90,36 @@ def norm(size: Size) -> Row:
     return compared("RMSNorm and its conversion", setting, size, ours, formula, x_ND, gain_D)
 
 
-def rotation(size: Size) -> Row:
+def rotation(size: Size) -> list[Row]:
     """Rotary positions of queries."""
     positions, heads, width = (64, 2, 16) if size.rehearsed else (8192, 32, 128)
-    x_HNd = normal(size, heads, positions, width).requires_grad_()
-    angles_Nd = normal(size, positions, width // 2, dtype=torch.float32)
+    x_1NHd = normal(size, 1, positions, heads, width).requires_grad_()
+    angles_N1d = normal(size, positions, 1, width // 2, dtype=torch.float32)
 
-    def formula(x_HNd: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        first, second = x_HNd.chunk(2, -1)
-        return torch.cat((first * cos - second * sin, second * cos + first * sin), -1).to(x_HNd.dtype)
+    def formula(x_1NHd: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        first, second = x_1NHd.chunk(2, -1)
+        return torch.cat((first * cos - second * sin, second * cos + first * sin), -1).to(x_1NHd.dtype)
 
     ours = partial(functional.rotate, interleaved=False)
     setting = f"{positions:,} x {heads} x {width}, bf16"
-    return compared("rotary positions", setting, size, ours, formula, x_HNd, angles_Nd.cos(), angles_Nd.sin())
+    return compared("rotary positions", setting, size, ours, formula, x_1NHd, angles_N1d.cos(), angles_N1d.sin())
 
 
-def slopes(size: Size) -> Row:
-    """From logits to their gradient, but for the label's entry (stages/models/ops/head_chunk.py)."""
+def slopes(size: Size) -> list[Row]:
+    """From logits to their gradient."""
     rows, vocab = (8, 500) if size.rehearsed else (512, 128_256)
-    logits_nV = normal(size, rows, vocab, dtype=torch.float32)
-    slopes_nV = logits_nV.bfloat16()
+    logits_mV = normal(size, rows, vocab, dtype=torch.float32)
+    labels_m1 = torch.arange(rows, device=size.device)[:, None]
+    slopes_mV = logits_mV.bfloat16()
 
-    def ours(logits_nV: Tensor) -> Tensor:
-        return torch.exp(logits_nV.log_softmax(1), out=slopes_nV)
+    def ours(logits_mV: Tensor) -> Tensor:
+        fused = choice.fused(slopes_mV)
+        (head_chunk if fused is None else fused).softmax_rows(logits_mV, labels_m1, slopes_mV)
+        return slopes_mV
 
-    def formula(logits_nV: Tensor) -> Tensor:
-        return logits_nV.log_softmax(1).exp().bfloat16()
+    def formula(logits_mV: Tensor) -> Tensor:
+        slopes_mV = logits_mV.softmax(1)
+        return torch.where(words == labels_m1, slopes_mV - 1, slopes_mV).bfloat16()
 
-    return compared("slopes of the loss", f"{rows:,} x {vocab:,}, fp32 to bf16", size, ours, formula, logits_nV)
+    words = torch.arange(vocab, device=size.device)
+    return compared("slopes of the loss", f"{rows:,} x {vocab:,}, fp32 to bf16", size, ours, formula, logits_mV)

@@ -22,6 +22,7 @@ KINDS = {
     "attention": r"flash|fmha|attention|cudnn_generated",
     "products of matrices": r"gemm|nvjet|cutlass|xmma|cublas|splitkreduce|mm\b",
     "softmax of the loss": r"softmax",
+    "SwiGLU and rotary positions": r"silu_mul|rotate",
     "RMSNorm": r"layer_?norm|rms_?norm|gammabeta",
     "gradients, clip and update": r"multi_tensor|foreach",
     "copies and fills": r"memcpy|memset|copy|fill",

@@ -1,4 +1,4 @@
-"""Every operation of the seam on the GPU, as Apex's kernels and as torch's, against its formula in fp64.
+"""Every operation of the seam on the GPU, as Apex's kernels, Triton's and torch's, against its formula in fp64.
 
 Bounds follow from the length of the sums (tests/rounding.py), forward and backward. In a rehearsal on a CPU the same
 formulas hold of the plain forms.
@@ -12,20 +12,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.models import ops
-from stages.models.ops import backend, functional, multi_tensor
+from stages.models.ops import backend, choice, functional, head_chunk, multi_tensor
 from stages.train.adamw import adamw_step
 from tests.rounding import assert_sums_close
 
 ROWS, WIDTH, VOCAB = 37, 640, 1031  # no multiple of a block
+FUSED = pytest.mark.parametrize("whose", ["torch", "triton"], indirect=True)
 TYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 
 
 @pytest.fixture(autouse=True, params=["apex", "torch"])
 def whose(request: pytest.FixtureRequest, device: torch.device, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Apex's kernels, where they are installed; or torch's, even where Apex is."""
+    """Apex's kernels, or Triton's, where they run; or torch's, even where others do."""
+    if request.param == "triton" and (device.type == "cpu" or "triton" not in choice.features()):
+        pytest.skip("Triton runs no kernels here")
+    if request.param != "triton":
+        monkeypatch.setattr(choice, "fused", lambda x: None)
     if request.param == "apex" and (device.type == "cpu" or backend.apex("rms_norm") is None):
         pytest.skip("NVIDIA Apex is not installed" if device.type == "cuda" else "Apex has no kernels for a CPU")
-    if request.param == "torch":
+    if request.param != "apex":
         for module in (functional, multi_tensor):
             monkeypatch.setattr(module, "apex", lambda operation: None)
     return request.param
@@ -62,8 +67,9 @@ def test_rms_norm(dtype: torch.dtype, device: torch.device, whose: str) -> None:
     assert_sums_close(gradients[1], on_weight, size_weight, WIDTH + ROWS)
 
 
+@FUSED
 @TYPES
-def test_silu_mul(dtype: torch.dtype, device: torch.device) -> None:
+def test_silu_mul(dtype: torch.dtype, device: torch.device, whose: str) -> None:
     gate, up, grad = (draw(device, ROWS, WIDTH, dtype=dtype, seed=seed) for seed in range(3))
     gate.requires_grad_(), up.requires_grad_()
     found = ops.silu_mul(gate, up)
@@ -79,10 +85,11 @@ def test_silu_mul(dtype: torch.dtype, device: torch.device) -> None:
     assert_sums_close(gradients[1], on_up, on_up.abs(), 8, stored=2)
 
 
+@FUSED
 @TYPES
 @pytest.mark.parametrize("interleaved", [False, True])
-def test_rotate(interleaved: bool, dtype: torch.dtype, device: torch.device) -> None:
-    x, grad = (draw(device, ROWS, 4, 64, dtype=dtype, seed=seed) for seed in range(2))
+def test_rotate(interleaved: bool, dtype: torch.dtype, device: torch.device, whose: str) -> None:
+    x, grad = (draw(device, 1, ROWS, 4, 64, dtype=dtype, seed=seed) for seed in range(2))
     angles = draw(device, ROWS, 1, 32, seed=2)
     cos, sin = angles.cos(), angles.sin()
     x.requires_grad_()
@@ -122,6 +129,27 @@ def test_cross_entropy(dtype: torch.dtype, device: torch.device) -> None:
         softmax = l64.softmax(-1) * (1 + l64.abs() + whole.abs()[:, None])
         size = (softmax + F.one_hot(labels.clamp(min=0), VOCAB)) * weights.double().abs()[:, None]
     assert_sums_close(gradient, on_logits, size * (labels != ops.IGNORED)[:, None], VOCAB)
+
+
+@FUSED
+@pytest.mark.parametrize("vocab", [VOCAB, 50_000])
+def test_softmax_of_rows(vocab: int, device: torch.device, whose: str) -> None:
+    """A row that is all but certain of its label too."""
+    logits = 4 * draw(device, ROWS, vocab)
+    labels = torch.arange(ROWS, device=device)[:, None] * 31 % vocab
+    logits[0, labels[0]] = 30.0
+    slopes = torch.full_like(logits, torch.nan, dtype=torch.bfloat16)
+    fused = choice.fused(slopes)
+    losses = (head_chunk if fused is None else fused).softmax_rows(logits, labels, slopes)
+    scores = logits.double().log_softmax(1)
+    wanted = -scores.gather(1, labels)
+    top = logits.double().amax(1, keepdim=True)
+    assert_sums_close(losses, wanted, 1 + top.abs() + wanted.abs(), vocab)
+    # An exponential widens its argument's error; the label's slope is the sum of the other words'.
+    sizes = scores.exp() * (1 + (top - logits).abs())
+    sizes.scatter_(1, labels, sizes.scatter(1, labels, 0.0).sum(1, keepdim=True))
+    right = scores.exp().scatter(1, labels, scores.gather(1, labels).expm1())
+    assert_sums_close(slopes, right, sizes, vocab)
 
 
 @pytest.mark.parametrize("clip", [None, 0.3])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -15,11 +17,13 @@ from torch import Tensor
 
 Attention = Literal["flash_varlen", "sdpa"]
 Experts = Literal["grouped_mm", "loop"]
-Feature = Literal["flash_varlen", "grouped_mm", "flash4"]
+Feature = Literal["flash_varlen", "grouped_mm", "flash4", "triton"]
 
 FLASH4 = ("flash-attn-4", "4.0.0b36")  # a beta, whose functions are called inside its interface: no other version
 FLASH4_HEADS = (64, 128)  # widths at which it was measured
 WIDEST_HEAD = 256  # of FlashAttention 2's kernels (Dao, arXiv 2307.08691), which also want multiples of 8
+FUSED = ("silu_mul", "rotate", "head_loss")
+TRITON = "stages.models.ops.triton_forms"  # FUSED, each in one kernel; imported where Triton is
 ALIGNED = 8  # elements of 2 bytes: rows begin at multiples of 16 bytes, as TMA and the kernels above want
 
 
@@ -44,6 +48,13 @@ def experts(device: str, dtype: torch.dtype, hidden: int, ffn: int, has: frozens
     """
     fits = hidden % ALIGNED == 0 and ffn % ALIGNED == 0
     return "grouped_mm" if device == "cuda" and dtype == torch.bfloat16 and fits and "grouped_mm" in has else "loop"
+
+
+def fused(x: Tensor) -> ModuleType | None:
+    """The module of Triton's kernels for the operations of FUSED on x; None: torch's own, which are exact in fp32."""
+    if x.is_cuda and x.dtype == torch.bfloat16 and "triton" in features():
+        return importlib.import_module(TRITON)
+    return None
 
 
 def equal_heads(device: str, dtype: torch.dtype) -> bool:
@@ -82,6 +93,8 @@ def features() -> frozenset[Feature]:
         found.add("grouped_mm")
     if major == 9 and _flash4_is_here():
         found.add("flash4")
+    if major >= 8 and _triton_works():
+        found.add("triton")
     return frozenset(found)
 
 
@@ -90,6 +103,17 @@ def _flash4_is_here() -> bool:
     try:
         return version(name) == known
     except PackageNotFoundError:
+        return False
+
+
+def _triton_works() -> bool:
+    """Whether a kernel of Triton compiles here and computes: this needs a C compiler, and a folder to write to."""
+    if find_spec("triton") is None:
+        return False
+    ones = torch.ones(8, dtype=torch.bfloat16, device="cuda")
+    try:
+        return torch.equal(importlib.import_module(TRITON).silu_mul(ones, ones), F.silu(ones))
+    except Exception:  # of a compiler, a driver or a file system: torch's own kernels need none of them
         return False
 
 
@@ -105,7 +129,10 @@ def _varlen_is_known() -> bool:
 def describe(device: Literal["cpu", "cuda"], dtype: torch.dtype) -> Mapping[str, str]:
     """Operation -> implementation, where widths fit: what a run on this device computes with."""
     has = features() if device == "cuda" else frozenset()
+    own = "plain" if device == "cpu" else "torch"
+    whose = "triton" if dtype == torch.bfloat16 and "triton" in has else own
     return {
+        **dict.fromkeys(FUSED, whose),
         "attention": "flash4"
         if flash4(device, dtype, FLASH4_HEADS[0], has)
         else attention(device, dtype, ALIGNED, has),

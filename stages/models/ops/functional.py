@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.models.ops import apex_forms
+from stages.models.ops import apex_forms, choice
 from stages.models.ops.backend import apex
 from stages.models.ops.entries import subtract_entries
 from stages.models.ops.labels import IGNORED
@@ -57,6 +57,8 @@ def _wide(x: Tensor) -> Tensor:
 
 def silu_mul(gate: Tensor, up: Tensor) -> Tensor:
     """SwiGLU's product silu(gate) * up (Shazeer 2020, arXiv 2002.05202)."""
+    if (fused := choice.fused(gate)) is not None:
+        return fused.silu_mul(gate, up)
     return F.silu(gate) * up
 
 
@@ -139,4 +141,6 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
     bf16 too the rotation is computed in fp32, and rounded once.
     """
     table = torch.promote_types(x.dtype, torch.float32)
+    if x.dim() == 4 and (fused := choice.fused(x)) is not None:
+        return fused.rotate(x, cos.to(table), sin.to(table), interleaved)
     return _Rotate.apply(x, cos.to(table), sin.to(table), interleaved)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from stages.models.ops import choice
 from stages.models.ops.entries import replace_entries
 
 AT_ONCE = 1 << 26  # logits in fp32 at a time: 256 MiB, 512 rows of 128Ki words
@@ -61,25 +62,30 @@ def rows_on_gpu(
     """
     wanted = into_nD is not None or matrix_grad_VD is not None
     slopes_nV = rows_nD.new_empty(len(rows_nD), len(matrix_VD)) if wanted else None
-    few, picked = max(TILE, AT_ONCE // len(matrix_VD) // TILE * TILE), []
+    softmax = softmax_rows if (fused := choice.fused(rows_nD)) is None else fused.softmax_rows
+    few, losses = max(TILE, AT_ONCE // len(matrix_VD) // TILE * TILE), []
     for start in range(0, len(rows_nD), few):
         part = slice(start, start + few)
-        scores_mV = product(rows_nD[part], matrix_VD.T).log_softmax(1)
-        picked.append(scores_mV.gather(1, targets_n1[part]))
-        if slopes_nV is not None:
-            torch.exp(scores_mV, out=slopes_nV[part])
-        del scores_mV  # before the next ones are made
-    picked_n1 = torch.cat(picked)
+        slopes_mV = None if slopes_nV is None else slopes_nV[part]
+        losses.append(softmax(product(rows_nD[part], matrix_VD.T), targets_n1[part], slopes_mV))
     if slopes_nV is not None:
-        # p - 1 before it is rounded: near 1, p is all that is left.
-        replace_entries(slopes_nV, targets_n1, picked_n1.expm1())
         if into_nD is not None:
             into_nD.copy_((slopes_nV @ matrix_VD) * scales_n1)
         if matrix_grad_VD is not None:
             (write_product if first else add_product)(
                 matrix_grad_VD, slopes_nV.T, (rows_nD * scales_n1).to(rows_nD.dtype)
             )
-    return -picked_n1.squeeze(1)
+    return torch.cat(losses).squeeze(1)
+
+
+def softmax_rows(logits_mV: Tensor, labels_m1: Tensor, slopes_mV: Tensor | None) -> Tensor:
+    """Losses [m, 1] in nats, fp32; writes the slopes of the logits, where they are wanted: p, of the label p - 1."""
+    scores_mV = logits_mV.log_softmax(1)
+    picked_m1 = scores_mV.gather(1, labels_m1)
+    if slopes_mV is not None:
+        # p - 1 before it is rounded: near 1, p is all that is left.
+        replace_entries(torch.exp(scores_mV, out=slopes_mV), labels_m1, picked_m1.expm1())
+    return -picked_m1
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:

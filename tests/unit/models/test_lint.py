@@ -180,7 +180,7 @@ REASONS = {
         "models/experts _lay_out index_select",
         "models/ops/functional _CrossEntropy.forward gather",
         "models/ops/head_pieces softmax_of gather",
-        "models/ops/head_chunk rows_on_gpu gather",
+        "models/ops/head_chunk softmax_rows gather",
     ),
     "no place is named twice, so no entry is a sum: every order gives it the same bits": (
         "models/experts _lay_out index_copy",
@@ -208,6 +208,7 @@ REASONS = {
         "train/snapshot Snapshot.wait synchronize",
         "train/snapshot _checked int",
     ),
+    "once a process: whether Triton's kernels run here": ("models/ops/choice _triton_works equal",),
     "NVIDIA Apex's kernel: each row of logits is one thread block's, in both passes": (
         "models/ops/functional cross_entropy cross_entropy",
     ),

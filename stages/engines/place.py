@@ -30,7 +30,8 @@ from stages.train.ranks import CPU, GLOO, NCCL, Backend, Ranks
 
 SHARE = "STAGES_SHARE_GPUS"  # environment variable: of the machine at hand, so that specs stay those of any machine
 NEMO = ("megatron-core", "megatron-bridge", "emerging-optimizers", "transformer-engine", "flash-attn", "apex")
-CORES = ("cross_entropy", "adamw", "global_norm", "scale")  # operations for which the NeMo engine has Megatron-Core's
+# Operations for which the NeMo engine has Megatron-Core's.
+CORES = ("cross_entropy", "adamw", "global_norm", "scale", *choice.FUSED)
 ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # environment variables; the second is the older name
 DRIVER = Path("/sys/module/nvidia/version")
 

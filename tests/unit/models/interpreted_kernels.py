@@ -67,10 +67,12 @@ def test_rotate_and_its_gradient(interleaved: bool, width: int, heads: int) -> N
 @pytest.mark.parametrize("vocab", [3, 4096, 9001])
 @pytest.mark.parametrize("wanted", [True, False], ids=["slopes", "losses alone"])
 def test_softmax_of_rows(wanted: bool, vocab: int) -> None:
-    """A label that is all but certain, one that is all but impossible, a logit far above all, ones of equal height."""
+    """Labels that are all but certain, beyond an exponential's range too, or all but impossible; a word far above all;
+    words that are all alike.
+    """
     logits = 4 * draw(6, vocab)
     labels = torch.tensor([0, 1, vocab - 1, 0, 2, 1])[:, None]
-    logits[0, 0], logits[1, 1], logits[2, 0], logits[3] = 25.0, -300.0, 1e4, -1e4
+    logits[0, 0], logits[1, 1], logits[2, 0], logits[3], logits[5, 1] = 25.0, -300.0, 1e4, -1e4, 500.0
     slopes = torch.full_like(logits, math.nan) if wanted else None
     losses = triton_forms.softmax_rows(logits, labels, slopes)
     scores = logits.double().log_softmax(1)

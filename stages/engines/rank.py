@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages import engines
-from stages.engines import launch, local
+from stages.engines import agreed, launch, local
 from stages.engines.launch import HELD, read_job
 from stages.engines.nodes import CRASHED
-from stages.errors import for_user
+from stages.errors import UserError, for_user
 from stages.store import json_file
 from stages.store.lease import HeldError
 
@@ -35,6 +35,9 @@ def main(job: str, *words: str) -> int:
 
 def _do(job: str, words: Sequence[str]) -> None:
     stage, inputs = read_job(Path(job).read_text(encoding="utf-8"))
+    ranks = stage.execution.ranks
+    if (started := os.environ.get("WORLD_SIZE", str(ranks))) != str(ranks):
+        raise UserError(f"{job}: {started} ranks were started; found {ranks} there. {agreed.FOLDER}")
     match words:
         case [launch.FOUND, path]:
             numbers = engines.found(stage, inputs)

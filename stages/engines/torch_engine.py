@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import assert_never
 
-from stages.engines import Inputs, device, evaluation, looping, place, readback, received, results
+from stages.engines import Inputs, agreed, device, evaluation, looping, place, readback, received, results
 from stages.engines.card import model_card
 from stages.engines.torch_trainer import TorchTrainer
 from stages.engines.training import Training
@@ -27,7 +27,7 @@ def run(stage: Stage, inputs: Inputs) -> None:
 
     import: the user's released weights come in, or a stand-in is trained; train; upcycle: weights and optimizer
     moments through the layer map; keep: a pointer to the parent; export: weights with a model card.
-    Raises UserError where the stage's device is not there, or not one for each rank.
+    Raises UserError where the stage's device is not there, or not one for each rank, and where ranks differ.
     """
     with deterministic(stage.execution), denormals_flushed(), stop_when_asked() as stop, _met(stage) as ranks:
         if stage.phases and not stage.execution.exact and ranks.first:
@@ -42,6 +42,7 @@ def run(stage: Stage, inputs: Inputs) -> None:
 def _met(stage: Stage) -> Iterator[Ranks]:
     here = place.of(stage)  # within `deterministic`: CUDA may start here
     with joined(stage.execution.ranks if stage.phases else 1, here.device, here.backend) as ranks:
+        agreed.check(stage, ranks)
         yield ranks
 
 

@@ -17,7 +17,8 @@ from stages.guards.report import BuiltReport, Digests, PairReport
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.store import attempts
-from stages.train import checkpoint, finite, objectives
+from stages.train import alike, checkpoint, finite, objectives, resumed, state_sums
+from stages.train.alike import Alike
 from stages.train.checkpoint import Counters
 from stages.train.optimizer import AVERAGE, Optimizer
 from stages.train.param_groups import trained_slots
@@ -46,7 +47,8 @@ class TorchTrainer:
         self._optimizer = optimizer(self._stage, self._inputs, self._modules, self._ranks)
 
     def built(self) -> BuiltReport | None:
-        """Read back from the modules and the optimizer."""
+        """Read back from the modules and the optimizer. Raises DifferentRanksError for ranks with other weights."""
+        self._check_copies(" as received", alike.FILES)
         if not self._ranks.first:
             self.join_checkpoint()
             return None
@@ -60,18 +62,28 @@ class TorchTrainer:
 
     def stepper(self, phase: Phase, rows: Rows) -> Replicated:
         """The phase's objective on these modules."""
-        sums = None
-        if self._stage.execution.exact:  # otherwise the same step may have other bits
-            sums = StateSums(self._modules, self._optimizer, rows, self._ranks)
-            rows = sums.rows
+        sums = compared = None
+        exact, several = self._stage.execution.exact, self._ranks.size > 1
+        if exact or several:
+            rows = digests = state_sums.Digests(rows)
+            if exact:  # otherwise the same step may have other bits
+                sums = StateSums(self._modules, self._optimizer, digests, self._ranks)
+            if several:
+                compared = Alike(f"{self._stage.ref}, phase {phase.name}", self._optimizer, digests, self._ranks)
         objective = objectives.make(
             self._stage, phase, self._modules, rows, self._ranks.device, self._ranks, self._frozen
         )
-        return Replicated(self._optimizer, objective, self._ranks, sums)
+        return Replicated(self._optimizer, objective, self._ranks, sums, compared)
 
     def broken(self) -> list[str]:
-        """Of weights, buffers and every rank's part of the optimizer's state."""
-        return finite.broken_tensors({**self._modules.state_dict(), **self._optimizer.state()}, self._ranks)
+        """Of weights, buffers and every rank's part of the optimizer's state.
+
+        Raises DifferentRanksError where all are finite, and ranks have other ones.
+        """
+        found = finite.broken_tensors({**self._modules.state_dict(), **self._optimizer.state()}, self._ranks)
+        if not found:
+            self._check_copies("", alike.MEMORY)
+        return found
 
     def checkpoints(self, attempt: attempts.Attempt, tables: Tables, beside: Beside) -> Checkpoints:
         """Of the modules and the optimizer."""
@@ -82,8 +94,17 @@ class TorchTrainer:
         exhaust(self._optimizer.gather_state())
 
     def load(self, folder: Path) -> Counters:
-        """Every rank reads its own part."""
-        return checkpoint.load(folder, self._modules, self._optimizer, self._stage.trained)
+        """Every rank reads its own part. Raises DifferentRanksError where what they read is not one checkpoint."""
+        counters = checkpoint.load(folder, self._modules, self._optimizer, self._stage.trained)
+        resumed.check(folder, counters, self._optimizer, self._ranks)
+        self._check_copies(f", resumed from {folder}", alike.FILES)
+        return counters
+
+    def _check_copies(self, when: str, advice: str) -> None:
+        """Of all that every rank has whole: weights, buffers, the models that are read as received."""
+        frozen = {} if self._frozen is None else self._frozen.state_dict(prefix="frozen ")
+        whole = self._modules.state_dict() | frozen
+        alike.check_copies(f"{self._stage.ref}{when}", whole, self._ranks, advice)
 
     def state(self) -> tuple[Mapping[str, Tensor], Iterable[tuple[str, Tensor]]]:
         """Gathered from all ranks."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from stages.contract.ledger import Step
+from stages.train.alike import Alike
 from stages.train.objectives.base import Objective, weights_rounded_once
 from stages.train.optimizer import Clipped, Optimizer
 from stages.train.ranks import ALONE, Ranks
@@ -19,10 +20,17 @@ class Replicated:
     """A `Stepper` of an objective and an optimizer."""
 
     def __init__(
-        self, optimizer: Optimizer, objective: Objective, ranks: Ranks = ALONE, sums: StateSums | None = None
+        self,
+        optimizer: Optimizer,
+        objective: Objective,
+        ranks: Ranks = ALONE,
+        sums: StateSums | None = None,
+        alike: Alike | None = None,
     ) -> None:
-        """`sums`: takes checksums of every step, of rows that the objective reads through it; None: none are taken."""
-        self.optimizer, self.objective, self._ranks, self._sums = optimizer, objective, ranks, sums
+        """`sums`: takes checksums of every step, of rows that the objective reads through it; None: none are taken.
+        `alike`: compares the ranks in every step; None: there is one, or nothing is compared.
+        """
+        self.optimizer, self.objective, self._ranks, self._sums, self._alike = optimizer, objective, ranks, sums, alike
         self.extras = objective.extras
         self._clipped: Clipped | None = None
 
@@ -30,6 +38,8 @@ class Replicated:
         """Micro-batches along the tree, checksums, the norm. Waits for the device once, and for checksums."""
         self._clipped = None  # of a step that was skipped: it would take memory next to this one's
         gradients, values = gather(self.optimizer, self.objective, step, self._ranks)
+        if self._alike is not None:
+            self._alike.check(step)
         if self._sums is not None:
             self._sums.take(step, gradients)
         self._clipped = self.optimizer.clip(gradients)

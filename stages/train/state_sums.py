@@ -40,22 +40,21 @@ class StateSums:
     def __init__(self, modules: nn.ModuleDict, optimizer: Optimizer, rows: Rows, ranks: Ranks = ALONE) -> None:
         self._optimizer, self._ranks = optimizer, ranks
         self._others = Others(modules, optimizer, ranks)
-        self._digests = Digests(rows) if ranks.first else None
-        self.rows: Rows = rows if self._digests is None else self._digests
+        self.rows = rows if isinstance(rows, Digests) else Digests(rows)
         self._found: dict[str, str] = {}
         # Of a CPU: the memory that the optimizer moves, which stays where it is.
         self._own = [*map(_pieces, optimizer.owned())] if ranks.device.type == "cpu" else []
 
     def take(self, step: Step, gradients: Sequence[Tensor]) -> None:
         """Sum up where the step's number asks for it; all ranks call this, with the step's whole gradients."""
-        rows = None if self._digests is None else self._digests.taken(step)
+        rows = self.rows.of(step)
         self._found = {}
         if step.index % EVERY[self._ranks.device.type]:
             return
         names, words = self._summed([*self._others.parts()], [*self._optimizer.owned_gradients(gradients)])
         counts = {name: f"{count:016x}" for name, count in self._optimizer.counts().items()}
         summed = {name: f"{word:016x}" for name, word in zip(names, words, strict=True)}
-        self._found = {ROWS: rows or "", **counts, **summed}
+        self._found = {ROWS: rows, **counts, **summed}
 
     def _summed(self, before: Sequence[Part], after: Sequence[Part]) -> tuple[Iterator[str], list[int]]:
         """Names and checksums of what is not the optimizer's, of what is, and of gradients, over all ranks."""
@@ -124,9 +123,12 @@ class Digests:
         self._found[first] = _digest((row.captions, row.caption_lengths, *_pixels(row)) for row in rows)
         return rows
 
-    def taken(self, step: Step) -> str:
-        """The digest of a step's rows, which is forgotten."""
-        return self._found.pop(step.first_sample)
+    def of(self, step: Step) -> str:
+        """The digest of a step's rows; those of the steps before it are forgotten."""
+        for first in list(self._found):  # at once: a thread may add the next step's
+            if first < step.first_sample:
+                del self._found[first]
+        return self._found[step.first_sample]
 
 
 def _pieces(part: Part) -> tuple[list[Piece], Rest | None]:

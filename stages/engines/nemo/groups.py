@@ -7,23 +7,22 @@ from contextlib import contextmanager
 
 import torch.distributed as dist
 
+from stages.engines import agreed
 from stages.engines.place import Place
-from stages.errors import UserError
 from stages.spec.resolved import Stage
-from stages.store.digest import digest_bytes
 from stages.train.ranks import PATIENCE, Ranks, joined
 
 
 @contextmanager
 def met(stage: Stage, here: Place) -> Iterator[Ranks]:
     """Meet the other ranks; Core's groups are there within the block. Raises UserError as `stages.train.ranks.joined`,
-    and where ranks were given different stages.
+    and where ranks were given different stages or run different code.
 
     Core asks for a group of one rank too. Its own random state is that of every parallel region; nothing here draws.
     """
     count = stage.execution.ranks
     with _one(here) if count == 1 else joined(count, here.device, here.backend) as ranks:
-        _agree(stage, ranks)
+        agreed.check(stage, ranks)
         _divide(stage)
         try:
             yield ranks
@@ -40,17 +39,6 @@ def _one(here: Place) -> Iterator[Ranks]:
         yield Ranks(0, 1, here.device, here.backend)
     finally:
         dist.destroy_process_group()
-
-
-def _agree(stage: Stage, ranks: Ranks) -> None:
-    """Of other rates, seeds or layouts each rank would do its own, or wait in a sum that the others do not make."""
-    first, *others = ranks.texts(digest_bytes(stage.model_dump_json().encode()))
-    if different := [rank for rank, other in enumerate(others, 1) if other != first]:
-        raise UserError(
-            f"{stage.ref}: rank {different[0]} has another spec of this stage than the first rank; allowed: one "
-            "project, as it is now, on all nodes. Is its folder the same file system everywhere, and was it edited "
-            "while ranks started?"
-        )
 
 
 def _divide(stage: Stage) -> None:

@@ -167,6 +167,14 @@ REASONS = {
         "train/state_sums StateSums._summed from_numpy",
         "train/state_sums StateSums._summed tolist",
     ),
+    "what several ranks compare: on a CPU, in every tenth step of a GPU, before and after checkpoints": (
+        "train/alike Alike._word int",
+        "train/alike Alike.check int",
+        "train/alike words tolist",
+        "train/resumed _word int",
+        "train/resumed check tensor",
+        "train/resumed check tolist",
+    ),
     "of the optimizer's state, when a checkpoint is written or read": (
         "train/optimizer Optimizer._counts tensor",
         "train/optimizer Optimizer.load int",

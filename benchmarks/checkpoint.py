@@ -77,7 +77,7 @@ def _measure(folder: Path, way: str, size: int) -> str:
     call, tensors = {"ours": _ours, "plain": _plain}[way], _tensors(size)
     with tempfile.TemporaryDirectory(dir=folder) as name:
         call(Path(name), {"warm": torch.zeros(1)})  # what is imported or made once is no matter of size
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew (proc(5))
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins again (proc(5))
     before = _status("VmRSS")
     with tempfile.TemporaryDirectory(dir=folder) as name:
         call(Path(name), tensors)

@@ -1,6 +1,6 @@
 """Sample order: our keyed permutation against numpy's shuffle.
 
-The shuffle holds the whole order in memory and has to be made anew from the start after a restart; ours gives any index
+The shuffle has the whole order in memory and has to be made again from the start after a restart; ours gives any index
 on its own. So two questions are asked: a whole epoch at once, and one step's samples after a restart.
 """
 

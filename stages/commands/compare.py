@@ -71,10 +71,8 @@ def _in_place(root: Path, ref: str, scale: str, named: str) -> Path:
         ref = choose(ref, scale).ref
     place = layout.stage(ref)
     if not (place / manifest.NAME).is_file():
-        target = graph.rule_name(ref)
-        raise UsageError(
-            f"{named!r}: no finished result in {place}. `snakemake {target} --config scale={scale}` makes it."
-        )
+        typed = layout.snakemake(graph.rule_name(ref))
+        raise UsageError(f"{named!r}: no finished result in {place}. `{typed}` makes it.")
     return place
 
 

@@ -20,7 +20,7 @@ def finished(ref: str, scale: str) -> tuple[Result, Chosen]:
     if not verdict.done:
         # `stages run` of a stage whose parents are not done would only name them.
         waits = any(not chosen.other(parent).verdict().done for parent in chosen.stage.parents)
-        command = f"snakemake {graph.rule_name(ref)} --config scale={scale}" if waits else verdict.command
+        command = chosen.layout.snakemake(graph.rule_name(ref)) if waits else verdict.command
         command = f" `{command}`" if command else ""
         raise UserError(f"{ref} is {verdict.state} ({verdict.why}); allowed: a stage that is done.{command}")
     for pointed_to in manifest.pointed_to(chosen.layout, ref):

@@ -22,7 +22,7 @@ def refuse_without_parents(chosen: Chosen) -> None:
     if missing:
         raise UserError(
             f"{ref} needs its parents: {'; '.join(missing)}. "
-            f"`snakemake {graph.rule_name(ref)} --config scale={layout.scale}` runs them and it."
+            f"`{layout.snakemake(graph.rule_name(ref))}` runs them and it."
         )
 
 

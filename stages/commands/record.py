@@ -63,7 +63,7 @@ def _refuse_damaged(lock: Path) -> None:
     if not isinstance(found, dict) or "schema" not in found:
         raise UserError(
             f"{lock}: is damaged. Put back what was committed (`git checkout -- {lock.name}`), or move it away: it is "
-            "made anew from the results that are there. Nothing was recorded."
+            "made again from the results that are there. Nothing was recorded."
         )
 
 

@@ -65,7 +65,7 @@ def print_status(scale: str, named: Sequence[str], deep: bool, failed: bool, as_
         note += pulled.note(root, layout, shown.values())
         _print(scale, shown, root, failed)
         running = sum(one.state == "running" for one in verdicts.values())
-        print("\n".join([*note, _summary(shown, failed, running)]))
+        print("\n".join([*note, _summary(shown, failed, running, layout)]))
     wrong = any(one.state in WRONG or one.damaged_checkpoints for one in verdicts.values())
     return 1 if wrong or unreadable else 0
 
@@ -105,14 +105,18 @@ def _jobs(root: Path) -> tuple[list[Job] | None, list[str]]:
         return None, [f"without the jobs that wait: {str(error).splitlines()[0]}"] if used else []
 
 
-def _summary(verdicts: dict[str, Verdict], failed: bool, running: int) -> str:
+def _summary(verdicts: dict[str, Verdict], failed: bool, running: int, layout: Layout) -> str:
     """How many stages are in which state, and what to type next; of those that `failed` leaves out, how many run."""
     if failed and not verdicts:
         return "no stage has failed or was stopped" + (f"; {running} running" if running else "")
     states = [verdict.state for verdict in verdicts.values()]
     counts = ", ".join(f"{states.count(state)} {state}" for state in STYLES if state in states)
     idle = failed or set(states) <= {"done", "pending", "running"}
-    return counts if idle else f"{counts}\n`snakemake -n` lists what would run, `snakemake PIPELINE` runs it."
+    if idle:
+        return counts
+    if layout.scale == "mini" and (layout.root / "Snakefile").is_file():  # the scale that is meant where none is named
+        return f"{counts}\n`snakemake -n` lists what would run, `snakemake PIPELINE` runs it."
+    return f"{counts}\n`{layout.snakemake('-n')}` lists what would run; PIPELINE for -n runs it."
 
 
 def _fields(verdict: Verdict, root: Path) -> dict[str, object]:

@@ -42,7 +42,8 @@ def run_upgrade(force: bool) -> int:
     schemas.write(root / schemas.FOLDER)
     loaded = _sync(root, project)
     files = f"{len(found)} file{'s' * (len(found) != 1)}"
-    print(f"{kept.stages if kept else 'no version'} → {__version__}: {files} of what every project has differed")
+    before = f"{kept.stages} → {__version__}" if kept else f"made for {__version__}, where no version had been noted"
+    print(f"{before}: {files} of what every project has differed")
     if left := [one for one in found if one.left]:
         stay = "1 left as it is" if len(left) == 1 else f"{len(left)} left as they are"
         print(f"{stay}. Take over what you want of it; `stages upgrade --force` takes all of it.")

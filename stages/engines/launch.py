@@ -43,7 +43,7 @@ class Advice:
 
 
 TRAINING = Advice("stopped before its ranks had met", "run again to resume from the last checkpoint")
-EVALUATION = Advice("stopped before its evaluation had ended", "run it again, and the evaluation begins anew")
+EVALUATION = Advice("stopped before its evaluation had ended", "run it again, and the evaluation begins again")
 
 
 def start(stage: Stage, inputs: Inputs, again: bool = False) -> None:

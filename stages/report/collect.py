@@ -30,7 +30,7 @@ def finished(layout: Layout) -> list[StageResult]:
 def nothing(layout: Layout) -> UserError:
     """The message where no stage of a scale has finished."""
     folder = layout.results / layout.scale
-    return UserError(f"{folder}: no finished stage here. `snakemake --config scale={layout.scale}` runs them.")
+    return UserError(f"{folder}: no finished stage here. `{layout.snakemake()}` runs them.")
 
 
 def any_finished(layout: Layout) -> bool:

@@ -28,14 +28,14 @@ def page(record: Record) -> str:
 
 
 def short(record: Record) -> str:
-    """The README's table: per pipeline what was run and how long it took, and the headline figures after training."""
+    """The README's table: per pipeline what was run, how long it took, and the headline figure of its last stage."""
     rows = []
     for pipeline, stages in _pipelines(record).items():
         trained = [stage for stage in stages.values() if "seconds" in stage]
         spent = [sum(times) for times in zip(*(stage["seconds"] for stage in trained), strict=True)]
         gates = [gate for gate in record["gates"] if gate["stage"].startswith(f"{pipeline}/")]
         passed = sum(gate["passed"] for gate in gates)
-        headlines = [text for name, stage in stages.items() for text in _headlines(name, stage)]
+        *_, last = ["-", *(text for name, stage in stages.items() for text in _headlines(name, stage))]
         steps = f"{sum(stage['steps'][0] for stage in trained):,}"
         rows.append(
             (
@@ -44,10 +44,10 @@ def short(record: Record) -> str:
                 steps,
                 seconds(fmean(spent)),
                 f"{passed} of {len(gates)}",
-                "<br>".join(headlines),
+                last,
             )
         )
-    columns = ("pipeline", "stages", "steps", "time in steps", "gates passed", "held out, before → after (means)")
+    columns = ("pipeline", "stages", "steps", "time in steps", "gates passed", "its last stage, held out (means)")
     seeds = ", ".join(map(str, record["seeds"]))
     where = f"Scale {record['scale']}, seeds {seeds}, {record['environment']['cpu_model']}, one thread a stage"
     whole = f"results/records/{record['scale']}.md"

@@ -70,6 +70,11 @@ class Layout:
         """What a user types to run a stage at this scale."""
         return f"stages run {ref} --scale {self.scale}"
 
+    def snakemake(self, *words: str) -> str:
+        """What a user types to run targets and all before them; a project of specs alone gets its Snakefile first."""
+        typed = " ".join(("snakemake", *words, "--config", f"scale={self.scale}"))
+        return typed if (self.root / "Snakefile").is_file() else f"stages upgrade && {typed}"
+
 
 def split(ref: str) -> tuple[str, str]:
     """Split "pipeline/stage"; raises ValueError on anything else."""

@@ -1,4 +1,4 @@
-"""What may happen to a finished project, and what is to be run then: the rows of docs/agreement.md, in their order."""
+"""What may happen to a finished project, and what is run then: the rows of results/records/agreement.md, in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/agreement.md, from what was measured: `python -m tests.agreement.table` lets everything happen and writes it."""
+"""results/records/agreement.md: `python -m tests.agreement.table` lets every event happen, and writes the table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.agreement.events import EVENTS, Event
 from tests.agreement.trial import HEALERS, Outcome, attempt
 from tests.agreement.verdicts import Names
 
-PATH = Path(__file__).resolve().parents[2] / "docs/agreement.md"
+PATH = Path(__file__).resolve().parents[2] / "results/records/agreement.md"
 TEXT = """\
 # Snakemake, DVC and stages status agree
 

@@ -69,7 +69,7 @@ def contents(project: Project) -> Counter[str]:
 
 @pytest.mark.nightly
 def test_a_failed_dvc_repro_destroys_nothing_and_the_next_one_goes_on(finished: Project, tmp_path: Path) -> None:
-    """All is to be run anew; the middle stage fails once the stages before it are done."""
+    """All is to be run again; the middle stage fails once the stages before it are done."""
     project = finished.copy(tmp_path / "project")
     project.edit(events.SCALE, "seed: 1", "seed: 2")
     old = contents(project)

@@ -91,7 +91,7 @@ def test_results_are_kept_for_each_scale_by_itself(
 
 
 def test_the_latest_results_are_those_that_finished_last_whatever_their_folders_times(layout: Layout, run: Run) -> None:
-    """As after `cp -r` or `dvc pull`, which set the times of files anew, in an order of their own."""
+    """As after `cp -r` or `dvc pull`, which set the times of files again, in an order of their own."""
     for key in KEYS:
         run("toy/one", key)
     aside = [layout.run(key) / "final" for key in KEYS[:3]]

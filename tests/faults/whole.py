@@ -1,7 +1,7 @@
 """A fresh process that runs cases to their end, one after the other: whole.py ROOT SMALL NAME...
 
 One sequence a micro-batch, so that several ranks have something to share. Started once per rank with RANK and
-WORLD_SIZE set, it is one of the ranks. What Python's, NumPy's and torch's own generators hold is drawn anew: it must
+WORLD_SIZE set, it is one of the ranks. What Python's, NumPy's and torch's own generators hold is drawn again: it must
 not matter.
 """
 

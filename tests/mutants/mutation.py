@@ -74,7 +74,7 @@ def prepared(root: Path, piece: Piece) -> Path:
 
 
 def _forget_survivors(folder: Path) -> None:
-    """Have mutmut try them again, with the tests that there are, and find out anew which of these reach a function."""
+    """Have mutmut try them again, with the tests that there are, and find out again which of these reach a function."""
     (folder / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
     shutil.rmtree(folder / "mutants" / "tests", ignore_errors=True)
     for meta in (folder / "mutants" / "stages").rglob("*.py.meta"):

@@ -1,7 +1,7 @@
 """Writes results/records/mutants.md: `python -m tests.mutants.record [SHIPPED FIELDS]` (called by `make mutants`).
 
 SHIPPED and FIELDS are the files of outcomes that `tests.mutants.campaign` wrote, of the shipped specs and, with
-`--fields`, of those of tests/mutants/fields. Without them the table of mutants alone is made anew, in a minute or two;
+`--fields`, of those of tests/mutants/fields. Without them the table of mutants alone is made again, in a minute or two;
 the chapters of slips, which say their own commit, stay.
 """
 

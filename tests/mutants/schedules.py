@@ -112,7 +112,7 @@ MUTANTS = (
     ),
     Mutant(
         "I-04",
-        "the decay is read anew in its middle, from the rate reached",
+        "the decay is read again in its middle, from the rate reached",
         Edited("kimi_vl/joint_longctx.yaml", "clock: continue", "clock: reset"),
         also=frozenset({"I-03"}),
     ),

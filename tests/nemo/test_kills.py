@@ -34,7 +34,7 @@ CASES = (
 
 
 def killed_and_run_again(objective: str, where: Layout, seed: int, times: int, folder: Path) -> None:
-    """Until `times` kills have met something: a stage that comes to its end is compared, and begins anew elsewhere."""
+    """Until `times` kills have met something: a stage that comes to its end is compared, and begins again elsewhere."""
     stage = engines.on_nemo(tiny.make(objective), where)
     other = tiny.inputs(folder / "other")
     engines.run(stage, other, seconds=LIMIT)

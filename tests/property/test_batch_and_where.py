@@ -247,7 +247,7 @@ def test_what_is_not_prepared_is_not_known_and_the_rest_is(small: Small, tmp_pat
 
 @pytest.mark.parametrize("seed", range(6))
 def test_every_conversation_of_three_epochs_is_found_and_those_of_the_last_cut_row(small: Small, seed: int) -> None:
-    """Epochs that are packed anew differ in their number of rows, and a cut row holds other conversations."""
+    """Epochs that are packed again differ in their number of rows, and a cut row holds other conversations."""
     made = phase(
         small.source("reasoning", 0, 4000), objective="sft", packing="whole", epochs=3, context=200,
         batch=(BatchStep(after=0, sequences=3),),

@@ -150,7 +150,7 @@ def test_outside_its_horizon_it_has_no_value(drawn: Schedule, beyond: int) -> No
 def test_a_lineage_cut_into_stages_anywhere_reads_what_one_stage_would(
     drawn: Schedule, cuts: list[Fraction], place: float
 ) -> None:
-    """As it is laid: every stage of a lineage lays the schedule anew, along all phases up to its own end."""
+    """As it is laid: every stage of a lineage lays the schedule again, along all phases up to its own end."""
     end = drawn.pieces[-1].end
     borders = sorted({*(int(cut * end) for cut in cuts), 0, end})
     written = [

@@ -139,7 +139,7 @@ def test_cancelled_ranks_have_the_time_for_a_checkpoint(cluster: Cluster, tmp_pa
 
 @pytest.mark.slow
 def test_what_an_earlier_turn_left_behind_does_not_end_this_ones_step(cluster: Cluster, tmp_path: Path) -> None:
-    """An srun that slept on a frozen node cancels the step of its number when it wakes; Slurm counts anew each turn."""
+    """An srun that slept on a frozen node cancels the step of its number when it wakes; Slurm counts from 0 a turn."""
     job = submit(cluster, tmp_path, 2, 2, "-c", PATIENT, str(tmp_path), flags="--requeue --open-mode=append")
     for turn in range(2):
         wait_for_ranks(cluster, tmp_path, job, 2)

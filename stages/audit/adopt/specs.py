@@ -89,7 +89,7 @@ class _Writer:
             page.add(f"  from: {self.names[edge.parent.name]}  # {edge.where}", "  weights: inherit",
                      f"  optimizer: {words[0]}", f"  clock: {words[1]}", f"  data: {words[2]}")  # fmt: skip
             if (loads is None or not loads.data) and self.phases.reads[stage.name] & self.above(stage):
-                page.add(f"  reread: {quoted(f'as {stage.where} has it: its launch begins the data anew')}")
+                page.add(f"  reread: {quoted(f'as {stage.where} has it: its launch begins the data again')}")
         page.add(f"schedule: {self.schedules[stage.name]}", f"optimizer: {optimizer}", *self.rope(stage, page))
         page.add("phases:", *phases, "evaluate: [validation_loss]", *self.execution(stage, page))
         if waivers:

@@ -12,7 +12,7 @@ from stages.audit.recipe import Edge, Fault, Pipeline, Stage
 from stages.audit.rules.schedule import part
 
 _SCHEDULE = ("lr", "min_lr", "warmup_steps", "decay_steps", "decay", "weight_decay")
-_RELEASED = "the checkpoint was saved anew with step 0, or as a release"
+_RELEASED = "the checkpoint was saved again with step 0, or as a release"
 
 
 @rule("past-the-end", "I-03", "The restored step is at or past the end of the run")
@@ -129,7 +129,7 @@ def contradict(stage: Stage) -> Iterator[Fault]:
     if stage.on("no_load_optim") and not stage.on("finetune") and "load" in stage.values and whole:
         yield stage.fault(
             "no_load_optim",
-            "the step goes on, the optimizer and its schedule begin anew",
+            "the step goes on, the optimizer and its schedule begin again",
             "--finetune, or the optimizer's state",
             "the warm-up is repeated in the middle of a run",
             unless="both are meant",
@@ -149,7 +149,7 @@ def not_there(edge: Edge) -> Iterator[Fault]:
     yield edge.fault(
         f"the optimizer's state of {edge.parent.name}, which saves none ({edge.parent.at(name)})",
         "a parent that saves it, or a load without it",
-        "the launch stops" if stops else "the moments begin anew at the parent's rate",
+        "the launch stops" if stops else "the moments begin again at the parent's rate",
     )
 
 

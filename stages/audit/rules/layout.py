@@ -105,5 +105,5 @@ def _divided(stage: Stage, other: list[str], before: list[Read], made: str) -> F
         ", ".join(f"{one} {stage.count(one) or 1}" for one in other),
         ", ".join(f"{value or 1}" for value in before) + f", as {made} has it",
         "the launch stops: each rank reads a file of its own",
-        unless="the checkpoint was divided anew in between",
+        unless="the checkpoint was divided again in between",
     )

@@ -55,7 +55,7 @@ def positions(stage: Stage) -> Iterator[Fault]:
             f"rows of {context:,} with {most:,} positions",
             f"at least {context:,}",
             "the launch stops at an assertion" if asserts else "the model says that it has fewer than it is trained on",
-            unless=None if asserts else "the figure is written anew before the model is used",
+            unless=None if asserts else "the figure is written again before the model is used",
         )
 
 

@@ -69,7 +69,7 @@ def optimizer(edge: Edge) -> Iterator[Fault]:
             ", ".join(f"{one} {edge.child.get(one)}" for one in other),
             ", ".join(f"{one} {edge.parent.get(one)}" for one in other) + f", as {edge.parent.name}",
             "the checkpoint's figures count, and the file's are dead text",
-            unless="the framework sets them anew after the load",
+            unless="the framework sets them again after the load",
         )
 
 

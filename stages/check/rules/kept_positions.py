@@ -26,7 +26,7 @@ ROUNDING = 1e-9  # of two frequencies that come out of the same figures
     "original length of llama3 scaling and of YaRN stays; YaRN's is the parent's longest context where the parent has "
     "none.",
     why="A stage copied from before an extension brings the old base back: what the lineage learned of long contexts "
-    "is lost, and short evaluations do not show it. A base with a digit too many is learned anew for nothing.",
+    "is lost, and short evaluations do not show it. A base with a digit too many is learned again for nothing.",
     threads=("unslothai/unsloth#7028", "JIA-Lab-research/LongLoRA#81"),
 )
 def positions_do_not_go_back(context: Context) -> Iterator[Finding]:

@@ -50,7 +50,7 @@ held_by_code(
     "I-04",
     title="A running clock keeps its curve",
     rule="Where a clock continues, the part of the schedule that lies behind is the one that the parent read, and the "
-    "child begins where the parent ended. A schedule is read anew only after its "
+    "child begins where the parent ended. A schedule is read again only after its "
     "end, and left for another one at the end of a piece or in a constant one. Other numbers that a schedule gives "
     "keep their past too.",
     why="Lengthening a run or naming another peak moves the curve under a clock that already counts: the rate jumps, "

@@ -94,7 +94,7 @@ def _instead(context: Context, names: list[str]) -> str:
     "I-40",
     title="A module is taken as its last training left it",
     rule="A module is not taken from an ancestor of another module's stage when a stage in between has trained it "
-    "further, and is not drawn anew where the stage that others come from has it as the lineage trained it.",
+    "further, and is not drawn again where the stage that others come from has it as the lineage trained it.",
     why="A projector learned with an aligned tower is joined to the tower as it was before its alignment: the "
     "alignment of the tower is lost, and the loss recovers far enough to hide it.",
     threads=(),
@@ -133,7 +133,7 @@ def _drawn_anew(context: Context, name: str, stage: Stage, module: str) -> Itera
                     "I-40", name, ("init", "weights", module), parent=parent,
                     observed=f"{module} fresh, beside modules of {parent}, which has it as {by} trained it",
                     expected=f"{module} as {by} left it",
-                    repair=f"Write `{module}: inherit`, or waive this, if it is to be learned anew.",
+                    repair=f"Write `{module}: inherit`, or waive this, if it is to be learned again.",
                     at=(module,), found="fresh",
                 )  # fmt: skip
                 return

@@ -98,7 +98,7 @@ def refusal(error: ImportError | OSError) -> str:
         return f"{reason}. `make nemo` makes an environment that has it."
     return (
         f"{broken} is installed and cannot be loaded ({reason}); allowed: a build for this torch and CUDA, or none, "
-        "without which Megatron computes too. Install it anew, or uninstall it."
+        "without which Megatron computes too. Install it again, or uninstall it."
     )
 
 

@@ -1,6 +1,6 @@
 """A checksum of each tensor of a checkpoint that no layout changes: the sum of its elements' bits as whole numbers.
 
-Core divides what it reads over ranks anew. So what lies on the ranks after that, in the weights that move and in their
+Core divides what it reads over ranks again. So what lies on the ranks after that, in the weights that move and in their
 moments, is compared with what was there when the checkpoint was written.
 """
 

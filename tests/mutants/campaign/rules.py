@@ -156,7 +156,7 @@ LEGITIMATE = _rules(
     ),
     (
         "stage:init.optimizer", ("other word",),
-        "moments anew where the rate warms up, or taken over where the module was trained",
+        "moments again where the rate warms up, or taken over where the module was trained",
     ),
     ("stage:init.data", ("other word", "removed"), "nothing above has read these corpora"),
     ("stage:*phases.*.data", ("sibling's name",), "another mixture that no stage above has read"),

@@ -112,7 +112,7 @@ class Bench:
         return iter([*kept, *self._check(context, READ_OTHERS)])
 
     def project(self, file: str) -> Project:
-        """The project with an edited file: read anew where it matters."""
+        """The project with an edited file: read again where it matters."""
         folder, shipped = file.partition("/")[0], self.shipped
         project = Project.load(self.root)
         edited = self.root / "specs" / file
@@ -188,7 +188,7 @@ class Bench:
 def _changed(context: Context, known: Context) -> set[str]:
     """The fields in which a check is not given the very objects that it was given of the shipped specs."""
     pairs = {field.name: (getattr(context, field.name), getattr(known, field.name)) for field in fields(Context)}
-    machine = pairs.pop("hardware", (None, None))  # which is made anew for every context
+    machine = pairs.pop("hardware", (None, None))  # which is made again for every context
     differ = {"hardware"} if machine[0] != machine[1] else set()
     return differ | {name for name, (new, old) in pairs.items() if new is not old and not _same_items(new, old)}
 

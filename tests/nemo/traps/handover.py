@@ -30,14 +30,14 @@ def regrouped(patch: pytest.MonkeyPatch) -> None:
 
 
 def weights_only(patch: pytest.MonkeyPatch) -> None:
-    """`pretrained_checkpoint`, or `finetune`: weights come in, the optimizer starts anew."""
+    """`pretrained_checkpoint`, or `finetune`: weights come in, the optimizer starts again."""
     from stages.engines.nemo import handover
 
     patch.setattr(handover, "load_state", lambda *_: None)
 
 
 def clock_dropped(patch: pytest.MonkeyPatch) -> None:
-    """Moments come in, the number of their updates does not: bias correction starts anew."""
+    """Moments come in, the number of their updates does not: bias correction starts again."""
     from stages.engines.nemo import handover
 
     real = handover.load_state

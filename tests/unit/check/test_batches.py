@@ -43,7 +43,7 @@ def test_longer_sequences_under_the_same_batch(tmp_path: Path) -> None:
     ("file", "old", "new"),
     [
         (CPT, "batch: 4 seq", "batch: 8 seq"),  # ProLong doubles it between its stages
-        ("llama31_1m/sft_1m.yaml", "batch: 4 seq", "batch: 1 seq"),  # its clock begins anew
+        ("llama31_1m/sft_1m.yaml", "batch: 4 seq", "batch: 1 seq"),  # its clock begins again
         ("llama31_1m/cpt_512k.yaml", "context: 512Ki", "context: 500Ki"),  # as many sequences as come nearest
     ],
 )

@@ -123,7 +123,7 @@ def test_the_verdict_is_that_of_the_command(folder: str, every: list[Edit], benc
 
 
 def test_what_looks_into_other_pipelines_is_known(bench: Bench) -> None:
-    """Their findings are made anew where another pipeline is edited; those of the rest are taken over."""
+    """Their findings are made again where another pipeline is edited; those of the rest are taken over."""
 
     class Unread(tuple[LoadedPipeline, ...]):
         def __iter__(self) -> NoReturn:

@@ -194,8 +194,8 @@ def test_a_tower_from_before_its_alignment_names_what_it_lacks(tmp_path: Path) -
 
 
 def test_a_module_that_the_parent_has_trained_is_not_drawn_anew(tmp_path: Path) -> None:
-    file, anew = "kimi_vl/joint_cooldown.yaml", "weights: {vit: inherit, projector: fresh, llm: inherit}"
-    told = found(tmp_path, "I-40", file, "weights: inherit", anew)
+    file, again = "kimi_vl/joint_cooldown.yaml", "weights: {vit: inherit, projector: fresh, llm: inherit}"
+    told = found(tmp_path, "I-40", file, "weights: inherit", again)
     finding = next(one for one in told if one.stage == "kimi_vl/joint_cooldown")
     assert finding.at == ("joint_pretrain -> projector",)
     assert "projector fresh, beside modules of kimi_vl/joint_pretrain" in finding.observed

@@ -69,7 +69,7 @@ def test_preferences_are_not_trained_at_a_higher_rate_than_what_they_are_about(
     small_project.prefer(tmp_path, "preference: {loss: dpo, beta: 0.1, answers: sum, turn_ends: masked, nll: 0}")
     edit(tmp_path, "toy/second.yaml", "from: first", "from: tuned")
     edit(tmp_path, "toy/second.yaml", "schedule: main", "schedule: pairs")
-    rise = "- {{shape: linear, from: 0, to: {}, for: 100M, jump: anew}}\n    - {{shape: linear, to: 0, until: 2B}}\n"
+    rise = "- {{shape: linear, from: 0, to: {}, for: 100M, jump: again}}\n    - {{shape: linear, to: 0, until: 2B}}\n"
     added = f"  tuned:\n    {rise.format('1e-4')}  pairs:\n    {rise.format(peak)}"
     edit(tmp_path, "toy/pipeline.yaml", "schedules:\n", f"schedules:\n{added}")
     edit(tmp_path, "toy/pipeline.yaml", "stages: [first, ", "stages: [first, tuned, ")

@@ -21,7 +21,7 @@ from tests.unit.spec.small_project import edit
 
 @pytest.fixture
 def edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
-    """A project with a corpus in place, whose tokenizer was then declared anew."""
+    """A project with a corpus in place, whose tokenizer was then declared again."""
     write(tmp_path, "2 epochs", short=300, long=60)
     edit(tmp_path, "toy/first.yaml", "    epochs: 1\n", "")
     monkeypatch.chdir(tmp_path)

@@ -101,6 +101,12 @@ def test_status_ends_with_the_counts_and_what_to_type(toy: Path, capsys: pytest.
     assert print_status("mini", (), deep=False, failed=False, as_json=False) == 0
     assert capsys.readouterr().out.splitlines()[-2:] == [
         "8 missing",
+        "`stages upgrade && snakemake -n --config scale=mini` lists what would run; PIPELINE for -n runs it.",
+    ], "specs alone need a Snakefile first"
+    (toy / "Snakefile").touch()
+    assert print_status("mini", (), deep=False, failed=False, as_json=False) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "8 missing",
         "`snakemake -n` lists what would run, `snakemake PIPELINE` runs it.",
     ]
     assert print_status("mini", (), deep=False, failed=True, as_json=False) == 0

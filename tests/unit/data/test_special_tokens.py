@@ -51,7 +51,7 @@ def asks(text: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("number", [70_000, 300, 2**31, 2**32 - 1])
 def test_an_added_token_that_is_read_under_another_id_is_refused(tmp_path: Path, number: int) -> None:
-    """`tokenizers` numbers them anew and says nothing: the model would get another row of its table."""
+    """`tokenizers` numbers them again and says nothing: the model would get another row of its table."""
     with pytest.raises(UserError, match=rf"'</think>' has the id {number}, and `tokenizers` reads it as 306"):
         opened(tmp_path, having("</think>", id=number))
 

@@ -147,8 +147,9 @@ def test_results_by_reference_at_two_scales(tmp_path: Path, monkeypatch: pytest.
 def test_a_result_that_is_not_there_is_told_with_what_makes_it_or_what_else_there_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(small_project.write(tmp_path))
-    made = r"no finished result in .*results/mini/toy/first. `snakemake toy__first --config scale=mini` makes it"
+    monkeypatch.chdir(small_project.write(tmp_path))  # specs alone, without a Snakefile
+    typed = "stages upgrade && snakemake toy__first --config scale=mini"
+    made = rf"no finished result in .*results/mini/toy/first. `{typed}` makes it"
     with pytest.raises(UsageError, match=made):
         folder("toy/first@mini", "paper")
     with pytest.raises(UsageError, match=r"found 'mimi'; allowed: a scale \(mini, paper\), the first 6 or more digits"):

@@ -209,10 +209,10 @@ def test_the_scale_decides_what_is_compared(root: Path, told: Told) -> None:
 
 
 @pytest.mark.slow
-def test_the_readmes_edit_of_ouros_stable_rate(
+def test_the_pages_edit_of_ouros_stable_rate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line of the real specs: the peak of the stable schedule. The README shows what is printed, to the letter."""
+    """One line of the real specs: the peak of the stable schedule. docs/plan-and-diff.md shows what is printed."""
     shutil.copytree(ROOT / "specs", tmp_path / "specs")
     subprocess.run([*GIT, "init", "-q", "."], cwd=tmp_path, check=True)
     commit(tmp_path, "one")
@@ -232,7 +232,8 @@ def test_the_readmes_edit_of_ouros_stable_rate(
     lines = text.splitlines()
     assert len(lines) <= 40
     assert max(map(len, lines)) <= 120
-    shown = (ROOT / "README.md").read_text().split("<!-- screen: stages diff -->\n```text\n")[1].split("\n```")[0]
+    page = (ROOT / "docs/plan-and-diff.md").read_text()
+    shown = page.split("<!-- screen: stages diff -->\n```text\n")[1].split("\n```")[0]
     assert shown == text.rstrip("\n")
     assert difference["published"]["tokens"][0] == difference["published"]["tokens"][1]
     assert not any(ref.startswith(("kimi", "llama")) for ref in refs(difference["changed"]) + difference["stale"])

@@ -105,7 +105,7 @@ def ranks(words: list[str], code: int) -> Exit:
     [
         (0, None),
         (1, "rank 0 of 1 failed .* no such corpus"),
-        (-9, "killed by SIGKILL; run it again, and the evaluation begins anew. It printed last: no such corpus"),
+        (-9, "killed by SIGKILL; run it again, and the evaluation begins again. It printed last: no such corpus"),
         (-15, "tiny/box: stopped before its evaluation had ended; run it again"),
     ],
 )
@@ -156,7 +156,7 @@ def test_by_whose_ranks_and_in_which_layout(
     ("advice", "said"),
     [
         (launch.TRAINING, "run again to resume from the last checkpoint"),
-        (launch.EVALUATION, "run it again, and the evaluation begins anew"),
+        (launch.EVALUATION, "run it again, and the evaluation begins again"),
     ],
 )
 def test_a_lost_node_is_answered_by_what_it_did(

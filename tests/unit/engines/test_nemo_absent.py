@@ -36,7 +36,7 @@ def test_a_package_of_another_cuda_is_named(
     assert refused(monkeypatch, package.parent, name) == (
         f"tiny/box: engine nemo: {name} is installed and cannot be loaded (libcudnn.so.9: cannot open shared object "
         "file); allowed: a build for this torch and CUDA, or none, without which Megatron computes too. Install it "
-        "anew, or uninstall it."
+        "again, or uninstall it."
     )
 
 

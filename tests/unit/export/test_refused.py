@@ -45,6 +45,7 @@ def test_an_unfinished_stage(ref: str, why: str, exported: Export, tmp_path: Pat
 
 def test_a_stage_whose_parents_are_missing_too_is_run_by_snakemake(copied: Path, exported: Export) -> None:
     shutil.rmtree(copied / "results/mini/plain/tuned")
+    (copied / "Snakefile").touch()
     command = "snakemake plain__later --config scale=mini"
     with pytest.raises(UserError, match=rf"plain/later is missing .*; allowed: a stage that is done\. `{command}`"):
         exported("plain/later", root=copied)

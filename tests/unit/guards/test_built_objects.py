@@ -33,7 +33,7 @@ def stepped_twice(patch: pytest.MonkeyPatch) -> None:
 
 
 def restarted_late(patch: pytest.MonkeyPatch) -> None:
-    """A schedule that begins anew after a few steps."""
+    """A schedule that begins again after a few steps."""
     real = loop.learning_rate
     patch.setattr(loop, "learning_rate", lambda stage, clock: real(stage, clock if clock < 500 else clock - 400))
 
@@ -90,7 +90,7 @@ def not_frozen(patch: pytest.MonkeyPatch) -> None:
 FRESH: tuple[tuple[str, str, Patch], ...] = (
     ("I-01", "a group left at the old rate", old_rate),
     ("I-02", "a schedule that moves when it is asked", stepped_twice),
-    ("I-02", "a schedule that begins anew", restarted_late),
+    ("I-02", "a schedule that begins again", restarted_late),
     ("I-11", "a base changed after the model was built", received_then(other_base)),
     ("I-34", "a frozen module that moves", frozen_moves),
     ("I-34", "a trained module that does not", nothing_moves),

@@ -125,7 +125,7 @@ def test_rows_beyond_a_source_s_stretch_and_rows_that_lack_tokens_are_counted(sm
 
 
 def test_what_is_handed_on_and_counted_is_also_what_was_read_above_and_twice(small: Small, tmp_path: Path) -> None:
-    """And a checkpoint's record is gone on from, not begun anew."""
+    """And a checkpoint's record is gone on from, not begun again."""
     end = int(small.corpus("math").offsets[12])
     made = text(small, sources=(small.source("math", end=end),), epochs=2, budget=2 * 32 * ((end - 1) // 32))
     before = Reads({"math": [(end, end + 5)], "other": [(0, 7)]})

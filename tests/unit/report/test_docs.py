@@ -33,6 +33,23 @@ def test_every_page_begins_with_a_title_and_what_it_is_for_in_words(page: Path) 
     assert len(first) > 40, first
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_every_page_shows_something_to_type_or_to_write_on_its_first_screen(page: Path) -> None:
+    if page.name == "README.md":
+        return
+    assert "```" in "\n".join(page.read_text(encoding="utf-8").splitlines()[:25])
+
+
+def test_no_command_names_a_target_behind_config() -> None:
+    """Snakemake takes every word behind `--config` for a value: a target there ends in a traceback of its parser."""
+    typed = re.compile(r"snakemake [^`\n#]*--config(?: +\w+=[^ `\n]+)+ +(?!-|#|\w+=)[^ `\n]+")
+    assert [
+        (page.name, *typed.findall(page.read_text(encoding="utf-8")))
+        for page in PAGES
+        if typed.search(page.read_text(encoding="utf-8"))
+    ] == []
+
+
 def anchors(page: Path) -> set[str]:
     """Those that a reader's browser makes of a page's headings: small letters, blanks as hyphens, no other signs."""
     heads = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)

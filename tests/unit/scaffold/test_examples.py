@@ -58,7 +58,7 @@ def test_what_is_kept_is_kept_word_by_word() -> None:
     for name in contents.PUBLISHED:
         for path, content in published.specs(ROOT, name).items():
             theirs = (ROOT / path).read_text().splitlines()
-            lines = iter(theirs)  # a mapping in one line is written anew
+            lines = iter(theirs)  # a mapping in one line is written again
             kept = [line for line in content.decode().splitlines() if not line.startswith("pipelines: {")]
             assert all(line in lines for line in kept), path
 

@@ -48,7 +48,7 @@ def lock(folder: Path, second: int, text: str = "marker\n", name: str = "0.outpu
     return path
 
 
-@pytest.mark.parametrize("driver", [GONE, REBOOTED], ids=["killed", "the machine was started anew"])
+@pytest.mark.parametrize("driver", [GONE, REBOOTED], ids=["killed", "the machine was started again"])
 def test_the_lock_of_a_process_that_is_gone_is_removed_with_a_word(driver: Driver, tmp_path: Path) -> None:
     record(tmp_path, driver, 1)
     left = [lock(tmp_path, 2), lock(tmp_path, 2, name="0.input.lock")]

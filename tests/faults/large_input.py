@@ -45,7 +45,9 @@ class Watched:
 
 @dataclass(frozen=True)
 class Moment:
-    """When to kill: some seconds after there are so many runs; or at the first sight of a merge."""
+    """When to kill: some seconds after there are so many runs, or when another is finished; or at the first sight of a
+    merge. So it comes before the end, however fast this part is beside the one that the seconds were drawn from.
+    """
 
     runs: int
     delay: float
@@ -74,7 +76,7 @@ def compare(folder: Path, size: int, sizes: Sizes, kills: int, seed: int) -> Out
     undisturbed = watch(root, whole, sizes, None)
     draw = random.Random(seed)
     targets = sorted(draw.randrange(undisturbed.runs * 3 // 4) for _ in range(kills - 1))
-    moments = [Moment(runs, draw.uniform(0, undisturbed.seconds / 16)) for runs in targets]
+    moments = [Moment(runs, draw.uniform(0, undisturbed.seconds / undisturbed.runs)) for runs in targets]
     parts = []
     for moment in [*moments, Moment(undisturbed.runs, 0.0, merging=True)]:
         parts.append(watch(root, killed, sizes, moment))
@@ -93,6 +95,7 @@ def watch(root: Path, out: Path, sizes: Sizes, moment: Moment | None) -> Watched
     given = (str(root), str(out), str(sizes.processes), str(sizes.piece))
     kept = out.with_name(f".{out.name}.runs")
     began, due, memory, most, merging, looked = time.monotonic(), float("inf"), 0, 0, False, 0.0
+    there = 0  # runs at the moment from which a delay counts
     with subprocess.Popen([sys.executable, "-m", "tests.faults.large_input", "prepare", *given], cwd=ROOT) as process:
         tree = psutil.Process(process.pid)
         while process.poll() is None:
@@ -100,8 +103,8 @@ def watch(root: Path, out: Path, sizes: Sizes, moment: Moment | None) -> Watched
             if time.monotonic() - looked > MEMORY:
                 memory, looked = max(memory, pss(tree)), time.monotonic()
             if moment and due == float("inf") and (merging if moment.merging else most >= moment.runs):
-                due = time.monotonic() + moment.delay
-            if time.monotonic() >= due:
+                due, there = time.monotonic() + moment.delay, most
+            if time.monotonic() >= due or (due < float("inf") and most > there):
                 kill(tree)
                 break
             time.sleep(PAUSE)

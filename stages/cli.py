@@ -219,7 +219,7 @@ def run(
         ),
     ] = False,
 ) -> None:
-    """Run one stage, whose parents must be done. This is what the rules call.
+    """Run one stage, whose parents must be done; one that was stopped goes on. This is what the rules call.
 
     Example: `stages run ouro/warmup`.
     """

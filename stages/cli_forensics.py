@@ -34,7 +34,7 @@ def batch(
 
 @app.command(rich_help_panel=FORENSICS)
 def where(
-    corpus: Annotated[str, typer.Argument(metavar="CORPUS")],
+    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A corpus of specs/data.")],
     document: Annotated[int, typer.Argument(metavar="DOC", help="Its number, from 1, as `batch` prints it.")],
     pipeline: Annotated[str | None, typer.Option("--pipeline", help="One pipeline; all of them if left out.")] = None,
     as_json: Json = False,

@@ -67,5 +67,6 @@ def draw_pictures(scale: str) -> None:
     from stages.report import picture
 
     written = picture.draw_missing(project, Layout(root, scale))
-    print(f"pictures: {len(written)} drawn" + (f", the last {written[-1].relative_to(root)}" if written else ""))
+    last = f", the last {written[-1].relative_to(root)}" if written else f": no finished stage at {scale} lacks one"
+    print(f"pictures: {len(written)} drawn{last}")
     graph.refuse(project.resolve_all(scale)[1])

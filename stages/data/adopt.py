@@ -25,6 +25,7 @@ from stages.data.unknown import Found
 from stages.errors import UserError
 from stages.store.digest import Written, measure
 
+# A document: the hash by which it is sorted, the one by which it is held out, its first token in the files, its tokens.
 ROW = np.dtype([("rank", "<u8"), ("origin", "<u8"), ("start", "<i8"), ("length", "<i8")])
 
 

@@ -24,7 +24,7 @@ class Buckets:
     def __init__(self, folder: Path, dtype: np.dtype[Any], key: str) -> None:
         self.folder, self.dtype, self.key = folder, dtype, key
         self._rows, self._count = list[NDArray[Any]](), 0
-        trees.make_anew(folder)
+        trees.make_empty(folder)
 
     def add(self, rows: NDArray[Any]) -> None:
         """Take rows."""

@@ -118,7 +118,7 @@ def write(corpus: CorpusSpec, found: dict[str, Other], folder: Path) -> Others |
         return None
     words = corpus.decontaminate.words if corpus.decontaminate is not None else 0
     if _kept(folder) is None:
-        trees.make_anew(folder)
+        trees.make_empty(folder)
         ngrams = NGrams(words)
         sets = {name: _write(corpus, name, one, ngrams, folder) for name, one in found.items()}
         json_file.write(folder / SETS, {name: one.model_dump() for name, one in sets.items()})

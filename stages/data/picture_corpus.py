@@ -109,7 +109,7 @@ def read(root: Path, corpus: CorpusSpec, out: Path, tokenizer: Tokenizer) -> Ite
     before = inputs.states(found)
     reader = picture_rows.reader(root, corpus)
     try:
-        trees.make_anew(folder)
+        trees.make_empty(folder)
         rows, made = _rows(reader, found, _Rows(corpus, tokenizer, folder / PIXELS))
         inputs.refuse_changed(found, before)
         ordered = sorted(_held_out(corpus, rows), key=lambda row: (row.heldout, row.rank, row.offset))

@@ -129,7 +129,7 @@ def _open(folder: Path, key: str, measured: Mapping[str, str]) -> None:
     except json_file.JsonFileError:
         before = None
     if before is None or before.key != key:
-        trees.make_anew(folder)
+        trees.make_empty(folder)
         json_file.write(folder / KEY, _Before(key=key, files=dict(measured), order=list(measured)).model_dump())
     elif changed := _changed(before, measured):
         raise UserError(
@@ -214,5 +214,5 @@ def _enough(corpus: CorpusSpec, runs: Sequence[Run], folder: Path) -> Sequence[R
     heldout, documents = (sum(getattr(run.meta, name) for run in filled) for name in ("heldout", "documents"))
     if 0 < heldout < documents:
         return filled
-    trees.make_anew(folder / "first")
+    trees.make_empty(folder / "first")
     return held_out_alone(filled, lowest, folder / "first")

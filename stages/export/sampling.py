@@ -30,5 +30,5 @@ def sampling(temperature: float | None, top_p: float | None, seed: int | None) -
         raise UsageError(f"--top-p: found {top_p}; allowed: more than 0, at most 1.")
     if seed is None or not 0 <= seed < 2**63:
         found = "nothing" if seed is None else seed
-        raise UsageError(f"--seed: found {found}; allowed: 0 to 2^63 - 1. It has no default.")
+        raise UsageError(f"--seed: found {found}; allowed: 0 to 2^63 - 1, with --temperature.")
     return Sampling(temperature, 1.0 if top_p is None else top_p, seed)

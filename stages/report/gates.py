@@ -114,9 +114,13 @@ def _falls(result: StageResult, measure: Measure) -> Gate:
     """Gate: a measure of the held-out set is lower after the stage than before it; absent figures do not pass."""
     name, needed = f"{measure.label} falls", "after below before"
     if measure.name not in result.before or measure.name not in result.after:
-        return Gate(result.stage.ref, name, False, needed, f"{measure.name} is not in eval.json")
+        return Gate(result.stage.ref, name, False, needed, _unmeasured(measure))
     before, after = result.before[measure.name], result.after[measure.name]
     return Gate(result.stage.ref, name, after < before, needed, f"{before:.4f} → {after:.4f}")
+
+
+def _unmeasured(measure: Measure) -> str:
+    return f"{measure.name} is not in eval.json; name what measures it under `evaluate` of the stage's spec"
 
 
 def _measured(result: StageResult, task: str) -> Gate:
@@ -130,7 +134,7 @@ def _reaches(result: StageResult, measure: Measure, least: float) -> Gate:
     """Gate: a measure after the stage is at least `least`; an absent figure does not pass."""
     name, needed = f"{measure.label} above chance", f"at least {least:.0%}, {DIGIT_FACTOR} times chance"
     if measure.name not in result.after:
-        return Gate(result.stage.ref, name, False, needed, f"{measure.name} is not in eval.json")
+        return Gate(result.stage.ref, name, False, needed, _unmeasured(measure))
     found = result.after[measure.name]
     return Gate(result.stage.ref, name, found >= least, needed, f"{found:.1%}")
 

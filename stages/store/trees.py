@@ -76,7 +76,7 @@ def remove_tree(folder: Path) -> None:
         files.disk.rmdir(folder)
 
 
-def make_anew(folder: Path) -> None:
+def make_empty(folder: Path) -> None:
     """An empty folder in the place of whatever was there. Raises WriteError."""
     with files.failing(folder):
         remove_tree(folder)

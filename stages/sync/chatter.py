@@ -55,8 +55,8 @@ def of_machine(record: logging.LogRecord) -> str:
     return str(for_user(OSError(error.errno, error.strerror, error.filename or OWN_FILES)) or "")
 
 
-class _Says(logging.Handler):
-    """Says it, whatever `quiet` is."""
+class _Printer(logging.Handler):
+    """Prints what Slurm or the machine refused, also where Snakemake is called with `--quiet`."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if line := of_slurm(record) or of_machine(record):
@@ -68,5 +68,5 @@ def leave_out(logger: logging.Logger) -> None:
     for handler in logger.handlers:
         if handler.name == STREAM:
             handler.addFilter(lambda record: not (needless(record) or of_machine(record)))
-    logger.addHandler(_Says())
+    logger.addHandler(_Printer())
     logging.raiseExceptions = False  # else each line for a log file on a full disk is a traceback on the terminal

@@ -10,6 +10,7 @@ import pytest
 
 from stages.commands.find_project import find_root
 from stages.errors import UserError
+from stages.spec.validate import near
 from stages.testing import differences, golden, page_emitted
 from stages.testing.golden import GoldenError
 from stages.testing.golden_check import GoldenChecker
@@ -104,8 +105,9 @@ def _selected(config: pytest.Config, pages: StagePages) -> list[str]:
     wanted: list[str] = config.getoption("stages_select")
     for one in wanted:
         if one not in (*pages.refs, *pages.pipelines, *pages.unreadable):
+            names = [*pages.pipelines, *pages.refs]
             raise pytest.UsageError(
-                f"--stages-select: found {one!r}; allowed: {', '.join([*pages.pipelines, *pages.refs])}"
+                f"--stages-select: found {one!r}; allowed: {', '.join(names)}. {near(one, names)}".rstrip()
             )
     return [ref for ref in pages.refs if not wanted or ref in wanted or ref.partition("/")[0] in wanted]
 

@@ -40,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register what a session with --stages has. Raises UsageError for an update that is refused."""
+    """Register what a session with --stages has. Raises UsageError for an update, or an option, that is refused."""
     if config.option.stages_seed is None:
         drawn = random.SystemRandom().randrange(10**6)
         config.option.stages_seed = getattr(config, "workerinput", {}).get("stages_seed", drawn)
@@ -55,6 +55,10 @@ def pytest_configure(config: pytest.Config) -> None:
         for kind, what in KINDS.items():
             config.addinivalue_line("markers", f"{kind}: {what} (pytest-stages)")
         config.pluginmanager.register(Stages(config), "stages-collecting")
+        return
+    for option in ("--stages-select", "--stages-releases"):
+        if config.getoption(option):
+            raise pytest.UsageError(f"{option}: found without --stages, so that no stage is tested. Add --stages.")
 
 
 @pytest.fixture
@@ -89,6 +93,7 @@ class Ending:
         self.reported: list[tuple[str, str, Any]] = []  # (node id, what of a golden, about it)
         self.files: dict[str, bool] = {}  # files of tests -> whether every test in it passed
         self.deselected = False
+        self.no_stage = False
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -103,6 +108,12 @@ class Ending:
     def pytest_deselected(self) -> None:
         """Record that tests were left out, by -k, -m, --lf or another plugin."""
         self.deselected = True
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Record whether -m left no test of a stage: a slip in a kind passes beside other tests."""
+        marked = [{mark.name for mark in item.iter_markers()} for item in session.items]
+        chosen = bool(self.config.getoption("stages") and self.config.getoption("markexpr"))
+        self.no_stage = chosen and not any(names & KINDS.keys() for names in marked)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Find goldens of fixtures that no test used; they fail the session."""
@@ -126,6 +137,9 @@ class Ending:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print what was reported, and write goldens where an update was requested."""
+        if self.no_stage:
+            found = self.config.getoption("markexpr")
+            terminalreporter.write_line(f"--stages: -m {found!r} leaves no test of a stage; kinds: {', '.join(KINDS)}")
         if self.reported or self.config.getoption("stages_update"):
             from stages.testing import updating
 

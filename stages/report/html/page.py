@@ -127,10 +127,15 @@ def _legend(laid: Sequence[Column], seeds: bool) -> Markup:
     """What lines and marks of a row are, next to the marks themselves, in its colour."""
     return Markup(
         _environment().get_template("legend.html.j2").render(
-            colour=colour(laid[0]), forked=any(column.branch % 2 for column in laid), seeds=seeds,
+            colour=colour(laid[0]), forked=_second_branch(laid), seeds=seeds,
             phased=any(len(column.stage.phases) > 1 for column in laid),
         )
     )  # fmt: skip
+
+
+def _second_branch(laid: Sequence[Column]) -> str:
+    """The stage with which a row's second branch begins, for its legend to name; "" without one."""
+    return next((column.stage.name for column in laid if column.branch % 2), "")
 
 
 def _inner(laid: Mapping[str, Any], by_ref: Mapping[str, View]) -> list[Picture]:
@@ -151,9 +156,10 @@ def _inner(laid: Mapping[str, Any], by_ref: Mapping[str, View]) -> list[Picture]
         for here in laid.values() if names else ():
             drawing = curves.several(here, by_ref, names, title.lower())
             if drawing is not None:
-                forked = any(column.branch % 2 for column in here)
                 several = labels if len(labels) > 1 else ()
-                shown = _environment().get_template("series.html.j2").render(labels=several, forked=forked)
+                shown = (
+                    _environment().get_template("series.html.j2").render(labels=several, forked=_second_branch(here))
+                )
                 found.append(Picture(title, drawing, Markup(shown)))
     return found
 

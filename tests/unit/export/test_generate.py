@@ -110,7 +110,7 @@ def test_characters_come_whole(finished: Path) -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"temperature": 1.0}, r"--seed: found nothing; .*It has no default"),
+        ({"temperature": 1.0}, r"--seed: found nothing; .*with --temperature"),
         ({"temperature": 1.0, "seed": -1}, r"--seed: found -1"),
         ({"temperature": 0.0, "seed": 1}, r"--temperature: found 0.0; allowed: more than 0"),
         ({"temperature": math.nan, "seed": 1}, r"--temperature: found nan"),

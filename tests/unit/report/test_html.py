@@ -144,7 +144,9 @@ def test_the_second_branch_is_named_beside_every_picture_that_draws_it(tmp_path:
     stages = ouro_like("mini")
     table = write_result(tmp_path, stages["warmup"]) / "metrics.csv"
     pd.read_csv(table).assign(exit_loop=2.5, entropy=0.5).to_csv(table, index=False)
-    assert render(subject(tmp_path, stages, {"warmup": "done"}), HEAD).count("second branch") == 3
+    assert (
+        render(subject(tmp_path, stages, {"warmup": "done"}), HEAD).count("second branch: anneal_b and after it") == 3
+    )
     assert "second branch" not in render(subject(tmp_path, {"warmup": stages["warmup"]}, {"warmup": "done"}), HEAD)
 
 

@@ -220,6 +220,17 @@ def test_a_golden_edited_by_hand_is_named_without_a_traceback(kept: Path, edit: 
 def test_what_is_no_stage_and_what_is_no_project_are_refused(project: Path, tmp_path: Path) -> None:
     assert_message(run(project, *SPECS, "--stages-select", "tiny/none"), "tiny/none", "tiny/pretrain")
     assert_message(run(tmp_path, *SPECS), "--stages:")
+    assert_message(
+        run(project, "--stages-select", "tiny/sft"), "--stages-select: found without --stages", "Add --stages."
+    )
+
+
+def test_a_kind_that_there_is_not_is_named_with_those_there_are(project: Path) -> None:
+    assert (
+        "--stages: -m 'spce' leaves no test of a stage; kinds: spec, plan,"
+        in run(project, "--stages", "-m", "spce").stdout
+    )
+    assert "leaves no test" not in run(project, "--stages", "-m", "plan").stdout
 
 
 @pytest.mark.slow

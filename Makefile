@@ -176,6 +176,8 @@ apex: ## build the kernels of NVIDIA Apex that are used, for this machine's GPU 
 $(READY): pyproject.toml constraints.txt
 	@if [[ -z "$(PYTHON)" ]]; then \
 		echo "make: no Python >= 3.11 with the venv module here; on Debian: apt install python3 python3-venv" >&2; exit 1; fi
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "make: PYTHON: found '$(PYTHON)'; allowed: Python 3.11 or newer with the venv module" >&2; exit 1; }
 	@echo "make: pinned packages into $(VENV): a minute or two, 1.9 GB"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[test]' || { \

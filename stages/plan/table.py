@@ -193,7 +193,7 @@ def assumptions(hardware: Hardware) -> list[str]:
         "FLOPs: 2 a multiply-accumulate, backward twice forward, causal attention over half the row, no recomputation,",
         "within documents where their lengths are known and they are masked. p: patches. params: total/active.",
         "RoPE: its base; x8: Llama 3's or YaRN's factor; /8: positions divided by 8 (interpolation).",
-        "z1 (ZeRO-1): weights and gradients whole on each rank, the rest divided; fsdp: all divided (docs).",
+        "z1 (ZeRO-1): weights and gradients whole on each rank, the rest divided; fsdp: all divided.",
         "t8 p4 v2 c16 e8: tensor, pipeline (interleaved), context and expert parallel ranks of the NeMo engine.",
     ]
     return lines

@@ -87,8 +87,8 @@ def gather(
             tree.add([*leaf, loss.detach().float(), *(extra.float() for extra in extras)])
     zero = torch.zeros((), device=parameters[0].device)
     total = ranks.all_reduce(tree.result(), [*parameters, zero, *(zero for _ in objective.extras)])
-    if total is None:  # a last step too short to contain a single pair
-        total = [None] * (len(parameters) + 1 + len(objective.extras))
+    if total is None:
+        raise AssertionError("a step without micro-batches")
     gradients, values = total[: len(parameters)], total[len(parameters) :]
     whole = objective.whole_batch()
     if whole is not None:

@@ -93,9 +93,18 @@ class Coca:
         self._prefetch = Prefetch(self._prepare, phase, device)
 
     def begin(self, step: Step) -> int:
-        """Embed this rank's pairs, gather all ranks', and take the contrastive loss over all of them."""
+        """Embed this rank's pairs, gather all ranks', and take the contrastive loss over all of them.
+
+        Raises UserError for a step that has none, as a last one that is shorter than an image.
+        """
         self._weight = numbers.value(self._scheduled, self.phase.clock_start + step.end)
         prepared = self._prefetch.take(step)
+        if not prepared.pairs:
+            raise UserError(
+                f"phase {self.phase.name}: step {step.index + 1} (patches {step.start} to {step.end} of the phase) has "
+                f"no image that fits: {', '.join(s.corpus for s in self.phase.sources)}; if it is the last, partial "
+                f"step, make the budget a multiple of the context, {self.phase.context}"
+            )
         self._count, self._targets = prepared.pairs, prepared.targets
         self._micro = {index: micro.to(self.device) for index, micro in prepared.micro.items()}
         images, texts = [], []

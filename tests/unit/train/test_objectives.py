@@ -308,6 +308,16 @@ def test_rows_without_a_pair_are_in_no_micro_batch() -> None:
     torch.testing.assert_close(found[0][0], found[1][0], rtol=0, atol=0)
 
 
+def test_a_last_step_too_short_for_an_image_is_an_error_that_says_what_to_do() -> None:
+    stage = tiny.make("coca")
+    _, optimizer, made = setting(stage)
+    nothing = PairRow((), np.zeros((0, 6), dtype=np.int64), np.zeros(0, dtype=np.int64), ())
+    made.read = lambda *_: [nothing]
+    said = rf"step \d+ \(patches \d+ to {stage.phases[0].budget} .*no image that fits.*a multiple of the context, 32"
+    with pytest.raises(UserError, match=said):
+        gather(optimizer, made, last_step(stage))
+
+
 # ---------------------------------------------------------------- experts
 
 

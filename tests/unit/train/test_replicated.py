@@ -95,11 +95,11 @@ def test_what_only_the_whole_batch_has_comes_on_top() -> None:
     assert [float(one) for one in gradients] == [103.0, 30.0, 5.0]
 
 
-def test_a_step_without_a_micro_batch_has_no_gradient_and_what_the_whole_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_objective_makes_a_step_without_a_micro_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     optimizer, weights = made()
     monkeypatch.setattr(Written, "begin", lambda self, step: 0)
-    gradients, values = gather(optimizer, Written(weights, []), STEP)
-    assert [float(one) for one in (*gradients, *values)] == [0.0, 0.0, 0.0, 0.0, 0.0, 7.0]
+    with pytest.raises(AssertionError, match="a step without micro-batches"):
+        gather(optimizer, Written(weights, []), STEP)
 
 
 def test_the_norm_is_that_of_before_the_clip_and_so_are_the_checksums() -> None:

@@ -22,7 +22,7 @@ from tests.nemo import engines, parity
 from tests.nemo.engines import Layout, layout
 from tests.nemo.parity import Course, Figures
 from tests.nemo.ranks import RankError
-from tests.nemo.traps import Patch, computed, handover, layers, optimizer, rows, sums
+from tests.nemo.traps import Patch, backward, computed, handover, layers, optimizer, rows, sums
 from tests.unit.train import tiny
 
 SCALED = Rope(
@@ -32,6 +32,8 @@ SCALED = Rope(
 )
 NUMBERS = "numbers: "
 OTHER = "computes something else.*"
+GRADIENTS = "gradients are not the torch engine's from the same weights: "
+UPDATE = "update is not the one of the spec's optimizer: "
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ MOONLIGHT = tiny.make("moe")
 WIDE = MOONLIGHT.model_copy(update={"modules": {"llm": tiny.MOONLIGHT.model_copy(update={"init_std": 0.2})}})
 PREFERRING = parity.preferring(parity.llama())
 UNDER_MUON = parity.llama(optimizer=tiny.MUON)
+TIED = parity.ouro().model_copy(update={"modules": {"llm": tiny.OURO.model_copy(update={"tied": True})}})
 
 DIVIDED = layout(2, tp=2)
 MUTANTS = [
@@ -164,13 +167,13 @@ MUTANTS = [
     Mutant(
         "Muon on fused query, key and value",
         optimizer.fused(["linear_qkv"]),
-        "numbers: .*weights",
+        UPDATE,
         parity.llama(optimizer=tiny.MUON),
     ),
     Mutant(
         "Muon on fused gate and up",
         optimizer.fused(["linear_fc1"]),
-        "numbers: .*weights",
+        UPDATE,
         parity.llama(optimizer=tiny.MUON),
     ),
     Mutant("Muon: a clip over all parameters", optimizer.clipped_whole, "numbers: .*weights", hardest()),
@@ -183,7 +186,7 @@ MUTANTS = [
     Mutant(
         "The norm counts replicated parameters once for each tensor-parallel rank",
         optimizer.norm_twice,
-        "numbers: .*norms",
+        f"{GRADIENTS}.*the norm of all",
         where=DIVIDED,
     ),
     Mutant(
@@ -210,7 +213,7 @@ MUTANTS = [
     Mutant(
         "The experts' bias by Core's rule, without the mean of the signs",
         optimizer.cores_balance,
-        "numbers: .*weights",
+        f"{UPDATE}bias of a router",
         MOONLIGHT,
     ),
     Mutant("Gradients of replicas not added up", sums.not_added_up, "gradient along", where=layout(2)),
@@ -260,4 +263,20 @@ MUTANTS = [
     Mutant("Core's scheduler overrides weight decay", optimizer.decay_doubled, "an update with weight decay"),
     Mutant("Replicas that all train on the same rows", rows.first_rows, "rows are divided", where=layout(2)),
     Mutant("Ranks that all have the same positions", rows.first_positions, "rows are divided", where=layout(2, cp=2)),
+    Mutant("A pipeline hands half of the gradient back", backward.pipeline, GRADIENTS, where=layout(2, pp=2)),
+    Mutant("Gathered keys have one rank's gradient", backward.keys_of_own_rank, GRADIENTS, where=layout(2, cp=2)),
+    Mutant("Values have 1.001 times their gradient", backward.attention(1.001), GRADIENTS),
+    Mutant("Gradients of the last micro-batch alone", backward.overwritten, GRADIENTS),
+    Mutant("Embeddings without a gradient", backward.no_way_to_words, f"{GRADIENTS}that of llm.model.embed_tokens"),
+    Mutant(
+        "Gradients of experts divided by their ranks", backward.experts_shared, GRADIENTS, MOONLIGHT, layout(2, ep=2)
+    ),
+    Mutant("A balance loss from which nothing is learnt", backward.unbalanced, GRADIENTS, MOONLIGHT),
+    Mutant("Loops, tied: the output matrix has half of its gradient", backward.half_a_head, GRADIENTS, TIED),
+    Mutant("A vision tower without a gradient", backward.unseen, GRADIENTS, parity.routed("vit", "projector")),
+    Mutant("Weight decay within the gradient", optimizer.coupled_decay, f"{UPDATE}.*weight of"),
+    Mutant("Moments corrected as of another step", optimizer.other_clock, f"{UPDATE}.*updates instead of"),
+    Mutant("A matrix that is put back", optimizer.put_back, f"{UPDATE}weight of"),
+    Mutant("Muon without Nesterov's momentum", optimizer.plain_momentum, f"{UPDATE}weight of", UNDER_MUON),
+    Mutant("Muon of each rank's part of a matrix", optimizer.muon_of_parts, f"{UPDATE}weight of", UNDER_MUON, DIVIDED),
 ]

@@ -27,6 +27,7 @@ def other(stage: Stage, inputs: Inputs, apply: Patch | None) -> str:
         apply(pytest.MonkeyPatch())
     with deterministic(stage.execution), denormals_flushed(), groups.met(stage, place.of(stage)) as ranks:
         trainer = NemoTrainer(stage, inputs, ranks)
+        trainer.begin()
         trainer.built()
         return trainer._other
 
@@ -70,8 +71,12 @@ def test_nothing_is_said_of_a_model_that_is_the_torch_engines(
         (parity.llama(), TP, computed.pairs_interleaved, "behind layer 1"),
         (parity.ouro(), TP, computed.loop_short, "before layer 1 in loop 3"),
         (parity.routed(), layout(2, ep=2), computed.windowed, "behind layer 1"),
+        (parity.llama(), TP, computed.attends_wider, "behind layer 1, in fp32"),
+        (parity.ouro(), CP, computed.larger_eps, "behind layer 1 in loop 1, in fp32"),
+        (parity.routed(), PP, computed.larger_eps, "behind layer 1, in fp32"),
+        (parity.routed(), layout(2, ep=2), computed.rounded_scores, "behind layer 2, in fp32"),
     ],
-    ids=["base", "pairs", "loops", "window"],
+    ids=["base", "pairs", "loops", "window", "scale", "eps", "eps of latents", "scores"],
 )
 def test_in_bf16_another_layer_is_found_and_named(
     stage: Stage, where: Layout, apply: Patch, place: str, tmp_path: Path

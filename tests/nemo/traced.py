@@ -140,9 +140,7 @@ def _step(stage: Any, phase: Any, made: Any, rows: list[Any]) -> None:
     from stages.train.ranks import Ranks
 
     gpu = torch.device("cuda", 0)
-    work = families.work(stage, phase, made.chunks)
-    if made.reference:
-        work = families.preference(stage, phase, made.chunks, made.reference)
+    work = families.training(stage, phase, made.chunks, made.reference)
     given = SimpleNamespace(samples=lambda *_: rows)
     steps = Steps(stage, phase, made.chunks, made.mover, work, given, Ranks(0, 1, gpu))
     here = steps._share

@@ -128,9 +128,9 @@ def stacked(rows: Sequence[Sample], phase: Phase, share: Share, device: torch.de
 
 
 def checksum(samples: Sequence[Sample]) -> int:
-    """Of the rows' tokens, targets and documents."""
+    """Of the rows' tokens, targets, documents, positions and images."""
     found = 0
     for one in samples:
-        for part in (one.tokens, one.labels, one.segments):
+        for part in (one.tokens, one.labels, one.segments, one.positions, *(image.pixels for image in one.images)):
             found = crc32(np.ascontiguousarray(part).data, found)
     return found

@@ -52,6 +52,11 @@ def work(stage: Stage, phase: Phase, chunks: list[Any]) -> Work:
             assert_never(cfg)
 
 
+def training(stage: Stage, phase: Phase, chunks: list[Any], reference: list[Any]) -> Work:
+    """What a phase is trained by; `reference` are the chunks that are read next to the model, where any are."""
+    return work(stage, phase, chunks) if phase.preference is None else preference(stage, phase, chunks, reference)
+
+
 def preference(stage: Stage, phase: Phase, chunks: list[Any], reference: list[Any]) -> Work:
     """What a phase of preference training computes, from the chunks of a model and of its reference."""
     from stages.engines.nemo.preference import Preference, RoutedPreference

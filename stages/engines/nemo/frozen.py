@@ -18,7 +18,7 @@ from stages.engines.nemo import local, provider
 from stages.engines.nemo.causal import inner
 from stages.engines.nemo.gathering import Gathering
 from stages.engines.nemo.layout import Rules
-from stages.engines.nemo.local import Owned
+from stages.engines.nemo.local import Owned, in_bf16
 from stages.engines.nemo.parts import Shapes
 from stages.guards.report import Digests
 from stages.models.hf_names import to_hf
@@ -58,8 +58,7 @@ def expected(weights: nn.ModuleDict | None, parameters: Sequence[Owned], ranks: 
     """The same of the fp32 `weights` that the stage received, rounded as its model computes with them: for the first
     rank, which has them. All ranks call it; their `parameters` say what is in bf16. Empty: nothing is.
     """
-    own = sorted({name for one in parameters if one.tensor.dtype == torch.bfloat16 for name in one.placed.targets})
-    rounded = {name for theirs in ranks.values(own) for name in theirs}
+    rounded = in_bf16(parameters, ranks)
     if weights is None or not rounded:
         return {}
     state = weights.state_dict().items()

@@ -83,12 +83,12 @@ class Gathering:
         if extra:
             raise ValueError(f"Megatron's parameters make {', '.join(extra[:3])}, which the model does not have")
         for name in tensor_file.order(shapes):
-            yield from self._named(name, self._one(name, WEIGHT, shapes[name]))
+            yield from self._named(name, self.one(name, WEIGHT, shapes[name]))
 
     def gradients(self, shapes: Shapes) -> Iterator[tuple[str, Tensor]]:
         """The same of the gradients of these tensors, once the backward pass of a step is finished."""
         for name in tensor_file.order(shapes):
-            yield from self._named(name, self._one(name, GRADIENT, shapes[name]))
+            yield from self._named(name, self.one(name, GRADIENT, shapes[name]))
 
     def state(self, shapes: Shapes) -> Iterator[tuple[str, Tensor]]:
         """The same of the optimizer: "<module>.<parameter>.<moment>" and "<module>.step", as the torch engine's."""
@@ -98,14 +98,15 @@ class Gathering:
             if kind == STEP:
                 yield from self._named(name, torch.tensor(steps[ours]) if self._ranks.first else None)
             else:
-                yield from self._named(name, self._one(ours, kind, shapes[name]))
+                yield from self._named(name, self.one(ours, kind, shapes[name]))
 
     @staticmethod
     def _named(name: str, tensor: Tensor | None) -> Iterator[tuple[str, Tensor]]:
         if tensor is not None:
             yield name, tensor
 
-    def _one(self, ours: str, kind: str, like: Tensor) -> Tensor | None:
+    def one(self, ours: str, kind: str, like: Tensor) -> Tensor | None:
+        """A weight, gradient or moment of ours by its name, whole on the first rank."""
         sources = self._sources.get(ours)
         if not sources:
             raise ValueError(f"no parameter of Megatron's makes {ours}")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from stages.engines.nemo.layout import Placed, Rules
 from stages.train.optimizer import FIRST, SECOND, STEP
+from stages.train.ranks import Ranks
 
 WEIGHT, GRADIENT = "weight", "gradient"
 _LAYER = re.compile(r"(?P<list>.*?\blayers)\.(?P<number>[0-9]+)(?P<rest>\..*)")
@@ -222,3 +223,9 @@ def steps(parameters: Sequence[Owned]) -> dict[str, int]:
                 f"{one.placed.key}: {one.step} updates, others of its module {found[one.placed.module]}"
             )
     return found
+
+
+def in_bf16(parameters: Sequence[Owned], ranks: Ranks) -> set[str]:
+    """Names of ours that Megatron's model computes with in bf16. All ranks call it."""
+    own = sorted({name for one in parameters if one.tensor.dtype == torch.bfloat16 for name in one.placed.targets})
+    return {name for theirs in ranks.values(own) for name in theirs}

@@ -32,6 +32,7 @@ from stages.train.param_groups import decays, matrix_names
 
 NAME = "stages_muon"  # in Core's registry
 CORES = 1e-6  # what Core adds to the norm that it divides by
+CLIPPED = 1e-4  # relative: a norm of many numbers in fp32
 MARK = "moved_by_muon"  # attribute of a parameter
 
 
@@ -60,6 +61,10 @@ class Mover:
         for one in self._chain:
             if isinstance(one.optimizer, MatrixMuon):
                 one.optimizer.members = [owned for owned in self.owned if owned.inner is one.optimizer]
+        self._made = 0  # updates of a torch optimizer since a step began
+        for one in self._chain:
+            if one.optimizer is not None:
+                one.optimizer.register_step_pre_hook(self._count)
         self._adamw = [one for one in self._chain if not isinstance(one.optimizer, MatrixMuon)]
         for one in self.owned:
             if one.group is not None and bool(one.group["wd_mult"]) != decays(self.cfg, one.tensor):
@@ -84,14 +89,18 @@ class Mover:
         """Forget the last step's gradients."""
         self.core.zero_grad()
 
+    def norm(self) -> float:
+        """Take over the step's gradients from Megatron's buffers; the norm of all of them. All ranks call it."""
+        if self.core.prepare_grads():
+            raise AssertionError("a loss scale, which fp32 and bf16 do not have")
+        return float(self.core.get_grad_norm())
+
     def clip(self) -> float:
-        """Take over the step's gradients from Megatron's buffers and clip them; the norm of all of them before.
+        """The same, then clip them; the norm before.
 
         Under Muon only AdamW's group is measured and scaled, as in `stages.train.optimizer`. All ranks call it.
         """
-        if self.core.prepare_grads():
-            raise AssertionError("a loss scale, which fp32 and bf16 do not have")
-        total = float(self.core.get_grad_norm())
+        total = self.norm()
         if self.cfg.clip is None or not self._adamw:
             return total
         clipped = ChainedOptimizer(self._adamw)
@@ -101,7 +110,7 @@ class Mover:
                 clip_grad_by_total_norm_fp32(one.get_parameters(), self.cfg.clip, norm)
         if norm > self.cfg.clip:
             wanted, now = self.cfg.clip * norm / (norm + CORES), float(clipped.get_grad_norm())
-            if not isclose(now, wanted, rel_tol=1e-3):
+            if not isclose(now, wanted, rel_tol=CLIPPED):
                 raise AssertionError(f"gradients of norm {norm:g} were clipped to {now:g}; the spec says {wanted:g}")
         return total
 
@@ -121,15 +130,20 @@ class Mover:
     def step(self, lr: float) -> None:
         """Decay and move every parameter by the gradients that `clip` took over."""
         self.rates(lr)
+        self._made = 0
         if not self.core.step_with_ready_grads():
             raise AssertionError("Core made no update")
         for group in (group for one in self._chain for group in one.optimizer.param_groups):
             if group["lr"] != lr:
                 raise AssertionError(f"an update at the rate {group['lr']!r}, the schedule's is {lr!r}")
-            if group["weight_decay"] not in (0.0, self._decay):
-                raise AssertionError(
-                    f"an update with weight decay {group['weight_decay']!r}, the spec's is {self._decay!r}"
-                )
+            if group["weight_decay"] != (decay := self._decay * group["wd_mult"]):
+                raise AssertionError(f"an update with weight decay {group['weight_decay']!r}, the spec's is {decay!r}")
+
+    def _count(self, *_: Any) -> None:
+        """Before a torch optimizer moves anything: a second update would wait for ranks that make none."""
+        self._made += 1
+        if self._made > sum(one.optimizer is not None for one in self._chain):
+            raise AssertionError("a second update in one step")
 
 
 def _core(cfg: resolved_training.Optimizer, chunks: Sequence[nn.Module], stated: Mapping[str, Any]) -> Any:

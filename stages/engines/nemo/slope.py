@@ -67,10 +67,7 @@ def check(
     model = Divided(stage, chunks, ranks)
     shape = probe.shaped(phase, model)
     samples = probe.rows(stage, shape, MICROS * shape.micro_batch * Share.here().replicas)
-    if phase.preference is None:
-        work = families.work(stage, shape, chunks)
-    else:
-        work = families.preference(stage, shape, chunks, reference)
+    work = families.training(stage, shape, chunks, reference)
     with closing(Steps(stage, shape, chunks, moved, work, rows, ranks)) as steps:
         steps.differentiate(samples)
     names = GAIN if phase.loops is None else HEAD

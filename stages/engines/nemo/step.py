@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from stages.contract.ledger import Step
 from stages.data.sample import Sample
-from stages.engines.nemo import copies, data, passes
+from stages.engines.nemo import copies, data, passes, updates
 from stages.engines.nemo.causal import Work, inner
 from stages.engines.nemo.data import Micro, Share
 from stages.engines.nemo.optimizer import Mover
@@ -39,6 +40,7 @@ class Steps:
         self._ahead = Prefetch(self._read, phase, ranks.device)
         self.extras = work.extras
         self._supervised = 0
+        self._checked = 0  # updates of this phase
         trained = [one for one in moved.owned if one.trained]
         self._shortest = min(trained, key=lambda one: one.tensor.numel()) if trained else None
 
@@ -68,9 +70,15 @@ class Steps:
         self._values(samples, _targets(samples), backward=True)
 
     def update(self, lr: float, clock: int) -> None:
-        """Move the parameters; then what follows a step in the model's family. No other schedule is read (I-45)."""
-        self.moved.step(lr)
-        self.work.finish()
+        """Move the parameters; then what follows a step in the model's family. No other schedule is read (I-45).
+
+        Raises WrongUpdateError where one of the first is another than the spec's.
+        """
+        given = self._stage, self._phase, self.moved, self._chunks, lr, self._ranks
+        with updates.checked(*given) if self._checked < updates.FIRST_ONES else nullcontext():
+            self.moved.step(lr)
+            self.work.finish()
+        self._checked += 1
 
     def supervised(self) -> int:
         """Targets of the step."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from stages.contract import ledger
 from stages.engines import Inputs, readback
 from stages.engines.nemo import (
+    backward,
     checkpoint,
     copies,
     families,
@@ -60,11 +61,13 @@ class NemoTrainer:
         self._rules = names.rules(stage)
         meta = build.build(stage, "meta")
         self._weights = meta.state_dict(keep_vars=True)
+        parameters = meta.named_parameters()
+        self._trained = {name: one for name, one in parameters if name.partition(".")[0] in stage.trained}
         self._state = _state(stage, meta)
         self._chunks = provider.build(stage, provider.configured(stage))
         self._moved = Mover(stage, self._chunks)
         self._frozen: list[Any] = []
-        self._other = ""  # in what the model computes, than the torch engine's
+        self._other = self._gradients = ""  # in what the model computes, and its backward pass, than the torch engine's
         if finished:
             self.take_result()
         else:
@@ -94,7 +97,12 @@ class NemoTrainer:
         stated, read = config(self._stage, self._stage.phases[0]), [*self._chunks, *self._frozen]
         own.check_fields(self._stage, stated, self._chunks, read, self._moved, self._ranks)
         modules, beside, state = self._gathered(), self.read_frozen(), self.state()[1]
-        self._other = forward.difference(self._stage, modules, self._chunks, self._ranks)
+        self._other = forward.difference(self._stage, modules, self._chunks, self._moved.owned, self._ranks)
+        if not self._other:
+            self._gradients = backward.difference(
+                self._stage, modules, self._chunks, self._frozen, self._moved, self._gathering(), self._trained,
+                self._ranks,
+            )  # fmt: skip
         report = None
         if modules is not None:
             report = readback.built(self._stage, self._inputs, modules, self._moved, state, beside)
@@ -113,12 +121,11 @@ class NemoTrainer:
         Raises WrongGradientsError, and OtherModelError: only here, since the guards' findings name a cause.
         """
         if self._other:
-            raise forward.OtherModelError(self._other)
+            raise forward.OtherModelError(f"{self._other} Nothing was trained.")
         slope.check(self._stage, phase, self._chunks, self._frozen, self._moved, rows, self._ranks)
-        if phase.preference is None:
-            work = families.work(self._stage, phase, self._chunks)
-        else:
-            work = families.preference(self._stage, phase, self._chunks, self._frozen)
+        if self._gradients:
+            raise slope.WrongGradientsError(self._gradients)
+        work = families.training(self._stage, phase, self._chunks, self._frozen)
         return Steps(self._stage, phase, self._chunks, self._moved, work, rows, self._ranks)
 
     @torch.no_grad()
@@ -155,8 +162,14 @@ class NemoTrainer:
         return self._state, self._gathering().state(self._state)
 
     def trained(self) -> nn.ModuleDict | None:
-        """The torch engine's modules on the host, filled from all ranks."""
-        return self._gathered()
+        """The torch engine's modules on the host, filled from all ranks.
+
+        Raises OtherModelError, on all ranks, where these compute something else than the model that was trained.
+        """
+        modules = self._gathered()
+        if other := forward.difference(self._stage, modules, self._chunks, self._moved.owned, self._ranks):
+            raise forward.OtherModelError(f"{other} The result was not saved; the last checkpoint is kept.")
+        return modules
 
     def read_frozen(self) -> Mapping[str, Digests]:
         """Of the reference of preference training, gathered from all ranks."""

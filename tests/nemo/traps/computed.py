@@ -43,6 +43,30 @@ def windowed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(attention, "attend", attend)
 
 
+def attends_wider(patch: pytest.MonkeyPatch) -> None:
+    """Attention's kernel multiplies scores by 1% more than its scale."""
+    from stages.engines.nemo import attention
+
+    real = attention.attend
+    patch.setattr(attention, "attend", lambda q, k, v, where, scale: real(q, k, v, where, scale * 1.01))
+
+
+def larger_eps(patch: pytest.MonkeyPatch) -> None:
+    """Norms add ten times their epsilon, whatever they say."""
+    from stages.engines.nemo.norm import Norm
+
+    real = Norm.forward
+
+    def forward(self: Any, x: Any) -> Any:
+        eps, self.eps = self.eps, self.eps * 10
+        try:
+            return real(self, x)
+        finally:
+            self.eps = eps
+
+    patch.setattr(Norm, "forward", forward)
+
+
 def normed_keys(patch: pytest.MonkeyPatch) -> None:
     """Queries and keys are normed first."""
     from megatron.core.transformer.attention import SelfAttention
@@ -78,6 +102,19 @@ def softmax_scores(patch: pytest.MonkeyPatch) -> None:
         chosen = (scores + bias).topk(active).indices
         weights = scores.gather(1, chosen)
         return scores, chosen, weights / weights.sum(-1, keepdim=True) * scale
+
+    patch.setattr(router, "route", route)
+
+
+def rounded_scores(patch: pytest.MonkeyPatch) -> None:
+    """Routers compute in bf16."""
+    from stages.engines.nemo import router
+
+    real = router.route
+
+    def route(x: Any, weight: Any, bias: Any, active: int, scale: float) -> Any:
+        scores, chosen, weights = real(x.bfloat16(), weight.bfloat16(), bias.bfloat16(), active, scale)
+        return scores.float(), chosen, weights.float()
 
     patch.setattr(router, "route", route)
 

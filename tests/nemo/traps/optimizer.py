@@ -152,3 +152,60 @@ def cores_balance(patch: pytest.MonkeyPatch) -> None:
         return bias + step * error
 
     patch.setattr(router, "balanced", balanced)
+
+
+def coupled_decay(patch: pytest.MonkeyPatch) -> None:
+    """Adam with L2: decay is added to the gradients."""
+    real = torch.optim.AdamW.step
+
+    def step(self: Any, closure: Any = None) -> None:
+        decays = [group["weight_decay"] for group in self.param_groups]
+        for group, decay in zip(self.param_groups, decays, strict=True):
+            for one in group["params"]:
+                one.grad = one.grad + decay * one.detach()
+            group["weight_decay"] = 0.0
+        real(self, closure)
+        for group, decay in zip(self.param_groups, decays, strict=True):
+            group["weight_decay"] = decay
+
+    patch.setattr(torch.optim.AdamW, "step", step)
+
+
+def other_clock(patch: pytest.MonkeyPatch) -> None:
+    """Moments are corrected as if many updates had been made."""
+    real = torch.optim.AdamW.step
+
+    def step(self: Any, closure: Any = None) -> None:
+        real(self, closure)
+        for state in self.state.values():
+            state["step"] += 1000
+
+    patch.setattr(torch.optim.AdamW, "step", step)
+
+
+def put_back(patch: pytest.MonkeyPatch) -> None:
+    """What an update makes of one matrix is undone."""
+    real = torch.optim.AdamW.step
+
+    def step(self: Any, closure: Any = None) -> None:
+        one = next(one for group in self.param_groups for one in group["params"] if one.ndim == 2)
+        kept = one.detach().clone()
+        real(self, closure)
+        one.data.copy_(kept)
+
+    patch.setattr(torch.optim.AdamW, "step", step)
+
+
+def plain_momentum(patch: pytest.MonkeyPatch) -> None:
+    """Muon's direction is its momentum."""
+    from stages.engines.nemo import muon
+
+    real = muon.directions
+    patch.setattr(muon, "directions", lambda gradients, momenta, momentum, _: real(gradients, momenta, momentum, False))
+
+
+def muon_of_parts(patch: pytest.MonkeyPatch) -> None:
+    """Each tensor-parallel rank takes its part of a matrix for the matrix."""
+    from stages.engines.nemo import muon
+
+    patch.setattr(muon, "_cut", lambda _: None)

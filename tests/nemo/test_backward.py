@@ -1,0 +1,100 @@
+"""Gradients of Megatron's model are the torch engine's; in bf16 up to its rounding, in any layout."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from stages.engines import Inputs
+from stages.spec.resolved import Stage
+from tests.nemo import engines, parity
+from tests.nemo.engines import Layout, layout
+from tests.nemo.traps import Patch, backward, optimizer
+from tests.unit.train import tiny
+
+TP, CP, PP = layout(2, tp=2, sequence_parallel=True), layout(2, cp=2), layout(2, pp=2, vpp=2)
+LLAMA, ROUTED, SEEING = parity.llama(), parity.routed(), parity.routed("vit", "projector")
+
+
+def tied(stage: Stage) -> Stage:
+    return stage.model_copy(update={"modules": {"llm": stage.modules["llm"].model_copy(update={"tied": True})}})
+
+
+def other(stage: Stage, inputs: Inputs, apply: Patch | None) -> tuple[str, str]:
+    """What there is to say about the stage's model, and about its gradients, on one of its ranks."""
+    from stages.engines import place
+    from stages.engines.nemo import groups
+    from stages.engines.nemo.trainer import NemoTrainer
+    from stages.train.determinism import denormals_flushed, deterministic
+
+    if apply is not None:
+        apply(pytest.MonkeyPatch())
+    with deterministic(stage.execution), denormals_flushed(), groups.met(stage, place.of(stage)) as ranks:
+        trainer = NemoTrainer(stage, inputs, ranks)
+        trainer.begin()
+        trainer.built()
+        return trainer._other, trainer._gradients
+
+
+def said(
+    stage: Stage, where: Layout, folder: Path, kind: str, std: float, apply: Patch | None = None
+) -> set[tuple[str, str]]:
+    modules = {"llm": stage.modules["llm"].model_copy(update={"init_std": std})}
+    changes = {"modules": dict(stage.modules) | modules, "engine_class": kind}
+    return set(
+        engines.call(
+            where.ranks, other, engines.on_nemo(stage, where).model_copy(update=changes), tiny.inputs(folder), apply
+        )
+    )
+
+
+@pytest.mark.parametrize("std", [0.02, 0.2])
+@pytest.mark.parametrize("kind", ["nemo-fp32", "nemo-bf16"])
+@pytest.mark.parametrize(
+    ("stage", "where"),
+    [
+        (LLAMA, layout(2)),
+        (LLAMA, TP),
+        (tied(LLAMA), layout(2, pp=2)),
+        (LLAMA, layout(2, cp=2, distributed_optimizer=True)),
+        (SEEING, layout(4, tp=2, ep=2, sequence_parallel=True)),
+        (ROUTED, PP),
+        (parity.ouro(), CP),
+        (tied(parity.ouro()), TP),
+        (parity.preferring(LLAMA), TP),
+        (parity.preferring(ROUTED), CP),
+    ],
+    ids=lambda one: str(one) if isinstance(one, Layout) else one.phases[0].objective,
+)
+def test_nothing_is_said_of_gradients_that_are_the_torch_engines(
+    stage: Stage, where: Layout, kind: str, std: float, tmp_path: Path
+) -> None:
+    assert said(stage, where, tmp_path, kind, std) == {("", "")}
+
+
+@pytest.mark.parametrize(
+    ("stage", "where", "apply", "kind", "found"),
+    [
+        (LLAMA, layout(2, pp=2), backward.pipeline, "nemo-bf16", "layers.[01]"),
+        (LLAMA, CP, backward.keys_of_own_rank, "nemo-bf16", "layers"),
+        (LLAMA, layout(), backward.attention(0.5), "nemo-bf16", "v_proj"),
+        (LLAMA, layout(), backward.attention(1.001), "nemo-fp32", "layers"),
+        (LLAMA, layout(), backward.overwritten, "nemo-bf16", "weight"),
+        (LLAMA, layout(), backward.no_way_to_words, "nemo-bf16", "embed_tokens"),
+        (ROUTED, layout(2, ep=2), backward.experts_shared, "nemo-bf16", "layers"),
+        (ROUTED, layout(2), backward.unbalanced, "nemo-fp32", "gate.weight"),
+        (tied(parity.ouro()), layout(), backward.half_a_head, "nemo-bf16", "embed_tokens"),
+        (SEEING, layout(), backward.unseen, "nemo-bf16", "(vit|projector)"),
+        (LLAMA, layout(2, tp=2), optimizer.norm_twice, "nemo-fp32", "the norm of all gradients is"),
+    ],
+    ids=lambda one: getattr(one, "__name__", None),
+)
+def test_a_wrong_gradient_is_found_and_named(
+    stage: Stage, where: Layout, apply: Patch, kind: str, found: str, tmp_path: Path
+) -> None:
+    ((model, gradients),) = said(stage, where, tmp_path, kind, 0.1, apply)
+    assert not model
+    assert "Megatron's gradients are not the torch engine's from the same weights" in gradients
+    assert re.search(found, gradients), gradients

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,15 @@ def test_a_step_on_other_rows_or_on_what_is_left_of_another_updates_nothing(
     assert not given.layout.manifest("tiny/box").exists()
 
 
+def test_a_checksum_of_rows_is_of_their_images_and_positions_too() -> None:
+    from stages.engines.nemo.data import checksum
+
+    (row,) = tiny.Data(tiny.make("joint").phases[0], 1, "", None).samples(1, 1, 0)
+    (image,) = row.images
+    darker = replace(row, images=(replace(image, pixels=image.pixels * 0.5),))
+    assert len({checksum([one]) for one in (row, darker, replace(row, positions=row.positions + 1))}) == 3
+
+
 def moments_dropped(owned: Any) -> None:
     for one in owned:
         for moment in one.moments if one.inner is not None else ():
@@ -99,14 +109,22 @@ def copies_of_rounded_weights(owned: Any) -> None:
             one.main.view(-1).copy_(one.tensor.detach().reshape(-1)[one.start : one.stop].float())
 
 
+def rows_exchanged(owned: Any) -> None:
+    """Two rows of a moment change places: the same numbers, elsewhere."""
+    one = next(one for one in owned if one.inner is not None and one.main.ndim == 2)
+    moment = one.state[one.moments[0]]
+    moment[[0, 1]] = moment[[1, 0]].clone()
+
+
 @pytest.mark.parametrize(
     ("where", "kind", "change", "named"),
     [
+        (layout(2, tp=2), "nemo-fp32", rows_exchanged, r"\.exp_avg"),
         (layout(2, tp=2), "nemo-fp32", moments_dropped, r"\.exp_avg"),
         (layout(), "nemo-fp32", counted_anew, "llm"),
         (layout(2, distributed_optimizer=True), "nemo-bf16", copies_of_rounded_weights, r"\.weight"),
     ],
-    ids=["moments", "updates", "copies"],
+    ids=["places", "moments", "updates", "copies"],
 )
 def test_what_a_resume_puts_on_the_ranks_is_what_the_checkpoint_had(
     where: Layout, kind: str, change: Callable[[Any], None], named: str, tmp_path: Path

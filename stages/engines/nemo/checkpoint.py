@@ -36,7 +36,7 @@ from stages.train.stopping import LostRankError
 SHOWN = 3
 STATE = "state"  # the folder with Core's files
 STEPS = "steps.json"  # updates made so far, by module
-SUMS = "sums.json"  # checksums of tensors, by name and kind
+SUMS = "places.json"  # checksums of tensors, by name and kind
 _COUNTERS, _WHOLE = TypeAdapter(Counters), TypeAdapter(dict[str, int])
 
 

@@ -12,7 +12,7 @@ from tests.nemo.traps import Patch
 
 
 class _Scaled(torch.autograd.Function):
-    """The same on the way forth, a multiple on the way back."""
+    """Unchanged in the forward pass, multiplied in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import permutations
 
-from stages.spec import points
+from stages.spec import points, units
+from stages.spec.graph import reached
 from stages.spec.loader import LoadedPipeline
 from stages.spec.loader_data import LoadedData
 from stages.spec.resolved_models import LANGUAGE_MODELS
+from stages.spec.schema.edges import AT
 from stages.spec.schema.stages import RawExport, RawMerge, RawTrain
 from stages.spec.variants import RawVariant
 
@@ -20,6 +23,7 @@ def loose_ends(loaded: LoadedPipeline) -> Iterator[str]:
     yield from _passed_by(loaded)
     yield from _averages(loaded)
     yield from _hardly_merged(loaded)
+    yield from _mostly_older(loaded)
     yield from _partly_merged(loaded)
     yield from _out_of_order(loaded)
 
@@ -74,6 +78,32 @@ def _hardly_merged(loaded: LoadedPipeline) -> Iterator[str]:
             key = "shares" if init.shares else "decay"
             part = float(shares[least] / sum(shares.values()))
             yield f"{stage.document.where(('init', key))}: {name} has {part:.2%} of {least}."
+
+
+def _mostly_older(loaded: LoadedPipeline) -> Iterator[str]:
+    """Merges with a smaller share of a stage than of one above it. Recipes have the later one as the larger part, nine
+    to one in SmolLM3's report, or both alike (arXiv 2109.01903).
+    """
+    for name, stage in loaded.stages.items():
+        shares = stage.raw.init.shares if isinstance(stage.raw, RawMerge) else {}
+        for above, below in permutations(shares, 2):
+            if Fraction(shares[above]) > Fraction(shares[below]) and _is_above(loaded, above, below):
+                yield (
+                    f"{stage.document.where(('init', 'shares', above))}: {name} has {shares[above]} parts of {above} "
+                    f"and {shares[below]} of {below}, which comes after it: are the shares exchanged?"
+                )
+
+
+def _is_above(loaded: LoadedPipeline, above: str, below: str) -> bool:
+    """Whether one parent of a merge, as it is written, is an earlier checkpoint of the other's stage or lineage."""
+    (first, here, at), (second, _, later) = above.partition(AT), below.partition(AT)
+    if first == second:
+        return bool(here) and (not later or units.tokens(at) < units.tokens(later))
+
+    def over(name: str) -> set[str]:
+        return points.starts_from(loaded.stages[name].raw) & loaded.stages.keys() if name in loaded.stages else set()
+
+    return first in reached(over(second), over)
 
 
 def _partly_merged(loaded: LoadedPipeline) -> Iterator[str]:

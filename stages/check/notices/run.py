@@ -8,15 +8,17 @@ from itertools import product
 
 from stages.check.notices import bindings
 from stages.check.notices.batches import decayed, stepped
+from stages.check.notices.budgets import implausible
+from stages.check.notices.decays import strong
 from stages.check.notices.early_points import early
 from stages.check.notices.lengths import as_before
 from stages.check.notices.loose_ends import foreign_tokenizer, loose_ends
 from stages.check.notices.losses import changed
 from stages.check.notices.names import misnamed
-from stages.check.notices.rates import highest
+from stages.check.notices.rates import highest, lowest
 from stages.check.notices.repeats import left_out, needless, often
 from stages.check.notices.scales import idle_resolution, idle_rows, lower_rates
-from stages.check.notices.sizes import unusual
+from stages.check.notices.sizes import uncounted, unusual
 from stages.check.rules import unused
 from stages.check.rules.peaks import long_warm_ups
 from stages.check.rules.siblings import differing
@@ -32,7 +34,8 @@ def notices(project: Project, scales: Sequence[str]) -> list[str]:
     """All of them: of each scale, then of the specs as they are written."""
     of_scale = (
         planned_only, bindings.notice, shortened, unpriced, two_precisions, long_warm_ups, needless, left_out,
-        lower_rates, idle_rows, idle_resolution, often, changed, as_before, highest, early,
+        lower_rates, idle_rows, idle_resolution, often, changed, as_before, highest, lowest, strong, early,
+        implausible,
     )  # fmt: skip
     found: list[str] = []
     for scale, tell in product(scales, of_scale):
@@ -45,7 +48,7 @@ def as_written(project: Project) -> list[str]:
     """Of the specs at no scale. A pipeline that extends another has its stages from there: only names are its own."""
     published = [one for one in project.loadable if one.raw.extends is None]
     found = [*unread(project), *(notice for one in project.loadable for notice in misnamed(one))]
-    tells = (differing, stepped, decayed, unusual, loose_ends)
+    tells = (differing, stepped, decayed, unusual, uncounted, loose_ends)
     found += [notice for tell in tells for one in published for notice in tell(one)]
     with suppress(SpecError, SpecErrors):  # of the corpora: a finding
         found += [notice for one in published for notice in foreign_tokenizer(one, project.data)]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
 from stages.check.notices.batches import stepped
+from stages.check.notices.budgets import implausible
+from stages.check.notices.decays import strong
 from stages.check.notices.early_points import early
 from stages.check.notices.lengths import as_before
 from stages.check.notices.loose_ends import loose_ends
 from stages.check.notices.losses import changed
-from stages.check.notices.rates import highest
+from stages.check.notices.rates import highest, lowest
 from stages.check.notices.repeats import often
 from stages.spec.project import Project
 from tests import shipped
@@ -21,7 +24,8 @@ from tests.mutants import unshipped
 from tests.unit.check.told import of_all
 from tests.unit.spec.small_project import edit
 
-TELLS = (changed, as_before, early, often, highest)
+TELLS = (changed, as_before, early, often, highest, lowest, strong, implausible)
+OURO = "ouro/pipeline.yaml"
 KIMI, LLAMA, TEXT = "kimi_vl/pipeline.yaml", "llama31_1m/pipeline.yaml", "kimi_vl/text_pretrain.yaml"
 COOLDOWN, LONG, SFT = "kimi_vl/joint_cooldown.yaml", "kimi_vl/joint_longctx.yaml", "llama31_1m/sft_32k.yaml"
 ROUTER = "router: {bias_update: 0, aux_loss: 1e-4}"
@@ -52,6 +56,20 @@ def test_a_z_loss_that_ends(tmp_path: Path, z_loss: str, told: list[str]) -> Non
          "text_pretrain trains 16.0B parameters at up to 0.0042, above 0.001: for pre-training at such sizes, "),
         (highest, LLAMA, "to: 2e-5, for: 50M", "to: 2e-4, for: 50M",
          "sft_32k trains 8.0B parameters at up to 0.0002, above 0.0001: for fine-tuning on answers at such sizes, "),
+        (highest, LLAMA, "to: 2e-5, for: 0.6B", "to: 2e-4, for: 0.6B",
+         "cpt_256k trains 8.0B parameters at up to 0.0002, above 0.0001: for longer contexts at such sizes, "),
+        (lowest, LLAMA, "to: 2e-5, for: 0.6B", "to: 2e-6, for: 0.6B",
+         "cpt_256k trains 8.0B parameters at 2e-06 at most, below 3e-06: for longer contexts at such sizes, "),
+        (lowest, KIMI, "to: 4.2e-4, for: 2000 steps", "to: 4.2e-5, for: 2000 steps",
+         "text_pretrain trains 16.0B parameters at 4.2e-05 at most, below 5e-05: for pre-training from scratch at "),
+        (lowest, OURO, "to: 2e-5, for: 2B", "to: 2e-7, for: 2B",
+         "reasoning_sft_1_4b trains 1.4B parameters at 2e-07 at most, below 1e-06: for fine-tuning on answers at "),
+        (strong, KIMI, "weight_decay: 0.1", "weight_decay: 1",
+         "text_pretrain trains 16.0B parameters with a weight decay of 1; published ones have 0.01 to 0.3, "),
+        (implausible, KIMI, "for: 2000 steps", "for: 20 steps",
+         "text_pretrain warms up in 20 steps; from scratch, recipes have 100 to 8,000 (arXiv 2407.21783 8,000)."),
+        (implausible, "ouro/warmup.yaml", "batch: 1024 seq", "batch: 4 seq",
+         "warmup trains on 16,384 tokens a step; pre-training of a billion parameters and more has 0.5M to 128M "),
     ],
 )  # fmt: skip
 def test_a_slip_is_told_once_at_its_line(
@@ -60,6 +78,56 @@ def test_a_slip_is_told_once_at_its_line(
     edited(shipped.copy(tmp_path) / "specs" / file, old, new, everywhere=True)
     (notice,) = tell(Project.load(tmp_path), "paper")
     assert notice.partition(": ")[2].startswith(said)
+
+
+def test_a_budget_and_its_schedule_that_are_a_thousand_times_too_long(tmp_path: Path) -> None:
+    root = shipped.copy(tmp_path)
+    for one in ("1_4b", "2_6b"):
+        edit(root, f"ouro/reasoning_sft_{one}.yaml", "budget: 68B", "budget: 68T")
+    edit(root, OURO, "to: 0, until: 68B", "to: 0, until: 68T")
+    notices = [one.partition(": ")[2] for one in implausible(Project.load(root), "paper")]
+    said = "reads 68T tokens; for fine-tuning on answers, recipes have 10M to 70B (arXiv 2510.25741 68B)."
+    assert notices == [f"reasoning_sft_{one} {said}" for one in ("1_4b", "2_6b")]
+
+
+def test_pre_training_that_reads_less_than_a_token_for_a_parameter(tmp_path: Path) -> None:
+    """The tiny example with a large model: a batch and a budget of a miniature."""
+    root = Path(shutil.copytree(shipped.ROOT / "examples/tiny", tmp_path / "tiny"))
+    edit(root, "tiny/pipeline.yaml", "layers: 2, hidden: 64, ffn: 176, heads: 4, kv_heads: 2, head_dim: 16",
+         "layers: 24, hidden: 2048, ffn: 5632, heads: 16, kv_heads: 16, head_dim: 128")  # fmt: skip
+    notices = [one.partition(": ")[2] for one in implausible(Project.load(root), "mini")]
+    assert notices == [
+        "pretrain trains 1.2B parameters from scratch, and all stages of the pipeline together read 120Ki tokens; "
+        "20 a parameter are usual (arXiv 2203.15556).",
+        "pretrain trains on 512 tokens a step; pre-training of a billion parameters and more has 0.5M to 128M "
+        "(arXiv 2005.14165, 2501.08313).",
+        "pretrain warms up in 8 steps; from scratch, recipes have 100 to 8,000 (arXiv 2407.21783 8,000).",
+    ]
+
+
+def test_preferences_at_a_rate_that_moves_nothing(tmp_path: Path) -> None:
+    """Of any size: smaller models have higher rates."""
+    edit(unshipped.write(tmp_path), "tuned/pipeline.yaml", "to: 1e-5, for: 0.25", "to: 1e-8, for: 0.25")
+    (notice,) = lowest(Project.load(tmp_path), "local")
+    said = "preferred trains 0.205M parameters at 1e-08 at most, below 3e-08: for preferences at such sizes, most have "
+    assert notice.partition(": ")[2].startswith(said)
+
+
+def test_a_rate_that_only_falls_from_the_parents_is_the_parents(tmp_path: Path) -> None:
+    """Ouro's annealing grows the context under a cosine from the rate of pre-training."""
+    root = shipped.copy(tmp_path)
+    assert "shape: cosine, from: current, to: 3e-5, for: 1.4T" in (root / "specs" / OURO).read_text()
+    edit(root, OURO, "from: current, to: 3e-5, for: 1.4T", "from: current, to: 1e-6, for: 1.4T")
+    assert [one for tell in (highest, lowest) for one in tell(Project.load(root), "paper") if "anneal" in one] == []
+
+
+@pytest.mark.parametrize(("epochs", "told"), [(1, 1), (8, 0)])
+def test_few_data_that_are_read_often_may_have_a_strong_decay(tmp_path: Path, epochs: int, told: int) -> None:
+    root = shipped.copy(tmp_path)
+    edit(root, KIMI, "weight_decay: 0.1", "weight_decay: 1")
+    for path in (root / "specs/kimi_vl").glob("*_*.yaml"):
+        edited(path, "epochs: 1\n", f"epochs: {epochs}\n", everywhere=True)
+    assert len(list(strong(Project.load(root), "paper"))) == told
 
 
 @pytest.mark.parametrize(("mixture", "told"), [("kimi_cooldown", True), ("kimi_long", False)])
@@ -99,6 +167,25 @@ def test_a_merge_that_lacks_a_value_of_a_sweep(tmp_path: Path) -> None:
     edited(root / "specs/dense/decay.yaml", "low: ", "middle: 2e-4, low: ")
     new = [one.partition(": ")[2] for one in of_all(Project.load(root), loose_ends) if one not in before]
     assert new == ["weighted averages 2 of 3: without decay_middle."]
+
+
+@pytest.mark.parametrize(
+    ("shares", "told"),
+    [
+        ("{trunk@7Gi: 9, decay_low: 1}", "weighted has 9 parts of trunk@7Gi and 1 of decay_low, which comes after it"),
+        ("{trunk@7Gi: 1, decay_low: 9}", ""),
+        ("{trunk@6Gi: 2, trunk@7Gi: 1}", "weighted has 2 parts of trunk@6Gi and 1 of trunk@7Gi, which comes after it"),
+        ("{trunk@6Gi: 1, trunk@7Gi: 1}", ""),
+        ("{decay_high: 9, decay_low: 1}", ""),
+    ],
+)
+def test_a_merge_that_has_more_of_what_is_older(tmp_path: Path, shares: str, told: str) -> None:
+    root = unshipped.write(tmp_path)
+    names = ", ".join(one.partition(":")[0] for one in shares.strip("{}").split(", "))
+    edit(root, "dense/weighted.yaml", "from: [decay_low, decay_high]", f"from: [{names}]")
+    edit(root, "dense/weighted.yaml", "{decay_low: 1, decay_high: 3}", shares)
+    new = [one.partition(": ")[2] for one in of_all(Project.load(root), loose_ends) if "weighted has" in one]
+    assert new == [f"{told}: are the shares exchanged?"] * bool(told)
 
 
 def test_a_stage_that_is_listed_before_its_parent(tmp_path: Path) -> None:

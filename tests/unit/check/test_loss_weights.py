@@ -57,6 +57,7 @@ def test_experts_that_were_trained_before_may_be_left_to_themselves(tmp_path: Pa
     [
         ("beta: 0.1, answers: sum, turn_ends: masked, nll: 0.2", []),
         ("beta: 10, answers: sum, turn_ends: masked, nll: 0", ["beta 10 with answers: sum"]),
+        ("beta: 3e-4, answers: sum, turn_ends: masked, nll: 0", []),
         ("beta: 1e-4, answers: sum, turn_ends: masked, nll: 0", ["beta 1e-4 with answers: sum"]),
         ("beta: 5, answers: mean, turn_ends: masked, nll: 0", []),
         ("beta: 0.1, answers: mean, turn_ends: masked, nll: 0", ["beta 0.1 with answers: mean"]),

@@ -1,0 +1,111 @@
+"""Tokens of a stage, of a step and of a warm-up that no published recipe has: a prefix that is wrong in the budget and
+in its schedule alike. Notices, of full size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+
+from stages.check.context import Context
+from stages.check.notices.full_size import contexts
+from stages.check.notices.rates import BILLION, LONGER, from_scratch, kind_of, size, written
+from stages.check.rules.horizon import place
+from stages.contract import ledger
+from stages.contract.parameters import parameters
+from stages.spec import units
+from stages.spec.language_model import LanguageModel
+from stages.spec.project import Project
+from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Phase
+
+TRILLION = 10**12
+PRE_TRAINING = "pre-training"
+# By what is trained: the most tokens of a stage, and what recipes have. With a margin.
+MOST: Mapping[str, tuple[int, str]] = {
+    PRE_TRAINING: (60 * TRILLION, "36T at most (arXiv 2505.09388), some a little more"),
+    LONGER: (2 * TRILLION, "1B to 840B"),  # ProLong (arXiv 2410.02660) 40B; DeepSeek-V3.1's card 630B and 209B
+    "fine-tuning on answers": (300 * BILLION, "10M to 70B (arXiv 2510.25741 68B)"),
+    "preferences": (20 * BILLION, "10M to 2B"),  # arXiv 2411.15124 has 270,000 pairs, OLMo 3 260,000 long ones
+}
+# MT-NLG (arXiv 2201.11990) read 270B tokens for 530B parameters; 20 a parameter are compute-optimal (2203.15556).
+LEAST_A_PARAMETER = Fraction(1, 4)
+# GPT-3 and Pythia have 0.5M to 3.2M tokens a step (arXiv 2005.14165, 2304.01373), MiniMax-01 up to 128M (2501.08313).
+LEAST_A_STEP, MOST_A_STEP = 64 * 1024, 256 * 2**20
+# MPT-7B's script has 100 steps, most have 500 to 8,000.
+LEAST_WARM_UP = 50
+LARGE = BILLION
+
+
+def implausible(project: Project, scale: str) -> Iterator[str]:
+    """A notice for each stage of a large language model with a figure that no recipe has by far."""
+    for context in contexts(project, scale):
+        for name, stage in context.own:
+            if stage.kind == "train" and size(stage) >= LARGE:
+                yield from _too_many(context, name, stage)
+                if from_scratch(stage):
+                    yield from _too_few(context, name, stage)
+                    yield from _of_a_step(context, name, stage)
+                    yield from _warm_up(context, name)
+
+
+def _too_many(context: Context, name: str, stage: Stage) -> Iterator[str]:
+    kind = kind_of(context, stage)
+    most, recipes = MOST.get(kind, (None, ""))
+    read = sum(phase.budget for phase in stage.phases if phase.unit == "tokens")
+    where = context.where(name, "phases", _longest(stage), "budget")
+    if most is not None and read > most and context.writes(where):
+        yield f"{where}: {name} reads {units.format_tokens(read)} tokens; for {kind}, recipes have {recipes}."
+
+
+def _too_few(context: Context, name: str, stage: Stage) -> Iterator[str]:
+    """What all stages of the pipeline read that train a language model, beside its parameters for a token."""
+    models = [stage.modules[one] for one in stage.trained]
+    active = max((parameters(one).active for one in models if isinstance(one, LanguageModel)), default=0)
+    read = sum(phase.budget for _, one in context.own for phase in one.phases if size(one) and phase.unit == "tokens")
+    where = context.where(name, "phases", _longest(stage), "budget")
+    if read < active * LEAST_A_PARAMETER and context.writes(where):
+        yield (
+            f"{where}: {name} trains {written(active)} parameters from scratch, and all stages of the pipeline "
+            f"together read {units.format_tokens(read)} tokens; 20 a parameter are usual (arXiv 2203.15556)."
+        )
+
+
+def _of_a_step(context: Context, name: str, stage: Stage) -> Iterator[str]:
+    for number, phase in enumerate(stage.phases):
+        tokens, where = phase.batch[-1].sequences * phase.context, context.where(name, "phases", number, "batch")
+        if phase.unit == "tokens" and not LEAST_A_STEP <= tokens <= MOST_A_STEP and context.writes(where):
+            yield (
+                f"{where}: {name} trains on {tokens:,} tokens a step; pre-training of a billion parameters and more "
+                "has 0.5M to 128M (arXiv 2005.14165, 2501.08313)."
+            )
+
+
+def _warm_up(context: Context, name: str) -> Iterator[str]:
+    """A first piece that rises from a stage's first step, in fewer steps than any recipe has."""
+    extent, stage = context.pipeline.extents.get(name), context.pipeline.stages[name]
+    if extent is None or extent.start != 0 or len(extent.laid) < 2:
+        return
+    piece, steps = extent.laid[0], _steps(stage.phases[0], extent.laid[0].end)
+    where = place(context, extent.schedule, 0)
+    if piece.first < piece.last and steps < LEAST_WARM_UP and context.writes(where):
+        yield (
+            f"{where}: {name} warms up in {steps} step{'s' * (steps != 1)}; from scratch, recipes have 100 to 8,000 "
+            "(arXiv 2407.21783 8,000)."
+        )
+
+
+def _steps(phase: Phase, tokens: int) -> int:
+    """The steps of a first phase that end in its first tokens."""
+    return sum(1 for _ in _until(phase, tokens))
+
+
+def _until(phase: Phase, tokens: int) -> Iterator[None]:
+    for step in ledger.steps(phase):
+        if step.end > tokens or step.index > LEAST_WARM_UP:
+            return
+        yield None
+
+
+def _longest(stage: Stage) -> int:
+    return max(range(len(stage.phases)), key=lambda number: stage.phases[number].budget)

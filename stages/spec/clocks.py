@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from stages.errors import SpecError
+from stages.spec import shapes
 from stages.spec.clock_map import Cut, cut
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Document, Path
@@ -41,6 +42,7 @@ class Clock:
     entered: Fraction | None = None  # the rate that the schedule's first piece met when the lineage began
     reader: str | None = None  # the stage that counted last
     numbers: Mapping[str, Reached] = field(default_factory=dict)  # those that a schedule may give, by name
+    left: str = ""  # of a schedule that was left in the middle of a piece: where, and its end, in words
 
     @property
     def here(self) -> int:
@@ -115,11 +117,12 @@ def schedule(
     spans: tuple[Span, ...],
     rate: Fraction | None,
     scale: Scale,
+    left: str = "",
 ) -> tuple[Schedule, Clock, Extent]:
     """The named schedule up to the end of the spans, at the scale, the clock at that end, and how far it was read.
 
     `key` is where the stage names it; `spans` are those of the clock `before` and the stage's own; `rate` is what the
-    first piece has to be continuous with.
+    first piece has to be continuous with, and `left` how the clock with that rate was left.
     """
     own = len(spans) - len(before.spans)
     pieces = pieces_of(pipeline, stage.document, key, name)
@@ -127,9 +130,30 @@ def schedule(
         laid = lay(pieces, spans, rate)
         resolved = along(name, laid, spans, scale, scale.rate)
     except ScheduleError as error:
-        raise _located(pipeline, stage, key, name, error, (*key[:-1], "phases", own - 1, "budget")) from None
+        budget = (*key[:-1], "phases", own - 1, "budget")
+        raise _located(pipeline, stage, key, name, _because(error, left), budget) from None
     extent = Extent(name, before.reader, tuple(laid), tuple(pieces[len(laid) :]), spans, own)
-    return resolved, Clock(name, spans, extent.value, rate, stage.raw.stage), extent
+    return resolved, Clock(name, spans, extent.value, rate, stage.raw.stage, left=_left(stage, extent)), extent
+
+
+def _because(error: ScheduleError, left: str) -> ScheduleError:
+    """A jump where a stage begins, with where its parent left its own schedule: one of the two is at fault."""
+    if not left or error.invariant != "I-28" or error.piece != 0:
+        return error
+    return ScheduleError(
+        error.piece, f"{error.found}, since {left}", error.allowed,
+        f"Let that schedule end where its budgets do. Where it is left there on purpose: {error.repair[0].lower()}"
+        f"{error.repair[1:]}", of_reader=error.of_reader, key=error.key, invariant=error.invariant,
+    )  # fmt: skip
+
+
+def _left(stage: LoadedStage, extent: Extent) -> str:
+    """Where a stage leaves its schedule, if that is in the middle of a piece that changes the rate."""
+    last, unit = extent.laid[-1], extent.spans[-1].phase.unit
+    if last.shape == "constant" or last.end == extent.end:
+        return ""
+    end = f"{shapes.named(last.shape)} that ends at {last.end:,}"
+    return f"{stage.raw.stage} leaves schedule {extent.schedule!r} at {extent.end:,} {unit}, inside {end}"
 
 
 def along(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Literal, assert_never
 
 from stages.spec.averages import AVERAGE
@@ -109,19 +108,14 @@ def _no_parent_to_continue(loaded: LoadedStage) -> None:
                 )
 
 
-def rate_before(loaded: LoadedStage, above: Mapping[str, Node]) -> Fraction | None:
-    """The rate that the schedule's first piece meets: the parent's of the first trained module that inherits."""
-    ended = _ended(loaded, above)
-    return None if ended is None else ended.rate
-
-
 def numbers_before(loaded: LoadedStage, above: Mapping[str, Node], before: Clock) -> Mapping[str, Reached]:
     """What other numbers have come to: on a clock that goes on those of its stage, else those of the same parent."""
-    ended = before if before.spans else _ended(loaded, above)
+    ended = before if before.spans else ended_before(loaded, above)
     return {} if ended is None else ended.numbers
 
 
-def _ended(loaded: LoadedStage, above: Mapping[str, Node]) -> Clock | None:
+def ended_before(loaded: LoadedStage, above: Mapping[str, Node]) -> Clock | None:
+    """The clock whose rate the schedule's first piece meets: the parent's of the first trained module that inherits."""
     raw = loaded.raw
     if not isinstance(raw, RawTrain):
         return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from stages.spec import models, preference
 from stages.spec.clocks import Clock, Extent, advance, schedule
-from stages.spec.hand_over import Node, clock_before, numbers_before, rate_before, reach_before
+from stages.spec.hand_over import Node, clock_before, ended_before, numbers_before, reach_before
 from stages.spec.loader import LoadedStage
 from stages.spec.nodes import Path
 from stages.spec.numbers import Numbers
@@ -57,9 +57,10 @@ def training(
         raise several(wrong)
     phases = maker.counted(raw.phases)
     spans = advance(before, phases, scope.scale)
-    met = before.entered if before.spans else rate_before(loaded, above)
+    ended = ended_before(loaded, above)
+    met, left = (before.entered, "") if before.spans or ended is None else (ended.rate, ended.left)
     lr, clock, extent = schedule(
-        scope.pipeline, loaded, (*at, "schedule"), raw.schedule, before, spans, met, scope.scale
+        scope.pipeline, loaded, (*at, "schedule"), raw.schedule, before, spans, met, scope.scale, left
     )  # fmt: skip
     numbers = Numbers(scope.pipeline, loaded, before, spans, numbers_before(loaded, above, before), scope.scale)
     resolved, reach = maker.all(phases, spans[len(before.spans) :], reach, numbers)

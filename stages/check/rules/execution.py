@@ -18,6 +18,7 @@ from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.spec.resolved_parallel import Parallel
 
+LEAST_PART = 512  # positions of a GPU: with fewer, it sends the keys of more than it computes
 LONG = 3600.0  # seconds of all ranks together that nobody wants to lose: a stage of that length has a checkpoint inside
 
 
@@ -108,7 +109,8 @@ def _short(value: float) -> str:
     "I-43",
     title="Every rank has work",
     rule="A step has at least one logical micro-batch for every rank (of the NeMo engine: every replica); but for GPUs "
-    "that share its sequences, because there are fewer of these than of them, in stages that are planned only.",
+    "that share its sequences, because there are fewer of these than of them, in stages that are planned only, with "
+    "512 positions or more for each.",
     why="Ranks without a micro-batch wait for the others at every step, and are paid for.",
     threads=(),
 )
@@ -119,6 +121,7 @@ def every_rank_has_work(context: Context) -> Iterator[Finding]:
         sequences = min(rung.sequences for rung in phase.batch)
         parts = -(-sequences // phase.micro_batch)
         shared = torch and stage.execution.device == "cuda" and sequences < ranks and not stage.prepared
+        shared = shared and sequences * phase.context >= ranks * LEAST_PART
         if parts >= ranks or shared:
             continue
         of = "ranks" if torch else "replicas"

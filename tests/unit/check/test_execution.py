@@ -96,6 +96,15 @@ def test_ranks_that_share_a_sequence_have_work(root: Path) -> None:
     assert run(project, "paper", ["I-43"]) == []
 
 
+@pytest.mark.parametrize(("batch", "told"), [("16 seq", False), ("4 seq", True)])
+def test_ranks_do_not_share_a_sequence_in_pieces_of_a_few_positions(root: Path, batch: str, told: bool) -> None:
+    """256 GPUs, rows of 8,192: a batch without its last digits."""
+    edit(root, "kimi_vl/vit_coca.yaml", "batch: 1024 seq", f"batch: {batch}")
+    assert [one.observed for one in found(root, "paper") if one.id == "I-43"] == [
+        "4 sequences a step in micro-batches of 4, for 256 ranks"
+    ] * told
+
+
 def test_ranks_of_cpus_do_not_share_a_sequence(root: Path) -> None:
     edit(root, "scales/mini.yaml", "memory: 1.5 GB", "memory: 60 GB")
     edit(root, "scales/mini.yaml", "    min_piece: 2 steps", r"\g<0>\n    execution: {ranks: 64}")

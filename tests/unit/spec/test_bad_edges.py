@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from stages.errors import SpecError, SpecErrors, UsageError, UserError
 from stages.spec.project import Project
 from stages.spec.validate import each
 from tests.edits import replaced
+from tests.shipped import ROOT
 from tests.unit.spec.small_project import edit
 from tests.unit.spec.test_bad_specs import FIRST, MINI, PIPELINE, SECOND, Bad, resolve_everything
 
@@ -122,6 +125,28 @@ def test_an_inheriting_module_has_the_parents_model(root: Path) -> None:
     edit(root, SECOND, "{llm: small}", "{llm: large}")
     with pytest.raises(SpecError, match=r"modules\.llm: found another model than first's; .* or upcycle"):
         Project.load(root).resolve("toy", "paper")
+
+
+@pytest.mark.parametrize(
+    ("cosine", "because"),
+    [
+        ("until: 32_768", ""),
+        (
+            "for: 32_768",
+            ", since long leaves schedule 'long' at 32,768 tokens, inside a cosine piece that ends at 34,816",
+        ),
+    ],
+)
+def test_a_jump_after_a_schedule_that_was_left_early_names_it(tmp_path: Path, cosine: str, because: str) -> None:
+    """`for` in the place of `until` is above the stage whose rate it makes jump."""
+    root = Path(shutil.copytree(ROOT / "examples/tiny", tmp_path / "tiny"))
+    edit(root, "tiny/pipeline.yaml", "to: 2e-4, until: 32_768", f"to: 2e-4, {cosine}")
+    edit(root, "tiny/pipeline.yaml", "from: current, to: 1e-3, for: 2_048", "from: 1e-4, to: 1e-3, for: 2_048")
+    with pytest.raises(SpecError) as caught:
+        Project.load(root).resolve("tiny", "mini")
+    found, repair = caught.value.found, caught.value.repair
+    assert re.fullmatch(rf"a jump of the learning rate from [\d.]+ to 0.0001{because}, as sft reads it", found)
+    assert repair.startswith("Let that schedule end where its budgets do." if because else "Start at the current rate")
 
 
 def test_names_that_nothing_has_are_told_with_those_there_are(root: Path) -> None:

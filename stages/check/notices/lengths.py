@@ -1,4 +1,6 @@
-"""Rows that grow while the corpora stay those of short rows: whether their documents are as long is not known here."""
+"""Rows that grow while the corpora stay those of short rows: whether their documents are as long is not known here; and
+budgets that end a little before their schedule.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,13 @@ from collections.abc import Iterator
 
 from stages.check.context import Context
 from stages.check.notices.full_size import contexts
+from stages.check.rules.horizon import place
 from stages.spec.graph import reached
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 
 LONG = 16 * 1024  # tokens; many documents of the web's best corpora have some thousands
+NEAR = 20  # part of a schedule: 1Mi is 4.9% more than 1M
 TIMES = 4  # a lineage's corpora serve rows of twice their usual length
 
 
@@ -33,6 +37,25 @@ def as_before(project: Project, scale: str) -> Iterator[str]:
                         f"{max(shorter):,} at most: {', '.join(corpora)}. Whether they have documents that long is not "
                         "known here."
                     )
+
+
+def cut_short(project: Project, scale: str) -> Iterator[str]:
+    """A notice for each lineage that ends a little before the constant piece does that it is in: K for Ki, or M for Mi.
+
+    Long before it, the piece is one that branches leave where they like.
+    """
+    for context in contexts(project, scale):
+        extents = context.pipeline.extents
+        goes_on = {extent.after for extent in extents.values()}
+        for name, extent in ((name, extents[name]) for name, _ in context.own if name in extents):
+            last, left = extent.laid[-1], extent.laid[-1].end - extent.end
+            where, near = place(context, extent.schedule, len(extent.laid) - 1), 0 < left * NEAR <= extent.end
+            constant = last.shape == "constant" and not extent.left and name not in goes_on
+            if constant and near and context.writes(where):
+                yield (
+                    f"{where}: {name} ends at {extent.end:,} of schedule {extent.schedule!r}, and the schedule at "
+                    f"{last.end:,}: K for Ki, M for Mi?"
+                )
 
 
 def _read(context: Context, name: str) -> dict[str, int]:

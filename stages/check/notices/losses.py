@@ -1,4 +1,4 @@
-"""Parts of a loss that a stage of pre-training has no longer, or again, next to the stage that it goes on from.
+"""Parts of a loss that a stage of pre-training has no longer, again, or at another weight than the stage above it.
 
 A line that was lost in a copy of a stage looks like this, and so does what some recipes mean.
 """
@@ -25,6 +25,7 @@ def changed(project: Project, scale: str) -> Iterator[str]:
         told: set[tuple[Where, str]] = set()  # the values of a sweep have one line, and so have the parents of a merge
         for name, stage in context.own:
             for number, after in enumerate(stage.phases):
+                goes_on = bool(number) or stage.clock == "continue"
                 if number:
                     before = [(f"phase {stage.phases[number - 1].name}", stage.phases[number - 1], True)]
                 else:
@@ -32,7 +33,8 @@ def changed(project: Project, scale: str) -> Iterator[str]:
                     before = [(ref, one.phases[-1], _moved(context, ref)) for ref, one in above if one.phases]
                 for of, phase, moved in before:
                     where = context.where(name, "phases", number)
-                    for what, next_to in _between(phase, after, of, moved) if context.writes(where) else ():
+                    said = [*_between(phase, after, of, moved), *(_other(phase, after, of) if goes_on else ())]
+                    for what, next_to in said if context.writes(where) else ():
                         if (where, what) not in told:
                             told.add((where, what))
                             yield f"{where}: {name} {what}, after {next_to}."
@@ -53,6 +55,20 @@ def _between(before: Phase, after: Phase, of: str, moved: bool) -> Iterator[tupl
         yield f"has bias_update {again:g} again", f"{of}, where it was 0 in the end"
     if (bias or balance) and not (again or weight):
         yield "balances its experts by nothing (bias_update 0, aux_loss 0)", f"{of}, which balanced them"
+
+
+def _other(before: Phase, after: Phase, of: str) -> Iterator[tuple[str, str]]:
+    """Weights of a loss that are other constants, where the clock goes on: one of the two is a slip, or a choice."""
+    for key, was, now in _weights(before, after):
+        if isinstance(was, float) and isinstance(now, float) and was and now and was != now:
+            yield f"has {key} {now:g}", f"{was:g} of {of}, whose clock goes on"
+
+
+def _weights(before: Phase, after: Phase) -> Iterator[tuple[str, float | Schedule | None, float | Schedule | None]]:
+    yield "z_loss", before.z_loss, after.z_loss
+    if before.router is not None and after.router is not None:
+        yield "bias_update", before.router.bias_update, after.router.bias_update
+        yield "aux_loss", before.router.aux_loss, after.router.aux_loss
 
 
 def _last(number: float | Schedule | None, end: int) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -12,9 +11,10 @@ from stages.check.notices.batches import stepped
 from stages.check.notices.budgets import implausible
 from stages.check.notices.decays import strong
 from stages.check.notices.early_points import early
-from stages.check.notices.lengths import as_before
+from stages.check.notices.lengths import as_before, cut_short
 from stages.check.notices.loose_ends import loose_ends
 from stages.check.notices.losses import changed
+from stages.check.notices.mixtures import leaping
 from stages.check.notices.rates import highest, lowest
 from stages.check.notices.repeats import often
 from stages.spec.project import Project
@@ -24,7 +24,7 @@ from tests.mutants import unshipped
 from tests.unit.check.told import of_all
 from tests.unit.spec.small_project import edit
 
-TELLS = (changed, as_before, early, often, highest, lowest, strong, implausible)
+TELLS = (changed, as_before, early, often, highest, lowest, strong, implausible, leaping, cut_short)
 OURO = "ouro/pipeline.yaml"
 KIMI, LLAMA, TEXT = "kimi_vl/pipeline.yaml", "llama31_1m/pipeline.yaml", "kimi_vl/text_pretrain.yaml"
 COOLDOWN, LONG, SFT = "kimi_vl/joint_cooldown.yaml", "kimi_vl/joint_longctx.yaml", "llama31_1m/sft_32k.yaml"
@@ -51,6 +51,12 @@ def test_a_z_loss_that_ends(tmp_path: Path, z_loss: str, told: list[str]) -> Non
          "joint_longctx has bias_update 0.001 again, after kimi_vl/joint_cooldown, where it was 0 in the end."),
         (changed, COOLDOWN, ROUTER, "router: {bias_update: 0, aux_loss: 0}",
          "joint_cooldown balances its experts by nothing (bias_update 0, aux_loss 0), after kimi_vl/joint_pretrain"),
+        (changed, "kimi_vl/joint_pretrain.yaml", "aux_loss: 1e-4", "aux_loss: 1e-3",
+         "joint_pretrain has aux_loss 0.001, after 0.0001 of kimi_vl/text_pretrain, whose clock goes on."),
+        (leaping, "kimi_vl/joint_pretrain.yaml", "to: 40%", "to: 4%",
+         "joint_cooldown begins with 40% of pictures, after a ramp to 4% in kimi_vl/joint_pretrain."),
+        (leaping, COOLDOWN, "over: 0%", "over: 50%",
+         "joint_cooldown has 40% of pictures from its first row on: `over` has no effect."),
         (often, SFT, "epochs: 1", "epochs: 20", "sft_32k reads its corpora 20 times; recipes have 1 to 5, few 15."),
         (highest, KIMI, "to: 4.2e-4, for: 2000 steps", "to: 4.2e-3, for: 2000 steps",
          "text_pretrain trains 16.0B parameters at up to 0.0042, above 0.001: for pre-training at such sizes, "),
@@ -78,56 +84,6 @@ def test_a_slip_is_told_once_at_its_line(
     edited(shipped.copy(tmp_path) / "specs" / file, old, new, everywhere=True)
     (notice,) = tell(Project.load(tmp_path), "paper")
     assert notice.partition(": ")[2].startswith(said)
-
-
-def test_a_budget_and_its_schedule_that_are_a_thousand_times_too_long(tmp_path: Path) -> None:
-    root = shipped.copy(tmp_path)
-    for one in ("1_4b", "2_6b"):
-        edit(root, f"ouro/reasoning_sft_{one}.yaml", "budget: 68B", "budget: 68T")
-    edit(root, OURO, "to: 0, until: 68B", "to: 0, until: 68T")
-    notices = [one.partition(": ")[2] for one in implausible(Project.load(root), "paper")]
-    said = "reads 68T tokens; for fine-tuning on answers, recipes have 10M to 70B (arXiv 2510.25741 68B)."
-    assert notices == [f"reasoning_sft_{one} {said}" for one in ("1_4b", "2_6b")]
-
-
-def test_pre_training_that_reads_less_than_a_token_for_a_parameter(tmp_path: Path) -> None:
-    """The tiny example with a large model: a batch and a budget of a miniature."""
-    root = Path(shutil.copytree(shipped.ROOT / "examples/tiny", tmp_path / "tiny"))
-    edit(root, "tiny/pipeline.yaml", "layers: 2, hidden: 64, ffn: 176, heads: 4, kv_heads: 2, head_dim: 16",
-         "layers: 24, hidden: 2048, ffn: 5632, heads: 16, kv_heads: 16, head_dim: 128")  # fmt: skip
-    notices = [one.partition(": ")[2] for one in implausible(Project.load(root), "mini")]
-    assert notices == [
-        "pretrain trains 1.2B parameters from scratch, and all stages of the pipeline together read 120Ki tokens; "
-        "20 a parameter are usual (arXiv 2203.15556).",
-        "pretrain trains on 512 tokens a step; pre-training of a billion parameters and more has 0.5M to 128M "
-        "(arXiv 2005.14165, 2501.08313).",
-        "pretrain warms up in 8 steps; from scratch, recipes have 100 to 8,000 (arXiv 2407.21783 8,000).",
-    ]
-
-
-def test_preferences_at_a_rate_that_moves_nothing(tmp_path: Path) -> None:
-    """Of any size: smaller models have higher rates."""
-    edit(unshipped.write(tmp_path), "tuned/pipeline.yaml", "to: 1e-5, for: 0.25", "to: 1e-8, for: 0.25")
-    (notice,) = lowest(Project.load(tmp_path), "local")
-    said = "preferred trains 0.205M parameters at 1e-08 at most, below 3e-08: for preferences at such sizes, most have "
-    assert notice.partition(": ")[2].startswith(said)
-
-
-def test_a_rate_that_only_falls_from_the_parents_is_the_parents(tmp_path: Path) -> None:
-    """Ouro's annealing grows the context under a cosine from the rate of pre-training."""
-    root = shipped.copy(tmp_path)
-    assert "shape: cosine, from: current, to: 3e-5, for: 1.4T" in (root / "specs" / OURO).read_text()
-    edit(root, OURO, "from: current, to: 3e-5, for: 1.4T", "from: current, to: 1e-6, for: 1.4T")
-    assert [one for tell in (highest, lowest) for one in tell(Project.load(root), "paper") if "anneal" in one] == []
-
-
-@pytest.mark.parametrize(("epochs", "told"), [(1, 1), (8, 0)])
-def test_few_data_that_are_read_often_may_have_a_strong_decay(tmp_path: Path, epochs: int, told: int) -> None:
-    root = shipped.copy(tmp_path)
-    edit(root, KIMI, "weight_decay: 0.1", "weight_decay: 1")
-    for path in (root / "specs/kimi_vl").glob("*_*.yaml"):
-        edited(path, "epochs: 1\n", f"epochs: {epochs}\n", everywhere=True)
-    assert len(list(strong(Project.load(root), "paper"))) == told
 
 
 @pytest.mark.parametrize(("mixture", "told"), [("kimi_cooldown", True), ("kimi_long", False)])

@@ -1,0 +1,59 @@
+"""Shares of corpora that were exchanged, and shares of pictures that jump up: notices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import combinations
+
+from stages.check.notices.full_size import contexts
+from stages.spec.loader_data import LoadedData
+from stages.spec.project import Project
+from stages.spec.resolved_phases import Phase, ShareRamp
+from stages.spec.schema.phases import RawPhase
+
+NONE = Fraction(0)
+FEWEST = 3  # corpora: two at 30% and 70%, and then at 70% and 30%, are a curriculum
+
+
+def exchanged(data: LoadedData) -> Iterator[str]:
+    """A notice for each two mixtures of the same corpora and the same shares, two of which are exchanged."""
+    mixtures = {name: {one.corpus: one.share for one in raw.sources} for name, raw in data.mixtures.mixtures.items()}
+    for first, second in combinations(mixtures, 2):
+        mine, theirs = mixtures[second], mixtures[first]
+        apart = [corpus for corpus in mine if mine[corpus] != theirs.get(corpus)]
+        if len(mine) >= FEWEST and mine.keys() == theirs.keys() and len(apart) == 2:
+            one, other = apart
+            if (mine[one], mine[other]) == (theirs[other], theirs[one]):
+                where = data.mixtures_document.where(("mixtures", second, "sources", list(mine).index(one), "share"))
+                yield f"{where}: {second} is {first} with the shares of {one} and {other} exchanged."
+
+
+def leaping(project: Project, scale: str) -> Iterator[str]:
+    """A notice for each ramp of pictures whose end is not where what comes after it begins, and for each that is flat
+    over a stretch: one of its figures is not what was meant.
+    """
+    for context in contexts(project, scale):
+        for name, stage in context.own:
+            above = [(ref, one.phases[-1]) for ref, one in context.trained_parents(stage) if one.phases]
+            for number, phase in enumerate(stage.phases):
+                where, raw = context.where(name, "phases", number, "multimodal"), context.raw_phase(name, number)
+                before = (
+                    above if number == 0 else [(f"phase {stage.phases[number - 1].name}", stage.phases[number - 1])]
+                )
+                if context.writes(where) and raw is not None:
+                    yield from (f"{where}: {name} {said}." for said in _said(phase, raw, before))
+
+
+def _said(phase: Phase, raw: RawPhase, before: list[tuple[str, Phase]]) -> Iterator[str]:
+    ramp, share = raw.multimodal, phase.share
+    if ramp is not None and ramp.from_ == ramp.to and ramp.over > 0:
+        yield f"has {float(ramp.to):.0%} of pictures from its first row on: `over` has no effect"
+    for of, one in before:
+        ends, begins = (_shares(one.share), _shares(share)) if one.share and share else ((NONE, NONE), (NONE, NONE))
+        if ends[0] != ends[1] and begins[0] > ends[1]:
+            yield f"begins with {float(begins[0]):.0%} of pictures, after a ramp to {float(ends[1]):.0%} in {of}"
+
+
+def _shares(ramp: ShareRamp) -> tuple[Fraction, Fraction]:
+    return Fraction(*ramp.first), Fraction(*ramp.last)

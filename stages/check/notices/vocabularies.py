@@ -1,0 +1,43 @@
+"""A model's vocabulary beside that of the published tokenizer which its pipeline names: the name of another, or digits
+that were exchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stages.check.rules.tokenizer import PADDING
+from stages.spec.loader import LoadedPipeline
+
+# By how the hub's id begins: the tokens of the published tokenizer, those that a few models add left out. Tables of
+# embeddings are padded up from there.
+KNOWN = {
+    "allenai/OLMo-2": 100_278,
+    "allenai/Olmo-3": 100_278,
+    "allenai/OLMoE": 50_280,
+    "deepseek-ai/DeepSeek-V3": 128_815,
+    "google/gemma-2-": 256_000,
+    "google/gemma-3-": 262_144,
+    "HuggingFaceTB/SmolLM-": 49_152,
+    "HuggingFaceTB/SmolLM2-": 49_152,
+    "HuggingFaceTB/SmolLM3-": 128_256,
+    "meta-llama/Llama-2-": 32_000,
+    "meta-llama/Llama-3": 128_256,
+    "meta-llama/Meta-Llama-3": 128_256,
+    "mistralai/Mistral-7B-v0.1": 32_000,
+    "mistralai/Mistral-7B-v0.3": 32_768,
+    "mistralai/Mixtral-8x7B-v0.1": 32_000,
+    "moonshotai/Moonlight": 163_840,
+    "Qwen/Qwen2-": 151_643,
+    "Qwen/Qwen2.5-": 151_643,
+    "Qwen/Qwen3-": 151_643,
+}
+
+
+def other_sizes(loaded: LoadedPipeline) -> Iterator[str]:
+    """A notice for each language model with fewer words than the tokenizer, or with more than padding adds."""
+    tokens = next((count for name, count in KNOWN.items() if loaded.raw.tokenizer.startswith(name)), None)
+    for model, vocab in loaded.vocabularies.items() if tokens is not None else ():
+        if tokens is not None and not tokens <= vocab <= PADDING * tokens:
+            where = loaded.document.where(("models", model, "vocab"))
+            yield f"{where}: {model} has {vocab:,} words, and the tokenizer of {loaded.raw.tokenizer} has {tokens:,}."

@@ -1,4 +1,4 @@
-"""Shares of corpora that were exchanged, and shares of pictures that jump up: notices."""
+"""Shares of corpora that were exchanged, shares of pictures that jump up, and a packing without effect: notices."""
 
 from __future__ import annotations
 
@@ -43,6 +43,16 @@ def leaping(project: Project, scale: str) -> Iterator[str]:
                 )
                 if context.writes(where) and raw is not None:
                     yield from (f"{where}: {name} {said}." for said in _said(phase, raw, before))
+
+
+def whole_anyway(project: Project, scale: str) -> Iterator[str]:
+    """A notice for each phase that says `concatenate` and reads nothing that is cut into windows."""
+    for context in contexts(project, scale):
+        for name, _, number, phase in context.phases():
+            where = context.where(name, "phases", number, "packing")
+            whole = all(source.kind in ("pairs", "multimodal") for source in phase.sources)
+            if phase.sources and whole and phase.packing == "concatenate" and context.writes(where):
+                yield f"{where}: {name} reads pairs and documents with pictures alone, which are always packed whole."
 
 
 def _said(phase: Phase, raw: RawPhase, before: list[tuple[str, Phase]]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from stages.check.notices.early_points import early
 from stages.check.notices.lengths import as_before, cut_short
 from stages.check.notices.loose_ends import foreign_tokenizer, loose_ends
 from stages.check.notices.losses import changed
-from stages.check.notices.mixtures import exchanged, leaping
+from stages.check.notices.mixtures import exchanged, leaping, whole_anyway
 from stages.check.notices.names import misnamed
 from stages.check.notices.rates import highest, lowest
 from stages.check.notices.repeats import left_out, needless, often
@@ -37,7 +37,7 @@ def notices(project: Project, scales: Sequence[str]) -> list[str]:
     of_scale = (
         planned_only, bindings.notice, shortened, unpriced, two_precisions, long_warm_ups, needless, left_out,
         lower_rates, idle_rows, idle_resolution, often, changed, as_before, highest, lowest, strong, early,
-        implausible, leaping, cut_short,
+        implausible, leaping, whole_anyway, cut_short,
     )  # fmt: skip
     found: list[str] = []
     for scale, tell in product(scales, of_scale):

@@ -14,7 +14,7 @@ from stages.check.notices.early_points import early
 from stages.check.notices.lengths import as_before, cut_short
 from stages.check.notices.loose_ends import loose_ends
 from stages.check.notices.losses import changed
-from stages.check.notices.mixtures import leaping
+from stages.check.notices.mixtures import leaping, whole_anyway
 from stages.check.notices.rates import highest, lowest
 from stages.check.notices.repeats import often
 from stages.spec.project import Project
@@ -24,7 +24,7 @@ from tests.mutants import unshipped
 from tests.unit.check.told import of_all
 from tests.unit.spec.small_project import edit
 
-TELLS = (changed, as_before, early, often, highest, lowest, strong, implausible, leaping, cut_short)
+TELLS = (changed, as_before, early, often, highest, lowest, strong, implausible, leaping, whole_anyway, cut_short)
 OURO = "ouro/pipeline.yaml"
 KIMI, LLAMA, TEXT = "kimi_vl/pipeline.yaml", "llama31_1m/pipeline.yaml", "kimi_vl/text_pretrain.yaml"
 COOLDOWN, LONG, SFT = "kimi_vl/joint_cooldown.yaml", "kimi_vl/joint_longctx.yaml", "llama31_1m/sft_32k.yaml"
@@ -57,6 +57,10 @@ def test_a_z_loss_that_ends(tmp_path: Path, z_loss: str, told: list[str]) -> Non
          "joint_cooldown begins with 40% of pictures, after a ramp to 4% in kimi_vl/joint_pretrain."),
         (leaping, COOLDOWN, "over: 0%", "over: 50%",
          "joint_cooldown has 40% of pictures from its first row on: `over` has no effect."),
+        (whole_anyway, "kimi_vl/vit_coca.yaml", "packing: whole", "packing: concatenate",
+         "vit_coca reads pairs and documents with pictures alone, which are always packed whole."),
+        (whole_anyway, "kimi_vl/vit_align.yaml", "packing: whole", "packing: concatenate",
+         "vit_align reads pairs and documents with pictures alone, which are always packed whole."),
         (often, SFT, "epochs: 1", "epochs: 20", "sft_32k reads its corpora 20 times; recipes have 1 to 5, few 15."),
         (highest, KIMI, "to: 4.2e-4, for: 2000 steps", "to: 4.2e-3, for: 2000 steps",
          "text_pretrain trains 16.0B parameters at up to 0.0042, above 0.001: for pre-training at such sizes, "),

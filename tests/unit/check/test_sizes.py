@@ -49,7 +49,7 @@ def test_a_slip_of_a_digit_is_told(tmp_path: Path, file: str, old: str, new: str
     ("key", "old", "new", "said"),
     [
         ("ffn", "ffn: 4304\n    heads: 16\n    patch", "ffn: 43_040\n    heads: 16\n    patch",
-         "moonvit: ffn 43,040 to hidden 1,152 is 37.4; published models have 2.6 to 8."),
+         "moonvit: ffn 43,040 to hidden 1,152 is 37.4; published models have 2.5 to 8."),
         ("layers", "layers: 27\n    hidden: 1152\n    ffn: 4304\n    heads: 16\n    patch",
          "layers: 2\n    hidden: 1152\n    ffn: 4304\n    heads: 16\n    patch",
          "moonvit: hidden 1,152 to layers 2 is 576; published models have 19 to 205."),

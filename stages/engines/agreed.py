@@ -28,8 +28,8 @@ def check(stage: Stage, ranks: Ranks) -> None:
     for rank, (other_spec, other_code, host) in enumerate(others, 1):
         if other_spec != spec:
             raise UserError(
-                f"{stage.ref}: rank {rank} has another spec of this stage than the first rank; allowed: one project, "
-                f"as it is now, on all nodes; found the other one on {host}. {FOLDER}"
+                f"{stage.ref}: rank {rank} on {host} has another spec of this stage than the first rank; allowed: one "
+                f"project, as it is now, on all nodes. {FOLDER}"
             )
         if other_code != code:
             raise UserError(

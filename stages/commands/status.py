@@ -116,7 +116,7 @@ def _summary(verdicts: dict[str, Verdict], failed: bool, running: int, layout: L
         return counts
     if layout.scale == "mini" and (layout.root / "Snakefile").is_file():  # the scale that is meant where none is named
         return f"{counts}\n`snakemake -n` lists what would run, `snakemake PIPELINE` runs it."
-    return f"{counts}\n`{layout.snakemake('-n')}` lists what would run; PIPELINE for -n runs it."
+    return f"{counts}\n`{layout.snakemake('-n')}` lists what would run;\nPIPELINE in the place of -n runs it."
 
 
 def _fields(verdict: Verdict, root: Path) -> dict[str, object]:

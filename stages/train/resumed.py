@@ -6,7 +6,6 @@ under that path: an older copy, or what its cache of a file system has kept.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,7 +25,7 @@ def check(folder: Path, counters: Counters, optimizer: Optimizer, ranks: Ranks) 
     """
     if ranks.size == 1:
         return
-    if (rank := other(ranks.texts(json.dumps(asdict(counters))))) is not None:
+    if (rank := other(ranks.values(asdict(counters)))) is not None:
         raise DifferentRanksError(f"{folder}: rank {rank} has read other counters there than the first rank. {FILES}")
     whole = optimizer.shapes()
     parts = {name: (part, start) for name, part, start in optimizer.owned() if name in whole}
@@ -36,7 +35,7 @@ def check(folder: Path, counters: Counters, optimizer: Optimizer, ranks: Ranks) 
         written = Stored.of(folder / OPTIMIZER)
         words = {name: unsigned(word) for name, word in zip(parts, read, strict=True)}
         different = [name for name in written if name in words and words[name] != _word(written[name])]
-    if names := json.loads(ranks.broadcast(json.dumps(different))):
+    if names := ranks.values(different)[0]:
         rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         raise DifferentRanksError(
             f"{folder / OPTIMIZER}: on the ranks, {', '.join(names[:SHOWN])}{rest} are not what the first rank's file "

@@ -99,9 +99,10 @@ def test_show_of_an_unchanged_stage_shows_the_one_that_is_run(toy: Path, capsys:
 
 def test_status_ends_with_the_counts_and_what_to_type(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert print_status("mini", (), deep=False, failed=False, as_json=False) == 0
-    assert capsys.readouterr().out.splitlines()[-2:] == [
+    assert capsys.readouterr().out.splitlines()[-3:] == [
         "8 missing",
-        "`stages upgrade && snakemake -n --config scale=mini` lists what would run; PIPELINE for -n runs it.",
+        "`stages upgrade && snakemake -n --config scale=mini` lists what would run;",
+        "PIPELINE in the place of -n runs it.",
     ], "specs alone need a Snakefile first"
     (toy / "Snakefile").touch()
     assert print_status("mini", (), deep=False, failed=False, as_json=False) == 0

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from stages.contract.ledger import Step
 from stages.errors import UserError
-from stages.train.checksum import of_pieces, on_gpu, pieces, unsigned
+from stages.train import checksum
 from stages.train.optimizer import Optimizer
 from stages.train.ranks import Ranks
 from stages.train.state_sums import EVERY, Digests
@@ -37,7 +36,7 @@ class Alike:
         self._where, self._rows, self._ranks = where, rows, ranks
         self._weights = {slot.name: slot.parameter.detach() for slot in optimizer.slots}
         # Of a CPU: the memory that the optimizer moves, which stays where it is.
-        self._pieces = [pieces(one) for one in self._weights.values()] if ranks.device.type == "cpu" else []
+        self._pieces = [checksum.pieces(one) for one in self._weights.values()] if ranks.device.type == "cpu" else []
 
     def check(self, step: Step) -> None:
         """After the backward passes, and before the update, which would give every rank the owners' weights again.
@@ -57,8 +56,8 @@ class Alike:
 
     def _word(self) -> int:
         if self._pieces:
-            return sum(of_pieces(*one) for one in self._pieces) % (1 << 64)
-        return unsigned(int(torch.stack([on_gpu(one) for one in self._weights.values()]).sum()))
+            return sum(checksum.of_pieces(*one) for one in self._pieces) % (1 << 64)
+        return sum(checksum.words([(one, 0) for one in self._weights.values()])) % (1 << 64)
 
 
 def check_copies(where: str, tensors: Mapping[str, Tensor], ranks: Ranks, advice: str) -> None:
@@ -84,10 +83,8 @@ def check_copies(where: str, tensors: Mapping[str, Tensor], ranks: Ranks, advice
 
 def words(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """A checksum of each tensor, as 16 hex digits. Waits for a device once."""
-    if all(one.device.type == "cpu" for one in tensors.values()):
-        return {name: f"{of_pieces(*pieces(one)):016x}" for name, one in tensors.items()}
-    found = torch.stack([on_gpu(one) for one in tensors.values()]).tolist()
-    return {name: f"{unsigned(word):016x}" for name, word in zip(tensors, found, strict=True)}
+    found = checksum.words([(one, 0) for one in tensors.values()])
+    return {name: f"{word:016x}" for name, word in zip(tensors, found, strict=True)}
 
 
 def _halves(word: int) -> tuple[int, int]:

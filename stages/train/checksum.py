@@ -71,9 +71,21 @@ def on_gpu(part: Tensor, start: int = 0) -> Tensor:
     return total
 
 
+def words(parts: Sequence[tuple[Tensor, int]]) -> list[int]:
+    """The checksum of each part, with the number of its first element, of one kind of device. Waits for it once."""
+    if all(part.device.type == "cpu" for part, _ in parts):
+        return [of_pieces(*pieces(part, start)) for part, start in parts]
+    return [unsigned(word) for word in torch.stack([on_gpu(part, start) for part, start in parts]).tolist()]
+
+
 def unsigned(value: int) -> int:
     """The 64 bits of a signed integer, as a number from 0."""
     return value % (1 << 64)
+
+
+def signed(found: Sequence[int]) -> Tensor:
+    """int64: numbers from 0 by the same 64 bits, which a sum over ranks wraps around."""
+    return torch.from_numpy(np.array(found, dtype=np.uint64).view(np.int64))
 
 
 def _rows(words: Words, first: int) -> list[Piece]:

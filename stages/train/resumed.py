@@ -9,12 +9,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
 from stages.models.tensor_file import Stored
+from stages.train import checksum
 from stages.train.alike import FILES, SHOWN, DifferentRanksError, other
 from stages.train.checkpoint import OPTIMIZER, Counters
-from stages.train.checksum import of_pieces, on_gpu, pieces, unsigned
 from stages.train.optimizer import Optimizer
 from stages.train.ranks import Ranks
 
@@ -29,24 +27,17 @@ def check(folder: Path, counters: Counters, optimizer: Optimizer, ranks: Ranks) 
         raise DifferentRanksError(f"{folder}: rank {rank} has read other counters there than the first rank. {FILES}")
     whole = optimizer.shapes()
     parts = {name: (part, start) for name, part, start in optimizer.owned() if name in whole}
-    own = torch.tensor([_signed(_word(part, start)) for part, start in parts.values()], dtype=torch.int64)
-    read, different = ranks.count(own).tolist(), list[str]()
+    read = ranks.count(checksum.signed(checksum.words([*parts.values()]))).tolist()
+    different = list[str]()
     if ranks.first:
         written = Stored.of(folder / OPTIMIZER)
-        words = {name: unsigned(word) for name, word in zip(parts, read, strict=True)}
-        different = [name for name in written if name in words and words[name] != _word(written[name])]
+        found = {name: checksum.unsigned(word) for name, word in zip(parts, read, strict=True)}
+        different = [
+            name for name in written if name in found and checksum.words([(written[name], 0)]) != [found[name]]
+        ]
     if names := ranks.values(different)[0]:
         rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         raise DifferentRanksError(
             f"{folder / OPTIMIZER}: on the ranks, {', '.join(names[:SHOWN])}{rest} are not what the first rank's file "
             f"has. {FILES}"
         )
-
-
-def _word(part: torch.Tensor, start: int = 0) -> int:
-    return of_pieces(*pieces(part, start)) if part.device.type == "cpu" else unsigned(int(on_gpu(part, start)))
-
-
-def _signed(word: int) -> int:
-    """The same 64 bits as a signed integer, which a sum over ranks wraps around."""
-    return word - (1 << 64) if word >> 63 else word

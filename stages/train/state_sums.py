@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stages.contract.ledger import Step
-from stages.train.checksum import Piece, Rest, of_pieces, on_gpu, pieces, unsigned
+from stages.train.checksum import Piece, Rest, of_pieces, on_gpu, pieces, signed, unsigned
 from stages.train.metrics import GRADIENT, ROWS
 from stages.train.optimizer import Optimizer
 from stages.train.ranks import ALONE, Ranks
@@ -64,7 +64,7 @@ class StateSums:
             words = [of_pieces(rows, rest) for rows, rest in found]
             if self._ranks.size == 1:
                 return names, words
-            own = torch.from_numpy(np.array(words, dtype=np.uint64).view(np.int64))
+            own = signed(words)
         else:
             parts = (*before, *self._optimizer.owned(), *after)
             own = torch.stack([on_gpu(part, start) for _, part, start in parts])

@@ -45,7 +45,6 @@ FP32, BF16, ROUTED = 1e-4, 0.1, 0.4  # of a gradient's size; in bf16 a router ma
 TIMES = 4  # in bf16, what rounding in the torch engine's model does to it
 NUMBER = re.compile(r"[0-9]+")
 NORM = 1e-4  # relative: of the norm that the clip goes by
-TINY = 1e-30
 SMALL = 0.01  # of all gradients' norm: of a tensor whose gradient is smaller, that much is rounding of others'
 
 
@@ -171,7 +170,7 @@ def _drawn(width: int) -> Tensor:
 
 
 def _far(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, float]:
-    """By name, of its own size, or of a hundredth of all, whichever; what no row touched has a gradient of 0."""
+    """By name, of its own size and a hundredth of all gradients' together; what no row touched has a gradient of 0."""
     least = SMALL * sum(float(one.square().sum()) for one in wanted.values()) ** 0.5
     likes = {name: wanted.get(name, torch.zeros_like(one)) for name, one in found.items()}
     return {

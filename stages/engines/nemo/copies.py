@@ -16,6 +16,7 @@ from stages.engines.nemo.local import Owned
 from stages.errors import UserError
 from stages.models import tensor_file
 from stages.store.digest import digest_bytes
+from stages.train import alike
 from stages.train.ranks import Ranks
 
 SHOWN = 3
@@ -61,10 +62,9 @@ def check_step(where: str, norm: float, rows: int, ranks: Ranks) -> None:
     """
     found = ranks.each([norm, float(rows)])
     norms, read = [one for one, _ in found], [one for _, one in found]
-    if len(set(read)) > 1:
-        other = next(rank for rank, one in enumerate(read) if one != read[0])
+    if (rank := alike.other(read)) is not None:
         raise DifferentCopiesError(
-            f"{where}: rank {other} reads other rows of this step than the first rank; allowed: one folder of corpora "
+            f"{where}: rank {rank} reads other rows of this step than the first rank; allowed: one folder of corpora "
             "for all nodes. Nothing was updated. Is it the same file system everywhere?"
         )
     if max(norms) - min(norms) > ROUNDED * max(norms):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from itertools import islice, takewhile
 
 from stages.check.context import Context
 from stages.check.notices.full_size import contexts
@@ -20,10 +21,9 @@ from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 
 TRILLION = 10**12
-PRE_TRAINING = "pre-training"
 # By what is trained: the most tokens of a stage, and what recipes have. With a margin.
 MOST: Mapping[str, tuple[int, str]] = {
-    PRE_TRAINING: (60 * TRILLION, "36T at most (arXiv 2505.09388), some a little more"),
+    "pre-training": (60 * TRILLION, "36T at most (arXiv 2505.09388), some a little more"),
     LONGER: (2 * TRILLION, "1B to 840B"),  # ProLong (arXiv 2410.02660) 40B; DeepSeek-V3.1's card 630B and 209B
     "fine-tuning on answers": (300 * BILLION, "10M to 70B (arXiv 2510.25741 68B)"),
     "preferences": (20 * BILLION, "10M to 2B"),  # arXiv 2411.15124 has 270,000 pairs, OLMo 3 260,000 long ones
@@ -97,14 +97,8 @@ def _warm_up(context: Context, name: str) -> Iterator[str]:
 
 def _steps(phase: Phase, tokens: int) -> int:
     """The steps of a first phase that end in its first tokens."""
-    return sum(1 for _ in _until(phase, tokens))
-
-
-def _until(phase: Phase, tokens: int) -> Iterator[None]:
-    for step in ledger.steps(phase):
-        if step.end > tokens or step.index > LEAST_WARM_UP:
-            return
-        yield None
+    some = islice(ledger.steps(phase), LEAST_WARM_UP + 1)  # more are not asked for
+    return sum(1 for _ in takewhile(lambda step: step.end <= tokens, some))
 
 
 def _longest(stage: Stage) -> int:

@@ -37,7 +37,9 @@ KNOWN = {
 def other_sizes(loaded: LoadedPipeline) -> Iterator[str]:
     """A notice for each language model with fewer words than the tokenizer, or with more than padding adds."""
     tokens = next((count for name, count in KNOWN.items() if loaded.raw.tokenizer.startswith(name)), None)
-    for model, vocab in loaded.vocabularies.items() if tokens is not None else ():
-        if tokens is not None and not tokens <= vocab <= PADDING * tokens:
+    if tokens is None:
+        return
+    for model, vocab in loaded.vocabularies.items():
+        if not tokens <= vocab <= PADDING * tokens:
             where = loaded.document.where(("models", model, "vocab"))
             yield f"{where}: {model} has {vocab:,} words, and the tokenizer of {loaded.raw.tokenizer} has {tokens:,}."

@@ -24,6 +24,7 @@ from stages.train import loop
 from stages.train.checkpoint import Counters
 from stages.train.stepper import Stepper
 from tests.nemo import ranks
+from tests.nemo.traps import Patch
 from tests.unit.train import tiny
 
 ALONE = Parallel(
@@ -157,3 +158,35 @@ def apart(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
         float((one[name].double() - other[name].double()).norm() / other[name].double().norm().clamp(min=1e-30))
         for name in one
     )
+
+
+def said(
+    stage: Stage,
+    where: Layout,
+    folder: Path,
+    kind: str,
+    std: float,
+    apply: Patch | None = None,
+) -> set[tuple[str, str]]:
+    """What there is to say before step 1 of the stage's model, and of its gradients, on each of its ranks; with weights
+    of a deviation, and what `apply` changes.
+    """
+    modules = {"llm": stage.modules["llm"].model_copy(update={"init_std": std})}
+    changes = {"modules": dict(stage.modules) | modules, "engine_class": kind}
+    given = on_nemo(stage, where).model_copy(update=changes)
+    return set(call(where.ranks, _built, given, tiny.inputs(folder), apply))
+
+
+def _built(stage: Stage, inputs: Inputs, apply: Patch | None) -> tuple[str, str]:
+    from stages.engines import place
+    from stages.engines.nemo import groups
+    from stages.engines.nemo.trainer import NemoTrainer
+    from stages.train.determinism import denormals_flushed, deterministic
+
+    if apply is not None:
+        apply(pytest.MonkeyPatch())
+    with deterministic(stage.execution), denormals_flushed(), groups.met(stage, place.of(stage)) as ranks:
+        trainer = NemoTrainer(stage, inputs, ranks)
+        trainer.begin()
+        trainer.built()
+        return trainer._other, trainer._gradients

@@ -7,12 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.engines import Inputs
 from stages.spec.resolved import Stage
 from tests.nemo import engines, parity
 from tests.nemo.engines import Layout, layout
 from tests.nemo.traps import Patch, backward, optimizer
-from tests.unit.train import tiny
 
 TP, CP, PP = layout(2, tp=2, sequence_parallel=True), layout(2, cp=2), layout(2, pp=2, vpp=2)
 LLAMA, ROUTED, SEEING = parity.llama(), parity.routed(), parity.routed("vit", "projector")
@@ -20,34 +18,6 @@ LLAMA, ROUTED, SEEING = parity.llama(), parity.routed(), parity.routed("vit", "p
 
 def tied(stage: Stage) -> Stage:
     return stage.model_copy(update={"modules": {"llm": stage.modules["llm"].model_copy(update={"tied": True})}})
-
-
-def other(stage: Stage, inputs: Inputs, apply: Patch | None) -> tuple[str, str]:
-    """What there is to say about the stage's model, and about its gradients, on one of its ranks."""
-    from stages.engines import place
-    from stages.engines.nemo import groups
-    from stages.engines.nemo.trainer import NemoTrainer
-    from stages.train.determinism import denormals_flushed, deterministic
-
-    if apply is not None:
-        apply(pytest.MonkeyPatch())
-    with deterministic(stage.execution), denormals_flushed(), groups.met(stage, place.of(stage)) as ranks:
-        trainer = NemoTrainer(stage, inputs, ranks)
-        trainer.begin()
-        trainer.built()
-        return trainer._other, trainer._gradients
-
-
-def said(
-    stage: Stage, where: Layout, folder: Path, kind: str, std: float, apply: Patch | None = None
-) -> set[tuple[str, str]]:
-    modules = {"llm": stage.modules["llm"].model_copy(update={"init_std": std})}
-    changes = {"modules": dict(stage.modules) | modules, "engine_class": kind}
-    return set(
-        engines.call(
-            where.ranks, other, engines.on_nemo(stage, where).model_copy(update=changes), tiny.inputs(folder), apply
-        )
-    )
 
 
 @pytest.mark.parametrize("std", [0.02, 0.2])
@@ -71,7 +41,7 @@ def said(
 def test_nothing_is_said_of_gradients_that_are_the_torch_engines(
     stage: Stage, where: Layout, kind: str, std: float, tmp_path: Path
 ) -> None:
-    assert said(stage, where, tmp_path, kind, std) == {("", "")}
+    assert engines.said(stage, where, tmp_path, kind, std) == {("", "")}
 
 
 @pytest.mark.parametrize(
@@ -94,7 +64,7 @@ def test_nothing_is_said_of_gradients_that_are_the_torch_engines(
 def test_a_wrong_gradient_is_found_and_named(
     stage: Stage, where: Layout, apply: Patch, kind: str, found: str, tmp_path: Path
 ) -> None:
-    ((model, gradients),) = said(stage, where, tmp_path, kind, 0.1, apply)
+    ((model, gradients),) = engines.said(stage, where, tmp_path, kind, 0.1, apply)
     assert not model
     assert "Megatron's gradients are not the torch engine's from the same weights" in gradients
     assert re.search(found, gradients), gradients

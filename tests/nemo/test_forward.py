@@ -6,41 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from stages.engines import Inputs
 from stages.spec.resolved import Stage
 from tests.nemo import engines, parity
 from tests.nemo.engines import Layout, layout
 from tests.nemo.traps import Patch, computed
-from tests.unit.train import tiny
 
 TP, CP, PP = layout(2, tp=2, sequence_parallel=True), layout(2, cp=2), layout(2, pp=2, vpp=2)
 
 
-def other(stage: Stage, inputs: Inputs, apply: Patch | None) -> str:
-    """What there is to say about the stage's model on one of its ranks, all of which say the same."""
-    from stages.engines import place
-    from stages.engines.nemo import groups
-    from stages.engines.nemo.trainer import NemoTrainer
-    from stages.train.determinism import denormals_flushed, deterministic
-
-    if apply is not None:
-        apply(pytest.MonkeyPatch())
-    with deterministic(stage.execution), denormals_flushed(), groups.met(stage, place.of(stage)) as ranks:
-        trainer = NemoTrainer(stage, inputs, ranks)
-        trainer.begin()
-        trainer.built()
-        return trainer._other
-
-
 def said(stage: Stage, where: Layout, folder: Path, kind: str = "nemo-bf16", apply: Patch | None = None) -> set[str]:
     """With weights at which attention attends."""
-    modules = {"llm": stage.modules["llm"].model_copy(update={"init_std": 0.2})}
-    changes = {"modules": dict(stage.modules) | modules, "engine_class": kind}
-    return set(
-        engines.call(
-            where.ranks, other, engines.on_nemo(stage, where).model_copy(update=changes), tiny.inputs(folder), apply
-        )
-    )
+    return {model for model, _ in engines.said(stage, where, folder, kind, 0.2, apply)}
 
 
 @pytest.mark.parametrize("kind", ["nemo-fp32", "nemo-bf16"])

@@ -62,18 +62,18 @@ def data(stage: Stage) -> str:
 
 def weights(init: Init) -> str:
     """A module's weights and optimizer state."""
-    state = "optimizer state too" if init.optimizer == "inherit" else "optimizer state starts again"
+    state = "optimizer state too" if init.optimizer == "inherit" else "a new optimizer state"
     match init.weights:
         case "inherit":
             what = "the average of the weights, kept by `ema`," if init.average else "weights"
             return f"{what} from {init.parent}, {state}"
         case "upcycle" if init.experts is not None:
-            how = "each expert a copy of its layer's feed-forward part, routers drawn again"
+            how = "each expert a copy of its layer's feed-forward part, routers drawn at random"
             return f"weights from {init.parent}, {how}, {state}"
         case "upcycle":
             return f"weights from {init.parent}, its layers copied as {list(init.layer_map or ())}, {state}"
         case "merge":
-            return "an average of its parents' weights, optimizer state starts again"
+            return "an average of its parents' weights, a new optimizer state"
         case "release":
             return f"the released {init.release}"
         case "fresh":
@@ -125,7 +125,7 @@ def _routed(module: str, before: Model, after: Model, seed: int) -> str:
     return (
         f"{module}: {count(was.total)} -> {count(is_now.total)} parameters, {count(was.active)} -> "
         f"{count(is_now.active)} of them active; in each of {after.layers} layers {mixture.experts} copies of the "
-        f"feed-forward part, of which a token takes {mixture.active}; routers are drawn again, with deviation "
+        f"feed-forward part, of which a token takes {mixture.active}; routers are drawn at random, with deviation "
         f"{after.init_std:g} and seed {seed}"
     )
 

@@ -120,4 +120,4 @@ def test_show_says_it(kept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     monkeypatch.chdir(kept)
     print_stages("toy/second", "paper", as_json=False)
     said = " ".join(capsys.readouterr().out.split())
-    assert "the average of the weights, kept by `ema`, from toy/first, optimizer state starts again" in said
+    assert "the average of the weights, kept by `ema`, from toy/first, a new optimizer state" in said

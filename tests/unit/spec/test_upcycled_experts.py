@@ -60,7 +60,7 @@ def test_every_layer_is_kept_and_the_parameters_add_up(routed: Path) -> None:
     ((_, said),) = grown(stages["second"], {f"toy/{name}": stage for name, stage in stages.items()})
     assert said == (
         "llm: 140K -> 485K parameters, 74.1K -> 124K of them active; in each of 2 layers 8 copies of the "
-        "feed-forward part, of which a token takes 2; routers are drawn again, with deviation 0.02 and seed 1; "
+        "feed-forward part, of which a token takes 2; routers are drawn at random, with deviation 0.02 and seed 1; "
         "2B tokens seen before, by the smaller model"
     )
 

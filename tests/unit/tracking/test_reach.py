@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -35,13 +37,42 @@ def closed_port() -> int:
         return int(place.getsockname()[1])
 
 
-def test_a_port_at_which_nothing_listens_is_named_and_one_that_is_open_is_not() -> None:
+class Refusing(BaseHTTPRequestHandler):
+    """Wants another method, or a password: it answers."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_port_at_which_nothing_listens_is_named_and_a_server_that_refuses_is_not() -> None:
     uri = f"http://127.0.0.1:{closed_port()}"
     assert reach.no_answer(chosen(uri), "mlflow") == (
         f"{uri}: Connection refused. Start that server, or correct `uri` in tracking.yaml."
     )
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        Thread(target=server.handle_request).start()
+        assert reach.no_answer(chosen(f"http://127.0.0.1:{server.server_port}/path"), "mlflow") is None
+
+
+def test_a_server_that_accepts_connections_and_answers_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "PATIENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert reach.no_answer(chosen(f"http://127.0.0.1:{server.getsockname()[1]}/path"), "mlflow") is None
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+        assert str(reach.no_answer(chosen(uri), "mlflow")).startswith(f"{uri}: no answer within 0.2 s. Start")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_of_a_server_that_speaks_another_protocol_the_library_says_what_it_makes(scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            other, _ = server.accept()
+            with other:
+                other.recv(1024)
+                other.sendall(b"220 mail.example ESMTP\r\n")
+
+        Thread(target=answer).start()
+        assert reach.no_answer(chosen(f"{scheme}://127.0.0.1:{server.getsockname()[1]}"), "mlflow") is None
 
 
 @pytest.mark.parametrize(

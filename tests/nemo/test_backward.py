@@ -1,4 +1,4 @@
-"""Gradients of Megatron's model are the torch engine's; in bf16 up to its rounding, in any layout."""
+"""Layers and gradients of Megatron's model are the torch engine's; in bf16 up to its rounding, in any layout."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ def tied(stage: Stage) -> Stage:
     return stage.model_copy(update={"modules": {"llm": stage.modules["llm"].model_copy(update={"tied": True})}})
 
 
-@pytest.mark.parametrize("std", [0.02, 0.2])
-@pytest.mark.parametrize("kind", ["nemo-fp32", "nemo-bf16"])
+# With weights as stages begin with, and with such at which attention attends.
+@pytest.mark.parametrize(("kind", "std"), [("nemo-fp32", 0.2), ("nemo-bf16", 0.2), ("nemo-bf16", 0.02)])
 @pytest.mark.parametrize(
     ("stage", "where"),
     [
         (LLAMA, layout(2)),
         (LLAMA, TP),
+        (LLAMA, PP),
         (tied(LLAMA), layout(2, pp=2)),
         (LLAMA, layout(2, cp=2, distributed_optimizer=True)),
         (SEEING, layout(4, tp=2, ep=2, sequence_parallel=True)),
@@ -38,7 +39,7 @@ def tied(stage: Stage) -> Stage:
     ],
     ids=lambda one: str(one) if isinstance(one, Layout) else one.phases[0].objective,
 )
-def test_nothing_is_said_of_gradients_that_are_the_torch_engines(
+def test_nothing_is_said_of_layers_and_gradients_that_are_the_torch_engines(
     stage: Stage, where: Layout, kind: str, std: float, tmp_path: Path
 ) -> None:
     assert engines.said(stage, where, tmp_path, kind, std) == {("", "")}

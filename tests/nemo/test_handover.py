@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from stages.engines.nemo import handover, parts
-from stages.engines.nemo.gathering import Gathering
+from stages.engines.nemo.gathering import Gathering, WrongCopyError
+from stages.engines.nemo.layout import Below
+from stages.engines.nemo.local import WEIGHT
 from stages.models import build, hf, tensor_file
 from stages.models.tensor_file import Stored
 from stages.spec.resolved_training import AdamW, Muon
@@ -85,6 +89,58 @@ def test_what_is_given_to_the_ranks_comes_back_with_every_bit(layout: Layout) ->
 @pytest.mark.parametrize("layout", [Layout(), Layout(ranks=4, tp=2, pp=2), Layout(ranks=4, tp=2, bf16=True)], ids=str)
 def test_muons_momenta_too(layout: Layout) -> None:
     ranks.run(layout.ranks, _there_and_back, layout, tiny.MUON)
+
+
+def _exchanged(split: Callable[[Tensor], list[Tensor]], fused: Tensor) -> list[Tensor]:
+    """Gate and up change places."""
+    return split(fused)[::-1]
+
+
+def _one_bit(copied: Callable[..., Tensor | None], *given: object) -> Tensor | None:
+    """The last bit of a number that no forward pass of a few rows would show."""
+    if (whole := copied(*given)) is not None:
+        whole.view(torch.int32).view(-1)[-1] ^= 1
+    return whole
+
+
+def _of_weights(copied: Callable[..., Tensor | None], source: object, kind: str) -> Tensor | None:
+    """Weights in the place of moments, where both are there."""
+    return copied(source, WEIGHT)
+
+
+def _put_together_otherwise(layout: Layout, where: type, name: str, fault: Callable[..., object]) -> tuple[str, str]:
+    with building.parallel(layout) as group:
+        built = building.make(building.stage(), layout, group)
+        owned, said = built.owned(), []
+        handover.load_weights(owned, built.shapes(), building.from_memory(_random(built.shapes(), 1)))
+        handover.load_state(owned, built.shapes(), building.from_memory(_random(built.state(), 2)), "llm", 7)
+        gathering, real = Gathering(owned, built.rules, group), getattr(where, name)
+        setattr(where, name, lambda self, *given: fault(partial(real, self), *given))
+        for tensors, shapes in ((gathering.weights, built.shapes()), (gathering.state, built.state())):
+            try:
+                list(tensors(shapes))
+                said.append("")
+            except WrongCopyError as error:
+                said.append(str(error))
+        return said[0], said[1]
+
+
+@pytest.mark.parametrize("layout", [Layout(), Layout(ranks=4, tp=2, distributed=True)], ids=str)
+@pytest.mark.parametrize(
+    ("where", "name", "fault", "wrong"),
+    [
+        (Below, "split", _exchanged, (".mlp.linear_fc1.weight.weight", ".mlp.linear_fc1.weight.exp_avg")),
+        (Gathering, "_fused", _one_bit, (".weight", ".exp_avg")),
+        (Gathering, "_fused", _of_weights, ("", ".exp_avg")),
+    ],
+    ids=lambda one: getattr(one, "__name__", None),
+)
+def test_what_is_put_together_otherwise_is_not_handed_on(
+    layout: Layout, where: type, name: str, fault: Callable[..., object], wrong: tuple[str, str]
+) -> None:
+    for said in ranks.run(layout.ranks, _put_together_otherwise, layout, where, name, fault):
+        for found, named in zip(said, wrong, strict=True):
+            assert (named in found and "is not what the ranks have" in found) if named else not found
 
 
 def _one_step(layout: Layout) -> dict[str, Tensor]:

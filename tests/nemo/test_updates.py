@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from tests.nemo import engines, parity, ranks
 from tests.nemo.engines import Layout, layout
@@ -71,14 +72,19 @@ def test_it_ends_the_stage(where: Layout, kind: str, disturb: Callable[[], None]
 
 
 def exported_otherwise() -> None:
-    """Gate and up change places on the way out."""
-    from stages.engines.nemo.layout import Below
+    """Gate and up change places in what is to be written."""
     from stages.engines.nemo.trainer import NemoTrainer
 
-    real, split = NemoTrainer.trained, Below.split
+    real, gathered = NemoTrainer.trained, NemoTrainer._gathered
+
+    def exchanged(self: NemoTrainer) -> nn.ModuleDict | None:
+        modules = gathered(self)
+        for layer in [] if modules is None else modules["llm"].model.layers:
+            layer.mlp.gate_proj, layer.mlp.up_proj = layer.mlp.up_proj, layer.mlp.gate_proj
+        return modules
 
     def trained(self: NemoTrainer) -> object:
-        Below.split = lambda self, fused: split(self, fused)[::-1]  # type: ignore[method-assign]
+        NemoTrainer._gathered = exchanged  # type: ignore[method-assign]
         return real(self)
 
     NemoTrainer.trained = trained  # type: ignore[method-assign]

@@ -1,12 +1,13 @@
 """Weights, gradients and moments from Megatron's ranks, under our names, bit for bit, one tensor at a time.
 
 The first rank puts each tensor together from the ranks that have parts of it, and yields it to what writes it. Which
-tensors there are is set as in `handover`, the way in.
+tensors there are is set as in `handover`, the way in. In the end the checksums of weights and moments by place (`sums`)
+are compared with those of what the ranks have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +15,21 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from stages.engines.nemo import sums
 from stages.engines.nemo.handover import fits, local_shapes
 from stages.engines.nemo.layout import Placed, Rules, region
 from stages.engines.nemo.local import GRADIENT, WEIGHT, Owned, steps
 from stages.engines.nemo.parts import Shapes
+from stages.errors import UserError
 from stages.models import tensor_file
 from stages.train.optimizer import STEP
 from stages.train.ranks import Ranks
+
+SHOWN = 3
+
+
+class WrongCopyError(UserError):
+    """What was put together is not what the ranks have."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +86,18 @@ class Gathering:
     def weights(self, shapes: Shapes) -> Iterator[tuple[str, Tensor]]:
         """Every tensor of the model, in the order of a file, for the first rank; for the others, nothing.
 
-        All ranks must come to the end. Raises ValueError where Megatron's parameters do not make exactly these.
+        All ranks must come to the end. Raises ValueError where Megatron's parameters do not make exactly these, and at
+        the end WrongCopyError, on all ranks.
         """
         extra = sorted(self._sources.keys() - shapes.keys())
         if extra:
             raise ValueError(f"Megatron's parameters make {', '.join(extra[:3])}, which the model does not have")
+        made = _Made(self._own.values(), {WEIGHT}, self._ranks)
         for name in tensor_file.order(shapes):
-            yield from self._named(name, self.one(name, WEIGHT, shapes[name]))
+            whole = self.one(name, WEIGHT, shapes[name])
+            made.add(self._sources[name], WEIGHT, whole)
+            yield from self._named(name, whole)
+        made.check()
 
     def gradients(self, shapes: Shapes) -> Iterator[tuple[str, Tensor]]:
         """The same of the gradients of these tensors, once the backward pass of a step is finished."""
@@ -92,13 +106,17 @@ class Gathering:
 
     def state(self, shapes: Shapes) -> Iterator[tuple[str, Tensor]]:
         """The same of the optimizer: "<module>.<parameter>.<moment>" and "<module>.step", as the torch engine's."""
-        steps = updates(list(self._own.values()), self._ranks)
+        steps, kinds = updates(list(self._own.values()), self._ranks), {name.rpartition(".")[2] for name in shapes}
+        made = _Made(self._own.values(), kinds, self._ranks)
         for name in tensor_file.order(shapes):
             ours, _, kind = name.rpartition(".")
             if kind == STEP:
                 yield from self._named(name, torch.tensor(steps[ours]) if self._ranks.first else None)
             else:
-                yield from self._named(name, self.one(ours, kind, shapes[name]))
+                whole = self.one(ours, kind, shapes[name])
+                made.add(self._sources[ours], kind, whole)
+                yield from self._named(name, whole)
+        made.check()
 
     @staticmethod
     def _named(name: str, tensor: Tensor | None) -> Iterator[tuple[str, Tensor]]:
@@ -143,6 +161,33 @@ class Gathering:
             elif sent is not None:
                 _exchange(dist.isend, sent.contiguous(), 0)
         return None if flat is None else flat.view(source.shape)
+
+
+class _Made:
+    """Checksums of what the first rank put together, and of what all have. Built and checked by all ranks."""
+
+    def __init__(self, parameters: Iterable[Owned], kinds: Collection[str], ranks: Ranks) -> None:
+        self._ranks, self._there = ranks, sums.sums([*parameters], ranks, kinds)
+        self._made: dict[str, int] = {}
+
+    def add(self, sources: Sequence[tuple[_Source, int]], kind: str, whole: Tensor | None) -> None:
+        """Count a whole tensor of ours for every parameter of Megatron's that has it; None: of another rank."""
+        if whole is None:
+            return
+        for key, number in {(source.placed.key, number) for source, number in sources}:
+            name = f"{key}.{kind}"
+            self._made[name] = (self._made.get(name, 0) + sums.of_ours(whole, number)) % sums.WRAP
+
+    def check(self) -> None:
+        """Raise WrongCopyError, on all ranks, where sums differ."""
+        wrong = sorted(name for name, found in self._made.items() if found != self._there.get(name))
+        if wrong := self._ranks.values(wrong)[0]:
+            rest = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+            raise WrongCopyError(
+                f"what the first rank has put together of {', '.join(wrong[:SHOWN])}{rest} is not what the ranks have. "
+                "Nothing was saved of it. Give the same command again; where it ends so again, run with the versions "
+                "that `make nemo` installs, without plugins."
+            )
 
 
 def _exchange(how: Callable[..., Any], tensor: Tensor, peer: int) -> None:

@@ -28,6 +28,7 @@ SIGNATURES = {
     "zip": rb"PK(\x03\x04|\x05\x06)",
     "Parquet": rb"PAR1[\x15\x00-\x08]",
     "Arrow": rb"ARROW1\0\0|\xff\xff\xff\xff",
+    "UTF-32": rb"\xff\xfe\0\0|\0\0\xfe\xff",
     "UTF-16": rb"\xff\xfe|\xfe\xff",
 }
 SIGNATURE_BYTES = 12  # of a file, by which its format is recognised
@@ -36,6 +37,7 @@ UNPACKING = {
     "zstandard": "Name it .jsonl.zst, or unpack it with `unzstd`",
     "Parquet": "Name it .parquet",
     "Arrow": "Name it .arrow",
+    "UTF-32": "Write it in UTF-8: `iconv -f UTF-32 -t UTF-8 IN > OUT`",
     "UTF-16": "Write it in UTF-8: `iconv -f UTF-16 -t UTF-8 IN > OUT`",
 }
 

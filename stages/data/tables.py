@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from stages.data import other_kinds
+from stages.data import other_kinds, table_ends
 from stages.data.arrow import pyarrow
 from stages.data.parquet_pages import Page, pages
 from stages.data.pieces import LONGEST, Broken, Input, Piece, Row, Rows
@@ -21,7 +21,7 @@ MEMORY = 64 << 20  # bytes of a batch of Parquet
 PAGE = 256 << 20  # bytes of a page of Parquet when it is decompressed; most writers aim at one MiB
 NO_OBJECTS = (ValueError, OverflowError)  # what pyarrow raises of values that Python's types do not have
 BUFFER = 1 << 20  # bytes of a column that are read at once
-MAGIC = b"ARROW1"  # begins Arrow's file format; its stream format, which datasets writes, begins otherwise
+MAGIC = table_ends.ARROW  # begins Arrow's file format; its stream format, which datasets writes, begins otherwise
 
 
 def parquet(piece: Piece, wanted: Shape) -> Rows:
@@ -31,6 +31,8 @@ def parquet(piece: Piece, wanted: Shape) -> Rows:
     """
     with _damage(piece.file), _parquet(piece.file) as file:
         chosen = _columns(piece.file, file.schema_arrow.names, wanted)
+        if not piece.start:
+            table_ends.refuse_joined_parquet(piece.file, file.metadata)
         groups = [number for number, start in enumerate(_starts(file)) if piece.start <= start < piece.end]
         total = max(1, sum(file.metadata.row_group(number).num_rows for number in groups))
         count = _rows_at_once(piece.file, file.metadata, groups, chosen)
@@ -83,8 +85,11 @@ def arrow(piece: Piece, wanted: Shape) -> Rows:
         is_file = source.read(len(MAGIC)) == MAGIC
         source.seek(0)
         reader = ipc.open_file(source) if is_file else ipc.open_stream(source)
+        if is_file:
+            table_ends.refuse_joined_arrow(piece.file, source)
         chosen = _columns(piece.file, reader.schema.names, wanted)
-        batches = (reader.get_batch(at) for at in range(reader.num_record_batches)) if is_file else reader
+        numbers = range(reader.num_record_batches) if is_file else ()
+        batches = map(reader.get_batch, numbers) if is_file else table_ends.batches(piece.file, source, reader)
         slices = (batch.select(chosen).slice(at, BATCH) for batch in batches for at in range(0, len(batch), BATCH))
         for number, row in enumerate(_rows(piece.file, slices), start=1):
             yield Row(number, row, piece.end if is_file else source.tell())

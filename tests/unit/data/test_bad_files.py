@@ -114,6 +114,11 @@ BAD_FILES: dict[str, tuple[str, Write, str]] = {
         twice,
         r"a\.jsonl\.zst: what is in it begins as gzip does\. Unpack it once more",
     ),
+    "UTF-32 by name of Markdown": (
+        "a.md",
+        lambda path, _: path.write_bytes("text".encode("utf-32")),
+        r"a\.md: begins as UTF-32 .*`iconv -f UTF-32",
+    ),
     "UTF-16 by name of Markdown": (
         "a.md",
         lambda path, _: path.write_bytes("a".encode("utf-16")),

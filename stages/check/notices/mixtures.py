@@ -1,32 +1,16 @@
-"""Shares of corpora that were exchanged, shares of pictures that jump up, and a packing without effect: notices."""
+"""Shares of pictures that jump up, and a packing without effect: notices."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import combinations
 
 from stages.check.notices.full_size import contexts
-from stages.spec.loader_data import LoadedData
 from stages.spec.project import Project
 from stages.spec.resolved_phases import Phase, ShareRamp
 from stages.spec.schema.phases import RawPhase
 
 NONE = Fraction(0)
-FEWEST = 3  # corpora: two at 30% and 70%, and then at 70% and 30%, are a curriculum
-
-
-def exchanged(data: LoadedData) -> Iterator[str]:
-    """A notice for each two mixtures of the same corpora and the same shares, two of which are exchanged."""
-    mixtures = {name: {one.corpus: one.share for one in raw.sources} for name, raw in data.mixtures.mixtures.items()}
-    for first, second in combinations(mixtures, 2):
-        mine, theirs = mixtures[second], mixtures[first]
-        apart = [corpus for corpus in mine if mine[corpus] != theirs.get(corpus)]
-        if len(mine) >= FEWEST and mine.keys() == theirs.keys() and len(apart) == 2:
-            one, other = apart
-            if (mine[one], mine[other]) == (theirs[other], theirs[one]):
-                where = data.mixtures_document.where(("mixtures", second, "sources", list(mine).index(one), "share"))
-                yield f"{where}: {second} is {first} with the shares of {one} and {other} exchanged."
 
 
 def leaping(project: Project, scale: str) -> Iterator[str]:

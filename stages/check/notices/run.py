@@ -9,16 +9,18 @@ from itertools import product
 from stages.check.notices import bindings
 from stages.check.notices.batches import decayed, stepped
 from stages.check.notices.budgets import implausible
+from stages.check.notices.configurations import other_figures
 from stages.check.notices.decays import strong
 from stages.check.notices.early_points import early
 from stages.check.notices.lengths import as_before, cut_short
 from stages.check.notices.loose_ends import foreign_tokenizer, loose_ends
 from stages.check.notices.losses import changed
-from stages.check.notices.mixtures import exchanged, leaping, whole_anyway
+from stages.check.notices.mixtures import leaping, whole_anyway
 from stages.check.notices.names import misnamed
 from stages.check.notices.rates import highest, lowest
 from stages.check.notices.repeats import left_out, needless, often
 from stages.check.notices.scales import idle_resolution, idle_rows, lower_rates
+from stages.check.notices.shares import dropped, exchanged, out_of_proportion
 from stages.check.notices.sizes import uncounted, unusual
 from stages.check.notices.vocabularies import other_sizes
 from stages.check.rules import unused
@@ -54,7 +56,8 @@ def as_written(project: Project) -> list[str]:
     found += [notice for tell in tells for one in published for notice in tell(one)]
     with suppress(SpecError, SpecErrors):  # of the corpora: a finding
         found += [notice for one in published for notice in foreign_tokenizer(one, project.data)]
-        found += exchanged(project.data)
+        found += [notice for one in published for notice in other_figures(one, project.data)]
+        found += [notice for tell in (exchanged, dropped, out_of_proportion) for notice in tell(project.data)]
     return list(dict.fromkeys(found))
 
 

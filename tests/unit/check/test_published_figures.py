@@ -10,8 +10,8 @@ import pytest
 from stages.check.notices.budgets import implausible
 from stages.check.notices.decays import strong
 from stages.check.notices.lengths import cut_short
-from stages.check.notices.mixtures import exchanged
 from stages.check.notices.rates import highest, lowest
+from stages.check.notices.shares import exchanged
 from stages.check.notices.vocabularies import other_sizes
 from stages.spec.project import Project
 from tests import shipped

@@ -123,6 +123,8 @@ def _pieces(
         for start in range(0, len(data), BLOCK):
             yield memoryview(data[start : start + BLOCK].cpu().numpy())
         del tensor, data  # before the next one is read
+    if extra := next(source, None):  # a source that compares at its end is read to its end, too
+        raise ValueError(f"this file has no tensor {extra[0]}")
 
 
 def _joined(pieces: Iterable[memoryview]) -> Iterator[memoryview]:

@@ -135,16 +135,24 @@ def test_each_tensor_is_asked_for_when_the_one_before_it_is_written(
     assert (tmp_path / "w").read_bytes() == to_bytes(whole)
 
 
-@pytest.mark.parametrize("wrong", ["name", "shape", "type", "missing"])
+@pytest.mark.parametrize("wrong", ["name", "shape", "type", "missing", "too many"])
 def test_what_is_not_as_announced_is_an_error_and_leaves_no_file(wrong: str, tmp_path: Path) -> None:
-    like = {"a": torch.zeros(2), "b": torch.zeros(3)}
-    second = {"name": ("c", torch.zeros(3)), "shape": ("b", torch.zeros(4)), "type": ("b", torch.zeros(3).double())}
-    given = [("a", torch.zeros(2)), *([second[wrong]] if wrong in second else [])]
-    with pytest.raises(
-        ValueError, match=r"the next tensor of this file is b Entry\(dtype='F32', shape=\(3,\)\), found"
-    ):
+    a, b, c = ("a", torch.zeros(2)), ("b", torch.zeros(3)), ("c", torch.zeros(3))
+    like, said = dict([a, b]), r"the next tensor of this file is b Entry\(dtype='F32', shape=\(3,\)\), found"
+    match wrong:
+        case "name":
+            given = [a, c]
+        case "shape":
+            given = [a, ("b", torch.zeros(4))]
+        case "type":
+            given = [a, ("b", torch.zeros(3).double())]
+        case "missing":
+            given = [a]
+        case _:
+            given, said = [a, b, c], "this file has no tensor c"
+    with pytest.raises(ValueError, match=said):
         files.write(tmp_path / "w", tensor_file.blocks(like, given))
-    with pytest.raises(ValueError, match="the next tensor"):
+    with pytest.raises(ValueError, match=said):
         files.write_atomic(tmp_path / "w", tensor_file.blocks(like, given))
     assert not list(tmp_path.iterdir())
 

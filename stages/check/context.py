@@ -200,10 +200,11 @@ class Context:
         """A finding about a key of a stage's execution, at the line that says it: the stage's or the scale's."""
         return self.finding(
             id, name, ("execution", *key), observed=observed, expected=expected, repair=repair,
-            where=self._where_execution(name, key),
+            where=self.where_execution(name, key),
         )  # fmt: skip
 
-    def _where_execution(self, name: str, path: Path) -> Where:
+    def where_execution(self, name: str, path: Path) -> Where:
+        """The line of a key of a stage's execution: the stage's at full size, else the scale's."""
         own, scale = self.pipeline.documents[name], self.shrink.document
         places: list[tuple[Document, Path]] = [
             (own, ("execution", *path)),

@@ -5,7 +5,7 @@ were moved, a figure of the column next to the box's.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from stages.spec import units
 from stages.spec.loader import LoadedPipeline, LoadedStage
@@ -14,6 +14,7 @@ from stages.spec.schema.stages import RawTrain
 # What k and m count where no length is meant: sft_64k_rows, vocab_64k.
 COUNTED = "rows|examples|samples|pairs|items|docs|documents|questions|steps|tokens|seqs|words|vocab"
 LENGTH = re.compile(rf"(?:^|_)(?<!vocab_)(?<!batch_)(\d{{1,4}})(k|m)(?=_|$)(?!_(?:{COUNTED})(?:_|$))")  # cpt_512k, 32k
+IN_BOX = re.compile(rf"\b(\d{{1,4}})([KM])\b(?!\s*(?:{COUNTED})\b)", re.IGNORECASE)  # 512K Continue Pretrain
 BUDGET = re.compile(r"\b(\d+(?:\.\d+)?)(?:(T)\b|\s?(B)\s+[Tt]okens\b)")  # Text Pre-training 5.2T, LongCT 20B Tokens
 PREFIX = {"k": 2**10, "m": 2**20}
 
@@ -38,7 +39,13 @@ def _of_stage(stage: LoadedStage) -> Iterator[str]:
 
 def _of_box(stage: LoadedStage) -> Iterator[str]:
     """A box with a number of tokens that is not the stage's to within the last digit: 1.4T is within 0.05T."""
-    budgets = [phase.budget for phase in stage.raw.phases] if isinstance(stage.raw, RawTrain) else []
+    phases = stage.raw.phases if isinstance(stage.raw, RawTrain) else []
+    contexts, told = [phase.context for phase in phases], dict(lengths(stage.raw.stage)).values()
+    for word, length in _powers((number, prefix.lower()) for number, prefix in IN_BOX.findall(stage.raw.box)):
+        if contexts and length not in [*contexts, *told]:
+            where = stage.document.where(("box",))
+            yield f"{where}: the box is {stage.raw.box!r}, which says {word}, and has a context of {max(contexts):,}."
+    budgets = [phase.budget for phase in phases]
     counted = [budget for budget in budgets if isinstance(budget, int)]
     claimed = [
         units.claimed(number + (trillions or billions)) for number, trillions, billions in BUDGET.findall(stage.raw.box)
@@ -52,7 +59,11 @@ def _of_box(stage: LoadedStage) -> Iterator[str]:
 
 def lengths(name: str) -> Iterator[tuple[str, int]]:
     """The contexts that a name may say: powers of two and three times those, from 4K on."""
-    for number, prefix in LENGTH.findall(name):
+    return _powers(LENGTH.findall(name))
+
+
+def _powers(words: Iterable[tuple[str, str]]) -> Iterator[tuple[str, int]]:
+    for number, prefix in words:
         size = int(number) * PREFIX[prefix]
         odd = size // (size & -size) if size else 0
         if odd in (1, 3) and size >= 4096:

@@ -6,20 +6,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import product
 
-from stages.check.notices import bindings
+from stages.check.notices import bindings, devices
 from stages.check.notices.batches import decayed, stepped
 from stages.check.notices.budgets import implausible
 from stages.check.notices.configurations import other_figures
+from stages.check.notices.copied import copied
 from stages.check.notices.decays import strong
 from stages.check.notices.early_points import early
+from stages.check.notices.endings import hardly_falls, unusual_means
+from stages.check.notices.executions import unheard_of
 from stages.check.notices.lengths import as_before, cut_short
 from stages.check.notices.loose_ends import foreign_tokenizer, loose_ends
 from stages.check.notices.losses import changed
 from stages.check.notices.mixtures import leaping, whole_anyway
 from stages.check.notices.names import misnamed
 from stages.check.notices.rates import highest, lowest
+from stages.check.notices.reaches import unneeded
 from stages.check.notices.repeats import left_out, needless, often
-from stages.check.notices.scales import idle_resolution, idle_rows, lower_rates
+from stages.check.notices.scales import few_samples, idle_resolution, idle_rows, lower_rates, other_shapes
 from stages.check.notices.shares import dropped, exchanged, out_of_proportion
 from stages.check.notices.sizes import uncounted, unusual
 from stages.check.notices.vocabularies import other_sizes
@@ -39,7 +43,7 @@ def notices(project: Project, scales: Sequence[str]) -> list[str]:
     of_scale = (
         planned_only, bindings.notice, shortened, unpriced, two_precisions, long_warm_ups, needless, left_out,
         lower_rates, idle_rows, idle_resolution, often, changed, as_before, highest, lowest, strong, early,
-        implausible, leaping, whole_anyway, cut_short,
+        implausible, leaping, whole_anyway, cut_short, hardly_falls, unheard_of, unneeded, other_shapes, few_samples,
     )  # fmt: skip
     found: list[str] = []
     for scale, tell in product(scales, of_scale):
@@ -51,8 +55,12 @@ def notices(project: Project, scales: Sequence[str]) -> list[str]:
 def as_written(project: Project) -> list[str]:
     """Of the specs at no scale. A pipeline that extends another has its stages from there: only names are its own."""
     published = [one for one in project.loadable if one.raw.extends is None]
-    found = [*unread(project), *(notice for one in project.loadable for notice in misnamed(one))]
-    tells = (differing, stepped, decayed, unusual, uncounted, other_sizes, loose_ends)
+    found = [
+        *unread(project),
+        *devices.implausible(project),
+        *(notice for one in project.loadable for notice in misnamed(one)),
+    ]
+    tells = (differing, stepped, decayed, unusual, uncounted, other_sizes, loose_ends, copied, unusual_means)
     found += [notice for tell in tells for one in published for notice in tell(one)]
     with suppress(SpecError, SpecErrors):  # of the corpora: a finding
         found += [notice for one in published for notice in foreign_tokenizer(one, project.data)]

@@ -1,8 +1,10 @@
-"""What of a scale is seldom meant: rates below the published ones, embeddings or resolutions that there are not."""
+"""What of a scale is seldom meant: rates below the published ones, embeddings or resolutions that there are not, models
+of another shape, figures that are no sizes, evaluations on a few rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from fractions import Fraction
 
@@ -11,6 +13,10 @@ from stages.spec.language_model import LanguageModel
 from stages.spec.project import Project
 
 LEAST_LR = Fraction(1, 2)
+WIDTHS = ("ffn", "expert_ffn")
+APART = 3  # times: miniatures of the shipped models have half to twice the ratio
+COMPUTED = ("norm_eps", "routed_scale", "rope_base", "init_bias", "init_log_temperature")
+FEWEST = 8  # rows, pairs or questions: the mean of fewer differs by as much as a stage of a miniature learns
 MANY = 2  # times the tokenizer's tokens: published tables are longer by 5% at most
 
 
@@ -48,3 +54,40 @@ def idle_rows(project: Project, scale: str) -> Iterator[str]:
                     where = at.where(("vocab",) if at is document else ("models",))
                     yield f"{where}: {name} has embeddings of {rows:,} tokens, and its tokenizer has {tokens:,}."
                     break
+
+
+def other_shapes(project: Project, scale: str) -> Iterator[str]:
+    """A notice for each feed-forward width that is another multiple of its hidden size than at full size, and for each
+    figure that a scale changes and that is no size.
+    """
+    for name in project.pipelines(variants=False, scale=scale):
+        with suppress(SpecError, SpecErrors):
+            entry, models = project.shrink(name, scale), project.loaded(name).raw.models
+            for model, here in entry.shrink.models.items() if entry.shrink is not None else ():
+                full, where = models.get(model, {}), ("pipelines", entry.pipeline, "models", model)
+                for key, said in (*_widths(full, {**full, **here}), *_computed(full, here)):
+                    at = key if key in here else "hidden"
+                    yield f"{entry.document.where((*where, at))}: {model} has {said} at {scale}."
+
+
+def _widths(full: Mapping[str, object], here: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    for key in WIDTHS:
+        sizes = [(one.get(key), one.get("hidden")) for one in (full, here)]
+        ratios = [width / hidden for width, hidden in sizes if isinstance(width, int) and isinstance(hidden, int)]
+        if len(ratios) == 2 and not 1 / APART <= ratios[1] / ratios[0] <= APART:
+            yield key, f"{key} {here[key]:,} to hidden {here['hidden']:,}, {ratios[1]:.3g} in place of {ratios[0]:.3g},"
+
+
+def _computed(full: Mapping[str, object], here: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    for key in COMPUTED:
+        if key in here and here[key] != full.get(key):
+            yield key, f"{key} {here[key]:g} in place of {full.get(key):g}, which is no size,"
+
+
+def few_samples(project: Project, scale: str) -> Iterator[str]:
+    """A notice for a scale whose evaluations read a few rows: gates pass and fail by chance."""
+    with suppress(SpecError, SpecErrors):
+        samples = project.scale(scale).evaluation.samples
+        if samples < FEWEST:
+            rows = f"{samples} row{'s' * (samples != 1)} of a corpus"
+            yield f"{scale}: evaluations read {rows} (`evaluation.samples`); gates pass and fail by chance."

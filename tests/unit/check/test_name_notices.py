@@ -25,6 +25,19 @@ def test_a_stage_that_was_given_another_context_is_told_at_it(tmp_path: Path) ->
     assert of_all(Project.load(tmp_path), misnamed) == [said]
 
 
+@pytest.mark.parametrize(
+    ("box", "said"),
+    [("256K Continue Pretrain", "256Ki"), ("1M Continue Pretrain", "1Mi"), ("64K examples of long books", ""),
+     ("Continue Pretrain of 135M", "")],
+)  # fmt: skip
+def test_a_box_that_was_copied_with_its_context(tmp_path: Path, box: str, said: str) -> None:
+    line = edit(shipped.copy(tmp_path), "llama31_1m/cpt_512k.yaml", "box: 512K Continue Pretrain", f"box: {box}")
+    notice = (
+        f"specs/llama31_1m/cpt_512k.yaml:{line}: the box is {box!r}, which says {said}, and has a context of 524,288."
+    )
+    assert of_all(Project.load(tmp_path), misnamed) == [notice] * bool(said)
+
+
 def test_phases_whose_names_were_exchanged_are_both_told(tmp_path: Path) -> None:
     path = shipped.copy(tmp_path) / "specs/kimi_vl/joint_longctx.yaml"
     text = replaced(path.read_text(), "name: 32k", "name: long", "name: 128k", "name: 32k")

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from stages.check.notices.run import notices
+from stages.check.notices.scales import other_shapes
 from stages.spec.project import Project
+from tests import shipped
 from tests.unit.spec import small_project
 
 
@@ -26,3 +28,30 @@ def test_a_figure_of_a_scale_is_told_once_at_its_line(tmp_path: Path, old: str, 
     number = small_project.edit(tmp_path, "scales/mini.yaml", old, new)
     told = [one for one in notices(Project.load(tmp_path), ["paper", "mini"]) if one not in before]
     assert told == [f"specs/scales/mini.yaml:{number}: {said}"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("llama31_8b: {layers: 2, hidden: 64, ffn: 176", "llama31_8b: {layers: 2, hidden: 64, ffn: 1760",
+         "llama31_8b has ffn 1,760 to hidden 64, 27.5 in place of 3.5, at mini."),
+        ("llama31_8b: {layers: 2, hidden: 64, ffn: 176", "llama31_8b: {layers: 2, hidden: 64, ffn: 16",
+         "llama31_8b has ffn 16 to hidden 64, 0.25 in place of 3.5, at mini."),
+        ("        expert_ffn: 48\n", "        expert_ffn: 8\n",
+         "moonlight has expert_ffn 8 to hidden 64, 0.125 in place of 0.688, at mini."),
+        ("        layers: 3\n", "        routed_scale: 1\n        layers: 3\n",
+         "moonlight has routed_scale 1 in place of 2.446, which is no size, at mini."),
+    ],
+)  # fmt: skip
+def test_a_model_that_a_scale_gives_another_shape_or_figure(tmp_path: Path, old: str, new: str, said: str) -> None:
+    root = shipped.copy(tmp_path)
+    assert list(other_shapes(Project.load(root), "mini")) == []
+    number = small_project.edit(root, "scales/mini.yaml", old, new)
+    assert list(other_shapes(Project.load(root), "mini")) == [f"specs/scales/mini.yaml:{number}: {said}"]
+
+
+@pytest.mark.parametrize(("samples", "rows"), [(1, "1 row"), (7, "7 rows"), (8, "")])
+def test_evaluations_on_a_few_rows(tmp_path: Path, samples: int, rows: str) -> None:
+    small_project.edit(shipped.copy(tmp_path), "scales/mini.yaml", "samples: 32", f"samples: {samples}")
+    said = f"mini: evaluations read {rows} of a corpus (`evaluation.samples`); gates pass and fail by chance."
+    assert [one for one in notices(Project.load(tmp_path), ["mini"]) if "gates pass" in one] == [said] * bool(rows)

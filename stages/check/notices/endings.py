@@ -1,0 +1,51 @@
+"""Schedules whose decay hardly lowers the rate, and means of an optimizer over more or fewer steps than usual."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stages.check.notices.full_size import contexts
+from stages.check.rules.horizon import place
+from stages.errors import Where
+from stages.spec.loader import LoadedPipeline
+from stages.spec.project import Project
+
+FALLS = ("linear", "cosine", "1-sqrt", "exponential")  # to an end of its own; the others fall on without one
+# Most decays end at 0 to 10% of the peak (arXiv 2405.18392, 2407.21783), the slowest at 30%.
+LEFT = 1 / 2
+# beta1 is 0.8 to 0.95 in all recipes, beta2 0.95 to 0.999; GANs have a beta1 of 0 and 0.5 (arXiv 1511.06434).
+USUAL = {"beta1": (0.6, 0.99), "beta2": (0.9, 0.9995)}
+LEAST_EMA = 0.9  # an average over ten steps: recipes have 0.99 to 0.99999
+
+
+def hardly_falls(project: Project, scale: str) -> Iterator[str]:
+    """A notice for each schedule that ends by a decay, and at more than half of the highest rate that it has."""
+    for context in contexts(project, scale):
+        told: set[Where] = set()
+        for extent in (context.pipeline.extents.get(name) for name, _ in context.own):
+            if extent is None or extent.left:
+                continue
+            last, most = extent.laid[-1], max(max(one.first, one.last) for one in extent.laid)
+            where = place(context, extent.schedule, len(extent.laid) - 1)
+            falls = last.shape in FALLS and last.last < last.first
+            if falls and last.last > LEFT * most and where not in told and context.writes(where):
+                told.add(where)
+                yield (
+                    f"{where}: {extent.schedule} ends at {float(last.last):g}, {float(last.last / most):.0%} of its "
+                    f"highest rate, after a {last.shape} decay; recipes end at 0 to 10% (arXiv 2405.18392)."
+                )
+
+
+def unusual_means(loaded: LoadedPipeline) -> Iterator[str]:
+    """A notice for each mean that an optimizer takes over fewer steps than any recipe's, or over more."""
+    for name, optimizer in loaded.raw.optimizers.items():
+        for key, (least, most) in USUAL.items():
+            number = optimizer.get(key)
+            if isinstance(number, (int, float)) and not least <= number <= most:
+                where = loaded.document.where(("optimizers", name, key))
+                yield f"{where}: {name} has {key} {number:g}; recipes have {least:g} to {most:g}."
+        average = optimizer.get("ema")
+        if isinstance(average, (int, float)) and average < LEAST_EMA:
+            where = loaded.document.where(("optimizers", name, "ema"))
+            steps = 1 / (1 - average)
+            yield f"{where}: {name} has ema {average:g}, an average over {steps:.0f} steps; recipes have 0.99 and more."

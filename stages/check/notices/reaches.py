@@ -1,0 +1,59 @@
+"""Positions that are interpolated by more, or by less, than the contexts of a lineage ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stages.check.context import Context
+from stages.check.notices.full_size import contexts
+from stages.check.rules.rope import described
+from stages.spec.graph import reached
+from stages.spec.project import Project
+from stages.spec.resolved import Stage
+from stages.spec.resolved_models import Rope
+
+TIMES = 2  # of what the longest context asks for
+YARN_TIMES = 4  # arXiv 2412.19437 has 40 x 4K for 128K; some write the factor of a later stage
+
+
+def unneeded(project: Project, scale: str) -> Iterator[str]:
+    """A notice for each stage that interpolates by twice what its lineage's longest context asks for, or by half."""
+    for context in contexts(project, scale):
+        for name, stage in context.own:
+            where, longest = context.where(name, "rope"), _longest(context, name)
+            for ref, parent in context.parents(stage) if stage.kind == "train" and context.writes(where) else ():
+                if stage.rope is None or parent.rope is None or stage.rope == parent.rope:
+                    continue
+                reach = _reach(stage.rope, parent)
+                if reach is not None and longest >= reach * TIMES and stage.rope.yarn is None:
+                    yield (
+                        f"{where}: {name} reads up to {longest:,} positions on {described(stage.rope)}, and {ref}'s "
+                        f"{parent.max_context:,} are interpolated to {reach:,.0f} by it (arXiv 2306.15595)."
+                    )
+                elif reach is not None and reach >= longest * (YARN_TIMES if stage.rope.yarn is not None else TIMES):
+                    yield (
+                        f"{where}: {name} has {described(stage.rope)}, which serves {reach:,.0f} positions, and no "
+                        f"stage from here reads more than {longest:,}: the more, the harder positions are to tell "
+                        "apart (arXiv 2306.15595)."
+                    )
+
+
+def _reach(rope: Rope, parent: Stage) -> float | None:
+    """The positions that a change of interpolation or YaRN alone makes of those that the parent knows."""
+    before = parent.rope
+    assert before is not None
+    if rope.yarn is not None:
+        return rope.yarn.original * rope.yarn.factor
+    if rope.interpolation <= before.interpolation or (rope.base, rope.llama3) != (before.base, before.llama3):
+        return None
+    return parent.max_context * rope.interpolation / before.interpolation
+
+
+def _longest(context: Context, name: str) -> int:
+    """The longest row that a stage, or one that comes from it, is trained on."""
+    children: dict[str, list[str]] = {}
+    for ref, stage in context.by_ref.items():
+        for parent in stage.parents:
+            children.setdefault(parent, []).append(ref)
+    below = reached([context.pipeline.refs[name]], lambda ref: children.get(ref, []))
+    return max((phase.context for ref in below for phase in context.by_ref[ref].phases), default=0)

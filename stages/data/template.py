@@ -2,13 +2,16 @@
 
 What would write something else each time is left out: there is no clock (`strftime_now`; templates that ask whether it
 is there have a date of their own) and nothing that draws (`random`, `lipsum`). A template has `SECONDS` of processor
-time for a conversation, and may write `LONGEST` characters.
+time and `MEMORY` for a conversation, may write `LONGEST` characters, and multiplies numbers up to `BITS`: Python does
+not interrupt the product of longer ones.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import resource
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +26,9 @@ from stages.errors import UserError
 
 GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 SECONDS = 30.0  # of processor time for one rendering, which takes a thousandth
+MEMORY = 1 << 30  # bytes for one rendering, which takes less than a MiB
+STATM = 128  # bytes of /proc/self/statm at most
+BITS = 1 << 16  # of a product or power of whole numbers
 LONGEST = 16 << 20  # characters of a rendered conversation: a tokenizer takes up to forty times that
 # What templates raise besides Jinja's own errors: by what they do with a conversation.
 REFUSALS = (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
@@ -64,6 +70,17 @@ class _Generation(jinja2.ext.Extension):
             self.blocks = None
 
 
+class _Sandbox(ImmutableSandboxedEnvironment):
+    intercepted_binops = frozenset(("*", "**"))  # they are not computed while a template is compiled either
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if isinstance(left, int) and isinstance(right, int):
+            bits = left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
+            if bits > BITS:
+                raise OverflowError(f"a number of more than {BITS:,} bits")
+        return super().call_binop(context, operator, left, right)
+
+
 class Template:
     """A compiled chat template. `words` are the special tokens that it may name: bos_token, eos_token, ...
 
@@ -72,16 +89,15 @@ class Template:
 
     def __init__(self, source: str, words: Mapping[str, str]) -> None:
         """Raises TemplateError for what is no template."""
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
-        )
+        environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols])
         environment.filters["tojson"] = _tojson
         environment.globals["raise_exception"] = _raise
         del environment.filters["random"], environment.globals["lipsum"]
         self.words, self.marked = dict(words), GENERATION.search(source) is not None
         self._generation: Any = environment.extensions[_Generation.identifier]
         try:
-            self._template = environment.from_string(source)
+            with _limited():  # constants are computed now
+                self._template = environment.from_string(source)
         except (SyntaxError, RecursionError, *REFUSALS) as error:  # what it becomes may be nested too deep for Python
             raise TemplateError(f"the chat template cannot be read: {error}") from None
 
@@ -110,7 +126,8 @@ class Template:
                     yield piece
         except MemoryError:
             raise UserError(
-                "the chat template takes more memory for a conversation than there is; correct it"
+                f"the chat template takes more memory for a conversation than there is, or than {MEMORY >> 30} GiB; "
+                "correct it"
             ) from None
         except RecursionError:  # no row to be skipped: how deep Python goes depends on the process
             raise UserError("the chat template calls itself too often for a conversation; correct it") from None
@@ -120,19 +137,34 @@ class Template:
 
 @contextmanager
 def _limited() -> Iterator[None]:
-    """Raise UserError after SECONDS of processor time: a loop without an end would be waited for. Only a process's
-    first thread can be interrupted.
+    """Raise UserError after SECONDS of processor time: a loop without an end would be waited for. MemoryError where the
+    process grows by more than MEMORY: the system would end it, or others. Only a process's first thread can be
+    interrupted.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGVTALRM, _too_long)
     signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = _size() + MEMORY
+    if soft == resource.RLIM_INFINITY or soft > most:
+        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
     try:
         yield
     finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
+
+
+def _size() -> int:
+    """Bytes of this process's address space. Without a Path and a file object: it is asked for each rendering."""
+    file = os.open("/proc/self/statm", os.O_RDONLY)
+    try:
+        return int(os.read(file, STATM).split()[0]) * resource.getpagesize()
+    finally:
+        os.close(file)
 
 
 def _too_long(*_: object) -> NoReturn:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +146,10 @@ RAISES = {
     "writes without end": ("{% for i in range(9000) %}{{ 'x' * 9000 }}{% endfor %}", r"more than 16,777,216 char"),
     "draws": ("{{ messages | random }}", r"cannot be read: No filter named 'random'"),
     "draws words": ("{{ lipsum() }}", r"'lipsum' is undefined"),
+    "raises a number": ("{{ 10 ** 99999999 }}", r"refuses the conversation: a number of more than 65,536 bits"),
+    "multiplies without end": (
+        "{% set n = namespace(x=99) %}{% for i in range(60) %}{% set n.x = n.x * n.x %}{% endfor %}",
+        r"refuses the conversation: a number of more than 65,536 bits"),
     "is nested too deep": ("{% for i in 'a' %}" * 30 + "{% endfor %}" * 30, r"cannot be read: too many stat"),
     "is nested much too deep": ("{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}", r"cannot be read: maximum recursion"),
 }  # fmt: skip
@@ -169,6 +175,13 @@ def test_a_template_without_an_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -
     ("source", "message"),
     [
         ("{{ 'x' * 10 ** 18 }}", r"takes more memory"),
+        ("{{ messages[0].content * 3 * 10 ** 8 }}", r"takes more memory .* than 1 GiB"),
+        ("{{ '%3000000000d' % 1 }}", r"takes more memory .* than 1 GiB"),
+        ("{{ 'x' | center(3000000000) }}", r"takes more memory .* than 1 GiB"),
+        (
+            "{% set n = namespace(x='x') %}{% for i in range(32) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+            r"takes more memory .* than 1 GiB",
+        ),
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", r"calls itself too often"),
     ],
 )
@@ -176,6 +189,19 @@ def test_what_depends_on_the_machine_is_no_fault_of_a_row(source: str, message: 
     with pytest.raises(UserError, match=message) as error:
         ChatTemplate(source, {}).text(TALK, None, prompt=False)
     assert not isinstance(error.value, TemplateError)
+
+
+def test_a_template_that_needs_too_much_leaves_no_limit_behind() -> None:
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    for source in ("{{ 'x' * 10 ** 10 }}", CHATML):
+        with suppress(UserError):
+            ChatTemplate(source, {}).text(SHORT, None, prompt=False)
+        assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+def test_numbers_and_texts_of_usual_length_are_multiplied() -> None:
+    source = "{{ 3 * 'ab' }} {{ 2 ** 10 }} {{ 2 ** -1 }} {{ 1.5 * 2 }} {{ true * 3 }}"
+    assert ChatTemplate(source, {}).text(SHORT, None, prompt=False) == "ababab 1024 0.5 3.0 3"
 
 
 def test_a_template_that_knows_tools_writes_them(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from fractions import Fraction
 from stages.check.context import Context
 from stages.check.notices.full_size import contexts
 from stages.check.rules.horizon import place
+from stages.check.rules.peaks import trained_at
 from stages.contract.parameters import parameters
 from stages.errors import Where
 from stages.spec.language_model import LanguageModel
@@ -38,29 +39,34 @@ class Bound:
 # Recipes under muP state a base of 1e-2 and divide it by the width for matrices: groups of an optimizer say that here.
 HIGHEST: Mapping[str, tuple[Bound, ...]] = {
     "pre-training": (
-        Bound(7 * BILLION, 1e-3, "arXiv 2501.00656 has 9e-4 at 13B, 3e-4 at 7B"),
-        Bound(5 * BILLION // 2, 1.5e-3, "arXiv 2404.14619 has 1.2e-3 at 3B"),
-        Bound(BILLION, 3e-3, "arXiv 2411.13676 has 3e-3 at 1.5B"),
+        # Kimi Linear; DCLM (appendix F, and its configs). OLMo 2 (arXiv 2501.00656) has 9e-4 at 13B.
+        Bound(20 * BILLION, 1.2e-3, "most have 1e-4 to 6e-4, arXiv 2510.26692 1.1e-3 at 48B"),
+        Bound(5 * BILLION, 2e-3, "most have 3e-4, arXiv 2406.11794 2e-3 at 7B"),
+        Bound(BILLION, 3e-3, "arXiv 2406.11794 has 3e-3 at 1B and 3B"),
     ),
-    # ProLong's scripts: 1e-5 and 5e-6. SmolLM3's long_context_4k_to_32k.yaml: 2e-5, after 2e-4. OLMo-core's
-    # OLMo-3-1025-7B-long-context.py: 2.07e-4, after 3e-4, and no other comes near it.
-    LONGER: (Bound(BILLION, 1e-4, "most have 5e-6 to 5e-5 (arXiv 2410.02660 1e-5), OLMo 3 2.07e-4"),),
-    # OLMo-core's Olmo-3-7B-SFT.py: 8e-5. The alignment handbook's smollm2/sft/config.yaml: 3e-4.
+    # ProLong's scripts: 1e-5 and 5e-6. SmolLM3's long_context_4k_to_32k.yaml: 2e-5, after 2e-4.
+    LONGER: (Bound(BILLION, 1e-4, "most have 5e-6 to 5e-5 (arXiv 2410.02660 1e-5)"),),
+    # open-instruct's olmo3/32b_think_sft.sh: 1e-4. The alignment handbook's smollm2/sft/config.yaml: 3e-4.
     "fine-tuning on answers": (
-        Bound(5 * BILLION // 2, 1e-4, "most have 5e-6 to 2e-5, OLMo 3 8e-5"),
-        Bound(BILLION, 3e-4, "SmolLM2 1.7B has 3e-4, arXiv 2502.02737"),
+        Bound(8 * BILLION, 1e-4, "most have 5e-6 to 2e-5, arXiv 2504.16891 at 14B and 32B 1e-4"),
+        Bound(5 * BILLION // 2, 2e-4, "most have 5e-6 to 2e-5, arXiv 2504.16891 at 7B 2e-4"),
+        Bound(BILLION, 3e-4, "SmolLM2 1.7B (arXiv 2502.02737) and 2504.16891 at 1.5B have 3e-4"),
     ),
-    # The alignment handbook and SimPO's configs: 3e-7 to 1e-6. Llama 3.1 (section 4.1.4), and MiniCPM: 1e-5.
+    # The alignment handbook and SimPO's configs: 3e-7 to 1e-6. Llama 3.1 in section 4.1.4, MiniCPM in 7.1.
     "preferences": (
-        Bound(BILLION, 1e-5, "most have 2e-7 to 1e-6, ORPO 8e-6 (arXiv 2403.07691), Llama 3.1 1e-5 (2407.21783)"),
+        Bound(BILLION, 1e-5, "most have 2e-7 to 1e-6, Llama 3.1 (arXiv 2407.21783) and MiniCPM (2404.06395) 1e-5"),
     ),
 }
+# Apertus: swiss-ai/pretrain-code's submit_apertus_70b.sh and long_context/training_scripts/70B.
 LOWEST: Mapping[str, tuple[Bound, ...]] = {
     "pre-training from scratch": (
         Bound(20 * BILLION, 5e-5, "arXiv 2005.14165 has 1e-4 at 13B, most have 3e-4"),
-        Bound(ANY, 2e-5, "arXiv 2112.11446 has 4e-5 at 280B"),
+        Bound(ANY, 1e-5, "most have 1e-4 to 3e-4, Apertus at 70B 1e-5"),
     ),
-    LONGER: (Bound(100 * BILLION, 3e-6, "most have 1e-5 to 5e-5, arXiv 2410.02660 at 512K 5e-6"),),
+    LONGER: (
+        Bound(20 * BILLION, 3e-6, "most have 1e-5 to 5e-5, arXiv 2410.02660 at 512K 5e-6"),
+        Bound(100 * BILLION, 1e-6, "most have 1e-5 to 5e-5, Apertus at 70B 1e-6"),
+    ),
     "fine-tuning on answers": (
         Bound(100 * BILLION, 1e-6, "most have 5e-6 to 2e-5, arXiv 2411.15124 at 70B 2e-6"),
         Bound(ANY, 1e-7, "arXiv 2406.11704 compares 1e-7 to 5e-7 at 340B"),
@@ -77,7 +83,7 @@ def highest(project: Project, scale: str) -> Iterator[str]:
         for name, stage in context.own:
             kind, count, rate = kind_of(context, stage), size(stage), context.highest_rate(stage) or Fraction(0)
             if kind == LONGER:  # one that only anneals goes on at the rate at which its parent was trained
-                rate = min(rate, _stated(context, name))
+                rate = min(rate, _stated(context, name)) if not _again(context, stage, rate) else Fraction(0)
             rate *= multiple(stage)
             bound = next((one for one in HIGHEST.get(kind, ()) if count >= one.parameters), None)
             where = _where(context, name) if bound is not None and rate > Fraction(bound.rate) * ROUNDING else None
@@ -111,6 +117,18 @@ def lowest(project: Project, scale: str) -> Iterator[str]:
                     f"{where}: {name} trains {written(count)} parameters at {float(rate):g} at most, below "
                     f"{bound.rate:g}: for {kind} at such sizes, {bound.recipes}."
                 )
+
+
+def _again(context: Context, stage: Stage, rate: Fraction) -> bool:
+    """Whether a stage is trained at the very rate of mid-training before it, lower than pre-training's, as in OLMo 3.
+
+    OLMo-core's OLMo-3-1025-7B-midtrain.py and OLMo-3-1025-7B-long-context.py begin at 2.07e-4, and the 32B's too.
+    """
+    return any(
+        context.highest_rate(one) == rate < max(trained_at(context, one, module)[0] for module in _language(one))
+        for _, one in context.trained_parents(stage)
+        if one.phases and _language(one)
+    )
 
 
 def _stated(context: Context, name: str) -> Fraction:

@@ -26,11 +26,11 @@ class Shape:
 
 # Loss depends little on any of these shapes near the usual ones (arXiv 2001.08361, section 3.1 and figure 5).
 SHAPES = (
-    # SmolLM2 360M (arXiv 2502.02737): 960 / 32; BLOOM (2211.05100): 14,336 / 70.
+    # SmolLM2 135M (huggingface/smollm's config_smollm2_135M.yaml): 576 / 30; BLOOM (arXiv 2211.05100): 14,336 / 70.
     Shape("hidden", "layers", 12, 260, "19 to 205"),
     # MiniCPM (arXiv 2404.06395): 5,760 / 2,304; Gemma 7B (2403.08295): 24,576 / 3,072, one of two halves.
     Shape("ffn", "hidden", 1, 8, "2.5 to 8"),
-    # Granite, Qwen3-30B-A3B (arXiv 2505.09388): 768 / 2,048; Mixtral (2401.04088): 14,336 / 4,096.
+    # Qwen3-Next-80B-A3B (its config.json): 512 / 2,048; Mixtral (arXiv 2401.04088): 14,336 / 4,096.
     Shape("expert_ffn", "hidden", 1 / 8, 4, "1/4 to 3.5"),
     Shape("head_dim", "", 32, 256, "64 to 256"),
     Shape("hidden", "heads", 32, 256, "64 to 256 in a head"),  # where `head_dim` does not say it

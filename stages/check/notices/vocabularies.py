@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from stages.check.rules.tokenizer import PADDING
 from stages.spec.loader import LoadedPipeline
 
-# By how the hub's id begins: the tokens of the published tokenizer, those that a few models add left out. Tables of
-# embeddings are padded up from there.
+# By how the hub's id begins: the tokens of the published tokenizer, special ones too. Embeddings are padded up from it.
+# Qwen's have 151,643 tokens of text, and 3 special ones (arXiv 2407.10671, section 2.1), 22 (2412.15115, section 2) or
+# 26 (2505.09388, section 2).
 KNOWN = {
     "allenai/OLMo-2": 100_278,
     "allenai/Olmo-3": 100_278,
@@ -28,9 +29,9 @@ KNOWN = {
     "mistralai/Mistral-7B-v0.3": 32_768,
     "mistralai/Mixtral-8x7B-v0.1": 32_000,
     "moonshotai/Moonlight": 163_840,
-    "Qwen/Qwen2-": 151_643,
-    "Qwen/Qwen2.5-": 151_643,
-    "Qwen/Qwen3-": 151_643,
+    "Qwen/Qwen2-": 151_646,
+    "Qwen/Qwen2.5-": 151_665,
+    "Qwen/Qwen3-": 151_669,
 }
 
 

@@ -41,9 +41,9 @@ BY_NAME = {
 }
 # arXiv 2305.18290 has 0.1 and 0.5 for sums over an answer's tokens, other recipes 0.01 and more. A mean over them is
 # smaller by the answer's length: arXiv 2411.15124 compares 2 to 15 there, and 2501.00656 has 5. arXiv 2406.11704,
-# section 3.3.3, compares 3e-4 to 3e-3 for sums.
+# section 3.3.2, compares 3e-4 to 3e-3 for sums, with an nll of 1e-5 to 1e-3.
 BETA = {"sum": Usual(0.0003, 1.0, "0.01 to 0.5"), "mean": Usual(1.0, 100.0, "2 to 15")}
-NLL = Usual(0.001, 5.0, "0.2 (arXiv 2407.21783) and 1 (2404.19733)")
+NLL = Usual(1e-5, 5.0, "1e-5 to 1e-3 (arXiv 2406.11704), 0.2 (2407.21783) and 1 (2404.19733)")
 
 
 @static(
@@ -51,7 +51,7 @@ NLL = Usual(0.001, 5.0, "0.2 (arXiv 2407.21783) and 1 (2404.19733)")
     title="The weights of a loss's parts are ones that some recipe has",
     rule="Where it is not 0, a router's bias_update lies between 1e-6 and 0.01, its aux_loss between 1e-6 and 0.05, "
     "the entropy's beta of loops between 1e-4 and 1, a caption_weight between 0.01 and 20, a z_loss between 1e-8 and "
-    "1e-3, nll of preferences between 0.001 and 5, and their beta between 3e-4 and 1 where an answer's tokens are "
+    "1e-3, nll of preferences between 1e-5 and 5, and their beta between 3e-4 and 1 where an answer's tokens are "
     "summed, between 1 and 100 where they are averaged. While experts are new, one of bias_update and aux_loss is not "
     "0.",
     why="A beta for sums left beside a mean, or a digit too many, trains another loss: its curve looks like any other, "

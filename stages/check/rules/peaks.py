@@ -47,7 +47,9 @@ def _too_high(context: Context, stage: Stage, extent: Extent, number: int) -> It
     # it joins.
     module = max(stage.trained, key=lambda one: parameters(stage.modules[one]).total, default=None)
     past = {one: trained_at(context, stage, one) for one in stage.trained}
-    if module is None or not all(top for top, _ in past.values()):
+    # What comes down from a higher piece is as that piece is: its lineage may have paused while it still warmed up.
+    falls = highest <= max((max(one.first, one.last) for one in extent.laid[:number]), default=0)
+    if module is None or falls or not all(top for top, _ in past.values()):
         return
     top, from_scratch = past[module]
     limit = top * (HIGHER if from_scratch else HIGHER_THAN_KNOWN)

@@ -62,6 +62,8 @@ def test_experts_that_were_trained_before_may_be_left_to_themselves(tmp_path: Pa
         ("beta: 5, answers: mean, turn_ends: masked, nll: 0", []),
         ("beta: 0.1, answers: mean, turn_ends: masked, nll: 0", ["beta 0.1 with answers: mean"]),
         ("beta: 0.1, answers: sum, turn_ends: masked, nll: 20", ["nll 20"]),
+        ("beta: 3e-4, answers: sum, turn_ends: masked, nll: 1e-5", []),
+        ("beta: 0.1, answers: sum, turn_ends: masked, nll: 1e-6", ["nll 1e-6"]),
     ],
 )
 def test_the_beta_of_preferences_is_that_of_sums_or_of_means(

@@ -29,7 +29,7 @@ def test_a_budget_and_its_schedule_that_are_a_thousand_times_too_long(tmp_path: 
         edit(root, f"ouro/reasoning_sft_{one}.yaml", "budget: 68B", "budget: 68T")
     edit(root, OURO, "to: 0, until: 68B", "to: 0, until: 68T")
     notices = [one.partition(": ")[2] for one in implausible(Project.load(root), "paper")]
-    said = "reads 68T tokens; for fine-tuning on answers, recipes have 10M to 70B (arXiv 2510.25741 68B)."
+    said = "reads 68T tokens; for fine-tuning on answers, recipes have 10M to 90B (arXiv 2512.13961)."
     assert notices == [f"reasoning_sft_{one} {said}" for one in ("1_4b", "2_6b")]
 
 
@@ -120,6 +120,18 @@ def test_a_vocabulary_that_is_not_the_published_tokenizers(
 ) -> None:
     edit(shipped.copy(tmp_path), KIMI, old, new)
     assert [one.partition(": ")[2] for one in of_all(Project.load(tmp_path), other_sizes)] == [said] * bool(said)
+
+
+@pytest.mark.parametrize(
+    ("family", "tokens"), [("Qwen2-7B", 151_646), ("Qwen2.5-7B", 151_665), ("Qwen3-8B", 151_669)]
+)  # fmt: skip
+def test_a_vocabulary_has_rows_for_the_special_tokens_of_qwen(tmp_path: Path, family: str, tokens: int) -> None:
+    """The 151,643 tokens of text alone are too few: the token that ends a text is number 151,643."""
+    edit(shipped.copy(tmp_path), KIMI, "tokenizer: moonshotai/Moonlight-16B-A3B", f"tokenizer: Qwen/{family}")
+    for rows, told in ((tokens, False), (tokens - 1, True)):
+        edited(tmp_path / "specs" / KIMI, "vocab: 163_840" if not told else f"vocab: {tokens}", f"vocab: {rows}")
+        said = f"moonlight has {rows:,} words, and the tokenizer of Qwen/{family} has {tokens:,}."
+        assert [one.partition(": ")[2] for one in of_all(Project.load(tmp_path), other_sizes)] == [said] * told
 
 
 def test_the_shipped_vocabularies_are_the_published_tokenizers() -> None:

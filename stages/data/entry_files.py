@@ -1,7 +1,7 @@
 """The files that one entry of a data spec names: a file, a pattern, a folder, a folder of datasets' `save_to_disk`.
 
 What would be read next to what is meant, or left out silently, is an error: several splits, what datasets cached
-next to a data set, parts that are missing, files that are not complete.
+next to a data set, parts that are missing or there twice, files that are not complete.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ UNREAD = (
     *(".part", ".partial", ".incomplete", ".crdownload", ".download", ".aria2", ".tmp"),
 )
 FREE = {".txt", ".md"}  # kinds whose names may be anything
-NUMBERED = re.compile(r"(.*?)[-_.](\d{3,6})-of-(\d{3,6})\b(.*)")  # train-00000-of-00008.parquet
+# train-00000-of-00008.parquet; until 2023 datasets wrote a fingerprint of each file behind its number.
+NUMBERED = re.compile(r"(.*?)[-_.](\d{3,6})-of-(\d{3,6})(?:-[0-9a-f]{16})?\b(.*)")
 # c4-train.0
 SPLIT = re.compile(r"(?:^|[-_.])(train(?:ing)?|test|validation|valid|val|dev|eval)(?=[-_.]|$)", re.IGNORECASE)
 
@@ -61,6 +62,7 @@ def _pattern(base: Path, name: str, where: str, kinds: tuple[str, ...]) -> list[
     if not found:
         raise UserError(f"{where}: no file below {base} is called so. Correct the pattern.")
     _refuse_splits(base, [path for path in found if suffix(path.name, kinds) not in FREE], where)
+    _refuse_other_numbers(base, found, where)
     return found
 
 
@@ -88,6 +90,7 @@ def _folder(folder: Path, where: str, known: tuple[str, ...]) -> list[Path]:
         _refuse_datasets(folder, every, where)
     if not kinds.keys() & FREE:
         _refuse_splits(folder, found, where)
+    _refuse_other_numbers(folder, found, where)
     _refuse_gaps(folder, found, where)
     return found
 
@@ -158,11 +161,8 @@ def _split(path: Path) -> str | None:
 
 def _refuse_gaps(folder: Path, found: Sequence[Path], where: str) -> None:
     """Raise UserError where files say how many they are, and some are missing."""
-    parts: dict[tuple[str, ...], set[int]] = {}
-    for path in found:
-        if (one := NUMBERED.fullmatch(path.relative_to(folder).as_posix())) is not None:
-            parts.setdefault((one[1], one[3], one[4]), set()).add(int(one[2]))
-    for (stem, of, end), numbers in sorted(parts.items()):
+    for (stem, of, end), files in sorted(_numbered(folder, found).items()):
+        numbers = files.keys()
         first = 1 if int(of) in numbers else 0
         if missing := sorted(set(range(first, int(of) + first)) - numbers):
             name = f"{stem}-{missing[0]:0{len(of)}d}-of-{of}{end}"
@@ -170,6 +170,33 @@ def _refuse_gaps(folder: Path, found: Sequence[Path], where: str) -> None:
                 f"{where}: {len(numbers)} of {int(of)} files are there; {name} is missing. Complete the folder, or "
                 "name those that are there by a pattern."
             )
+
+
+def _refuse_other_numbers(folder: Path, found: Sequence[Path], where: str) -> None:
+    """Raise UserError where parts of one name are numbered in two ways, or one part is there twice: those of an earlier
+    version of the data were left, and rows would be read twice.
+    """
+    first: dict[tuple[str, str], Path] = {}
+    for (stem, _, end), files in sorted(_numbered(folder, found).items()):
+        every = sorted(path for some in files.values() for path in some)
+        twice = next((sorted(some) for some in files.values() if len(some) > 1), None)
+        other = first.setdefault((stem, end), every[0])
+        pair = twice[:2] if twice else [other, every[0]] if other != every[0] else []
+        if pair:
+            names = " and ".join(path.relative_to(folder).as_posix() for path in pair)
+            raise UserError(
+                f"{where}: {names} are of two sets of parts of one name; remove the one that is of another version. "
+                "If both are meant, list a pattern for each."
+            )
+
+
+def _numbered(folder: Path, found: Sequence[Path]) -> dict[tuple[str, str, str], dict[int, list[Path]]]:
+    """Files that say how many they are: what is before that, how many, and what is behind -> number -> files."""
+    parts: dict[tuple[str, str, str], dict[int, list[Path]]] = {}
+    for path in found:
+        if (one := NUMBERED.fullmatch(path.relative_to(folder).as_posix())) is not None:
+            parts.setdefault((one[1], one[3], one[4]), {}).setdefault(int(one[2]), []).append(path)
+    return parts
 
 
 def _saved(folder: Path, where: str) -> list[Path]:

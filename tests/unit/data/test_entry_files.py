@@ -38,6 +38,10 @@ TAKEN: dict[str, tuple[str, ...]] = {
     "all parts": ("train-00000-of-00002.jsonl", "train-00001-of-00002.jsonl"),
     "parts from one on": ("a-001-of-002.jsonl", "a-002-of-002.jsonl"),
     "two sets of parts": ("a/x-000-of-001.jsonl", "b/x-000-of-002.jsonl", "b/x-001-of-002.jsonl"),
+    "parts with fingerprints": (
+        "train-00000-of-00002-0123456789abcdef.jsonl",
+        "train-00001-of-00002-fedcba9876543210.jsonl",
+    ),
     "one split": ("train/a.jsonl", "train/b.jsonl"),
     "names that only begin like splits": ("testimony.jsonl", "trainers.jsonl", "values.jsonl"),
     "pages called test and train": ("test.md", "train.md"),
@@ -72,6 +76,18 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
     "two kinds": ("m", ("m/README.md", "m/d/1.parquet", "m/d/2.parquet"), r"such as m/\*\*/\*\.parquet"),
     "a part that is missing": (
         "m", ("m/x-00000-of-00003.jsonl", "m/x-00002-of-00003.jsonl"), "2 of 3 files are there; x-00001-of-00003"),
+    "a part with a fingerprint": (
+        "m", ("m/x-00000-of-00003-0123456789abcdef.jsonl", "m/x-00002-of-00003-0123456789abcde0.jsonl"),
+        "2 of 3 files are there; x-00001-of-00003"),
+    "parts of two versions": (
+        "m", ("m/x-00000-of-00001.jsonl", "m/x-00000-of-00002.jsonl", "m/x-00001-of-00002.jsonl"),
+        r"m: x-00000-of-00001.jsonl and x-00000-of-00002.jsonl are of two sets of parts of one name"),
+    "parts of two versions that a pattern finds": (
+        "m/x-*.jsonl", ("m/x-00000-of-00001.jsonl", "m/x-00000-of-00002.jsonl", "m/x-00001-of-00002.jsonl"),
+        r"m/x-00000-of-00001.jsonl and m/x-00000-of-00002.jsonl are of two sets of parts of one name"),
+    "a part of two versions": (
+        "m", ("m/x-00000-of-00001-0123456789abcdef.jsonl", "m/x-00000-of-00001-fedcba9876543210.jsonl"),
+        r"x-00000-of-00001-0123456789abcdef.jsonl and x-00000-of-00001-fedcba9876543210.jsonl are of two"),
     "the last part": ("m", ("m/x_0-of-2.jsonl", "m/x-000-of-002.jsonl"), "x-001-of-002.jsonl is missing"),
     "a download that is not complete": ("m", ("m/a.jsonl", "m/b.jsonl.part"), r"b\.jsonl\.part is not read"),
     "another compression": ("m", ("m/a.jsonl", "m/c/b.jsonl.bz2"), r"c/b\.jsonl\.bz2 is not read"),

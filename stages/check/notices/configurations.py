@@ -18,7 +18,8 @@ from stages.spec.sources import figures, origins
 FILE = "config.json"
 ROPE = "rope"
 WORD = re.compile(r"[\w./-]+")
-TUNED = re.compile(r"-(Instruct|Base|hf|it)$")  # has the figures of the model that it was tuned from
+# What a name may end in beside the same figures: tuned models, and towers that were trained on other resolutions.
+TUNED = re.compile(r"-(Instruct|Base|hf|it|[2-5]\d\d)$")
 
 Figures = Mapping[str, str]
 
@@ -46,6 +47,13 @@ def _qwen2(layers: int, hidden: int, ffn: int, heads: int, kv: int, vocab: int, 
 
 def _qwen3(layers: int, hidden: int, ffn: int, heads: int) -> Mapping[str, Figures]:
     return {"qwen3": _model(layers, hidden, ffn, heads, 8, 151_936, "1e-6", 128), ROPE: _rope("1_000_000")}
+
+
+def _siglip(layers: int, hidden: int, ffn: int, heads: int, patch: int, vocab: int) -> Mapping[str, Figures]:
+    tower = {"layers": str(layers), "hidden": str(hidden), "ffn": str(ffn), "heads": str(heads)}
+    head = {key: size for key, size in tower.items() if key != "layers"}
+    text = {**tower, "vocab": str(vocab)}
+    return {"moonvit": {**tower, "patch": str(patch)}, "text_tower": text, "contrastive": head}
 
 
 MOONLIGHT: Figures = {
@@ -85,6 +93,12 @@ PUBLISHED: Mapping[str, Mapping[str, Figures]] = {
     "SmolLM2-360M": {"llama": _model(32, 960, 2560, 15, 5, 49_152, "1e-5"), ROPE: _rope("100_000")},
     "SmolLM2-1.7B": {"llama": _model(24, 2048, 8192, 32, 32, 49_152, "1e-5"), ROPE: _rope("130_000")},
     "Mistral-7B-v0.3": {"mistral": _model(32, 4096, 14_336, 32, 8, 32_768, "1e-5"), ROPE: _rope("1_000_000")},
+    "siglip-base-patch16": _siglip(12, 768, 3072, 12, 16, 32_000),
+    "siglip-large-patch16": _siglip(24, 1024, 4096, 16, 16, 32_000),
+    "siglip-so400m-patch14": _siglip(27, 1152, 4304, 16, 14, 32_000),
+    "siglip2-base-patch16": _siglip(12, 768, 3072, 12, 16, 256_000),
+    "siglip2-large-patch16": _siglip(24, 1024, 4096, 16, 16, 256_000),
+    "siglip2-so400m-patch14": _siglip(27, 1152, 4304, 16, 14, 256_000),
     "Moonlight-16B-A3B": {"moonlight": MOONLIGHT, ROPE: _rope("50_000")},
     "Kimi-VL-A3B": {"moonlight": MOONLIGHT, "moonvit": MOONVIT, ROPE: _rope("800_000")},
     "Ouro-1.4B": {"ouro": _model(24, 2048, 5632, 16, 16, 49_152, "1e-6"), ROPE: _rope("1_000_000")},
@@ -121,7 +135,7 @@ def _other(document: Document, at: Path, key: str, text: str, names: list[str], 
 
 
 def _released(loaded: LoadedPipeline, data: LoadedData) -> Iterator[tuple[str, str]]:
-    """(model, published name) of each language model that comes from a release."""
+    """(model, published name) of each model that comes from a release."""
     for found in loaded.releases.values():
         for _, release, model in found:
             source = data.releases[release].source if release in data.releases else ""

@@ -44,6 +44,10 @@ def _between(before: Phase, after: Phase, of: str, moved: bool) -> Iterator[tupl
     """What the second phase has no longer, or again; `moved`: whether a router's bias has moved before."""
     if not {before.objective, after.objective} <= set(PRE_TRAINING):
         return
+    if before.loops is not None and after.loops is not None:
+        was, now = _last(before.loops.beta, before.clock_end), _most(after.loops.beta)
+        if now > was:
+            yield f"has beta {now:g} of its loops' entropy", f"{was:g} of {of}: published ones fall (arXiv 2510.25741)"
     was, now = _last(before.z_loss, before.clock_end), _most(after.z_loss)
     if was and not now:
         yield "has no z_loss", f"{of}, which has {was:g}"

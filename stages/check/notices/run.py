@@ -15,6 +15,7 @@ from stages.check.notices.decays import strong
 from stages.check.notices.early_points import early
 from stages.check.notices.endings import hardly_falls, unusual_means
 from stages.check.notices.executions import unheard_of
+from stages.check.notices.held_out import few_or_many, otherwise
 from stages.check.notices.lengths import as_before, cut_short
 from stages.check.notices.loose_ends import foreign_tokenizer, loose_ends
 from stages.check.notices.losses import changed
@@ -26,6 +27,7 @@ from stages.check.notices.repeats import left_out, needless, often
 from stages.check.notices.scales import few_samples, idle_resolution, idle_rows, lower_rates, other_shapes
 from stages.check.notices.shares import dropped, exchanged, out_of_proportion
 from stages.check.notices.sizes import uncounted, unusual
+from stages.check.notices.variants import nearly_shared
 from stages.check.notices.vocabularies import other_sizes
 from stages.check.rules import unused
 from stages.check.rules.peaks import long_warm_ups
@@ -55,12 +57,9 @@ def notices(project: Project, scales: Sequence[str]) -> list[str]:
 def as_written(project: Project) -> list[str]:
     """Of the specs at no scale. A pipeline that extends another has its stages from there: only names are its own."""
     published = [one for one in project.loadable if one.raw.extends is None]
-    found = [
-        *unread(project),
-        *devices.implausible(project),
-        *(notice for one in project.loadable for notice in misnamed(one)),
-    ]
-    tells = (differing, stepped, decayed, unusual, uncounted, other_sizes, loose_ends, copied, unusual_means)
+    found = [notice for tell in (unread, devices.implausible, nearly_shared, few_or_many) for notice in tell(project)]
+    found += [notice for one in project.loadable for notice in misnamed(one)]
+    tells = (differing, stepped, decayed, unusual, uncounted, other_sizes, loose_ends, copied, unusual_means, otherwise)
     found += [notice for tell in tells for one in published for notice in tell(one)]
     with suppress(SpecError, SpecErrors):  # of the corpora: a finding
         found += [notice for one in published for notice in foreign_tokenizer(one, project.data)]

@@ -29,7 +29,7 @@ def test_the_shipped_figures_are_those_that_they_cite() -> None:
     ("file", "old", "new", "said"),
     [
         (KIMI, "heads: 16\n    patch", "heads: 18\n    patch",
-         "models.moonvit.heads is 18, and the published config.json has 16 (Kimi-VL-A3B)."),
+         "models.moonvit.heads is 18, and the published config.json has 16 (siglip-so400m-patch14)."),
         (KIMI, "routed_scale: 2.446", "routed_scale: 2.64",
          "models.moonlight.routed_scale is 2.64, and the published config.json has 2.446 (Moonlight-16B-A3B)."),
         (LLAMA, "norm_eps: 1e-5", "norm_eps: 1e-6",
@@ -70,6 +70,19 @@ def test_a_release_is_its_own_source(tmp_path: Path) -> None:
     edit(root, LLAMA, "ffn: 14_336", "ffn: 13_446")
     (notice,) = told(root)
     assert "models.llama31_8b.ffn is 13_446, and the published config.json has 14336 (Llama-3.1-8B)." in notice
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [("google/siglip-base-patch16-224", "moonvit.layers is 27, and the published config.json has 12"),
+     ("google/siglip2-so400m-patch14-384", "text_tower.vocab is 32_000, and the published config.json has 256000"),
+     ("google/siglip-so400m-patch14-224", ""), ("our/own-towers", "")],
+)  # fmt: skip
+def test_towers_of_another_release(tmp_path: Path, source: str, said: str) -> None:
+    edit(shipped.copy(tmp_path), "releases/siglip.yaml", "google/siglip-so400m-patch14-384", source)
+    notices = told(tmp_path)
+    assert bool(notices) == bool(said)
+    assert any(said in one for one in notices) == bool(said)
 
 
 def test_a_figure_that_is_assumed_may_be_any(tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""What is evaluated on: corpora of which hardly anything is held out, or most; releases that are evaluated in another
+way than what is trained from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+
+from stages.errors import SpecError, SpecErrors
+from stages.spec import points
+from stages.spec.loader import LoadedPipeline
+from stages.spec.project import Project
+from stages.spec.schema.corpora import RawCorpus
+from stages.spec.schema.stages import RawImport, RawTrain
+
+FEWEST = 300  # documents: of fewer, chance may hold out any number
+LEAST, MOST = 0.01, 0.12  # of all: 4% of origins are, of pictures of digits 10%
+
+
+def few_or_many(project: Project) -> Iterator[str]:
+    """A notice for each corpus whose held-out documents are far from the share that is held out."""
+    corpora: Mapping[str, RawCorpus] = {}
+    with suppress(SpecError, SpecErrors):  # a finding
+        corpora = project.data.corpora
+    for name, corpus in corpora.items():
+        whole = corpus.documents + corpus.heldout
+        if whole >= FEWEST and not LEAST <= corpus.heldout / whole <= MOST:
+            where = project.files.document(project.files.specs / "data" / f"{name}.yaml").where(("heldout",))
+            yield (
+                f"{where}: {corpus.heldout:,} of {whole:,} documents of {name} are held out, "
+                f"{corpus.heldout / whole:.1%}; a preparation holds out 4% of their origins."
+            )
+
+
+def otherwise(loaded: LoadedPipeline) -> Iterator[str]:
+    """A notice for each release that is evaluated on shorter rows than it knows, or where documents see each other."""
+    for name, stage in loaded.stages.items():
+        if not isinstance(stage.raw, RawImport) or (on := stage.raw.evaluate_on) is None:
+            continue
+        if on.context < stage.raw.max_context:
+            where, known = stage.document.where(("evaluate_on", "context")), f"{stage.raw.max_context:,}"
+            yield f"{where}: {name} is evaluated on rows of {on.context:,}, and knows {known} (`max_context`)."
+        below = [one.raw for one in loaded.stages.values() if name in points.starts_from(one.raw)]
+        masks = {phase.document_mask for raw in below if isinstance(raw, RawTrain) for phase in raw.phases}
+        if masks == {not on.document_mask}:
+            where = stage.document.where(("evaluate_on", "document_mask"))
+            yield f"{where}: {name} is evaluated with document_mask other than what is trained from it."

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stages.spec.loader import LoadedPipeline
 
-# Matrices whose sides are multiples of 8 are what GPUs multiply without padding, and all that are released have them.
+# Matrices whose sides are multiples of 8 are what GPUs multiply without padding; nearly all released models have them.
 WIDTHS = ("hidden", "ffn", "head_dim", "kv_lora_rank", "qk_nope_dim", "qk_rope_dim", "v_head_dim", "expert_ffn")
 MULTIPLE = 8
 NARROW = 512  # of a miniature's hidden size, whose other sizes are what keeps all mechanisms at work

@@ -24,7 +24,7 @@ HIGHER = 2
 HIGHER_THAN_KNOWN = 5
 ROUNDING = Fraction(1001, 1000)
 HIGHEST = Fraction(1, 10)  # a step moves every weight by about the rate: above it there is none
-# Recipes have 1% to 10%, the one-cycle policy of torch and fastai 30%; short fine-tuning, and triangles, up to a half.
+# Recipes have 1% to 10%, one-cycle policies 30% (torch) or 25% (fastai), short fine-tuning and triangles up to a half.
 LONG_WARM_UP = Fraction(1, 3)
 LONGEST_WARM_UP = Fraction(1, 2)
 

@@ -12,7 +12,7 @@ from stages.spec.project import Project
 from tests.unit.spec import small_project
 from tests.unit.spec.small_project import edit
 
-CITED = "{covers: [phases.main.document_mask], mark: published, citation: arXiv 2401.02954 section 2.1}"
+CITED = "{covers: [phases.main.document_mask], mark: published, citation: arXiv 2412.19437 section 4.1}"
 WAIVER = "waivers:\n  - {id: I-19, at: phases.main.document_mask, found: false, reason: one book a row}\n"
 
 
@@ -44,7 +44,7 @@ def test_published_practice_is_cited(root: Path) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        CITED.replace("published, citation: arXiv 2401.02954 section 2.1", "chosen"),
+        CITED.replace("published, citation: arXiv 2412.19437 section 4.1", "chosen"),
         CITED.replace("phases.main.document_mask", "phases.main"),
     ],
     ids=["a choice", "a citation of the whole phase"],

@@ -12,7 +12,7 @@ import yaml
 from tests.mutants import unshipped
 
 HERE = Path(__file__).parent
-FILES = ("published_recipes.yaml", "published_recipes_2.yaml")
+FILES = ("published_recipes.yaml", "published_recipes_2.yaml", "published_recipes_3.yaml")
 MODEL = {"norm_eps": "1e-5", "tied": "false", "init_std": "0.02"}
 OPTIMIZER = {
     "kind": "adamw",

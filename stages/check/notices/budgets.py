@@ -24,10 +24,12 @@ TRILLION = 10**12
 # By what is trained: the most tokens of a stage, and what recipes have. With a margin.
 MOST: Mapping[str, tuple[int, str]] = {
     "pre-training": (60 * TRILLION, "36T (arXiv 2505.09388), 40T at most (Llama 4 Scout's card)"),
-    LONGER: (2 * TRILLION, "1B to 840B"),  # ProLong (arXiv 2410.02660) 40B; DeepSeek-V3.1's card 630B and 209B
+    # Position interpolation (arXiv 2306.15595, section 3.1): 1,000 steps of 64 rows of 8,192. Llama 3.1 (2407.21783,
+    # section 3.4.2): 800B in six stages. DeepSeek-V3.1's card: 630B and 209B.
+    LONGER: (2 * TRILLION, "0.5B to 840B"),
     # OLMo 3's Think SFT (arXiv 2512.13961) reads 45B tokens twice; MiniCPM (2404.06395, section 6.2) 6B.
     "fine-tuning on answers": (300 * BILLION, "10M to 90B (arXiv 2512.13961)"),
-    # Some 270,000 pairs in arXiv 2411.15124, 150,000 to 200,000 with reasoning in 2512.13961.
+    # 270,000 to 330,000 pairs in arXiv 2411.15124, 150,000 to 200,000 with reasoning in 2512.13961.
     "preferences": (20 * BILLION, "10M to 2B"),
 }
 # MT-NLG (arXiv 2201.11990) read 270B tokens for 530B parameters; 20 a parameter are compute-optimal (2203.15556).

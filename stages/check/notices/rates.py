@@ -44,7 +44,7 @@ HIGHEST: Mapping[str, tuple[Bound, ...]] = {
         Bound(5 * BILLION, 2e-3, "most have 3e-4, arXiv 2406.11794 2e-3 at 7B"),
         Bound(BILLION, 3e-3, "arXiv 2406.11794 has 3e-3 at 1B and 3B"),
     ),
-    # ProLong's scripts: 1e-5 and 5e-6. SmolLM3's long_context_4k_to_32k.yaml: 2e-5, after 2e-4.
+    # ProLong: 1e-5 (table 9), and 5e-6 in its train_512K.sh. SmolLM3's long_context_4k_to_32k.yaml: 2e-5, after 2e-4.
     LONGER: (Bound(BILLION, 1e-4, "most have 5e-6 to 5e-5 (arXiv 2410.02660 1e-5)"),),
     # open-instruct's olmo3/32b_think_sft.sh: 1e-4. The alignment handbook's smollm2/sft/config.yaml: 3e-4.
     "fine-tuning on answers": (
@@ -64,7 +64,7 @@ LOWEST: Mapping[str, tuple[Bound, ...]] = {
         Bound(ANY, 1e-5, "most have 1e-4 to 3e-4, Apertus at 70B 1e-5"),
     ),
     LONGER: (
-        Bound(20 * BILLION, 3e-6, "most have 1e-5 to 5e-5, arXiv 2410.02660 at 512K 5e-6"),
+        Bound(20 * BILLION, 3e-6, "most have 1e-5 to 5e-5, ProLong's script for 512K 5e-6"),
         Bound(100 * BILLION, 1e-6, "most have 1e-5 to 5e-5, Apertus at 70B 1e-6"),
     ),
     "fine-tuning on answers": (

@@ -25,8 +25,8 @@ TRILLION = 10**12
 MOST: Mapping[str, tuple[int, str]] = {
     "pre-training": (60 * TRILLION, "36T (arXiv 2505.09388), 40T at most (Llama 4 Scout's card)"),
     # Position interpolation (arXiv 2306.15595, section 3.1): 1,000 steps of 64 rows of 8,192. Llama 3.1 (2407.21783,
-    # section 3.4.2): 800B in six stages. DeepSeek-V3.1's card: 630B and 209B.
-    LONGER: (2 * TRILLION, "0.5B to 840B"),
+    # section 3.4.2): 800B in six stages. DeepSeek-V3.1's card: 630B and 209B. GLM-4.5 (2508.06471, figure 3): 1T.
+    LONGER: (2 * TRILLION, "0.5B to 1T (arXiv 2508.06471)"),
     # OLMo 3's Think SFT (arXiv 2512.13961) reads 45B tokens twice; MiniCPM (2404.06395, section 6.2) 6B.
     "fine-tuning on answers": (300 * BILLION, "10M to 90B (arXiv 2512.13961)"),
     # 270,000 to 330,000 pairs in arXiv 2411.15124, 150,000 to 200,000 with reasoning in 2512.13961.
@@ -34,7 +34,8 @@ MOST: Mapping[str, tuple[int, str]] = {
 }
 # MT-NLG (arXiv 2201.11990) read 270B tokens for 530B parameters; 20 a parameter are compute-optimal (2203.15556).
 LEAST_A_PARAMETER = Fraction(1, 4)
-# GPT-3 and Pythia have 0.5M to 3.2M tokens a step (arXiv 2005.14165, 2304.01373), MiniMax-01 up to 128M (2501.08313).
+# From a billion parameters on GPT-3 (arXiv 2005.14165, table 2.1) and Pythia (2304.01373) have 1M to 3.2M a step,
+# MiniMax-01 up to 128M (2501.08313, section 4.2).
 LEAST_A_STEP, MOST_A_STEP = 64 * 1024, 256 * 2**20
 # MPT-7B's script has 100 steps, most have 500 to 8,000.
 LEAST_WARM_UP = 50
@@ -81,7 +82,7 @@ def _of_a_step(context: Context, name: str, stage: Stage) -> Iterator[str]:
         if phase.unit == "tokens" and not LEAST_A_STEP <= tokens <= MOST_A_STEP and context.writes(where):
             yield (
                 f"{where}: {name} trains on {tokens:,} tokens a step; pre-training of a billion parameters and more "
-                "has 0.5M to 128M (arXiv 2005.14165, 2501.08313)."
+                "has 1M to 128M (arXiv 2005.14165, 2501.08313)."
             )
 
 

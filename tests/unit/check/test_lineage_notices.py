@@ -79,7 +79,7 @@ def test_a_z_loss_that_ends(tmp_path: Path, z_loss: str, told: list[str]) -> Non
         (implausible, KIMI, "for: 2000 steps", "for: 20 steps",
          "text_pretrain warms up in 20 steps; from scratch, recipes have 100 to 8,000 (arXiv 2407.21783 8,000)."),
         (implausible, "ouro/warmup.yaml", "batch: 1024 seq", "batch: 4 seq",
-         "warmup trains on 16,384 tokens a step; pre-training of a billion parameters and more has 0.5M to 128M "),
+         "warmup trains on 16,384 tokens a step; pre-training of a billion parameters and more has 1M to 128M "),
     ],
 )  # fmt: skip
 def test_a_slip_is_told_once_at_its_line(

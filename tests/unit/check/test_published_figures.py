@@ -42,7 +42,7 @@ def test_pre_training_that_reads_less_than_a_token_for_a_parameter(tmp_path: Pat
     assert notices == [
         "pretrain trains 1.2B parameters from scratch, and all stages of the pipeline together read 120Ki tokens; "
         "20 a parameter are usual (arXiv 2203.15556).",
-        "pretrain trains on 512 tokens a step; pre-training of a billion parameters and more has 0.5M to 128M "
+        "pretrain trains on 512 tokens a step; pre-training of a billion parameters and more has 1M to 128M "
         "(arXiv 2005.14165, 2501.08313).",
         "pretrain warms up in 8 steps; from scratch, recipes have 100 to 8,000 (arXiv 2407.21783 8,000).",
     ]

@@ -41,10 +41,10 @@ def _of_box(stage: LoadedStage) -> Iterator[str]:
     """A box with a number of tokens that is not the stage's to within the last digit: 1.4T is within 0.05T."""
     phases = stage.raw.phases if isinstance(stage.raw, RawTrain) else []
     contexts, told = [phase.context for phase in phases], dict(lengths(stage.raw.stage)).values()
-    for word, length in _powers((number, prefix.lower()) for number, prefix in IN_BOX.findall(stage.raw.box)):
-        if contexts and length not in [*contexts, *told]:
-            where = stage.document.where(("box",))
-            yield f"{where}: the box is {stage.raw.box!r}, which says {word}, and has a context of {max(contexts):,}."
+    said = dict(_powers((number, prefix.lower()) for number, prefix in IN_BOX.findall(stage.raw.box)))
+    if contexts and said and not {*contexts, *told} & {*said.values()}:
+        where, words = stage.document.where(("box",)), " and ".join(said)
+        yield f"{where}: the box is {stage.raw.box!r}, which says {words}, and has a context of {max(contexts):,}."
     budgets = [phase.budget for phase in phases]
     counted = [budget for budget in budgets if isinstance(budget, int)]
     claimed = [

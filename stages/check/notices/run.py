@@ -24,6 +24,7 @@ from stages.check.notices.names import misnamed
 from stages.check.notices.rates import highest, lowest
 from stages.check.notices.reaches import unneeded
 from stages.check.notices.repeats import left_out, needless, often
+from stages.check.notices.roles import unusual_roles
 from stages.check.notices.scales import few_samples, idle_resolution, idle_rows, lower_rates, other_shapes
 from stages.check.notices.shares import dropped, exchanged, out_of_proportion
 from stages.check.notices.sizes import uncounted, unusual
@@ -57,7 +58,11 @@ def notices(project: Project, scales: Sequence[str]) -> list[str]:
 def as_written(project: Project) -> list[str]:
     """Of the specs at no scale. A pipeline that extends another has its stages from there: only names are its own."""
     published = [one for one in project.loadable if one.raw.extends is None]
-    found = [notice for tell in (unread, devices.implausible, nearly_shared, few_or_many) for notice in tell(project)]
+    found = [
+        notice
+        for tell in (unread, devices.implausible, nearly_shared, few_or_many, unusual_roles)
+        for notice in tell(project)
+    ]
     found += [notice for one in project.loadable for notice in misnamed(one)]
     tells = (differing, stepped, decayed, unusual, uncounted, other_sizes, loose_ends, copied, unusual_means, otherwise)
     found += [notice for tell in tells for one in published for notice in tell(one)]

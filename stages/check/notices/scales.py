@@ -80,7 +80,9 @@ def _widths(full: Mapping[str, object], here: Mapping[str, object]) -> Iterator[
 
 def _computed(full: Mapping[str, object], here: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     for key in COMPUTED:
-        if key in here and here[key] != full.get(key):
+        # What keeps the size of several experts' outputs follows from how many they are.
+        follows = key == "routed_scale" and {"experts", "active_experts"} & here.keys()
+        if key in here and here[key] != full.get(key) and not follows:
             yield key, f"{key} {here[key]:g} in place of {full.get(key):g}, which is no size,"
 
 

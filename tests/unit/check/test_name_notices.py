@@ -28,7 +28,7 @@ def test_a_stage_that_was_given_another_context_is_told_at_it(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("box", "said"),
     [("256K Continue Pretrain", "256Ki"), ("1M Continue Pretrain", "1Mi"), ("64K examples of long books", ""),
-     ("Continue Pretrain of 135M", "")],
+     ("512K after 256K", ""), ("Continue Pretrain of 135M", "")],
 )  # fmt: skip
 def test_a_box_that_was_copied_with_its_context(tmp_path: Path, box: str, said: str) -> None:
     line = edit(shipped.copy(tmp_path), "llama31_1m/cpt_512k.yaml", "box: 512K Continue Pretrain", f"box: {box}")

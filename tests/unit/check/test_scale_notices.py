@@ -39,8 +39,8 @@ def test_a_figure_of_a_scale_is_told_once_at_its_line(tmp_path: Path, old: str, 
          "llama31_8b has ffn 16 to hidden 64, 0.25 in place of 3.5, at mini."),
         ("        expert_ffn: 48\n", "        expert_ffn: 8\n",
          "moonlight has expert_ffn 8 to hidden 64, 0.125 in place of 0.688, at mini."),
-        ("        layers: 3\n", "        routed_scale: 1\n        layers: 3\n",
-         "moonlight has routed_scale 1 in place of 2.446, which is no size, at mini."),
+        ("      contrastive: {hidden: 64", "      contrastive: {init_bias: -1, hidden: 64",
+         "contrastive has init_bias -1 in place of -10, which is no size, at mini."),
     ],
 )  # fmt: skip
 def test_a_model_that_a_scale_gives_another_shape_or_figure(tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -48,6 +48,15 @@ def test_a_model_that_a_scale_gives_another_shape_or_figure(tmp_path: Path, old:
     assert list(other_shapes(Project.load(root), "mini")) == []
     number = small_project.edit(root, "scales/mini.yaml", old, new)
     assert list(other_shapes(Project.load(root), "mini")) == [f"specs/scales/mini.yaml:{number}: {said}"]
+
+
+def test_what_follows_from_the_number_of_experts_goes_with_it(tmp_path: Path) -> None:
+    """moonlight has other experts at mini: a routed_scale of their own is right."""
+    root = shipped.copy(tmp_path)
+    small_project.edit(
+        root, "scales/mini.yaml", "        layers: 3\n", "        routed_scale: 1.4\n        layers: 3\n"
+    )
+    assert list(other_shapes(Project.load(root), "mini")) == []
 
 
 @pytest.mark.parametrize(("samples", "rows"), [(1, "1 row"), (7, "7 rows"), (8, "")])

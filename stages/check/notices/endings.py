@@ -1,4 +1,4 @@
-"""Schedules whose decay hardly lowers the rate, and means of an optimizer over more or fewer steps than usual."""
+"""Schedules whose decay hardly lowers the rate, and figures of an optimizer beyond the usual ones."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from stages.spec.project import Project
 FALLS = ("linear", "cosine", "1-sqrt", "exponential")  # to an end of its own; the others fall on without one
 # Most decays end at 0 to 10% of the peak (arXiv 2405.18392, 2407.21783), the slowest at 30%.
 LEFT = 1 / 2
-# beta1 is 0.8 to 0.95 in all recipes, beta2 0.95 to 0.999; GANs have a beta1 of 0 and 0.5 (arXiv 1511.06434).
-USUAL = {"beta1": (0.6, 0.99), "beta2": (0.9, 0.9995)}
+# beta1 is 0.8 to 0.95 in all recipes, beta2 0.95 to 0.999; GANs have a beta1 of 0 and 0.5 (arXiv 1511.06434). eps is
+# 1e-5 (arXiv 2307.09288) to 1e-15, and 1e-8 in most; gradients are clipped at 1 in most, and seldom at less than 0.1
+# or more than 5.
+USUAL = {"beta1": (0.6, 0.99), "beta2": (0.9, 0.9995), "eps": (1e-16, 1e-5), "clip": (0.1, 10)}
 LEAST_EMA = 0.9  # an average over ten steps: recipes have 0.99 to 0.99999
 
 
@@ -36,8 +38,8 @@ def hardly_falls(project: Project, scale: str) -> Iterator[str]:
                 )
 
 
-def unusual_means(loaded: LoadedPipeline) -> Iterator[str]:
-    """A notice for each mean that an optimizer takes over fewer steps than any recipe's, or over more."""
+def unusual_figures(loaded: LoadedPipeline) -> Iterator[str]:
+    """A notice for each figure of an optimizer beyond those of recipes: means, eps, the norm of a clip."""
     for name, optimizer in loaded.raw.optimizers.items():
         for key, (least, most) in USUAL.items():
             number = optimizer.get(key)

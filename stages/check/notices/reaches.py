@@ -16,10 +16,21 @@ TIMES = 2  # of what the longest context asks for
 YARN_TIMES = 4  # arXiv 2412.19437 has 40 x 4K for 128K; some write the factor of a later stage
 
 
+# Of yarn: 32 and 1 are the paper's (arXiv 2309.00071) and everybody's; 0.1 ln(s) + 1 is 1.07 to 1.37 for factors of 2
+# to 40, and DeepSeek-V2's mscale 0.707 (2405.04434).
+USUAL = {
+    "attention_factor": (0.5, 2.0, "0.7 to 1.5"), "mscale": (0.5, 2.0, "0.7 to 1"),
+    "mscale_all_dim": (0.5, 2.0, "0.7 to 1"), "beta_fast": (8.0, 128.0, "32"), "beta_slow": (0.25, 4.0, "1"),
+}  # fmt: skip
+
+
 def unneeded(project: Project, scale: str) -> Iterator[str]:
-    """A notice for each stage that interpolates by twice what its lineage's longest context asks for, or by half."""
+    """A notice for each stage that interpolates by twice what its lineage's longest context asks for, or by half, and
+    for each figure of YaRN that is far from the published ones.
+    """
     for context in contexts(project, scale):
         for name, stage in context.own:
+            yield from _of_yarn(context, name, stage)
             where, longest = context.where(name, "rope"), _longest(context, name)
             for ref, parent in context.parents(stage) if stage.kind == "train" and context.writes(where) else ():
                 if stage.rope is None or parent.rope is None or stage.rope == parent.rope:
@@ -36,6 +47,14 @@ def unneeded(project: Project, scale: str) -> Iterator[str]:
                         f"stage from here reads more than {longest:,}: the more, the harder positions are to tell "
                         "apart (arXiv 2306.15595)."
                     )
+
+
+def _of_yarn(context: Context, name: str, stage: Stage) -> Iterator[str]:
+    yarn = stage.rope.yarn if stage.rope is not None else None
+    for key, (least, most, models) in USUAL.items() if yarn is not None and stage.kind in ("train", "import") else ():
+        value, where = getattr(yarn, key), context.where(name, "rope", "yarn", key)
+        if value is not None and not least <= value <= most and context.writes(where):
+            yield f"{where}: {name} has {key} {value:g} of yarn; published models have {models}."
 
 
 def _reach(rope: Rope, parent: Stage) -> float | None:

@@ -13,7 +13,7 @@ from stages.check.notices.configurations import other_figures
 from stages.check.notices.copied import copied
 from stages.check.notices.decays import strong
 from stages.check.notices.early_points import early
-from stages.check.notices.endings import hardly_falls, unusual_means
+from stages.check.notices.endings import hardly_falls, unusual_figures
 from stages.check.notices.executions import unheard_of
 from stages.check.notices.held_out import few_or_many, otherwise
 from stages.check.notices.lengths import as_before, cut_short
@@ -64,7 +64,18 @@ def as_written(project: Project) -> list[str]:
         for notice in tell(project)
     ]
     found += [notice for one in project.loadable for notice in misnamed(one)]
-    tells = (differing, stepped, decayed, unusual, uncounted, other_sizes, loose_ends, copied, unusual_means, otherwise)
+    tells = (
+        differing,
+        stepped,
+        decayed,
+        unusual,
+        uncounted,
+        other_sizes,
+        loose_ends,
+        copied,
+        unusual_figures,
+        otherwise,
+    )
     found += [notice for tell in tells for one in published for notice in tell(one)]
     with suppress(SpecError, SpecErrors):  # of the corpora: a finding
         found += [notice for one in published for notice in foreign_tokenizer(one, project.data)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.check.notices.endings import hardly_falls, unusual_means
+from stages.check.notices.endings import hardly_falls, unusual_figures
 from stages.check.notices.reaches import unneeded
 from stages.check.notices.run import notices
 from stages.spec.project import Project
@@ -21,7 +21,7 @@ EXTENDED = ("cpt_256k", "cpt_512k", "cpt_1m", "sft_32k", "sft_256k", "sft_1m")
 
 def test_the_shipped_schedules_and_positions_have_none() -> None:
     assert [*hardly_falls(shipped.project(), "paper"), *unneeded(shipped.project(), "paper")] == []
-    assert of_all(shipped.project(), unusual_means) == []
+    assert of_all(shipped.project(), unusual_figures) == []
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,10 @@ def test_a_decay_that_hardly_falls(tmp_path: Path, old: str, new: str, said: str
         ("beta1: 0.9", "beta1: 0", "adamw has beta1 0; recipes have 0.6 to 0.99."),
         ("beta2: 0.95", "beta2: 0.99995", "adamw has beta2 0.99995; recipes have 0.9 to 0.9995."),
         ("beta2: 0.95", "beta2: 0.999", None),
+        ("eps: 1e-8", "eps: 1e-18", "adamw has eps 1e-18; recipes have 1e-16 to 1e-05."),
+        ("eps: 1e-8", "eps: 1e-5", None),
+        ("clip: 1.0", "clip: 0.01", "adamw has clip 0.01; recipes have 0.1 to 10."),
+        ("clip: 1.0", "clip: none", None),
         (
             "clip: 1.0",
             "clip: 1.0\n    ema: 0.6",
@@ -56,13 +60,13 @@ def test_a_decay_that_hardly_falls(tmp_path: Path, old: str, new: str, said: str
         ("clip: 1.0", "clip: 1.0\n    ema: 0.99", None),
     ],
 )
-def test_a_mean_over_other_steps_than_in_recipes(tmp_path: Path, old: str, new: str, said: str | None) -> None:
+def test_a_figure_beyond_those_of_recipes(tmp_path: Path, old: str, new: str, said: str | None) -> None:
     line = edit(shipped.copy(tmp_path), LLAMA, old, new) + new.count("\n")
-    assert of_all(Project.load(tmp_path), unusual_means) == ([f"specs/{LLAMA}:{line}: {said}"] if said else [])
+    assert of_all(Project.load(tmp_path), unusual_figures) == ([f"specs/{LLAMA}:{line}: {said}"] if said else [])
 
 
 def test_numbers_that_a_schedule_gives_are_no_constants(tmp_path: Path) -> None:
-    assert of_all(Project.load(unshipped.write(tmp_path)), unusual_means) == []
+    assert of_all(Project.load(unshipped.write(tmp_path)), unusual_figures) == []
 
 
 @pytest.mark.parametrize(
@@ -84,6 +88,24 @@ def test_an_interpolation_beside_the_longest_context(tmp_path: Path, factor: str
         said
     )
     assert all(said is not None and said in one for one in told)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("attention_factor: none", "attention_factor: 10",
+         "long has attention_factor 10 of yarn; published models have 0.7 to 1.5."),
+        ("beta_fast: 32", "beta_fast: 320", "long has beta_fast 320 of yarn; published models have 32."),
+        ("beta_slow: 1", "beta_slow: 10", "long has beta_slow 10 of yarn; published models have 1."),
+        ("mscale: 1,", "mscale: 0.707,", None),
+    ],
+)  # fmt: skip
+def test_figures_of_yarn(tmp_path: Path, old: str, new: str, said: str | None) -> None:
+    root = unshipped.write(tmp_path)
+    before = list(unneeded(Project.load(root), "full"))
+    line = edit(root, "dense/long.yaml", old, new)
+    told = [one for one in unneeded(Project.load(root), "full") if one not in before]
+    assert told == ([f"specs/dense/long.yaml:{line}: {said}"] if said else [])
 
 
 def test_a_new_base_is_no_interpolation(tmp_path: Path) -> None:

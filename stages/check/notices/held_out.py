@@ -33,6 +33,22 @@ def few_or_many(project: Project) -> Iterator[str]:
             )
 
 
+def read_twice(project: Project) -> Iterator[str]:
+    """A notice for each file that two corpora read alike: what a lineage has read is known by the corpus's name."""
+    known: dict[tuple[object, ...], str] = {}
+    corpora: Mapping[str, RawCorpus] = {}
+    with suppress(SpecError, SpecErrors):  # a finding
+        corpora = project.data.corpora
+    for name, corpus in corpora.items():
+        paths = (corpus.path,) if isinstance(corpus.path, str) else corpus.path or ()
+        read_as = (corpus.root, corpus.tokenizer, corpus.prefix, *sorted((corpus.columns or {}).items()))
+        for path in paths:
+            other = known.setdefault((path, *read_as), name)
+            if other != name:
+                where = project.files.document(project.files.specs / "data" / f"{name}.yaml").where(("path",))
+                yield f"{where}: {name} reads {path}, and so does {other}: whoever reads both reads it twice."
+
+
 def otherwise(loaded: LoadedPipeline) -> Iterator[str]:
     """A notice for each release that is evaluated on shorter rows than it knows, or where documents see each other."""
     for name, stage in loaded.stages.items():

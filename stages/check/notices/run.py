@@ -15,7 +15,7 @@ from stages.check.notices.decays import strong
 from stages.check.notices.early_points import early
 from stages.check.notices.endings import hardly_falls, unusual_figures
 from stages.check.notices.executions import unheard_of
-from stages.check.notices.held_out import few_or_many, otherwise
+from stages.check.notices.held_out import few_or_many, otherwise, read_twice
 from stages.check.notices.lengths import as_before, cut_short
 from stages.check.notices.loose_ends import foreign_tokenizer, loose_ends
 from stages.check.notices.losses import changed
@@ -25,7 +25,7 @@ from stages.check.notices.rates import highest, lowest
 from stages.check.notices.reaches import unneeded
 from stages.check.notices.repeats import left_out, needless, often
 from stages.check.notices.roles import unusual_roles
-from stages.check.notices.scales import few_samples, idle_resolution, idle_rows, lower_rates, other_shapes
+from stages.check.notices.scales import few_samples, floors_alone, idle_resolution, idle_rows, lower_rates, other_shapes
 from stages.check.notices.shares import dropped, exchanged, out_of_proportion
 from stages.check.notices.sizes import uncounted, unusual
 from stages.check.notices.variants import nearly_shared
@@ -46,7 +46,8 @@ def notices(project: Project, scales: Sequence[str]) -> list[str]:
     of_scale = (
         planned_only, bindings.notice, shortened, unpriced, two_precisions, long_warm_ups, needless, left_out,
         lower_rates, idle_rows, idle_resolution, often, changed, as_before, highest, lowest, strong, early,
-        implausible, leaping, whole_anyway, cut_short, hardly_falls, unheard_of, unneeded, other_shapes, few_samples,
+        implausible, leaping, whole_anyway, cut_short, hardly_falls, unheard_of, unneeded, other_shapes,
+        few_samples, floors_alone,
     )  # fmt: skip
     found: list[str] = []
     for scale, tell in product(scales, of_scale):
@@ -60,7 +61,7 @@ def as_written(project: Project) -> list[str]:
     published = [one for one in project.loadable if one.raw.extends is None]
     found = [
         notice
-        for tell in (unread, devices.implausible, nearly_shared, few_or_many, unusual_roles)
+        for tell in (unread, devices.implausible, nearly_shared, few_or_many, read_twice, unusual_roles)
         for notice in tell(project)
     ]
     found += [notice for one in project.loadable for notice in misnamed(one)]

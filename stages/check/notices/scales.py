@@ -11,6 +11,7 @@ from fractions import Fraction
 from stages.errors import SpecError, SpecErrors
 from stages.spec.language_model import LanguageModel
 from stages.spec.project import Project
+from stages.spec.schema.stages import RawTrain
 
 LEAST_LR = Fraction(1, 2)
 WIDTHS = ("ffn", "expert_ffn")
@@ -93,3 +94,23 @@ def few_samples(project: Project, scale: str) -> Iterator[str]:
         if samples < FEWEST:
             rows = f"{samples} row{'s' * (samples != 1)} of a corpus"
             yield f"{scale}: evaluations read {rows} (`evaluation.samples`); gates pass and fail by chance."
+
+
+def floors_alone(project: Project, scale: str) -> Iterator[str]:
+    """A notice for each entry at which the floor is the budget of all phases, though full size has several."""
+    for name in project.pipelines(variants=False, scale=scale):
+        with suppress(SpecError, SpecErrors):
+            entry, resolved = project.shrink(name, scale), project.resolve(name, scale)
+            if entry.shrink is None:
+                continue
+            phases = [phase for own in resolved.own for phase in resolved.stages[own].phases]
+            steps = {
+                Fraction(phase.budget, max(one.sequences for one in phase.batch) * phase.context) for phase in phases
+            }
+            raws = [
+                stage.raw.phases for stage in project.loaded(name).stages.values() if isinstance(stage.raw, RawTrain)
+            ]
+            if steps == {entry.shrink.tokens.floor} and len({phase.budget for raw in raws for phase in raw}) > 1:
+                where = entry.document.where(("pipelines", entry.pipeline, "tokens"))
+                said = f"`floor`, {entry.shrink.tokens.floor} steps, is the budget of all its phases"
+                yield f"{where}: {name} at {scale}: {said}; `anchor` and `exponent` have no effect."

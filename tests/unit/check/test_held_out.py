@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from stages.check.notices.held_out import few_or_many, otherwise
+from stages.check.notices.held_out import few_or_many, otherwise, read_twice
 from stages.check.notices.losses import changed
 from stages.check.notices.run import as_written
 from stages.check.notices.variants import nearly_shared
 from stages.spec.project import Project
 from tests import shipped
+from tests.edits import replaced
 from tests.unit.check.told import of_all
 from tests.unit.spec.small_project import edit
 
@@ -39,6 +41,24 @@ def test_held_out_documents_that_are_far_from_their_share(tmp_path: Path, heldou
 def test_of_few_documents_any_number_may_be_held_out(tmp_path: Path) -> None:
     edit(shipped.copy(tmp_path), "data/long.yaml", "heldout: 14", "heldout: 42")
     assert list(few_or_many(Project.load(tmp_path))) == []
+
+
+@pytest.mark.parametrize(("also", "told"), [("", 1), ("prefix: Once", 0)])
+def test_a_file_that_two_corpora_read(tmp_path: Path, also: str, told: int) -> None:
+    """As a copy of a corpus's spec reads it; read otherwise, it is another corpus."""
+    root = Path(shutil.copytree(shipped.ROOT / "examples/tiny", tmp_path / "tiny"))
+    assert list(read_twice(Project.load(root))) == []
+    text = (root / "specs/data/tales.yaml").read_text()
+    digest = next(line for line in text.splitlines() if line.startswith("digest:"))
+    text = replaced(text, "corpus: tales", "corpus: tales_b", digest, f'digest: "{"a" * 64}"')
+    (root / "specs/data/tales_b.yaml").write_text(f"{text}{also}\n")
+    line = next(number for number, one in enumerate(text.splitlines(), 1) if one.startswith("path: "))
+    path = text.splitlines()[line - 1].removeprefix("path: ")
+    said = (
+        f"specs/data/tales_b.yaml:{line}: tales_b reads {path}, and so does tales: whoever reads both reads it twice."
+    )
+    assert list(read_twice(Project.load(root))) == [said] * told
+    assert (said in as_written(Project.load(root))) == bool(told)
 
 
 @pytest.mark.parametrize(

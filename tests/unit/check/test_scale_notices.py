@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.check.notices.run import notices
-from stages.check.notices.scales import other_shapes
+from stages.check.notices.scales import floors_alone, other_shapes
 from stages.spec.project import Project
 from tests import shipped
 from tests.unit.spec import small_project
@@ -57,6 +57,16 @@ def test_what_follows_from_the_number_of_experts_goes_with_it(tmp_path: Path) ->
         root, "scales/mini.yaml", "        layers: 3\n", "        routed_scale: 1.4\n        layers: 3\n"
     )
     assert list(other_shapes(Project.load(root), "mini")) == []
+
+
+@pytest.mark.parametrize(("here", "told"), [("200K", 0), ("2K", 1)])
+def test_a_floor_that_is_every_budget(tmp_path: Path, here: str, told: int) -> None:
+    root = shipped.copy(tmp_path)
+    line = small_project.edit(root, "scales/mini.yaml", "{paper: 12B, here: 200K}", f"{{paper: 12B, here: {here}}}")
+    said = "`floor`, 8 steps, is the budget of all its phases; `anchor` and `exponent` have no effect."
+    notice = f"specs/scales/mini.yaml:{line}: llama31_1m at mini: {said}"
+    assert list(floors_alone(Project.load(root), "mini")) == [notice] * told
+    assert (notice in notices(Project.load(root), ["mini"])) == bool(told)
 
 
 @pytest.mark.parametrize(("samples", "rows"), [(1, "1 row"), (7, "7 rows"), (8, "")])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TypeGuard
 
 from stages.errors import Where
-from stages.spec import points, units
+from stages.spec import points
 from stages.spec.loader import LoadedPipeline
 from stages.spec.nodes import Tree
 from stages.spec.schema.stages import RawExport, RawMerge, RawStage, RawTrain
@@ -88,7 +88,4 @@ def _unused_ends(loaded: LoadedPipeline) -> Iterator[str]:
         counts = [point.at for text in named if (point := points.read(text)) is not None and point.trunk == name]
         if _trains(stage.raw) and counts and name not in named:
             where = stage.document.where(("phases", len(stage.raw.phases) - 1, "budget"))
-            yield (
-                f"{where}: nothing starts from the end of {name}: what others take of it ends at "
-                f"{units.format_tokens(max(counts))}."
-            )
+            yield (f"{where}: nothing starts from the end of {name}: what others take of it ends at {max(counts):,}.")

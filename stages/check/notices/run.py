@@ -19,6 +19,7 @@ from stages.check.notices.held_out import few_or_many, otherwise, read_twice
 from stages.check.notices.lengths import as_before, cut_short
 from stages.check.notices.loose_ends import foreign_tokenizer, loose_ends
 from stages.check.notices.losses import changed
+from stages.check.notices.merges import reaching_back
 from stages.check.notices.mixtures import leaping, whole_anyway
 from stages.check.notices.names import misnamed
 from stages.check.notices.rates import highest, lowest
@@ -66,17 +67,9 @@ def as_written(project: Project) -> list[str]:
     ]
     found += [notice for one in project.loadable for notice in misnamed(one)]
     tells = (
-        differing,
-        stepped,
-        decayed,
-        unusual,
-        uncounted,
-        other_sizes,
-        loose_ends,
-        copied,
-        unusual_figures,
-        otherwise,
-    )
+        differing, stepped, decayed, unusual, uncounted, other_sizes, loose_ends, copied, unusual_figures, otherwise,
+        reaching_back,
+    )  # fmt: skip
     found += [notice for tell in tells for one in published for notice in tell(one)]
     with suppress(SpecError, SpecErrors):  # of the corpora: a finding
         found += [notice for one in published for notice in foreign_tokenizer(one, project.data)]

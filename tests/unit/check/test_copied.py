@@ -59,4 +59,4 @@ def test_a_stage_that_others_leave_in_the_middle_alone(tmp_path: Path) -> None:
     edit(root, "llama31_1m/instruct.yaml", "from: sft_1m", "from: sft_1m@120Mi")
     (notice,) = [one for one in of_all(Project.load(root), copied) if "sft_1m" in one]
     assert "llama31_1m/sft_1m.yaml" in notice
-    assert notice.endswith("nothing starts from the end of sft_1m: what others take of it ends at 120Mi.")
+    assert notice.endswith("nothing starts from the end of sft_1m: what others take of it ends at 125,829,120.")

@@ -1,4 +1,4 @@
-"""Whatever lies where a spec should: one error that names it, within two seconds; what is not read at all is named."""
+"""Whatever lies where a spec should: one error that names it, and soon; what is not read at all is named."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from stages.check.run import run
 from stages.errors import SpecError, SpecErrors, UserError
@@ -16,7 +17,7 @@ from stages.spec.project import Project
 from stages.spec.unread_files import strays
 from tests.unit.spec.test_bad_specs import SECOND, resolve_everything
 
-SOON = 2.0  # seconds of the processor: others may be using the machine
+SOON = 2  # times what PyYAML takes to read the largest file that may be a spec; what is quadratic takes 20 times that
 
 
 def filled(text: str) -> Callable[[Path], object]:
@@ -62,8 +63,15 @@ def _sparse(path: Path, size: int) -> None:
     os.truncate(path, size)
 
 
+@pytest.fixture(scope="module")
+def seconds_of_a_largest_file() -> float:
+    began = time.process_time()
+    yaml.safe_load(of_keys("", "k{}: 1\n"))
+    return time.process_time() - began
+
+
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_one_error_names_the_file_soon(root: Path, name: str) -> None:
+def test_one_error_names_the_file_soon(root: Path, name: str, seconds_of_a_largest_file: float) -> None:
     file, make, says = UNREADABLE[name]
     path = root / "specs" / file
     path.unlink()
@@ -71,7 +79,7 @@ def test_one_error_names_the_file_soon(root: Path, name: str) -> None:
     began = time.process_time()
     with pytest.raises((SpecError, SpecErrors)) as caught:
         resolve_everything(root)
-    assert time.process_time() - began < SOON
+    assert time.process_time() - began < SOON * seconds_of_a_largest_file
     assert says in str(caught.value)
     assert f"specs/{file}" in str(caught.value)
     assert len(str(caught.value).splitlines()) <= 21

@@ -92,7 +92,10 @@ PUBLISHED: Mapping[str, Mapping[str, Figures]] = {
     "SmolLM2-135M": {"llama": _model(30, 576, 1536, 9, 3, 49_152, "1e-5"), ROPE: _rope("100_000")},
     "SmolLM2-360M": {"llama": _model(32, 960, 2560, 15, 5, 49_152, "1e-5"), ROPE: _rope("100_000")},
     "SmolLM2-1.7B": {"llama": _model(24, 2048, 8192, 32, 32, 49_152, "1e-5"), ROPE: _rope("130_000")},
-    "Mistral-7B-v0.3": {"mistral": _model(32, 4096, 14_336, 32, 8, 32_768, "1e-5"), ROPE: _rope("1_000_000")},
+    "Mistral-7B-v0.1": {
+        "mistral": {**_model(32, 4096, 14_336, 32, 8, 32_000, "1e-5"), "window": "4096"},
+        ROPE: _rope("10_000"),
+    },
     "siglip-base-patch16": _siglip(12, 768, 3072, 12, 16, 32_000),
     "siglip-large-patch16": _siglip(24, 1024, 4096, 16, 16, 32_000),
     "siglip-so400m-patch14": _siglip(27, 1152, 4304, 16, 14, 32_000),
@@ -154,7 +157,7 @@ def _cited(document: Document, below: Path) -> dict[str, list[str]]:
 
 def _names(text: str) -> Iterator[str]:
     for word in WORD.findall(text):
-        name = TUNED.sub("", word.rpartition("/")[2])
+        name = TUNED.sub("", word.rpartition("/")[2].removeprefix("Meta-"))
         if name in PUBLISHED:
             yield name
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.check.notices.configurations import other_figures
+from stages.check.notices.configurations import PUBLISHED, other_figures
 from stages.check.notices.run import as_written
+from stages.contract.parameters import parameters
+from stages.spec.families import FAMILIES
 from stages.spec.project import Project
 from tests import shipped
 from tests.unit.check.told import of_all
@@ -61,9 +63,11 @@ def test_either_of_two_models_that_one_source_cites(tmp_path: Path) -> None:
     )
 
 
-def test_a_release_is_its_own_source(tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", ["meta-llama/Llama-3.1-8B", "meta-llama/Meta-Llama-3.1-8B-Instruct"])
+def test_a_release_is_its_own_source(tmp_path: Path, source: str) -> None:
     """Whatever the sources say of its sizes: the folder has those of its config.json."""
     root = shipped.copy(tmp_path)
+    edit(root, "releases/llama31_8b.yaml", "source: meta-llama/Llama-3.1-8B", f"source: {source}")
     published = 'mark: published, citation: "Llama-3.1-8B config.json; arXiv 2407.21783 table 3"}'
     edit(root, LLAMA, published, "mark: chosen}")
     assert told(root) == []
@@ -92,3 +96,32 @@ def test_a_figure_that_is_assumed_may_be_any(tmp_path: Path) -> None:
          "  - covers: [models.moonlight]\n    mark: derived\n    reason: ")  # fmt: skip
     edit(root, KIMI, "routed_scale: 2.446", "routed_scale: 2.5")
     assert told(root) == []
+
+
+# What is published of each, in millions.
+COUNTS = {
+    "Llama-3.1-8B": 8_030, "Llama-3.1-70B": 70_554, "Llama-3.2-1B": 1_236, "Llama-3.2-3B": 3_213,
+    "Qwen2.5-0.5B": 494, "Qwen2.5-1.5B": 1_544, "Qwen2.5-3B": 3_086, "Qwen2.5-7B": 7_616, "Qwen2.5-14B": 14_770,
+    "Qwen2.5-32B": 32_764, "Qwen2.5-72B": 72_706, "Qwen3-0.6B": 596, "Qwen3-1.7B": 1_721, "Qwen3-4B": 4_022,
+    "Qwen3-8B": 8_191, "Qwen3-14B": 14_768, "Qwen3-32B": 32_762, "Qwen3-30B-A3B": 30_532, "OLMo-2-1124-7B": 7_299,
+    "OLMo-2-1124-13B": 13_716, "SmolLM2-135M": 135, "SmolLM2-360M": 362, "SmolLM2-1.7B": 1_711,
+    "Mistral-7B-v0.1": 7_242, "Moonlight-16B-A3B": 15_960, "Kimi-VL-A3B": 15_960, "Ouro-1.4B": 1_435,
+    "Ouro-2.6B": 2_668,
+}  # fmt: skip
+TIED = ("Llama-3.2", "Qwen2.5-0.5B", "Qwen2.5-1.5B", "Qwen2.5-3B", "Qwen3-0.6B", "Qwen3-1.7B", "Qwen3-4B", "SmolLM2")
+
+
+def test_the_table_has_the_language_models_that_are_counted_here() -> None:
+    assert {name for name, families in PUBLISHED.items() if families.keys() & FAMILIES.keys()} == COUNTS.keys()
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_the_sizes_of_the_table_come_to_what_is_published(name: str) -> None:
+    (family,) = PUBLISHED[name].keys() & FAMILIES.keys()
+    figures = {key: float(text.replace("_", "")) for key, text in PUBLISHED[name][family].items()}
+    others = {"family": family, "tied": name.startswith(TIED), "init_std": 0.02, "post_norm_gain": 1.0}
+    fields = {key: int(value) if value.is_integer() else value for key, value in figures.items()} | others
+    model = FAMILIES[family]
+    own = {key: value for key, value in fields.items() if key in model.model_fields}
+    count = parameters(model.model_validate(own)).total
+    assert round(count / 10**6) == COUNTS[name]

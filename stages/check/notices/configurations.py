@@ -122,6 +122,10 @@ def other_figures(loaded: LoadedPipeline, data: LoadedData) -> Iterator[str]:
             continue
         own = released.get(next(iter(stage.raw.modules.values()))) if isinstance(stage.raw, RawImport) else None
         cited = _cited(stage.document, (ROPE,))
+        scaled = {key.partition(".")[0] for key in PUBLISHED[own][ROPE] if "." in key} if own else set()
+        for key in scaled - {one.partition(".")[0] for one in _leaves(stage.document.value[ROPE])}:
+            where = stage.document.where((ROPE, key))
+            yield f"{where}: {ROPE}.{key} is none, and the published {FILE} has it ({own})."
         for key, text in _leaves(stage.document.value[ROPE]).items():
             yield from _other(stage.document, (ROPE,), key, text, [own] if own else cited.get(key, []), ROPE)
 

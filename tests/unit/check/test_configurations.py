@@ -42,6 +42,8 @@ def test_the_shipped_figures_are_those_that_they_cite() -> None:
          "rope.llama3.factor is 32, and the published config.json has 8 (Llama-3.1-8B)."),
         (BASE, "interpolation: 1", "interpolation: 8",
          "rope.interpolation is 8, and the published config.json has 1 (Llama-3.1-8B)."),
+        (BASE, "llama3: {factor: 8, low: 1, high: 4, original: 8Ki}", "llama3: none",
+         "rope.llama3 is none, and the published config.json has it (Llama-3.1-8B)."),
         ("kimi_vl/joint_longctx.yaml", "base: 800_000", "base: 8_000_000",
          "rope.base is 8_000_000, and the published config.json has 800_000 (Kimi-VL-A3B)."),
     ],

@@ -5,7 +5,7 @@ Nothing outside is read: links are followed first, and what they lead to has to 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from stages.data import entry_files, mapped
@@ -79,6 +79,22 @@ def refuse_changed(found: Sequence[Input], before: Sequence[FileState]) -> None:
     for one, then in zip(found, before, strict=True):
         if not one.path.is_file() or mapped.of(one.path) != then or then.size != one.size:
             raise UserError(f"{one.name}: changed while it was read. Give the same command when it is complete.")
+
+
+def refuse_copies(corpus: CorpusSpec, measured: Mapping[str, str]) -> None:
+    """Raise UserError where two files of rows have the same content, by their size and digest: a copy that was left.
+
+    A text or a page may well be there twice: each is a document, or a few.
+    """
+    first: dict[str, str] = {}
+    for name, content in measured.items():
+        if suffix(name, _kinds(corpus)) in entry_files.FREE or corpus.duplicates == "drop":
+            continue
+        if (other := first.setdefault(content, name)) != name:
+            raise UserError(
+                f"{name}: its content is that of {other}, so that each row would be read twice. Remove one of the two; "
+                "`duplicates: drop` reads each document once."
+            )
 
 
 def base(root: Path, corpus: str, name: str | None) -> Path:

@@ -123,7 +123,7 @@ def _rows(reader: picture_rows.Reader, found: Sequence[Input], rows: _Rows) -> t
     """The rows in the order of the input, and what they were read from; their pixels go to a file."""
     size = sum(one.size for one in found)
     progress = Progress(rows.corpus.corpus, size)
-    listed, before = "", 0
+    contents, before = dict[str, str](), 0
     try:
         for one in found:
             for row in reader.rows(one):
@@ -131,11 +131,12 @@ def _rows(reader: picture_rows.Reader, found: Sequence[Input], rows: _Rows) -> t
                 rows.add(one.name, row)
             before += one.size
             measured = measure(one.path)
-            listed += f"{one.name} {measured.size} {measured.blake3}\n"
+            contents[one.name] = f"{measured.size} {measured.blake3}"
     finally:
         progress.close()
         rows.close()
-    digest = digest_bytes(listed.encode())
+    inputs.refuse_copies(rows.corpus, contents)
+    digest = digest_bytes("".join(f"{name} {content}\n" for name, content in contents.items()).encode())
     made = Inputs(files=len(found), bytes=size, digest=digest, skipped=rows.skipped, duplicates=rows.dropped)
     made = made.model_copy(update={"unknown": rows.lost()})
     unknown.refuse(rows.corpus, made.unknown)

@@ -62,6 +62,7 @@ def merged(
     every = [*found, *(one for other in compared.values() for one in other.files)]
     before = inputs.states(every)
     measured = _measured(corpus.corpus, found)
+    inputs.refuse_copies(corpus, measured)
     specs = "".join(f"\n{name} {other.corpus.identity}" for name, other in compared.items())
     how = f"{VERSION} {pieces.PIECE} {TOKENS}{specs}"
     _open(

@@ -153,6 +153,16 @@ def test_a_file_that_two_entries_name_is_refused(project: Small) -> None:
         read(project)
 
 
+def test_a_copy_of_a_file_of_rows_is_refused_unless_duplicates_are_dropped(project: Small) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        jsonl(project.root / name, [{"text": text} for text in TEXTS])
+    declare(project, "*.jsonl")
+    with pytest.raises(UserError, match=r"^b\.jsonl: its content is that of a\.jsonl, so that each row would be read"):
+        prepare.prepare(project.root, "mine", project.data / "mine", accept=True)
+    declare(project, "*.jsonl", duplicates="drop")
+    prepare.prepare(project.root, "mine", project.data / "mine", accept=True)
+
+
 def test_a_pattern_that_fits_nothing_is_refused(project: Small) -> None:
     declare(project, "**/*.jsonl")
     with pytest.raises(UserError, match=r"path: \*\*/\*\.jsonl: no file below .* is called so"):

@@ -16,10 +16,11 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import jinja2
 import jinja2.ext
+from jinja2.filters import do_round
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from stages.errors import UserError
@@ -29,6 +30,7 @@ SECONDS = 30.0  # of processor time for one rendering, which takes a thousandth
 MEMORY = 1 << 30  # bytes for one rendering, which takes less than a MiB
 STATM = 128  # bytes of /proc/self/statm at most
 BITS = 1 << 16  # of a product or power of whole numbers
+DIGITS = 400  # that a number is rounded to: the largest of 64 bits has 309
 LONGEST = 16 << 20  # characters of a rendered conversation: a tokenizer takes up to forty times that
 # What templates raise besides Jinja's own errors: by what they do with a conversation.
 REFUSALS = (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
@@ -90,7 +92,7 @@ class Template:
     def __init__(self, source: str, words: Mapping[str, str]) -> None:
         """Raises TemplateError for what is no template."""
         environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols])
-        environment.filters["tojson"] = _tojson
+        environment.filters |= {"tojson": _tojson, "round": _round}
         environment.globals["raise_exception"] = _raise
         del environment.filters["random"], environment.globals["lipsum"]
         self.words, self.marked = dict(words), GENERATION.search(source) is not None
@@ -172,6 +174,13 @@ def _too_long(*_: object) -> NoReturn:
         f"the chat template has no end after {SECONDS:g} s for one conversation; correct its loops, or take the "
         "template that was published with the tokenizer"
     )
+
+
+def _round(value: Any, precision: int = 0, method: Literal["common", "ceil", "floor"] = "common") -> Any:
+    """jinja2's own, which takes ten to that power."""
+    if abs(precision) > DIGITS:
+        raise OverflowError(f"rounded to more than {DIGITS} digits")
+    return do_round(value, precision, method)
 
 
 def _tojson(

@@ -150,6 +150,9 @@ RAISES = {
     "multiplies without end": (
         "{% set n = namespace(x=99) %}{% for i in range(60) %}{% set n.x = n.x * n.x %}{% endfor %}",
         r"refuses the conversation: a number of more than 65,536 bits"),
+    "rounds without end": ("{{ 1 | round(10 ** 9, 'ceil') }}", r"conversation: rounded to more than 400 digits"),
+    "rounds each without end": (
+        "{{ [messages | length] | map('round', 10 ** 9, 'floor') | list }}", r"conversation: rounded to more than 400"),
     "is nested too deep": ("{% for i in 'a' %}" * 30 + "{% endfor %}" * 30, r"cannot be read: too many stat"),
     "is nested much too deep": ("{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}", r"cannot be read: maximum recursion"),
 }  # fmt: skip

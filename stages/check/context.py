@@ -188,7 +188,7 @@ class Context:
 
     def writes(self, where: Where) -> bool:
         """Whether a line is in a file of the pipeline itself, and not of what it extends."""
-        return where.file.startswith(f"specs/{self.loaded.name}/")
+        return self.loaded.writes(where)
 
     def where(self, name: str, *path: str | int) -> Where:
         """The line of a key of a stage's spec; an import's training is written below `stand_in`."""

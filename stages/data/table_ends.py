@@ -16,7 +16,8 @@ from stages.data.arrow import pyarrow
 from stages.data.pieces import Input
 from stages.errors import UserError
 
-PARQUET, ARROW = b"PAR1", b"ARROW1"
+PARQUET = b"PAR1"
+ARROW = b"ARROW1"  # begins Arrow's file format; its stream format, which datasets writes, begins otherwise
 FOOTER = struct.Struct("<i")  # of Parquet and of Arrow: how long the footer is, before the last magic bytes
 STREAM = 8  # an Arrow file has a stream behind its magic bytes and two zeros
 SLACK = 64  # bytes to which writers may align a footer; the shortest Arrow file has more

@@ -21,7 +21,6 @@ MEMORY = 64 << 20  # bytes of a batch of Parquet
 PAGE = 256 << 20  # bytes of a page of Parquet when it is decompressed; most writers aim at one MiB
 NO_OBJECTS = (ValueError, OverflowError)  # what pyarrow raises of values that Python's types do not have
 BUFFER = 1 << 20  # bytes of a column that are read at once
-MAGIC = table_ends.ARROW  # begins Arrow's file format; its stream format, which datasets writes, begins otherwise
 
 
 def parquet(piece: Piece, wanted: Shape) -> Rows:
@@ -82,7 +81,7 @@ def arrow(piece: Piece, wanted: Shape) -> Rows:
     """Rows of an Arrow file or stream. Raises UserError as `parquet` does."""
     pa, ipc = pyarrow(piece.file.name), pyarrow(piece.file.name, "pyarrow.ipc")
     with _damage(piece.file), pa.memory_map(str(piece.file.path)) as source:
-        is_file = source.read(len(MAGIC)) == MAGIC
+        is_file = source.read(len(table_ends.ARROW)) == table_ends.ARROW
         source.seek(0)
         reader = ipc.open_file(source) if is_file else ipc.open_stream(source)
         if is_file:

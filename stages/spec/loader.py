@@ -42,6 +42,10 @@ class LoadedPipeline:
     document: Document
     stages: dict[str, LoadedStage]
 
+    def writes(self, where: Where) -> bool:
+        """Whether a line is in a file of the pipeline itself, and not of what it extends."""
+        return where.file.startswith(f"specs/{self.name}/")
+
     @cached_property
     def releases(self) -> dict[str, tuple[tuple[str, str, str], ...]]:
         """Stage -> (module, release, model) of each module that starts from a released model."""

@@ -122,11 +122,12 @@ def other_figures(loaded: LoadedPipeline, data: LoadedData) -> Iterator[str]:
             continue
         own = released.get(next(iter(stage.raw.modules.values()))) if isinstance(stage.raw, RawImport) else None
         cited = _cited(stage.document, (ROPE,))
+        tree = _leaves(stage.document.value[ROPE])
         scaled = {key.partition(".")[0] for key in PUBLISHED[own][ROPE] if "." in key} if own else set()
-        for key in scaled - {one.partition(".")[0] for one in _leaves(stage.document.value[ROPE])}:
+        for key in scaled - {one.partition(".")[0] for one in tree}:
             where = stage.document.where((ROPE, key))
             yield f"{where}: {ROPE}.{key} is none, and the published {FILE} has it ({own})."
-        for key, text in _leaves(stage.document.value[ROPE]).items():
+        for key, text in tree.items():
             yield from _other(stage.document, (ROPE,), key, text, [own] if own else cited.get(key, []), ROPE)
 
 
@@ -134,10 +135,8 @@ def _other(document: Document, at: Path, key: str, text: str, names: list[str], 
     """Of a figure and the models in one of whose config.json it should be."""
     known = {name: PUBLISHED[name][family][key] for name in names if key in PUBLISHED[name].get(family, {})}
     if known and not any(quantities.same(text, one) for one in known.values()):
-        figure, said = (
-            ".".join([*(str(part) for part in at), key]),
-            " and ".join(f"{known[one]} ({one})" for one in known),
-        )
+        figure = ".".join([*(str(part) for part in at), key])
+        said = " and ".join(f"{own} ({name})" for name, own in known.items())
         yield f"{document.where((*at, *key.split('.')))}: {figure} is {text}, and the published {FILE} has {said}."
 
 

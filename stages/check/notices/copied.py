@@ -88,4 +88,4 @@ def _unused_ends(loaded: LoadedPipeline) -> Iterator[str]:
         counts = [point.at for text in named if (point := points.read(text)) is not None and point.trunk == name]
         if _trains(stage.raw) and counts and name not in named:
             where = stage.document.where(("phases", len(stage.raw.phases) - 1, "budget"))
-            yield (f"{where}: nothing starts from the end of {name}: what others take of it ends at {max(counts):,}.")
+            yield f"{where}: nothing starts from the end of {name}: what others take of it ends at {max(counts):,}."

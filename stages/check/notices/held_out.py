@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-from stages.errors import SpecError, SpecErrors
+from stages.errors import SpecError, SpecErrors, Where
 from stages.spec import points
 from stages.spec.loader import LoadedPipeline
 from stages.spec.project import Project
@@ -20,13 +20,10 @@ LEAST, MOST = 0.01, 0.12  # of all: 4% of origins are, of pictures of digits 10%
 
 def few_or_many(project: Project) -> Iterator[str]:
     """A notice for each corpus whose held-out documents are far from the share that is held out."""
-    corpora: Mapping[str, RawCorpus] = {}
-    with suppress(SpecError, SpecErrors):  # a finding
-        corpora = project.data.corpora
-    for name, corpus in corpora.items():
+    for name, corpus in _corpora(project).items():
         whole = corpus.documents + corpus.heldout
         if whole >= FEWEST and not LEAST <= corpus.heldout / whole <= MOST:
-            where = project.files.document(project.files.specs / "data" / f"{name}.yaml").where(("heldout",))
+            where = _where(project, name, "heldout")
             yield (
                 f"{where}: {corpus.heldout:,} of {whole:,} documents of {name} are held out, "
                 f"{corpus.heldout / whole:.1%}; a preparation holds out 4% of their origins."
@@ -36,17 +33,24 @@ def few_or_many(project: Project) -> Iterator[str]:
 def read_twice(project: Project) -> Iterator[str]:
     """A notice for each file that two corpora read alike: what a lineage has read is known by the corpus's name."""
     known: dict[tuple[object, ...], str] = {}
-    corpora: Mapping[str, RawCorpus] = {}
-    with suppress(SpecError, SpecErrors):  # a finding
-        corpora = project.data.corpora
-    for name, corpus in corpora.items():
+    for name, corpus in _corpora(project).items():
         paths = (corpus.path,) if isinstance(corpus.path, str) else corpus.path or ()
         read_as = (corpus.root, corpus.tokenizer, corpus.prefix, *sorted((corpus.columns or {}).items()))
         for path in paths:
             other = known.setdefault((path, *read_as), name)
             if other != name:
-                where = project.files.document(project.files.specs / "data" / f"{name}.yaml").where(("path",))
+                where = _where(project, name, "path")
                 yield f"{where}: {name} reads {path}, and so does {other}: whoever reads both reads it twice."
+
+
+def _corpora(project: Project) -> Mapping[str, RawCorpus]:
+    with suppress(SpecError, SpecErrors):  # a finding
+        return project.data.corpora
+    return {}
+
+
+def _where(project: Project, corpus: str, key: str) -> Where:
+    return project.files.document(project.files.specs / "data" / f"{corpus}.yaml").where((key,))
 
 
 def otherwise(loaded: LoadedPipeline) -> Iterator[str]:

@@ -15,7 +15,6 @@ from stages.spec.resolved_models import Rope
 TIMES = 2  # of what the longest context asks for
 YARN_TIMES = 4  # arXiv 2412.19437 has 40 x 4K for 128K; some write the factor of a later stage
 
-
 # Of yarn: 32 and 1 are the paper's (arXiv 2309.00071) and everybody's; 0.1 ln(s) + 1 is 1.07 to 1.37 for factors of 2
 # to 40, and DeepSeek-V2's mscale 0.707 (2405.04434).
 USUAL = {
@@ -31,11 +30,11 @@ def unneeded(project: Project, scale: str) -> Iterator[str]:
     for context in contexts(project, scale):
         for name, stage in context.own:
             yield from _of_yarn(context, name, stage)
-            where, longest = context.where(name, "rope"), _longest(context, name)
+            where = context.where(name, "rope")
             for ref, parent in context.parents(stage) if stage.kind == "train" and context.writes(where) else ():
                 if stage.rope is None or parent.rope is None or stage.rope == parent.rope:
                     continue
-                reach = _reach(stage.rope, parent)
+                reach, longest = _reach(stage.rope, parent), _longest(context, name)
                 if reach is not None and longest >= reach * TIMES and stage.rope.yarn is None:
                     yield (
                         f"{where}: {name} reads up to {longest:,} positions on {described(stage.rope)}, and {ref}'s "

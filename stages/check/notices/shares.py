@@ -72,13 +72,13 @@ def out_of_proportion(data: LoadedData) -> Iterator[str]:
                 yield f"{_where(data, name, at)}: {name} is derived, and has {said}."
 
 
-def _groups(data: LoadedData) -> dict[str, dict[str, Shares]]:
+def _groups(data: LoadedData) -> dict[str, dict[str, dict[str, Fraction]]]:
     """By group, the shares of each mixture that has corpora of it."""
     found: dict[str, dict[str, dict[str, Fraction]]] = {}
     for name, raw in data.mixtures.mixtures.items():
         for source in raw.sources:
             found.setdefault(source.group, {}).setdefault(name, {})[source.corpus] = source.share
-    return {group: dict(whole) for group, whole in found.items()}
+    return found
 
 
 def _factor(mine: Shares, theirs: Shares) -> tuple[Fraction, list[str]]:

@@ -12,10 +12,11 @@ from stages.spec.schema.pipeline import RawPiece
 def nearly_shared(project: Project) -> Iterator[str]:
     """A notice for each schedule that a variant goes on with, and of whose first pieces one figure is another."""
     every = {one.name: one for one in project.loadable}
-    for name, loaded in every.items():
-        base = every.get(loaded.raw.extends or "")
-        for schedule, pieces in loaded.raw.schedules.items() if base is not None else ():
-            theirs = base.raw.schedules.get(schedule, []) if base is not None else []
+    for loaded in every.values():
+        if (base := every.get(loaded.raw.extends or "")) is None:
+            continue
+        for schedule, pieces in loaded.raw.schedules.items():
+            theirs = base.raw.schedules.get(schedule, [])
             apart = [
                 (number, key)
                 for number, (mine, other) in enumerate(zip(pieces, theirs, strict=False))
@@ -24,7 +25,7 @@ def nearly_shared(project: Project) -> Iterator[str]:
             if len(pieces) > len(theirs) > 1 and len(apart) == 1:
                 number, key = apart[0]
                 where = loaded.document.where(("schedules", schedule, number, key))
-                if where.file.startswith(f"specs/{name}/"):
+                if loaded.writes(where):
                     yield (
                         f"{where}: schedule {schedule!r} goes on with {loaded.raw.extends}'s but for `{key}` of piece "
                         f"{number + 1}: stages that both have are trained twice."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from stages.spec import domains
 from stages.spec.decoder import Decoder, Grouped
 from stages.spec.frozen import Frozen
+from stages.spec.released import Released
 
 Layers = Annotated[int, domains.LAYERS]
 Size = Annotated[int, domains.SIZE]
@@ -57,6 +58,7 @@ class LanguageModel(Frozen):
     """A model that reads and writes tokens. A family is a subclass in a file of its own, with every field declared."""
 
     PUBLISHED: ClassVar[Published]
+    RELEASED: ClassVar[Mapping[str, Released]] = {}  # models of the family, by the last part of the hub's id
     NEMO: ClassVar[bool] = False  # whether the NeMo engine has code for it
     LOOPED: ClassVar[bool] = False  # whether its layers are run several times: a phase then says `loops`
     ROUTED: ClassVar[bool] = False  # whether it has routed experts: a phase that trains it then says `router`

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from stages.spec import language_model as lm
 from stages.spec.decoder import PRE_NORMS, Decoder, Dense, Grouped, Layer
+from stages.spec.released import Released, grouped, rotary
 
 
 class MistralModel(lm.LanguageModel):
@@ -34,6 +36,11 @@ class MistralModel(lm.LanguageModel):
             "max_position_embeddings": 131_072, "initializer_range": 0.02,
         },
     )  # fmt: skip
+    RELEASED: ClassVar[Mapping[str, Released]] = {
+        "Mistral-7B-v0.1": Released(
+            {**grouped(32, 4096, 14_336, 32, 8, 32_000, "1e-5"), "window": "4096"}, rotary("10_000")
+        ),
+    }
 
     def decoder(self) -> Decoder:
         """Equal layers."""

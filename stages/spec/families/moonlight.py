@@ -7,13 +7,21 @@ and a mixture of experts in the others.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from stages.spec import domains
 from stages.spec import language_model as lm
 from stages.spec.decoder import PRE_NORMS, Decoder, Dense, Latent, Layer, Mixture
+from stages.spec.released import Released, rotary
 
 LATENT_NORM_EPS = 1e-6  # the released code leaves the latent's norm at its class's default, whatever rms_norm_eps says
+
+SIZES = {
+    "layers": "27", "dense_layers": "1", "hidden": "2048", "ffn": "11_264", "heads": "16", "vocab": "163_840",
+    "kv_lora_rank": "512", "qk_nope_dim": "128", "qk_rope_dim": "64", "v_head_dim": "128", "experts": "64",
+    "active_experts": "6", "shared_experts": "2", "expert_ffn": "1408", "routed_scale": "2.446", "norm_eps": "1e-5",
+}  # fmt: skip
 
 
 class MoonlightModel(lm.LanguageModel):
@@ -63,6 +71,10 @@ class MoonlightModel(lm.LanguageModel):
         # refused by name.
         free=frozenset({"num_nextn_predict_layers"}),
     )  # fmt: skip
+    RELEASED: ClassVar[Mapping[str, Released]] = {
+        "Moonlight-16B-A3B": Released(SIZES, rotary("50_000")),
+        "Kimi-VL-A3B": Released(SIZES, rotary("800_000")),
+    }
 
     def decoder(self) -> Decoder:
         """Dense layers first."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from stages.spec import language_model as lm
 from stages.spec.decoder import POST_NORMS, Decoder, Dense, Grouped, Layer
+from stages.spec.released import Released, grouped, rotary
 
 
 class Olmo2Model(lm.LanguageModel):
@@ -32,6 +34,10 @@ class Olmo2Model(lm.LanguageModel):
         scaled="transformers 4.57 refuses every scaling but `linear`; 5 reads all",
         absent={"hidden_act": "silu", "rms_norm_eps": 1e-5, "max_position_embeddings": 2048, "initializer_range": 0.02},
     )
+    RELEASED: ClassVar[Mapping[str, Released]] = {
+        "OLMo-2-1124-7B": Released(grouped(32, 4096, 11_008, 32, 32, 100_352, "1e-6"), rotary("500_000")),
+        "OLMo-2-1124-13B": Released(grouped(40, 5120, 13_824, 40, 40, 100_352, "1e-6"), rotary("500_000")),
+    }
 
     def decoder(self) -> Decoder:
         """Equal layers."""

@@ -7,11 +7,13 @@ the released modeling_ouro.py.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from stages.spec import domains
 from stages.spec import language_model as lm
 from stages.spec.decoder import Decoder, Dense, Grouped, Layer, Norms
+from stages.spec.released import Released, grouped, rotary
 
 NORMS = Norms("input_layernorm", "input_layernorm_2", "post_attention_layernorm", "post_attention_layernorm_2")
 
@@ -42,6 +44,10 @@ class OuroModel(lm.LanguageModel):
         absent={"hidden_act": "silu", "early_exit_threshold": 1.0},
         layer_types=True,
     )
+    RELEASED: ClassVar[Mapping[str, Released]] = {
+        "Ouro-1.4B": Released(grouped(24, 2048, 5632, 16, 16, 49_152, "1e-6"), rotary("1_000_000")),
+        "Ouro-2.6B": Released(grouped(48, 2048, 5632, 16, 16, 49_152, "1e-6"), rotary("1_000_000")),
+    }
 
     def decoder(self) -> Decoder:
         """Equal layers, looped."""

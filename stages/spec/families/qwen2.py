@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from stages.spec import language_model as lm
 from stages.spec.decoder import PRE_NORMS, Decoder, Dense, Grouped, Layer
+from stages.spec.released import Released, grouped, rotary
 
 
 class Qwen2Model(lm.LanguageModel):
@@ -33,6 +35,15 @@ class Qwen2Model(lm.LanguageModel):
         },
         free=frozenset({"sliding_window"}),  # without effect while `use_sliding_window` is false
     )  # fmt: skip
+    RELEASED: ClassVar[Mapping[str, Released]] = {
+        "Qwen2.5-0.5B": Released(grouped(24, 896, 4864, 14, 2, 151_936, "1e-6"), rotary("1_000_000")),
+        "Qwen2.5-1.5B": Released(grouped(28, 1536, 8960, 12, 2, 151_936, "1e-6"), rotary("1_000_000")),
+        "Qwen2.5-3B": Released(grouped(36, 2048, 11_008, 16, 2, 151_936, "1e-6"), rotary("1_000_000")),
+        "Qwen2.5-7B": Released(grouped(28, 3584, 18_944, 28, 4, 152_064, "1e-6"), rotary("1_000_000")),
+        "Qwen2.5-14B": Released(grouped(48, 5120, 13_824, 40, 8, 152_064, "1e-5"), rotary("1_000_000")),
+        "Qwen2.5-32B": Released(grouped(64, 5120, 27_648, 40, 8, 152_064, "1e-5"), rotary("1_000_000")),
+        "Qwen2.5-72B": Released(grouped(80, 8192, 29_568, 64, 8, 152_064, "1e-5"), rotary("1_000_000")),
+    }
 
     def decoder(self) -> Decoder:
         """Equal layers."""

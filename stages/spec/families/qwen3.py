@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from stages.spec import language_model as lm
 from stages.spec.decoder import PRE_NORMS, Decoder, Dense, Grouped, Layer
+from stages.spec.released import Released, grouped, rotary
 
 
 class Qwen3Model(lm.LanguageModel):
@@ -34,6 +36,14 @@ class Qwen3Model(lm.LanguageModel):
         },
         free=frozenset({"sliding_window"}),  # without effect while `use_sliding_window` is false
     )  # fmt: skip
+    RELEASED: ClassVar[Mapping[str, Released]] = {
+        "Qwen3-0.6B": Released(grouped(28, 1024, 3072, 16, 8, 151_936, "1e-6", 128), rotary("1_000_000")),
+        "Qwen3-1.7B": Released(grouped(28, 2048, 6144, 16, 8, 151_936, "1e-6", 128), rotary("1_000_000")),
+        "Qwen3-4B": Released(grouped(36, 2560, 9728, 32, 8, 151_936, "1e-6", 128), rotary("1_000_000")),
+        "Qwen3-8B": Released(grouped(36, 4096, 12_288, 32, 8, 151_936, "1e-6", 128), rotary("1_000_000")),
+        "Qwen3-14B": Released(grouped(40, 5120, 17_408, 40, 8, 151_936, "1e-6", 128), rotary("1_000_000")),
+        "Qwen3-32B": Released(grouped(64, 5120, 25_600, 64, 8, 151_936, "1e-6", 128), rotary("1_000_000")),
+    }
 
     def decoder(self) -> Decoder:
         """Equal layers."""

@@ -5,10 +5,12 @@ The router weighs by probability, the taken experts' divided by their sum; there
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from stages.spec import language_model as lm
 from stages.spec.decoder import PRE_NORMS, Decoder, Grouped, Layer, Mixture
+from stages.spec.released import Released, grouped, rotary
 
 
 class Qwen3MoeModel(lm.LanguageModel):
@@ -49,6 +51,13 @@ class Qwen3MoeModel(lm.LanguageModel):
         aliases={"num_local_experts": "num_experts"},  # transformers 5.12
         free=frozenset({"sliding_window", "output_router_logits", "router_aux_loss_coef"}),
     )  # fmt: skip
+    RELEASED: ClassVar[Mapping[str, Released]] = {
+        "Qwen3-30B-A3B": Released(
+            {**grouped(48, 2048, 6144, 32, 4, 151_936, "1e-6", 128), "experts": "128", "active_experts": "8",
+             "expert_ffn": "768"},
+            rotary("1_000_000"),
+        ),
+    }  # fmt: skip
 
     def decoder(self) -> Decoder:
         """Equal layers."""

@@ -84,10 +84,10 @@ $(NEMO)/.ready: requirements-nemo.txt
 	touch $@
 
 pythons: $(READY) ## what needs no torch, from the wheel, under Python 3.12 and 3.13, as far as they are here
-	pytest -q -m nightly tests/package
+	pytest -q -m nightly tests/package/test_pythons.py
 
 lm-eval: $(READY) $(LM_EVAL)/.ready ## the environment of lm-evaluation-harness (1.5 GB), and its tests on exports
-	pytest -q tests/unit/export/test_harness.py tests/unit/export/test_lm_eval_of_a_spec.py
+	STAGES_LM_EVAL=$(LM_EVAL)/bin/python pytest -q tests/unit/export/test_harness.py tests/unit/export/test_lm_eval_of_a_spec.py
 
 $(LM_EVAL)/.ready: requirements-lm-eval.txt
 	$(PYTHON) -m venv --clear $(LM_EVAL)

@@ -32,10 +32,10 @@ LIMIT = 900.0  # seconds: more than a wait may take (tests/waiting.py), and no t
 
 # Counting lines takes twice the time of what resolves and checks specs: it is done in these layers' own tests alone,
 # and not in those that read whole projects by the hundred: they reach hardly a line that the others do not.
-MEASURED = ("tests/unit/spec/", "tests/unit/contract/", "tests/unit/plan/", "tests/unit/check/", "tests/property/")
+MEASURED = ("tests/unit/spec/", "tests/unit/contract/", "tests/unit/check/")
 UNMEASURED = (
     "tests/unit/check/test_campaign", "tests/unit/check/test_half_edits", "tests/unit/check/test_legitimate",
-    "tests/property/test_domains", "tests/property/test_malformed_specs", "tests/property/test_scales",
+    "tests/unit/check/test_published_recipes",
 )  # fmt: skip
 
 

@@ -192,7 +192,7 @@ code = edit("stages/errors.py", "from __future__", "# changed\nfrom __future__")
 
 EVENTS = (
     Event("a spec, a result and a corpus are touched", touch(JOINT, f"{TOY}/text/manifest.json",
-          "results/mini/data/math/tokens.bin"), daily="dvc repro"),
+          "results/mini/data/math/tokens.bin")),
     Event("a comment in a spec", edit(JOINT, "stage: joint\n", "stage: joint  # the middle one\n")),
     Event("a value is written otherwise (2K, 2000 tokens)", edit(JOINT, "budget: 2K", "budget: 2000 tokens"),
           idle=boxes("joint"), daily="dvc repro"),
@@ -203,7 +203,7 @@ EVENTS = (
           "checkpoint_every: 3 steps, ranks: 2"), idle=boxes("joint")),
     Event("the code: a comment in stages/", code),
     Event("an evaluation is added to a stage", edit("specs/toy/chat.yaml", "evaluate: [validation_loss]",
-          "evaluate: [validation_loss, position_loss]"), boxes("chat"), put_back=boxes("chat"), daily="dvc repro"),
+          "evaluate: [validation_loss, position_loss]"), boxes("chat"), put_back=boxes("chat")),
     Event("the code of evaluations: a comment", edit(EVALUATIONS, "from __future__", "# changed\nfrom __future__"),
           idle=boxes("chat")),
     Event("the code of evaluations: a statement", edit(EVALUATIONS, "import annotations\n",
@@ -225,7 +225,7 @@ EVENTS = (
           daily="dvc repro"),
     Event("a flipped bit in a corpus", lambda project: flip(project.root / "results/mini/data/math/tokens.bin"),
           frozenset({"data__math"}), deep=True),
-    Event("a stage is killed under snakemake", killed("snakemake"), BELOW_JOINT),
+    Event("a stage is killed under snakemake", killed("snakemake"), BELOW_JOINT, daily="snakemake"),
     Event("a stage is killed under dvc repro", killed("dvc", "repro"), BELOW_JOINT),
     Event("a stage fails under snakemake, and its spec is mended", failed("snakemake"), BELOW_JOINT,
           mend=sane_again),

@@ -98,7 +98,7 @@ def test_after_ctrl_c_what_next_advises_and_one_call_do_the_rest(project: Projec
     assert project.states()["chat"] == "done"
 
 
-@pytest.mark.parametrize("whom", ["dvc", "dvc and its snakemake"])
+@pytest.mark.parametrize("whom", [pytest.param("dvc", marks=pytest.mark.nightly), "dvc and its snakemake"])
 def test_dvc_goes_on_after_a_kill_in_one_call(project: Project, whom: str) -> None:
     for words in (("git", "init", "--quiet"), ("dvc", "init", "--quiet")):
         project.inner.type(*words)

@@ -90,7 +90,7 @@ def manifests(project: Path) -> dict[str, bytes]:
     return {str(path.relative_to(project)): path.read_bytes() for path in found}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(1800)
 def test_snakemake_again_after_kills_gives_the_bits_of_an_undisturbed_run(tmp_path: Path) -> None:
     calm = copy(tmp_path / "calm")

@@ -60,13 +60,16 @@ def test_dvc_has_nothing_to_run_again_once_it_has_recorded_what_snakemake_made(p
     assert "up to date" in installed.type("dvc repro", project)
 
 
+@pytest.mark.nightly
 def test_dvc_runs_a_new_project_too(tmp_path: Path, installed: Clean) -> None:
     said = installed.type("stages init y && cd y && dvc repro", tmp_path)
     assert "tiny__sft" in said
     assert "up to date" in installed.type("dvc status", tmp_path / "y")
 
 
-@pytest.mark.parametrize("name", ["llama31_1m", "kimi_vl", "ouro"])
+@pytest.mark.parametrize(
+    "name", ["kimi_vl", *(pytest.param(one, marks=pytest.mark.nightly) for one in ("llama31_1m", "ouro"))]
+)
 def test_a_published_pipeline_is_a_project_and_says_what_its_corpora_need(
     tmp_path: Path, installed: Clean, name: str
 ) -> None:

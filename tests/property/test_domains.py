@@ -111,7 +111,6 @@ def _complaints(schema: str, tree: Tree) -> Iterator[ValidationError]:
         yield error
 
 
-@pytest.mark.no_cover  # what runs is a validator of schemas, no code of ours
 @each_leaf
 def test_an_editor_marks_what_is_outside_and_nothing_inside(leaf: Leaf) -> None:
     for value in outside_of_a_schema(leaf.domain):
@@ -121,7 +120,6 @@ def test_an_editor_marks_what_is_outside_and_nothing_inside(leaf: Leaf) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
 @settings(max_examples=40)
 @given(st.sampled_from(LEAVES).flatmap(lambda leaf: st.tuples(st.just(leaf), st.sampled_from(inside(leaf.domain)))))
 def test_with_a_value_inside_the_specs_resolve_or_are_refused_by_name(case: tuple[Leaf, str]) -> None:

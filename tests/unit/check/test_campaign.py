@@ -94,9 +94,8 @@ def test_every_figure_and_every_reference_of_the_shipped_specs_is_changed(every:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
 def test_no_slip_of_a_sample_crashes_or_is_silent_without_a_reason(every: list[Edit], bench: Bench) -> None:
-    tried = [(edit, bench.try_out(edit)) for edit in sample(every, 100)]
+    tried = [(edit, bench.try_out(edit)) for edit in sample(every, 50)]
     crashed = [
         (edit.file, edit.place, edit.new, outcome.detail) for edit, outcome in tried if outcome.verdict == "crash"
     ]
@@ -105,10 +104,20 @@ def test_no_slip_of_a_sample_crashes_or_is_silent_without_a_reason(every: list[E
         if outcome.verdict == "silent" and not judge(edit.where, f"{edit.file}:{edit.place}", edit.slip)[1]
     ]  # fmt: skip
     assert (crashed, unexplained) == ([], [])
-    assert sum(outcome.verdict in ("caught", "elsewhere") for _, outcome in tried) >= 40
+    assert sum(outcome.verdict in ("caught", "elsewhere") for _, outcome in tried) >= 20
 
 
-@pytest.mark.parametrize("folder", ["ouro", "kimi_vl", "data", "scales", "hardware", "llama31_1m_seed001"])
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "ouro",
+        "data",
+        *(
+            pytest.param(one, marks=pytest.mark.nightly)
+            for one in ("kimi_vl", "scales", "hardware", "llama31_1m_seed001")
+        ),
+    ],
+)
 def test_the_verdict_is_that_of_the_command(folder: str, every: list[Edit], bench: Bench, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "specs", tmp_path / "specs")
     edit = random.Random(3).choice([one for one in every if one.file.startswith(f"{folder}/")])

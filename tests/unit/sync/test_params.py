@@ -13,9 +13,6 @@ from tests.unit.sync.leaves import Edit, Specs, leaves
 
 SCALES = ("mini", "paper")
 SAMPLE = 120  # leaves that `make test` tries; all of them, about 3,000, take seven minutes
-# Hundreds of specs are resolved here: counting lines at the same time makes that three times as slow, and every line
-# that is reached here is reached by the tests of spec/ too.
-pytestmark = pytest.mark.no_cover
 
 
 @pytest.fixture(scope="module", params=SCALES)

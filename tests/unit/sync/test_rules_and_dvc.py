@@ -134,7 +134,7 @@ def test_snakemake_plans_no_stage_below_a_finding_and_plans_other_pipelines(proj
     assert not (project / "results/.markers").exists(), "a dry run starts no jobs, and writes nothing for them"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # by day tests/agreement edits a smaller project
 def test_an_edit_runs_what_snakemake_lists_and_going_back_runs_nothing(project: Path) -> None:
     """On the pipeline with the fewest boxes that has a branch: each box is a process, and those take the time."""
     subprocess.run(["git", "init", "-q", project], check=True)

@@ -30,6 +30,20 @@ ROW = np.dtype([("rank", "<u8"), ("origin", "<u8"), ("start", "<i8"), ("length",
 
 
 @dataclass(frozen=True)
+class Said:
+    """What documents say, whatever their order: how many they are, and the sums of their hashes modulo 2^64."""
+
+    documents: int = 0
+    rank: int = 0
+    origin: int = 0
+
+    def and_(self, block: Hashed) -> Said:
+        """With the documents of a block."""
+        rank, origin = (int(one) for one in block.hashes.sum(axis=0, dtype=np.uint64))
+        return Said(self.documents + len(block.hashes), (self.rank + rank) % 2**64, (self.origin + origin) % 2**64)
+
+
+@dataclass(frozen=True)
 class Order:
     """The order of a corpus's documents, in buckets on the disk, and the counts. `adoption` is for the manifest."""
 
@@ -71,6 +85,7 @@ def order(root: Path, corpus: CorpusSpec, tokenizer: Tokenizer, folder: Path) ->
         progress.close()
     sorter.buckets.flush()
     inputs.refuse_changed(given, before)
+    _refuse_copies([(dataset.prefix, said) for dataset, (_, _, said) in zip(opened, read, strict=True)])
     if sorter.low >= sorter.high:
         raise UserError(
             f"{FOLDER / corpus.corpus}.yaml: prefix: {min(1, sorter.documents)} different documents; allowed: at least "
@@ -78,7 +93,7 @@ def order(root: Path, corpus: CorpusSpec, tokenizer: Tokenizer, folder: Path) ->
         )
     listed = [
         AdoptedDataset(prefix=one.prefix, dtype=mmidx.code(one.header.dtype), bin=_file(data), idx=_file(index))
-        for one, (data, index) in zip(opened, read, strict=True)
+        for one, (data, index, _) in zip(opened, read, strict=True)
     ]
     empty = sum(max(0, one.header.indices - 1) for one in opened) - sorter.documents
     lost = unknown.of(sorter.unknown, tokenizer, sorter.tokens)
@@ -99,13 +114,27 @@ def _before(opened: Sequence[Dataset]) -> Iterator[tuple[Dataset, int]]:
 
 def _scan(
     one: Dataset, tokenizer: Tokenizer, sorter: _Sorter, progress: Progress, before: int
-) -> tuple[Written, Written]:
+) -> tuple[Written, Written, Said]:
+    """Size and digest of the two files, and what the dataset's documents say."""
     scan = Scan(one, tokenizer.vocab, tokenizer.roles, progress.add, tokenizer.unknown)
+    said = Said()
     for block in scan.documents():
         sorter.add(block, before)
+        said = said.and_(block)
     index = measure(one.index.path)
     progress.add(index.size)
-    return scan.written, index
+    return scan.written, index, said
+
+
+def _refuse_copies(found: Sequence[tuple[str, Said]]) -> None:
+    """Raise UserError where two datasets have the same documents, in whatever order or type of tokens."""
+    first: dict[Said, str] = {}
+    for prefix, said in found:
+        if said.documents and (other := first.setdefault(said, prefix)) != prefix:
+            raise UserError(
+                f"{prefix}: its {said.documents:,} documents are those of {other}, so that each would be read twice. "
+                "Remove one of the two, or name the others one by one, as a list in `prefix`."
+            )
 
 
 def _file(written: Written) -> AdoptedFile:

@@ -1,9 +1,10 @@
 """A published tokenizer's files, as a spec of specs/tokenizers declares them: read, compared with the digest, opened.
 
 Of the folder, tokenizer.json is read, and the chat template with the special tokens that it may name:
-chat_template.jinja, or `chat_template` in tokenizer_config.json. SentencePiece models come in through the
-tokenizer.json that transformers writes of them. Other files that transformers reads are compared with tokenizer.json
-(`tokenizer_config`). Nothing else of the folder is opened, and no code of it is run.
+chat_template.jinja, or `chat_template` in tokenizer_config.json. Where several files have one (chat_template.json is of
+processors of pictures), they have to be the same, since programs differ in which they take. SentencePiece models come
+in through the tokenizer.json that transformers writes of them. Other files that transformers reads are compared with
+tokenizer.json (`tokenizer_config`). Nothing else of the folder is opened, and no code of it is run.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from stages.store.digest import digest_bytes
 
 FOLDER = Path("specs") / "tokenizers"
 TOKENS, CONFIG, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
+OF_PROCESSOR = "chat_template.json"
 NAMED, ADDED = "special_tokens_map.json", "added_tokens.json"  # read to be compared with tokenizer.json
 OTHERS = ("*.model", "*.tiktoken", "tekken.json", "vocab.json", "vocab.txt", "merges.txt")  # tokenizers without TOKENS
 WORDS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _CONFIG = TypeAdapter(dict[str, Any])
+KEY = "chat_template"
 DEFAULT = "default"  # of several templates, the one that transformers takes where no other is named
 
 
@@ -67,11 +70,29 @@ def read(root: Path, spec: RawTokenizerFiles) -> TokenizerFiles:
             f"{folder / TOKENS}: no such file; {spec.tokenizer}'s spec says `path: {spec.path}`.{_made_of(folder)}"
         )
     config = _config(_text(root, folder / CONFIG, spec), folder / CONFIG)
-    template = _text(root, folder / TEMPLATE, spec)
-    if template is None:
-        template = _of_config(config.get("chat_template"), folder / CONFIG)
+    template = _template(root, spec, config)
     words = {key: word for key in WORDS if (word := word_of(config.get(key))) is not None}
     return TokenizerFiles(tokens, template, words)
+
+
+def _template(root: Path, spec: RawTokenizerFiles, config: dict[str, Any]) -> str | None:
+    """The chat template of a folder. Raises UserError where another file of it has another one."""
+    folder = root / spec.path
+    alone = _text(root, folder / TEMPLATE, spec)
+    of_processor = _config(_text(root, folder / OF_PROCESSOR, spec), folder / OF_PROCESSOR)
+    found = {TEMPLATE: alone}
+    for name, content in ((CONFIG, config), (OF_PROCESSOR, of_processor)):
+        chosen = alone is not None and isinstance(content.get(KEY), list)  # the one that is meant is in its own file
+        found[name] = None if chosen else _of_config(content.get(KEY), folder / name)
+    there = [(name, text) for name, text in found.items() if text is not None]
+    for name, text in there[1:]:
+        if text.removesuffix("\n") != there[0][1].removesuffix("\n"):  # Jinja leaves a last line end out
+            raise UserError(
+                f"{folder / name}: {KEY}: another one than in {there[0][0]}; which of the two is taken depends on the "
+                f"program and its version. Keep in {TEMPLATE} the one that the model is trained and served with, and "
+                f"remove {KEY} from {name}."
+            )
+    return found[TEMPLATE] if alone is not None else found[CONFIG]
 
 
 def _made_of(folder: Path) -> str:

@@ -34,12 +34,14 @@ def read_twice(project: Project) -> Iterator[str]:
     """A notice for each file that two corpora read alike: what a lineage has read is known by the corpus's name."""
     known: dict[tuple[object, ...], str] = {}
     for name, corpus in _corpora(project).items():
-        paths = (corpus.path,) if isinstance(corpus.path, str) else corpus.path or ()
-        read_as = (corpus.root, corpus.tokenizer, corpus.prefix, *sorted((corpus.columns or {}).items()))
+        key, given = ("prefix", corpus.prefix) if corpus.path is None else ("path", corpus.path)
+        paths = (given,) if isinstance(given, str) else given or ()
+        before = corpus.prefix if key == "path" else None
+        read_as = (key, corpus.root, corpus.tokenizer, before, *sorted((corpus.columns or {}).items()))
         for path in paths:
             other = known.setdefault((path, *read_as), name)
             if other != name:
-                where = _where(project, name, "path")
+                where = _where(project, name, key)
                 yield f"{where}: {name} reads {path}, and so does {other}: whoever reads both reads it twice."
 
 

@@ -15,6 +15,7 @@ from stages.spec.project import Project
 from tests import shipped
 from tests.edits import replaced
 from tests.unit.check.told import of_all
+from tests.unit.data import published
 from tests.unit.spec.small_project import edit
 
 VARIANT, BASE = "kimi_vl_seed004/pipeline.yaml", "llama31_1m/base.yaml"
@@ -59,6 +60,24 @@ def test_a_file_that_two_corpora_read(tmp_path: Path, also: str, told: int) -> N
     )
     assert list(read_twice(Project.load(root))) == [said] * told
     assert (said in as_written(Project.load(root))) == bool(told)
+
+
+def test_token_files_that_two_corpora_read(tmp_path: Path) -> None:
+    """Adopted files are named by `prefix`, and have no path."""
+    root = Path(shutil.copytree(shipped.ROOT / "examples/tiny", tmp_path / "tiny"))
+    published.write(root, vocab=307, digest="0" * 64)
+    text = (root / "specs/data/tales.yaml").read_text()
+    path, digest = (next(one for one in text.splitlines() if one.startswith(key)) for key in ("path:", "digest:"))
+    for name, new in (("b", "prefix: [lake/a, lake/b]"), ("c", "prefix: lake/b")):
+        adopted = ("builder: file", "builder: megatron\ntokenizer: mine", path, new, digest, f'digest: "{name * 64}"')
+        (root / f"specs/data/tales_{name}.yaml").write_text(
+            replaced(text, "corpus: tales", f"corpus: tales_{name}", *adopted)
+        )
+    line = 2 + [line.split(":")[0] for line in text.splitlines()].index("path")
+    said = (
+        f"specs/data/tales_c.yaml:{line}: tales_c reads lake/b, and so does tales_b: whoever reads both reads it twice."
+    )
+    assert list(read_twice(Project.load(root))) == [said]
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,28 @@ def test_what_is_missing_twice_there_or_outside_is_named(root: Path, tmp_path_fa
             run(root)
 
 
+@pytest.mark.parametrize(
+    ("documents", "dtype", "refused"),
+    [(DOCUMENTS, "<u2", True), (DOCUMENTS, "<i4", True), (DOCUMENTS[::-1], "<u2", True), (DOCUMENTS[1:], "<u2", False)],
+    ids=["a copy", "in another type", "in another order", "another document less"],
+)
+def test_a_copy_of_a_dataset_is_refused(
+    root: Path, documents: list[list[int]], dtype: str, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(megatron, "DOCUMENTS", 7)
+    write(root / "lake/a", DOCUMENTS)
+    write(root / "lake/a_copy", documents, dtype)
+    write(root / "lake/empty", [])
+    write(root / "lake/empty_too", [])
+    declare(root, "lake/*")
+    if not refused:
+        assert run(root).documents + run(root).heldout == 2 * len(DOCUMENTS) - 1
+        return
+    with pytest.raises(UserError, match=r"^lake/a_copy: its 40 documents are those of lake/a, so that each would be"):
+        run(root)
+    assert not (root / "results/mini/data/mine").exists()
+
+
 def test_a_dataset_that_is_written_to_meanwhile_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(root / "lake/a", DOCUMENTS)
     declare(root)

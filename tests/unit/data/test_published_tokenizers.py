@@ -113,6 +113,36 @@ def test_a_wrong_declaration_is_refused(tmp_path: Path, name: str) -> None:
         opened(tmp_path, **changes)
 
 
+MINE, OTHER = published.CHATML, published.CHATML + "Answer briefly."
+JINJA, PROCESSOR = "chat_template.jinja", "chat_template.json"
+
+
+@pytest.mark.parametrize(
+    ("files", "config", "refused"),
+    [
+        ({JINJA: OTHER}, MINE, f"tokenizer_config.json: chat_template: another one than in {JINJA}; which of the two"),
+        ({PROCESSOR: {"chat_template": OTHER}}, MINE, f"{PROCESSOR}: chat_template: another one than in tokenizer_con"),
+        ({PROCESSOR: {"chat_template": OTHER}, JINJA: MINE}, None, f"{PROCESSOR}: .* another one than in {JINJA}"),
+        ({JINJA: MINE + "\n"}, MINE, ""),
+        ({JINJA: MINE}, [{"name": "rag", "template": OTHER}], ""),
+        ({PROCESSOR: {"chat_template": [{"name": "default", "template": MINE}]}}, MINE, ""),
+        ({PROCESSOR: {"chat_template": MINE}, JINJA: MINE}, None, ""),
+    ],
+)
+def test_files_with_different_chat_templates_are_refused(
+    tmp_path: Path, files: dict[str, Any], config: Any, refused: str
+) -> None:
+    published.write(tmp_path, template=config)
+    for name, found in files.items():
+        (tmp_path / "tokenizers/mine" / name).write_text(found if isinstance(found, str) else json.dumps(found))
+    spec = tokenizer_files.load(tmp_path, "mine", declared=False)
+    if refused:
+        with pytest.raises(UserError, match=refused):
+            tokenizer_files.read(tmp_path, spec)
+    else:
+        assert (tokenizer_files.read(tmp_path, spec).template or "").rstrip("\n") == published.CHATML
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -232,7 +262,7 @@ def test_the_digest_covers_tokens_template_words_and_roles(
     if what == "tokens":
         (folder / "tokenizer.json").write_text(published.trained(400).to_str())
     elif what == "template":
-        (folder / "chat_template.jinja").write_text(published.CHATML + "\n\n")
+        config.write_text(json.dumps({**json.loads(config.read_text()), "chat_template": published.CHATML + "\n\n"}))
     elif what == "eos_token":
         edit(config, '"</s>"', '"<img>"')
     else:

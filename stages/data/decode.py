@@ -25,6 +25,7 @@ MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "YCbCr")
 MOST_PIXELS = 1 << 26  # of one picture as it is in its file; below Pillow's own limit, above which it warns
 ALLOWED = "a JPEG, PNG or WebP picture"
 EIGHT_BITS = f"8 bits a channel, grey or RGB ({', '.join(MODES)})"
+PNG = b"\x89PNG\r\n\x1a\n"  # a file of chunks behind that: length, kind, data, checksum
 WHITE = (255, 255, 255, 255)
 # What Pillow raises about bytes that are not what they should be: each of its readers has errors of its own.
 DAMAGE = (
@@ -64,6 +65,8 @@ def pixels(data: bytes, size: Size) -> NDArray[np.uint8]:
         try:
             with image.open(io.BytesIO(data), formats=FORMATS) as opened:
                 _refuse(opened)
+                if opened.format == "PNG":
+                    _refuse_damaged_png(data)
                 return _scaled(_upright(opened, size.rgb), size)
         except image.UnidentifiedImageError:
             raise RowError("not a picture that can be read", ALLOWED) from None
@@ -86,6 +89,21 @@ def _refuse(opened: Any) -> None:
         raise RowError(f"pixels of mode {opened.mode}", EIGHT_BITS)
     if any(";16" in str(tile[3]) for tile in opened.tile):  # colours of a PNG, of which Pillow drops the lower bytes
         raise RowError(f"pixels of mode {opened.mode}, of 16 bits a channel", EIGHT_BITS)
+
+
+def _refuse_damaged_png(data: bytes) -> None:
+    """Compare the checksum of each chunk (W3C, Portable Network Graphics, 5.3). Pillow leaves those of pixels out, and
+    what a file lacks behind a hole, or at its end, would be black.
+    """
+    at = len(PNG)
+    while (kind := data[at + 4 : at + 8]) != b"IEND":
+        length = int.from_bytes(data[at : at + 4])
+        end = at + 8 + length
+        if end + 4 > len(data):
+            raise RowError("a damaged picture (it has no end)", f"{ALLOWED}, whole")
+        if int.from_bytes(data[end : end + 4]) != zlib.crc32(data[at + 4 : end]):
+            raise RowError(f"a damaged picture (the checksum of its chunk {kind!r} is wrong)", f"{ALLOWED}, whole")
+        at = end + 4
 
 
 def _upright(opened: Any, rgb: bool) -> Any:

@@ -58,6 +58,12 @@ def frames(kind: str) -> bytes:
 PICTURES: dict[str, tuple[bytes, str]] = {
     "a jpeg cut off": (saved(PHOTO, "JPEG")[:-900], "a damaged picture"),
     "a png cut off": (saved(PHOTO)[:-900], "a damaged picture"),
+    "a png cut off before its end": (saved(PHOTO)[:-12], r"a damaged picture \(it has no end\)"),
+    "a png of which a power cut left zeros": (
+        saved(PHOTO)[:6000] + bytes(len(saved(PHOTO)) - 6000),
+        r"the checksum of its chunk b'IDAT' is wrong",
+    ),
+    "a png with a hole at its end": (saved(PHOTO)[:-300] + bytes(288) + saved(PHOTO)[-12:], "checksum of its chunk"),
     "a webp cut off": (saved(PHOTO, "WEBP")[:-900], "a damaged picture"),
     "a png with a changed bit": (png(1)[:60] + bytes([png(1)[60] ^ 1]) + png(1)[61:], "a damaged picture"),
     "nothing": (b"", "not a picture that can be read"),

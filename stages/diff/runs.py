@@ -11,6 +11,7 @@ from typing import Any
 
 from stages.report.metrics import StageResult, read
 from stages.spec.resolved import Stage
+from stages.store import fingerprint
 
 COLUMNS = ("loss", "grad_norm")
 CURVE = ("tokens", "lr")  # given by the contract: they part only where specs do
@@ -37,6 +38,7 @@ class Runs:
     same_key: bool
     same_data: bool
     same_environment: bool
+    environments: tuple[str, str]
     same_weights: bool
     tiers: tuple[str, str]
     steps: tuple[int, int]
@@ -70,6 +72,7 @@ def compare(first: Path, second: Path) -> Runs:
         same_key=a.manifest.key == b.manifest.key,
         same_data=order(a.stage) == order(b.stage),
         same_environment=_environment(a) is not None and _environment(a) == _environment(b),
+        environments=(_described(a), _described(b)),
         same_weights=_weights(a) == _weights(b),
         tiers=(a.manifest.tier, b.manifest.tier),
         steps=(len(rows[0]), len(rows[1])),
@@ -93,6 +96,10 @@ def order(stage: Stage) -> list[Any]:
 
 def _environment(result: StageResult) -> Any:
     return result.run.environment.id
+
+
+def _described(result: StageResult) -> str:
+    return fingerprint.described(result.run.environment.model_dump())
 
 
 def _weights(result: StageResult) -> dict[str, str]:

@@ -21,7 +21,8 @@ def text(found: Runs) -> str:
         ("environment", found.same_environment),
         ("weights", found.same_weights),
     ):
-        lines.append(f"  {name:<12} {'equal' if same else 'different'}")
+        more = f": {_two(*found.environments)}" if name == "environment" and not same else ""
+        lines.append(f"  {name:<12} {'equal' if same else 'different'}{more}")
     lines.append(f"  {'tier':<12} {_two(*found.tiers)}")
     lines.append(f"  {'steps':<12} {_two(*map(str, found.steps))}")
     lines += ["", *(_column(column) for column in found.columns)] if found.columns else []

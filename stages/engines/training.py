@@ -20,6 +20,7 @@ from stages.engines.trainer import Checkpoints, Tables, Trainer, exhaust
 from stages.guards import reads
 from stages.guards import run as guards
 from stages.guards.reads import Reads
+from stages.printable import printable
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import both_answers
 from stages.store import attempts, evaluated, json_file, partials
@@ -58,6 +59,9 @@ class Training:
 
     def run(self) -> None:
         """Train to the end and put the result in place."""
+        if self.ranks.first:
+            for line in made_by.of_parents(self.stage, self.inputs, self.made_by):
+                print(printable(line))
         trainer = self._make(self.stage, self.inputs, self.ranks)
         before = self._evaluate_before(trainer)
         trainer.begin()

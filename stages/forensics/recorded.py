@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from stages.errors import UserError
 from stages.printable import printable
-from stages.store import json_file, manifest, partials, run_record, seal
+from stages.store import fingerprint, json_file, manifest, partials, run_record, seal
 from stages.store.disk import without_waiting
 from stages.store.layout import Layout
 from stages.store.manifest import ManifestError, Parent
@@ -75,7 +75,12 @@ def recorded(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) 
 def makers(folder: Path) -> tuple[MadeBy, ...]:
     """The code and environments that made a result."""
     run = run_record.read(folder)
-    return tuple(run.made_by or ()) or (MadeBy(code=str(run.environment.code), environment=str(run.environment.id)),)
+    there = run.environment
+    words = fingerprint.described(there.model_dump())  # earlier versions wrote none beside the digest
+    found = run.made_by or [MadeBy(code=str(there.code), environment=str(there.id))]
+    return tuple(
+        one if one.words or one.environment != there.id else one.model_copy(update={"words": words}) for one in found
+    )
 
 
 def _rows(folder: Path) -> tuple[dict[str, str], ...]:

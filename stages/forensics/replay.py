@@ -220,11 +220,11 @@ def refuse(stage: Stage, tier: str) -> None:
 
 def refuse_elsewhere(stage: Stage, makers: Sequence[MadeBy], device: torch.device) -> None:
     """Raise UserError where this environment is not the one that made a result or its steps."""
-    here = str(fingerprint.fingerprint(place.fields(device, stage.execution.engine))["id"])
-    others = sorted({maker.environment for maker in makers} - {here})
+    here = fingerprint.fingerprint(place.fields(device, stage.execution.engine))
+    others = sorted({maker.described for maker in makers if maker.environment != here["id"]})
     if others:
         raise UserError(
             f"{stage.ref}: it was computed in the environment {', '.join(others)}, this is "
-            f"{here}; allowed: the same. Between environments only a statistical agreement is promised, so a "
-            f"difference would show nothing. `environment` in run.json says what it was: replay it there."
+            f"{fingerprint.described(here)}; allowed: the same. Between environments only a statistical agreement is "
+            "promised, so a difference would show nothing. `environment` in run.json says what it was: replay it there."
         )

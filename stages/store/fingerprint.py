@@ -92,6 +92,24 @@ def fingerprint(device: Mapping[str, object] | None = None) -> dict[str, object]
     return found
 
 
+def described(found: Mapping[str, object]) -> str:
+    """An environment in words, as `fingerprint` returns it or run.json has it: its id, and what people change of it."""
+    device, switches = found.get("device"), found.get("switches")
+    gpu = device if isinstance(device, dict) else {}
+    known = [
+        ("Python", found.get("python")),
+        ("torch", str(found.get("torch") or "").partition(" ")[0]),
+        ("", found.get("cpu_level")),
+        ("threads", found.get("threads")),
+        ("", gpu.get("name")),
+        ("CUDA", gpu.get("cuda")),
+        ("driver", gpu.get("driver")),
+        ("", " ".join(map(str, switches)) if isinstance(switches, list) else ""),
+    ]
+    words = ", ".join(f"{name} {value}".strip() for name, value in known if value)
+    return f"{found.get('id')} ({words})" if words else str(found.get("id"))
+
+
 @cache
 def code() -> str:
     """A digest of the sources that compute a result: what it was made by. Recorded, never a reason to run again."""

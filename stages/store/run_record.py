@@ -26,10 +26,16 @@ class Environment(_Part):
 
 
 class MadeBy(_Part):
-    """Digests of the code and of the environment that computed some of the steps."""
+    """Digests of the code and of the environment that computed some of the steps, and the environment in words."""
 
     code: str
     environment: str
+    words: str = ""  # earlier versions wrote none
+
+    @property
+    def described(self) -> str:
+        """The environment, in words where there are some."""
+        return self.words or self.environment
 
 
 class RunRecord(_Part):

@@ -109,6 +109,8 @@ def test_another_environment_promises_nothing(tmp_path: Path) -> None:
     found = runs.compare(a, b)
     assert not found.same_environment
     assert not found.broken
+    (b / "run.json").write_text(json.dumps({"environment": {"id": "another", "torch": "2.9 a-wheel", "python": "3.1"}}))
+    assert " (A), another (Python 3.1, torch 2.9) (B)\n  weights" in text(runs.compare(a, b))
 
 
 def test_environments_that_were_not_recorded_are_not_known_to_be_one(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from tests.unit.report import make
 
 EQUAL = Column("loss", None, 0.0, None, 0.0, None)
 SAME = Runs(
-    folders=("a", "b"), stages=("p/s", "p/s"), same_key=True, same_data=True, same_environment=True, same_weights=True,
+    folders=("a", "b"), stages=("p/s", "p/s"), same_key=True, same_data=True, same_environment=True,
+    environments=("e", "e"), same_weights=True,
     tiers=("bit-exact", "bit-exact"), steps=(4, 4), columns=(EQUAL,), evaluations={},
 )  # fmt: skip
 APART: tuple[dict[str, Any], ...] = (

@@ -10,6 +10,7 @@ import torch
 from stages.errors import UserError
 from stages.forensics import replay
 from stages.forensics.replay import Cell, _Compared, _ComparedSums, _unequal
+from stages.store.run_record import MadeBy
 from stages.train.stopping import StopRequest
 from tests.unit.train import tiny
 
@@ -73,7 +74,9 @@ def test_equal_bits_are_promised_by_the_torch_engines_bit_exact_tier_alone(tier:
 
 
 def test_steps_of_another_environment_are_refused_by_its_name() -> None:
-    makers: Any = [type("Maker", (), {"environment": "e" * 16})]
-    with pytest.raises(UserError, match=f"it was computed in the environment {'e' * 16}, this is"):
-        replay.refuse_elsewhere(STAGE, makers, torch.device("cpu"))
+    for words, said in (("", "e" * 16), ("e (Python 3.10.1, torch 2.0)", r"e \(Python 3.10.1, torch 2.0\)")):
+        makers = [MadeBy(code="1", environment="e" * 16, words=words)]
+        match = rf"it was computed in the environment {said}, this is [0-9a-f]{{16}} \(Python 3\.\d+\.\d+, torch "
+        with pytest.raises(UserError, match=match):
+            replay.refuse_elsewhere(STAGE, makers, torch.device("cpu"))
     replay.refuse_elsewhere(STAGE, [], torch.device("cpu"))

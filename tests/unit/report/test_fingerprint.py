@@ -192,6 +192,14 @@ def test_what_is_recorded_of_an_environment(tmp_path: Path, monkeypatch: pytest.
     assert (len(str(found["id"])), len(str(found["code"]))) == (16, 16)
 
 
+def test_an_environment_in_words() -> None:
+    gpu = {"name": "H200", "cuda": "13.0", "driver": "580.1", "capability": "9.0"}
+    found = {"id": "f" * 16, "python": "3.12.1", "torch": "2.13.0+cu130 cp312", "cpu_level": "x86-64-v4", "threads": 2}
+    words = "Python 3.12.1, torch 2.13.0+cu130, x86-64-v4, threads 2, H200, CUDA 13.0, driver 580.1, A=1 B=2"
+    assert module.described({**found, "device": gpu, "switches": ["A=1", "B=2"]}) == f"{'f' * 16} ({words})"
+    assert module.described({"id": "f", "device": "none", "switches": 5}) == "f"
+
+
 @pytest.mark.parametrize(
     ("cpuinfo", "vendor"),
     [("CPU implementer\t: 0x41\n" + ARM, "0x41"), (ARM, "unknown"), ("vendor_id\t: A\nCPU implementer\t: B\n", "A")],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from stages.train import loop
 from stages.train.ranks import ALONE
 from stages.train.stopping import StoppedError
 from tests.unit.train import tiny
+from tests.unit.train.test_preference_stage import preferring
 
 EXACT = tiny.EXECUTION
 FAST = EXACT.model_copy(update={"determinism": "fast"})
@@ -51,7 +53,7 @@ def test_one_code_in_one_environment_keeps_its_promise(tmp_path: Path, monkeypat
 
 
 def test_ranks_with_other_code_promise_no_more_than_statistics() -> None:
-    other = SimpleNamespace(device=torch.device("cpu"), values=lambda own: [own, ["f" * 16, own[1]]])
+    other = SimpleNamespace(device=torch.device("cpu"), values=lambda own: [own, ["f" * 16, *own[1:]]])
     makers = made_by.here(other)  # type: ignore[arg-type]
     assert {one.code for one in makers} == {fingerprint.code(), "f" * 16}
     assert made_by.tier(makers) == "statistical"
@@ -75,7 +77,35 @@ def test_another_environment_after_a_stop_promises_no_more_than_the_order(
     before.setenv("ATEN_CPU_CAPABILITY", "default")  # read when torch starts, so that no bit moves in this process
     tier, makers = finished(tmp_path, monkeypatch, before)
     assert (tier, len(makers)) == ("same-order", 2)
-    assert "steps made under different environments (" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "steps made under different environments (" in said
+    assert all(f"{one['environment']} (Python " in said for one in makers)
+    assert "ATEN_CPU_CAPABILITY=default)" in said
+
+
+def test_a_parent_of_another_environment_is_named_when_its_child_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not one of the same, nor one that trained nothing: an import has no device."""
+    stage, inputs = preferring(tmp_path)
+    path = tmp_path / "results/mini/tiny/base/run.json"
+    made = json.loads(path.read_bytes())
+    run(stage, inputs)
+    assert "another environment" not in capsys.readouterr().out
+    for makers, told in ((made["made_by"], True), ([], False), ("of no kind", False)):
+        path.write_text(json.dumps({**made, "environment": {"id": "e" * 16, "python": "3.10.1"}, "made_by": makers}))
+        monkeypatch.setattr(training, "PhaseData", Killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(stage, replace(inputs, key="c" * 32))
+        said = f"tiny/box: tiny/base was computed in another environment, {'e' * 16} (Python 3.10.1); this one is "
+        assert (said in capsys.readouterr().out) == told
+
+
+def test_a_checkpoint_from_before_there_were_words_is_of_the_same_environment(tmp_path: Path) -> None:
+    now = made_by.here(ALONE)
+    earlier = frozenset(one.model_copy(update={"words": ""}) for one in now)
+    assert made_by.tier(now | earlier) == "bit-exact"
+    assert made_by.listed(now | earlier) == made_by.listed(now)
 
 
 def tiers(root: Path, monkeypatch: pytest.MonkeyPatch, *attempts: tuple[Execution, str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from stages.contract import schedule
@@ -11,6 +11,7 @@ from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Schedule
 
 POINTS = 512  # samples of a stage's clock, besides the borders of its pieces
+WITHIN = 8  # parts of a piece at whose borders it is read too: a short one has none of the others
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def compare(old: Stage, new: Stage) -> CurveChange | None:
         return None
     (a, start_a, length_a), (b, start_b, length_b) = _span(old, old.schedule), _span(new, new.schedule)
     length = min(length_a, length_b)
-    borders = {p.end - start for s, start in ((a, start_a), (b, start_b)) for p in s.pieces}
+    borders = {clock - start for s, start in ((a, start_a), (b, start_b)) for clock in _within(s)}
     grid = {length * number // POINTS for number in range(1, POINTS + 1)}
     at = sorted(clock for clock in borders | grid | {1} if 0 < clock <= length)
 
@@ -51,6 +52,12 @@ def compare(old: Stage, new: Stage) -> CurveChange | None:
     starts = (schedule.lr_before(a, start_a), schedule.lr_before(b, start_b))
     peaks = (schedule.peak(a, start_a, start_a + length_a)[0], schedule.peak(b, start_b, start_b + length_b)[0])
     return CurveChange(start_b + first, first == 1, largest, starts, ends, peaks)
+
+
+def _within(curve: Schedule) -> Iterator[int]:
+    """Clocks at which each piece is read: its end, and those that part it evenly."""
+    for piece in curve.pieces:
+        yield from (piece.start + (piece.end - piece.start) * part // WITHIN for part in range(1, WITHIN + 1))
 
 
 def _span(stage: Stage, curve: Schedule) -> tuple[Schedule, int, int]:

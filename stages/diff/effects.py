@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.diff.curve import CurveChange
-from stages.diff.fields import Field
+from stages.diff.fields import Field, text
 from stages.diff.semantic import StageChange
 from stages.plan import figures
 from stages.spec.resolved_models import Rope
 
 SHOWN_FIELDS = 4  # of one stage; the rest is counted
 ARROW = "→"
+IN_SHARE = (".corpus", ".group", ".digest")  # of a corpus that is new or gone
+SCALINGS = ("llama3", "yarn")  # of rotary positions
 DIGEST = re.compile(r"\b[0-9a-f]{32,}\b")
 DIGITS = 12  # of a digest that is shown
 
@@ -61,19 +63,29 @@ def effects(change: StageChange) -> list[str]:
 
 
 def _positions(old: Rope | None, new: Rope | None) -> str:
-    """Both in a few words; where those are the same, the fields that differ."""
+    """Both in a few words, and the fields that differ where those words are the same or do not have them."""
     before, after = figures.rope(old) or "none", figures.rope(new) or "none"
-    if before != after or old is None or new is None:
-        return f"{before} {ARROW} {after}"
-    pairs = [(name, getattr(old, name), getattr(new, name)) for name in ("llama3", "yarn")]
-    fields = [
-        f"{name}.{field} {getattr(one, field)} {ARROW} {getattr(other, field)}"
-        for name, one, other in pairs
-        if one is not None and other is not None
-        for field in type(one).model_fields
-        if getattr(one, field) != getattr(other, field)
-    ]
-    return f"{before}: {', '.join(fields)}"
+    words = before if before == after else f"{before} {ARROW} {after}"
+    if old is None or new is None:
+        return words
+    found = []
+    for name, one, other in (("", old, new), *((name, getattr(old, name), getattr(new, name)) for name in SCALINGS)):
+        if one is not None and other is not None:
+            for field in type(one).model_fields:
+                pair = getattr(one, field), getattr(other, field)
+                if pair[0] != pair[1] and field not in SCALINGS and not _in_words(field, *pair):
+                    before, after = (text(value, field, exact=True) for value in pair)
+                    found.append(f"{name}{'.' * bool(name)}{field} {before} {ARROW} {after}")
+    return f"{words}{': ' if found else ''}{', '.join(found)}"
+
+
+def _in_words(field: str, old: float, new: float) -> bool:
+    """Whether the words of both say that this field differs."""
+    if field == "base":
+        return figures.rope(Rope(base=old, llama3=None, interpolation=1.0)) != figures.rope(
+            Rope(base=new, llama3=None, interpolation=1.0)
+        )
+    return field in ("factor", "interpolation") and f"{old:g}" != f"{new:g}"
 
 
 def _amounts(change: StageChange) -> list[str]:
@@ -83,14 +95,18 @@ def _amounts(change: StageChange) -> list[str]:
         found.append(f"budget {two(change.tokens, figures.tokens)} ({figures.signed_percent(*change.tokens)})")
     if change.steps[0] != change.steps[1]:
         found.append(f"steps {change.steps[0]} {ARROW} {change.steps[1]}")
-    clocks = [one for one in change.fields if one.path.endswith(".clock_start")]
-    if clocks:
-        found.append(f"clock begins at {clocks[0].old or 'nothing'} {ARROW} {clocks[0].new or 'nothing'}")
+    if change.clock[0] != change.clock[1]:
+        before, after = ("nothing" if one is None else text(one, "clock_start") for one in change.clock)
+        found.append(f"clock begins at {before} {ARROW} {after}")
     return [", ".join(found)] if found else []
 
 
 def _is_shown(change: StageChange, field: Field) -> bool:
-    """Whether a field is worth a line: not what follows from budgets, nor a single budget, which has one already."""
+    """Whether a field is worth a line: not what follows from budgets, nor a single budget, which has one already, nor
+    what is said by the name of a corpus and by its share.
+    """
+    if ".sources." in field.path and field.path.endswith(IN_SHARE):
+        return field.old is not None and field.new is not None
     budgets = sum(one.path.endswith(".budget") for one in change.fields)
     one_budget = budgets == 1 and field.path.endswith(".budget")
     return not (field.is_range or field.path.endswith(".clock_start") or one_budget)
@@ -100,9 +116,9 @@ def _pair(field: Field) -> str:
     return f"{field.path} {brief(field.old or 'nothing')} {ARROW} {brief(field.new or 'nothing')}"
 
 
-def brief(text: str) -> str:
+def brief(whole: str) -> str:
     """A text with each digest cut to as many digits as tell two of them apart; `--json` has all of it."""
-    return DIGEST.sub(lambda found: found[0][:DIGITS], text)
+    return DIGEST.sub(lambda found: found[0][:DIGITS], whole)
 
 
 def curve(change: CurveChange) -> str:

@@ -1,24 +1,32 @@
 """What was edited, as it is written: scalars of spec files that mean something else than before.
 
-Comments, order, sources and prose mean nothing here, and neither does another spelling of the same quantity.
+Comments, sources and prose mean nothing here, and neither does another spelling of the same quantity. Order means
+something in a few places.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from stages.diff.fields import reordered
 from stages.errors import Where
 from stages.spec import quantities
 from stages.spec.files import Files
 from stages.spec.nodes import Document, Path, Tree, dotted
+from stages.spec.schema import corpora
 from stages.spec.sources import NAMES, PROSE
 
 # Lists whose order means nothing.
 UNORDERED = frozenset({"stages", "train", "frozen", "evaluate", "heldout", "lm_eval", "drop"})
+# What keys cover the order of: corpora take turns in it, and modules are updated in it.
+ORDERED = frozenset({"sources", "groups", "modules"})
 NOT_COMPUTED = frozenset({"execution", "evaluate", "evaluate_on", "evaluation"})
 ALL_MEANT = frozenset({"data", "release", "extends", "tokenizer"})  # words that are no prose where they are
+
+
+MEASURED = frozenset({*corpora.MEASURED, "packed", "vocab"})  # what a preparation comes out with
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,25 @@ def _edits(old: Files, new: Files, scale: str) -> Iterator[Edit]:
                 meaning: Literal["computed", "run"] = "run" if NOT_COMPUTED & set(key) else "computed"
                 texts = (was[0] if was else None, now[0] if now else None)
                 yield Edit(shown[1], shown[2], *texts, "elsewhere" if elsewhere else meaning)
+        yield from _reordered(before, after)
+
+
+def _reordered(old: Document, new: Document) -> Iterator[Edit]:
+    """Lists whose names stand in another order than before."""
+    before = {known: names for _, known, _, names in _ordered(old.value, (), (), ())}
+    for path, known, named, names in _ordered(new.value, (), (), ()):
+        if pair := reordered(before.get(known, []), names):
+            yield Edit(new.where(path), dotted((*named, "order")), *pair, "computed")
+
+
+def unprepared(edits: Iterable[Edit]) -> Iterator[str]:
+    """Corpora (and the tokenizer) whose recipe is edited while the digest of what it makes is as before."""
+    files: dict[str, set[str]] = {}
+    for edit in edits:
+        folder, _, file = edit.where.file.removeprefix("specs/").partition("/")
+        if folder == "data" and edit.key and file not in ("mixtures.yaml", "published.yaml"):
+            files.setdefault(file.removesuffix(".yaml"), set()).add(edit.key.split(".")[0])
+    yield from (name for name, keys in files.items() if "digest" not in keys and keys - MEASURED)
 
 
 def _extended(files: Files, scale: str) -> Iterator[str]:
@@ -102,12 +129,34 @@ def _walk(tree: Tree, path: Path, known: Path, named: Path) -> Iterator[tuple[Pa
         yield path, known, named, ", ".join(sorted(str(item) for item in tree))
     elif isinstance(tree, list):
         for index, item in enumerate(tree):
-            names = (item[key] for key in NAMES if isinstance(item, dict) and isinstance(item.get(key), str))
-            name = next(names, index)
+            name = _called(item, index)
             own = index if path[-1:] == ("phases",) else name
             yield from _walk(item, (*path, index), (*known, own), (*named, name))
     else:
         yield path, known, named, {True: "true", False: "false", None: "null"}.get(tree, str(tree))
+
+
+def _ordered(tree: Tree, path: Path, known: Path, named: Path) -> Iterator[tuple[Path, Path, Path, list[str]]]:
+    """Lists and mappings whose order means something, with their names; paths as `_walk` has them."""
+    if path and path[-1] in ORDERED and not _marks(tree):
+        if isinstance(tree, dict):
+            yield path, known, named, list(tree)
+        elif isinstance(tree, list):
+            yield path, known, named, [str(_called(item, index)) for index, item in enumerate(tree)]
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from _ordered(value, (*path, key), (*known, key), (*named, key))
+    elif isinstance(tree, list):
+        for index, item in enumerate(tree):
+            name = _called(item, index)
+            own = index if path[-1:] == ("phases",) else name
+            yield from _ordered(item, (*path, index), (*known, own), (*named, name))
+
+
+def _called(item: Tree, index: int) -> str | int:
+    """The name of an item of a list, or its number where it has none."""
+    names = (item[key] for key in NAMES if isinstance(item, dict) and isinstance(item.get(key), str))
+    return next(names, index)
 
 
 def _marks(value: Tree) -> bool:

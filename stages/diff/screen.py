@@ -54,9 +54,13 @@ def _changes(found: Difference, most: int) -> list[str]:
     for number, group in enumerate(groups):
         block = list(_block(group, found.hours))
         last = number == len(groups) - 1
-        if len(lines) + len(block) + (not last) > most:
+        if number == 0 and len(lines) + len(block) + (not last) > most:  # of the first kind, what fits
+            fits = max(2, most - len(lines) - 1 - (not last))
+            block = [*block[:fits], f"      and {len(block) - fits} more lines (--json has them)"]
+        elif len(lines) + len(block) + (not last) > most:
             rest = sum(len(one.changes) for one in groups[number:])
-            return [*lines, f"  and {rest} more stages, in {len(groups) - number} more ways (--json has them)"]
+            stages, ways = f"{rest} more stage{'s' * (rest > 1)}", len(groups) - number
+            return [*lines, f"  and {stages}, in {ways} more way{'s' * (ways > 1)} (--json has them)"]
         lines += block
     return lines
 

@@ -32,16 +32,17 @@ class StageChange:
     rope: tuple[Rope | None, Rope | None] | None
     tokens: tuple[int, int]
     steps: tuple[int, int]
+    clock: tuple[int | None, int | None]  # where its first phase begins; None: it has no phase
     device_hours: tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Shared:
-    """A new name of work that has another one: its result is shared, and nothing is run."""
+    """A name of work that had another one: its result is shared, and nothing is run."""
 
     new: str
     old: str
-    renamed: bool  # the old name is gone
+    renamed: bool  # the old name is gone, or is that of other work
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Difference:
     rerun: int  # stages that are to be run again: their work is there under no name
     published: Sums
     variants: Sums
-    elsewhere: tuple[str, ...]  # a line for each edited pipeline that is not at this scale
+    elsewhere: tuple[str, ...]  # lines of edited pipelines that are not at this scale, and of edited recipes of data
 
     @property
     def semantic(self) -> bool:
@@ -115,16 +116,16 @@ def compare(old: Side, new: Side, scale: str) -> Difference:
     edits = tuple(scalar_edits.edits(old.project.files, new.project.files, scale))
     both = [ref for ref in new.stages if ref in old.stages]
     moved = [ref for ref in both if old.keys[ref] != new.keys[ref]]
-    own = [ref for ref in moved if _own(old.stages[ref]) != _own(new.stages[ref])]
+    gone = tuple(ref for ref in old.stages if ref not in new.stages)
+    known = {old.keys[ref]: ref for ref in (*old.stages, *gone)}  # what is gone last: its name is the one that changed
+    fresh = [ref for ref in new.stages if ref not in old.stages]
+    shared = {ref: known[new.keys[ref]] for ref in (*fresh, *moved) if new.keys[ref] in known}
+    rerun = {ref for ref in (*moved, *fresh) if ref not in shared}
+    own = [ref for ref in moved if ref in rerun and _own(old.stages[ref]) != _own(new.stages[ref])]
     changes = [_change(ref, old, new, was[ref], now[ref]) for ref in own]
     # A schedule's earlier pieces are in the key: they may differ where the rates of this stage do not.
     changed = tuple(change for change in changes if change.lr or change.rope or change.fields)
     shown = {change.ref for change in changed}
-    gone = tuple(ref for ref in old.stages if ref not in new.stages)
-    known = {old.keys[ref]: ref for ref in (*old.stages, *gone)}  # what is gone last: its name is the one that changed
-    fresh = [ref for ref in new.stages if ref not in old.stages]
-    shared = {ref: known[new.keys[ref]] for ref in fresh if new.keys[ref] in known}
-    rerun = {ref for ref in (*moved, *fresh) if new.keys[ref] not in known}
     variants = (frozenset(old.stages) - old.published, frozenset(new.stages) - new.published)
     return Difference(
         old=old.name,
@@ -137,8 +138,8 @@ def compare(old: Side, new: Side, scale: str) -> Difference:
         marks=tuple(origins.mark_changes(old.project.files, new.project.files)),
         kept=tuple(origins.kept(old.project.files, new.project.files, edits)),
         changed=changed,
-        stale=tuple(ref for ref in moved if ref not in shown),
-        shared=tuple(Shared(ref, its, its in gone) for ref, its in shared.items()),
+        stale=tuple(ref for ref in moved if ref in rerun and ref not in shown),
+        shared=tuple(Shared(ref, its, its in gone or its in moved) for ref, its in shared.items()),
         added=tuple(ref for ref in fresh if ref not in shared),
         removed=tuple(ref for ref in gone if ref not in shared.values()),
         unchanged=len(both) - len(moved),
@@ -150,12 +151,14 @@ def compare(old: Side, new: Side, scale: str) -> Difference:
 
 
 def _elsewhere(project: Project, edits: Iterable[Edit], scale: str) -> Iterator[str]:
-    """Edited pipelines that are not at this scale: nothing is reported of them here."""
+    """Edits that no key shows: of pipelines that are not at this scale, of data that is not prepared yet."""
     edited = {Path(edit.where.file).parent.name for edit in edits}
     for name in project.absent(scale):
         if name in edited:
             at = ", ".join(project.scales_of(name))
             yield f"{name} is edited and is not at {scale}: what that does is shown at {at or 'no scale'} (--scale)"
+    for name in scalar_edits.unprepared(edits):
+        yield f"{name} is edited and its digest is as before: keys move once another is declared (stages data {name})"
 
 
 def _plans(side: Side) -> dict[str, StagePlan]:
@@ -200,5 +203,10 @@ def _change(ref: str, old: Side, new: Side, was: StagePlan, now: StagePlan) -> S
         rope=(before.rope, after.rope) if before.rope != after.rope else None,
         tokens=(_budget(was), _budget(now)),
         steps=(sum(phase.steps for phase in was.phases), sum(phase.steps for phase in now.phases)),
+        clock=(_clock(before), _clock(after)),
         device_hours=(was.device_hours, now.device_hours),
     )
+
+
+def _clock(stage: Stage) -> int | None:
+    return stage.phases[0].clock_start if stage.phases else None

@@ -36,10 +36,11 @@ def count(value: int, digits: int = 4) -> str:
 
 
 def rate(value: float) -> str:
-    """A learning rate in two digits: 4.2e-4 and not 4.2e-04."""
+    """A learning rate in two digits, or in up to four where it has no more: 4.2e-4 and not 4.2e-04, 3.05e-4."""
     if value == 0:
         return "0"
-    digits, _, exponent = f"{value:.1e}".partition("e")
+    exact = (text for text in (f"{value:.{more}e}" for more in (1, 2, 3)) if float(text) == value)
+    digits, _, exponent = next(exact, f"{value:.1e}").partition("e")
     return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 

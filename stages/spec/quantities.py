@@ -24,6 +24,11 @@ _QUANTITY = re.compile(
     rf"(?P<number>{NUMBER.pattern})\s*(?P<prefix>Ki|Mi|Gi|(?:K|M|B|T)(?!B\b))?\s*(?P<unit>%|[A-Za-z]+)?", re.ASCII
 )
 _OCTAL = re.compile(r"0_*\d")
+# Units of the same kind, as how many of the smallest; tokens and patches are counts.
+_ALIKE = {
+    "tokens": ("", 1), "patches": ("", 1), "epoch": ("epochs", 1), "GB": ("MB", 1000), "min": ("s", 60),
+    "h": ("s", 3600),
+}  # fmt: skip
 UNITS = ("", "%", "seq", "steps", "tokens", "patches", "epoch", "epochs", "GB", "MB", "s", "min", "h")
 _WORD = re.compile(rf"(?P<number>{NUMBER.pattern})\s*(?P<word>[A-Za-z]+)", re.ASCII)
 # Other spellings of prefixes and units, in small letters.
@@ -99,11 +104,18 @@ def is_number(text: str) -> bool:
 
 
 def same(old: str, new: str) -> bool:
-    """Whether two scalars mean the same: equal text, or equal quantities (3e-4 and 0.0003, 0.6T and 600B)."""
-    if old == new:
-        return True
-    if not (is_number(old) and is_number(new)) or "/" in old + new:
-        return False
-    (first, _, unit), (second, _, other) = split(old, ""), split(new, "")
-    counted = {"", "tokens", "patches"}
-    return first == second and (unit == other or {unit, other} <= counted)
+    """Whether two scalars mean the same: equal text, or equal quantities (3e-4 and 0.0003, 0.6T and 600B, 2 h and
+    120 min).
+    """
+    return old == new or (is_number(old) and is_number(new) and _measured(old) == _measured(new))
+
+
+def _measured(text: str) -> tuple[Fraction | str, str]:
+    """A number in the smallest unit of its kind; a ratio by nothing is no number but its text."""
+    top, slash, bottom = text.partition("/")
+    if slash:
+        whole = Fraction(bottom.strip().replace("_", ""))
+        return (Fraction(top.strip().replace("_", "")) / whole if whole else text), ""
+    value, _, unit = split(text, "")
+    smallest, size = _ALIKE.get(unit, (unit, 1))
+    return value * size, smallest

@@ -12,17 +12,26 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages.commands.diff import between
+from stages.contract import hardware
 from stages.diff import render, screen
+from stages.diff.effects import effects
+from stages.diff.semantic import Side, side
 from stages.errors import UserError
+from stages.spec.key import stage_key
 from stages.spec.project import Project
+from stages.spec.resolved import Stage
 from tests.mutants.mutant import ROOT
 from tests.unit.spec import small_project
 
+CRAWL, BOOKS = (
+    f"      - {{corpus: {one}, share: {share}%, group: text}}\n" for one, share in (("crawl", 70), ("books", 20))
+)
 NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:e-?\d+)?(?=[KMBT]?i?\b|%)")
-FACTORS = ("2 * {}", "{} / 2", "10 * {}", "{} + 1", "0 * {}")
+FACTORS = ("2 * {}", "{} / 2", "10 * {}", "{} + 1", "0 * {}", "1.00000001 * {}")
 WORDS = (
     ("clock: continue", "clock: reset"), ("data: continue", "data: restart"), ("shape: cosine", "shape: linear"),
-    ("optimizer: inherit", "optimizer: reset"), ("document_mask: true", "document_mask: false"),
+    (CRAWL + BOOKS, BOOKS + CRAWL), ("optimizer: inherit", "optimizer: reset"),
+    ("document_mask: true", "document_mask: false"),
     ("  - name: long", "  - name: x"),
     ("stages: [first, second, release]", "stages: [first, second]"), ("schedule: main", "schedule: other"),
     ("from: first", "from: second"), ("llama3: none", "llama3: {factor: 8, low: 1, high: 4, original: 4Ki}"),
@@ -58,10 +67,15 @@ def _number(draw: st.DrawFn, text: str) -> str:
         return text
     place = draw(st.sampled_from(places))
     was = float(place[0])
-    value = {"2 * {}": 2 * was, "{} / 2": was / 2, "10 * {}": 10 * was, "{} + 1": was + 1, "0 * {}": 0}[
-        draw(st.sampled_from(FACTORS))
-    ]
-    return text[: place.start()] + f"{value:g}" + text[place.end() :]
+    value = {
+        "2 * {}": 2 * was,
+        "{} / 2": was / 2,
+        "10 * {}": 10 * was,
+        "{} + 1": was + 1,
+        "0 * {}": 0,
+        "1.00000001 * {}": 1.00000001 * was,
+    }[draw(st.sampled_from(FACTORS))]
+    return text[: place.start()] + f"{value:.12g}" + text[place.end() :]
 
 
 def write(root: Path, files: dict[str, str]) -> Path:
@@ -90,8 +104,20 @@ def test_any_edit_is_told_on_one_screen(
     assert max(map(len, lines)) <= screen.WIDTH
     assert render.markdown(found)
     assert json.dumps(render.as_json(found), default=str)
-    assert found.semantic == (keys(sides[0], scale) != keys(sides[1], scale))
+    before, after = (of(*one, scale) for one in sides)
+    assert found.semantic == (before.keys != after.keys)
+    assert found.edits or not found.semantic, "what moves a key was edited"
+    for ref in found.stale:
+        assert own(before.stages[ref]) == own(after.stages[ref]), "other work, and nothing is said of it"
+    for change in found.changed:
+        assert effects(change)
 
 
-def keys(side: tuple[str, Path], scale: str) -> dict[str, str]:
-    return Project.load(side[1]).keys(scale)
+def of(name: str, root: Path, scale: str) -> Side:
+    project = Project.load(root)
+    return side(name, project, scale, hardware.load(project.files, "h100"))
+
+
+def own(stage: Stage) -> str:
+    """The stage's key but for its parents' and its schedule's: earlier pieces of that are of other stages."""
+    return stage_key(stage.model_copy(update={"schedule": None}), {parent: parent for parent in stage.parents})

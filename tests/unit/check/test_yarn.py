@@ -133,7 +133,7 @@ def test_plans_and_diffs_speak_of_it() -> None:
     other = ROPE.model_copy(update={"yarn": YARN.model_copy(update={"beta_fast": 16.0})})
     assert figures.rope(ROPE) == "1M yarn x4"
     assert _positions(plain, ROPE) == "1M → 1M yarn x4"
-    assert _positions(ROPE, other) == "1M yarn x4: yarn.beta_fast 32.0 → 16.0"
+    assert _positions(ROPE, other) == "1M yarn x4: yarn.beta_fast 32 → 16"
 
 
 def test_without_it_a_rope_is_written_as_it_was_before_there_was_any() -> None:

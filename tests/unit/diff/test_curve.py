@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -49,6 +50,23 @@ def test_a_piece_between_two_samples_of_the_curve_is_seen() -> None:
     found = compare(flat, bump)
     assert found is not None
     assert (found.first_clock, found.largest, found.peak) == (START + 5004, 2.0, (1.0, 3.0))
+
+
+def test_another_shape_between_two_samples_of_the_curve_is_seen() -> None:
+    """Both have the same rates at the borders of their pieces, of which one is shorter than a sample."""
+    ends, length = (5003, 5900), 1000 * POINTS
+
+    def of(shape: Any) -> Stage:
+        made = stage(length, (ends[0], 1.0), (ends[1], 1.0), (length, 3.0))
+        assert made.schedule is not None
+        first, second, third = made.schedule.pieces
+        rise = second.model_copy(update={"shape": shape, "last": 3.0})
+        return made.model_copy(update={"schedule": Schedule(name="rise", pieces=(first, rise, third))})
+
+    assert compare(of("linear"), of("linear")) is None
+    found = compare(of("linear"), of("cosine"))
+    assert found is not None
+    assert START + ends[0] < found.first_clock < START + ends[1]
 
 
 @pytest.mark.parametrize(("old", "largest"), [(2.0, 0.5), (0.0, math.inf)])

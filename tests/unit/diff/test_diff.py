@@ -110,11 +110,50 @@ to be run again: 2 stages, 0.0386 GPU-hours; 3 stay as they are  \n\
         (SECOND, "budget: 2B\n    context: 8Ki", "context: 8192\n    budget: 2000M"),
         (FIRST, "name: long", "name: lengthy"),
         (SECOND, "train: [llm]", "# nothing\ntrain:\n  - llm"),
+        ("scales/paper.yaml", "memory: 100 GB, time_limit: 60 min", "memory: 100_000 MB, time_limit: 1 h"),
+        ("scales/mini.yaml", "context: 1/64", "context: 2/128"),
     ],
 )
 def test_what_means_nothing_shows_nothing(root: Path, told: Told, name: str, old: str, new: str) -> None:
     edit(root, name, old, new)
     assert told() == "HEAD → work tree, at paper\n\nno semantic change: every stage has the key it had.\n"
+
+
+def test_a_mixture_in_another_order_is_an_edit_and_a_change(root: Path, told: Told) -> None:
+    """Corpora take turns in their order, which is in the key."""
+    mixtures, first = "data/mixtures.yaml", "      - {corpus: crawl, share: 70%, group: text}\n"
+    edit(root, mixtures, first, "")
+    edit(root, mixtures, "share: 20%, group: text}\n", "share: 20%, group: text}\n" + first)
+    text = told()
+    assert "edited:\n  specs/data/mixtures.yaml:3  mixtures.web.sources.order: crawl, books → books, crawl\n" in text
+    assert text.count("sources.order crawl, books → books, crawl") == 3, "of first's phases, of both seconds"
+    assert found(told)["stale"] == ["toy/release", "toy_variant/release"]
+
+
+def test_stages_that_exchange_their_names_are_not_run_again(root: Path, told: Told) -> None:
+    other = (root / "specs" / FIRST).read_text().replace("stage: first", "stage: other").replace("64 seq", "32 seq")
+    (root / "specs/toy/other.yaml").write_text(other)
+    edit(root, PIPELINE, "stages: [first,", "stages: [first, other,")
+    commit(root, "three")
+    first = (root / "specs" / FIRST).read_text()
+    (root / "specs" / FIRST).write_text(other.replace("stage: other", "stage: first"))
+    (root / "specs/toy/other.yaml").write_text(first.replace("stage: first", "stage: other"))
+    edit(root, SECOND, "from: first", "from: other")
+    text = told()
+    assert "nothing is run (2):\n  toy/other → first, first → other\n" in text
+    assert "changes (" not in text
+    assert "to be run again: 0 stages, 0 GPU-hours; 6 stay as they are" in text
+
+
+def test_a_recipe_of_data_whose_digest_is_kept_is_told(root: Path, told: Told) -> None:
+    edit(root, "data/prose.yaml", "count: 1", "count: 2")
+    text = told(scale="mini")
+    assert "no semantic change: every stage has the key it had.\n\nprose is edited and its digest is as before" in text
+    edit(root, "data/prose.yaml", "a" * 64, "d" * 64)
+    text = told(scale="mini")
+    assert "is edited and its digest" not in text
+    fields = found(told, scale="mini")["changed"][0]["fields"]
+    assert {"path": "phases.short.sources.prose.digest", "old": "a" * 64, "new": "d" * 64} in fields
 
 
 def test_other_scales_and_hardware_are_told_apart(root: Path, told: Told) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from stages.diff.fields import Field, differing
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Source
@@ -47,6 +49,47 @@ def test_a_fraction_has_six_digits() -> None:
     made = stage(PROSE)
     other = made.model_copy(update={"optimizer": tiny.ADAMW.model_copy(update={"beta2": 0.9501})})
     assert list(differing(made, other)) == [Field("optimizer.beta2", "0.95", "0.9501")]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [("eps", 1e-8, 1.0000001e-8), ("beta2", 0.95, 0.9500000001), ("weight_decay", 0.1, 0.1 + 1e-16)],
+)
+def test_numbers_alike_in_six_digits_have_all_of_them(name: str, old: float, new: float) -> None:
+    made = stage(PROSE)
+    one, other = (
+        made.model_copy(update={"optimizer": tiny.ADAMW.model_copy(update={name: value})}) for value in (old, new)
+    )
+    assert list(differing(one, other)) == [Field(f"optimizer.{name}", repr(old), repr(new))]
+
+
+def test_a_share_that_differs_beyond_six_digits_is_told() -> None:
+    old, new = (
+        stage(source("prose", 3), source("code", 1)),
+        stage(source("prose", 30_000_001), source("code", 10_000_000)),
+    )
+    assert [one.path for one in differing(old, new)] == ["phases.main.prose.share", "phases.main.code.share"]
+    assert all(one.old != one.new for one in differing(old, new))
+
+
+def test_sources_in_another_order_are_told_by_what_moved() -> None:
+    old, new = stage(PROSE, CODE, PICTURES), stage(CODE, PROSE, PICTURES)
+    assert list(differing(old, new)) == [Field("phases.main.sources.order", "prose, code", "code, prose")]
+    added = [one.path for one in differing(stage(PROSE, PICTURES), stage(PROSE, CODE, PICTURES))]
+    assert "phases.main.sources.order" not in added
+
+
+def test_a_phase_with_another_name_is_the_phase_it_was() -> None:
+    old, new = stage(PROSE, CODE), stage(CODE, PROSE, name="first", epochs=2)
+    assert list(differing(old, new)) == [
+        Field("phases.first.epochs", "1", "2"), Field("phases.first.sources.order", "prose, code", "code, prose"),
+    ]  # fmt: skip
+
+
+def test_the_order_of_parents_is_in_no_key() -> None:
+    made = stage(PROSE)
+    one, other = (made.model_copy(update={"parents": names}) for names in (("p/a", "p/b"), ("p/b", "p/a")))
+    assert list(differing(one, other)) == []
 
 
 def test_another_parent_is_told_where_there_are_as_many() -> None:

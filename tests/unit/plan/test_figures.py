@@ -41,6 +41,10 @@ def test_a_change_is_relative_to_what_was() -> None:
     assert figures.signed_percent(0, 3) == "new"
 
 
-@pytest.mark.parametrize(("value", "text"), [(4.2e-4, "4.2e-4"), (1e-3, "1e-3"), (0.0, "0"), (0.25, "2.5e-1")])
-def test_a_rate_has_two_digits(value: float, text: str) -> None:
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(4.2e-4, "4.2e-4"), (1e-3, "1e-3"), (0.0, "0"), (0.25, "2.5e-1"), (3.05e-4, "3.05e-4"),
+     (1.234e-5, "1.234e-5"), (1e-4 / 3, "3.3e-5"), (1.23456e-5, "1.2e-5")],
+)  # fmt: skip
+def test_a_rate_has_two_digits_or_all_of_four(value: float, text: str) -> None:
     assert figures.rate(value) == text

@@ -93,6 +93,7 @@ def built(
             own, parents = _handed(stage, name, own, parents)
         found[name] = ModuleReport(
             weights=digests(extend.kept(to_hf(module.state_dict()), init.rows)),
+            whole=None if init.rows is None else digests(to_hf(module.state_dict())),
             parent_weights=_parent_weights(stage, name, inputs, module),
             frequencies=None if rotary is None else tuple(rotary.inv_freq.tolist()),
             factors=(1.0, 1.0) if rotary is None else _factors(module),
@@ -142,7 +143,7 @@ def done(
         consumed=counters.consumed,
         clock=counters.clock,
         rows=tuple(rows),
-        before={name: module.weights for name, module in before.modules.items()},
+        before={name: module.received for name, module in before.modules.items()},
         after=weights(modules),
         reads=log.report(),
         lineage={corpus: tuple(parts) for corpus, parts in log.lineage.items()},

@@ -39,7 +39,9 @@ def budgets(stage: Stage, report: EndReport) -> Iterator[Finding]:
 
 
 def rates(stage: Stage, report: EndReport) -> Iterator[Finding]:
-    """I-02: the rate of every step that was made is the schedule's at its clock, and the clock only went forward."""
+    """I-02: the rate of every step that was made is the schedule's at its clock, the clock only went forward, and every
+    step ended where the ledger ends it.
+    """
     if stage.schedule is None:
         return
     bad = [row for row in report.rows if row.lr != schedule.lr(stage.schedule, row.clock)]
@@ -64,6 +66,15 @@ def rates(stage: Stage, report: EndReport) -> Iterator[Finding]:
             stage, "I-02", at="schedule",
             observed="a clock that goes back or stands still", expected="a clock that goes forward",
             repair="Resume at the checkpoint's counters.",
+        )  # fmt: skip
+        return
+    ends = [phase.clock_start + step.end for phase in stage.phases for step in ledger.steps(phase)]
+    pairs = enumerate(zip((row.clock for row in report.rows), ends, strict=False), 1)
+    off = next(((step, *pair) for step, pair in pairs if pair[0] != pair[1]), None)
+    if off is not None and len(ends) == len(report.rows):  # I-08 otherwise
+        yield finding(
+            stage, "I-02", at="schedule", observed=f"step {off[0]:,} ends at clock {off[1]:,}",
+            expected=f"clock {off[2]:,}, as the ledger counts", repair="Take the clock of each step from the ledger.",
         )  # fmt: skip
 
 

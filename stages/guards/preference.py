@@ -24,7 +24,7 @@ def reference(stage: Stage, report: BuiltReport) -> Iterator[Finding]:
     """I-49: the reference has every bit of what the stage received, which is the parent's (I-15)."""
     for name in stage.read_frozen:
         module = report.modules[name]
-        received = module.weights if module.computed is None else module.computed
+        received = module.received if module.computed is None else module.computed
         if module.read_frozen is None or module.read_frozen != received:
             wrong = differing(module.read_frozen, received)
             found = "no reference" if module.read_frozen is None else f"a reference that differs in {some(wrong)}"

@@ -20,7 +20,8 @@ class ModuleReport:
     `parent_weights` and `parent_moments` are those of the parent's files under the parent's names; None where nothing
     is inherited. `moments` are the optimizer's, `moments_moved` says whether any of them differs from zero.
     `read_frozen` is the copy that is read besides the module and never moved; None where there is none. It has the bits
-    of `weights`, or of `computed`: the weights in the types that layers compute with, where copies have those.
+    of `received`, or of `computed`: the weights in the types that layers compute with, where copies have those.
+    Of an extended vocabulary `weights` are the rows that were handed over, and `whole` has all of them.
     """
 
     weights: Digests
@@ -34,6 +35,12 @@ class ModuleReport:
     parameters: int
     read_frozen: Digests | None = None
     computed: Digests | None = None
+    whole: Digests | None = None
+
+    @property
+    def received(self) -> Digests:
+        """The weights with all their rows."""
+        return self.weights if self.whole is None else self.whole
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from stages.check.findings import Finding
-from stages.contract import rope
+from stages.contract import rope, schedule
 from stages.guards import run
 from stages.guards.report import BuiltReport, ConfigReport, EndReport, PairReport
 from stages.spec.resolved import Stage
@@ -52,6 +52,13 @@ def row(number: int, **changes: Any) -> EndReport:
     return end(rows=tuple(rows))
 
 
+def late(number: int) -> EndReport:
+    """One step's clock is a row ahead of the ledger's, with the rate that the schedule has there."""
+    assert STAGE.schedule is not None
+    clock = reports.done(STAGE).rows[number].clock + STAGE.phases[0].context
+    return row(number, clock=clock, lr=schedule.lr(STAGE.schedule, clock))
+
+
 REFERENCE, PAIRS = {"llm": {"w": "0"}}, {"chosen_ratio": 0.0, "rejected_ratio": 0.0, "margin": 0.0, "accuracy": 0.0}
 FIRST = {**PAIRS, "chosen_nll": 3.0, "loss": 0.2 * 3.0 + 0.6931472}
 
@@ -86,6 +93,7 @@ MUTANTS: tuple[tuple[str, str, Callable[[], Any]], ...] = (
     ("I-02", "a scheduler stepped by asking", lambda: replace(GOOD_BUILT, again={"llm": RATE * 2})),
     ("I-02", "one step at another rate", lambda: row(3, lr=0.02)),
     ("I-02", "a step made twice", lambda: row(3, clock=reports.done(STAGE).rows[2].clock)),
+    ("I-02", "a step that ends a row late, at the rate of its clock", lambda: late(3)),
     ("I-08", "a step too many", lambda: end(steps=GOOD_END.steps + 1)),
     ("I-08", "a step too few, and its units", lambda: end(steps=GOOD_END.steps - 1, consumed=GOOD_END.consumed - 128)),
     ("I-09", "units counted once per rank", lambda: end(consumed=2 * GOOD_END.consumed)),

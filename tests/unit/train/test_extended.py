@@ -14,6 +14,7 @@ from stages.errors import UserError
 from stages.guards.findings import GuardError
 from stages.models import build, extend
 from stages.spec.resolved import Init, Stage
+from stages.train.optimizer import Optimizer
 from tests.unit.train import tiny
 from tests.unit.train.test_engine import child
 
@@ -118,4 +119,34 @@ def test_an_old_row_that_was_lost_stops_the_stage_before_its_first_step(
 
     monkeypatch.setattr(extend, name, loses)
     with pytest.raises((GuardError, UserError), match=r"I-15.*differ|of llm: 1 of"):
+        run(stage, inputs)
+
+
+def beside(parent: Stage, root: Path) -> tuple[Stage, Any]:
+    """A child whose language model has a larger vocabulary, and other modules that are taken as they are."""
+    stage, inputs = child(parent, root, "grown", "b" * 32)
+    larger = stage.modules["llm"].model_copy(update={"vocab": MORE})
+    init = stage.init["llm"].model_copy(update={"extend": "mean", "rows": tiny.VOCAB})
+    changes = {"modules": {**stage.modules, "llm": larger}, "init": {**stage.init, "llm": init}}
+    return stage.model_copy(update=changes), inputs
+
+
+@pytest.mark.parametrize("objective", ["align", "preference"])
+def test_a_model_with_new_rows_is_frozen_to_the_end(tmp_path: Path, objective: str) -> None:
+    """Beside a tower that learns, and as the reference of preferences."""
+    parent = tiny.make(objective)
+    run(parent, tiny.inputs(tmp_path))
+    stage, inputs = beside(parent, tmp_path)
+    run(stage, inputs)
+    before, after = weights(tmp_path, "box"), weights(tmp_path, "grown")
+    assert after[EMBED].shape == (MORE, before[EMBED].shape[1])
+    assert torch.equal(after[EMBED][: tiny.VOCAB], before[EMBED]) == (objective == "align")
+
+
+def test_a_larger_model_that_does_not_move_stops_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = tiny.make("next_token")
+    run(parent, tiny.inputs(tmp_path))
+    stage, inputs = grown(parent, tmp_path, "mean", tiny.VOCAB)
+    monkeypatch.setattr(Optimizer, "step", lambda self, gradients, lr, clock: None)
+    with pytest.raises(GuardError, match="I-34"):
         run(stage, inputs)

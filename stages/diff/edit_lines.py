@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from stages.diff.effects import ARROW, brief
+from stages.diff.fields import reordered
 from stages.diff.origins import KeptSource, MarkChange, WaiverChange
-from stages.diff.scalar_edits import UNORDERED, Edit
+from stages.diff.scalar_edits import SEPARATOR, UNORDERED, Edit
 from stages.diff.semantic import Difference
+from stages.spec.quantities import is_number
 
 # How many lines each section may have; the rest is counted.
 COMPUTED, RUN, ELSEWHERE, WAIVERS, MARKS, KEPT = 9, 2, 2, 4, 3, 3
@@ -63,9 +65,10 @@ def scalars(edits: Sequence[Edit]) -> Iterator[str]:
 
 
 def _block(edit: Edit) -> tuple[str, ...]:
-    """What is new or gone as a whole: files of a folder, values of a file below the two first parts of a key."""
+    """What is new or gone as a whole: files of a folder, values of a file below the first parts of a key."""
     how = "added" if edit.old is None else "removed" if edit.new is None else "changed"
-    below = ".".join(edit.key.split(".")[:2])
+    parts = edit.key.split(".")
+    below = ".".join(parts[: 3 if parts[0] == "phases" else 2])
     return (edit.where.file, below, how) if edit.key else (_folder(edit), "", how)
 
 
@@ -74,15 +77,27 @@ def _folder(edit: Edit) -> str:
 
 
 def pair(edit: Edit) -> str:
-    """Old and new text of an edit; of a list of names, what it gained and lost."""
-    if edit.old is not None and edit.new is not None and edit.key.rpartition(".")[2] in UNORDERED:
-        was, now = edit.old.split(", "), edit.new.split(", ")
+    """Old and new text of an edit; of a list of names, what it gained and lost, or what moved in it."""
+    if edit.old is not None and edit.new is not None and _is_list(edit):
+        was, now = ([name for name in text.split(SEPARATOR) if name] for text in (edit.old, edit.new))
         changes = [f"+{name}" for name in now if name not in was] + [f"-{name}" for name in was if name not in now]
-        return shortened(", ".join(changes), 2 * VALUE)
-    old, new = (None if text is None else shortened(brief(text), VALUE) for text in (edit.old, edit.new))
-    if old is None:
-        return f"added {new}"
-    return f"removed (was {old})" if new is None else f"{old} {ARROW} {new}"
+        moved = None if changes else reordered(was, now)
+        return shortened(SEPARATOR.join(changes), 2 * VALUE) if moved is None else _arrow(*moved)
+    if edit.old is not None and edit.new is not None:
+        return _arrow(edit.old, edit.new)
+    text = shortened(brief(edit.new or edit.old or ""), VALUE)
+    return f"added {text}" if edit.old is None else f"removed (was {text})"
+
+
+def _is_list(edit: Edit) -> bool:
+    """Whether either side is a list of names; a number of documents is called as a list of evaluations is."""
+    texts = edit.old or "", edit.new or ""
+    named = edit.key.rpartition(".")[2] in UNORDERED and not all(map(is_number, texts))
+    return named or any(SEPARATOR in text for text in texts)
+
+
+def _arrow(old: str, new: str) -> str:
+    return f"{shortened(brief(old), VALUE)} {ARROW} {shortened(brief(new), VALUE)}"
 
 
 def waiver(change: WaiverChange) -> str:

@@ -18,11 +18,13 @@ from stages.spec.nodes import Document, Path, Tree, dotted
 from stages.spec.schema import corpora
 from stages.spec.sources import NAMES, PROSE
 
+SEPARATOR = ", "  # of the names of a list
 # Lists whose order means nothing.
 UNORDERED = frozenset({"stages", "train", "frozen", "evaluate", "heldout", "lm_eval", "drop"})
 # What keys cover the order of: corpora take turns in it, and modules are updated in it.
 ORDERED = frozenset({"sources", "groups", "modules"})
 NOT_COMPUTED = frozenset({"execution", "evaluate", "evaluate_on", "evaluation"})
+OF_MACHINES = frozenset({"engine", "device", "threads"})  # of a scale: numbers depend on its `engine_class`
 ALL_MEANT = frozenset({"data", "release", "extends", "tokenizer"})  # words that are no prose where they are
 
 
@@ -34,7 +36,7 @@ class Edit:
     """One scalar: where it stands now (or stood, where it is gone), its path by names, its text before and after.
 
     A file that is new or gone is one edit, without a key. `meaning` is what it may change: what is computed at the
-    scale, only how it is run or shown, or nothing at this scale (other scales, hardware).
+    scale, only how it is run, priced or shown, or nothing at this scale (other scales and machines).
     """
 
     where: Where
@@ -44,13 +46,13 @@ class Edit:
     meaning: Literal["computed", "run", "elsewhere"]
 
 
-def edits(old: Files, new: Files, scale: str) -> list[Edit]:
+def edits(old: Files, new: Files, scale: str, machine: str) -> list[Edit]:
     """All edits of pipelines, data, scales and hardware, in the order of files and lines."""
-    return sorted(_edits(old, new, scale), key=lambda edit: (edit.where, edit.key))
+    return sorted(_edits(old, new, scale, f"hardware/{machine}.yaml"), key=lambda edit: (edit.where, edit.key))
 
 
-def _edits(old: Files, new: Files, scale: str) -> Iterator[Edit]:
-    read = {f"scales/{name}.yaml" for files in (old, new) for name in _extended(files, scale)}
+def _edits(old: Files, new: Files, scale: str, profile: str) -> Iterator[Edit]:
+    read = {profile, *(f"scales/{name}.yaml" for files in (old, new) for name in _extended(files, scale))}
     for name in sorted(_names(old) | _names(new)):
         elsewhere = name.startswith(("hardware/", "scales/")) and name not in read
         before, after = _document(old, name), _document(new, name)
@@ -58,13 +60,15 @@ def _edits(old: Files, new: Files, scale: str) -> Iterator[Edit]:
         news = _scalars(after) if after else {}
         if before is None or after is None:
             gone, came = (f"{len(of)} values" if document else None for of, document in ((olds, before), (news, after)))
-            yield Edit(Where(f"specs/{name}", 1), "", gone, came, "elsewhere" if elsewhere else "computed")
+            whole: Literal["computed", "run"] = "run" if name == profile else "computed"
+            yield Edit(Where(f"specs/{name}", 1), "", gone, came, "elsewhere" if elsewhere else whole)
             continue
         for key in {**olds, **news}:
             was, now = olds.get(key), news.get(key)
             shown = now or was
             if shown is not None and (was is None or now is None or not quantities.same(was[0], now[0])):
-                meaning: Literal["computed", "run"] = "run" if NOT_COMPUTED & set(key) else "computed"
+                run = NOT_COMPUTED & set(key) or (name.startswith("scales/") and key[0] in OF_MACHINES)
+                meaning: Literal["computed", "run"] = "run" if run or name == profile else "computed"
                 texts = (was[0] if was else None, now[0] if now else None)
                 yield Edit(shown[1], shown[2], *texts, "elsewhere" if elsewhere else meaning)
         yield from _reordered(before, after)
@@ -126,7 +130,13 @@ def _walk(tree: Tree, path: Path, known: Path, named: Path) -> Iterator[tuple[Pa
                 continue
             yield from _walk(value, (*path, key), (*known, key), (*named, key))
     elif isinstance(tree, list) and path and path[-1] in UNORDERED:
-        yield path, known, named, ", ".join(sorted(str(item) for item in tree))
+        yield path, known, named, SEPARATOR.join(sorted(str(item) for item in tree))
+    elif (
+        isinstance(tree, list)
+        and tree
+        and all(isinstance(item, str) and not quantities.is_number(item) for item in tree)
+    ):
+        yield path, known, named, SEPARATOR.join(tree)
     elif isinstance(tree, list):
         for index, item in enumerate(tree):
             name = _called(item, index)

@@ -111,5 +111,8 @@ def _limited(lines: Sequence[tuple[str, int]], most: int) -> list[str]:
     shown = [line for line, _ in lines[:most]]
     more = sum(count for _, count in lines[most:])
     if more:
-        shown[-1] = f"{shown[-1].rstrip(',')} and {more} more"
+        last = shown[-1].rstrip(",")
+        while len(f"{last} and {more} more") > WIDTH and ", " in last:
+            last, more = last.rpartition(", ")[0], more + 1
+        shown[-1] = f"{last} and {more} more"
     return shown

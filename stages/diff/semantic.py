@@ -113,7 +113,7 @@ def side(name: str, project: Project, scale: str, hardware: Hardware) -> Side:
 def compare(old: Side, new: Side, scale: str) -> Difference:
     """The difference between two sides at one scale."""
     was, now = _plans(old), _plans(new)
-    edits = tuple(scalar_edits.edits(old.project.files, new.project.files, scale))
+    edits = tuple(scalar_edits.edits(old.project.files, new.project.files, scale, new.hardware.name))
     both = [ref for ref in new.stages if ref in old.stages]
     moved = [ref for ref in both if old.keys[ref] != new.keys[ref]]
     gone = tuple(ref for ref in old.stages if ref not in new.stages)

@@ -160,10 +160,12 @@ def test_other_scales_and_hardware_are_told_apart(root: Path, told: Told) -> Non
     edit(root, "scales/mini.yaml", "lr: 10", "lr: 20")
     edit(root, "hardware/h100.yaml", "mfu: 40%", "mfu: 80%")
     text = told()
-    assert "edited, not read at paper:\n  specs/hardware/h100.yaml:6  mfu: 40% → 80%" in text
-    assert "specs/scales/mini.yaml:16  pipelines.toy.lr: 10 → 20" in text
+    assert "not what is computed:\n  specs/hardware/h100.yaml:6  mfu: 40% → 80%" in text, "it is priced on that machine"
+    assert "edited, not read at paper:\n  specs/scales/mini.yaml:16  pipelines.toy.lr: 10 → 20" in text
+    edit(root, "hardware/h200.yaml", "mfu: 40%", "mfu: 45%")
+    assert "edited, not read at paper:\n  specs/hardware/h200.yaml:6  mfu: 40% → 45%" in told()
     edit(root, "scales/paper.yaml", "seed: 1", "seed: 2")
-    assert "  specs/scales/paper.yaml:6  seed: 1 → 2\n\nedited, not read" in told(scale="mini"), "mini extends it"
+    assert "  specs/scales/paper.yaml:6  seed: 1 → 2\n\nedited, how it is run" in told(scale="mini"), "mini extends it"
 
 
 def test_each_revision_is_priced_on_its_own_profile(root: Path, told: Told) -> None:
@@ -204,6 +206,11 @@ def test_a_stage_that_reads_the_same_rates_behind_another_past_is_stale(root: Pa
     difference = found(told)
     assert refs(difference["changed"]) == ["toy/first"]
     assert {"toy/second", "toy_variant/second"} <= {*difference["stale"]}
+
+
+def test_a_scales_threads_are_how_it_is_run(root: Path, told: Told) -> None:
+    edit(root, "scales/mini.yaml", "threads: 1", "threads: 2")
+    assert "not what is computed:\n  specs/scales/mini.yaml:5  threads: 1 → 2" in told(scale="mini")
 
 
 def test_execution_is_told_apart(root: Path, told: Told) -> None:

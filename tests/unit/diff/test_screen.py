@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from stages.commands.diff import between
-from stages.diff import effects, render, screen
+from stages.diff import edit_lines, effects, render, screen
+from stages.diff.fields import Field
+from stages.diff.scalar_edits import Edit
+from stages.diff.semantic import StageChange
+from stages.errors import Where
 from tests import edits, shipped
 from tests.edits import substituted
 from tests.unit.spec.small_project import edit
@@ -220,3 +227,57 @@ def test_digests_are_shown_by_their_first_digits() -> None:
     one, other = "b37ad6562c85" + "0" * 52, "666f22f1a339" + "0" * 52
     assert effects.brief(f"tokenizer {one} → {other}") == "tokenizer b37ad6562c85 → 666f22f1a339"
     assert effects.brief("100000000000 tokens of deadbeef") == "100000000000 tokens of deadbeef"
+
+
+@pytest.mark.parametrize(
+    ("key", "old", "new", "said"),
+    [
+        ("train", "llm, vit", "llm", "-vit"),
+        ("frozen", "", "vit", "+vit"),
+        ("corpora", "prose, code, math", "prose, math", "-code"),
+        ("corpora", "prose, code, math", "prose, math, code", "code, math → math, code"),
+        ("path", "a.jsonl", "a.jsonl, b.jsonl", "+b.jsonl"),
+        ("heldout", "46", "47", "46 → 47"),
+        ("batch", "64 seq", "32 seq", "64 seq → 32 seq"),
+        ("evaluate", None, "loss, needle", "added loss, needle"),
+        ("evaluate", "loss, needle", None, "removed (was loss, needle)"),
+    ],
+)
+def test_of_a_list_what_came_went_or_moved_is_told(key: str, old: str | None, new: str | None, said: str) -> None:
+    assert edit_lines.pair(Edit(Where("specs/a/b.yaml", 1), f"x.{key}", old, new, "computed")) == said
+
+
+def test_a_list_of_names_is_one_edit(before: Path, tmp_path: Path) -> None:
+    edit(copy(tmp_path), "data/tokenizer.yaml", "[prose, code, math, captions]", "[code, math, captions]")
+    (found,) = between(("main", before), ("branch", tmp_path), "mini", None).edits
+    assert (found.key, found.old, found.new) == ("corpora", "prose, code, math, captions", "code, math, captions")
+
+
+def test_values_of_a_phase_that_go_are_told_with_what_they_are_of(before: Path, tmp_path: Path) -> None:
+    ramp = "[{after: 0, batch: 2048 seq}, {after: 200B, batch: 4096 seq}]"
+    edit(copy(tmp_path), "kimi_vl/text_pretrain.yaml", ramp, "4096 seq")
+    text = screen.text(between(("main", before), ("branch", tmp_path), "paper", None))
+    assert (
+        "phases.main.batch: added 4096 seq\n  specs/kimi_vl/text_pretrain.yaml:21  phases.main.batch: 4 values" in text
+    )
+
+
+def test_of_a_kind_that_is_longer_than_the_screen_what_fits_is_shown() -> None:
+    fields = tuple(Field(f"f{number}", "1", "2") for number in range(9))
+    one = StageChange("p/s", ("a", "b"), fields, None, None, (1, 1), (1, 1), (0, 0), (1.0, 2.0))
+    other = replace(one, ref="p/t", fields=fields[1:])
+    found: Any = SimpleNamespace(changed=(one, other), hours="GPU-hours")
+    assert screen._changes(found, 7) == [
+        "", "changes (2, in 2 ways):", "  p/s", "      f0 1 → 2", "      f1 1 → 2",
+        "      and 4 more lines (--json has them)",
+        "  and 1 more stage, in 1 more way (--json has them)",
+    ]  # fmt: skip
+    assert len(screen._changes(found, 40)) == 16
+
+
+def test_names_leave_place_for_how_many_more_there_are() -> None:
+    names = [f"stage_{number:02}" for number in range(60)]
+    (line,) = screen._limited(screen._wrapped(names, "  "), 1)
+    shown = line.count("stage_")
+    assert len(line) <= screen.WIDTH
+    assert line.endswith(f"stage_{shown - 1:02} and {60 - shown} more")

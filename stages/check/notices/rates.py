@@ -86,7 +86,7 @@ def highest(project: Project, scale: str) -> Iterator[str]:
                 rate = min(rate, _stated(context, name)) if not _again(context, stage, rate) else Fraction(0)
             rate *= multiple(stage)
             bound = next((one for one in HIGHEST.get(kind, ()) if count >= one.parameters), None)
-            where = _where(context, name) if bound is not None and rate > Fraction(bound.rate) * ROUNDING else None
+            where = peak_at(context, name) if bound is not None and rate > Fraction(bound.rate) * ROUNDING else None
             if bound is None or where is None or where in told or not context.writes(where):
                 continue
             told.add(where)
@@ -110,7 +110,7 @@ def lowest(project: Project, scale: str) -> Iterator[str]:
             bound = next((one for one in LOWEST.get(kind, ()) if count <= one.parameters), None)
             if bound is None or not 0 < rate * ROUNDING < Fraction(bound.rate):
                 continue
-            where = _where(context, name)
+            where = peak_at(context, name)
             if where not in told and context.writes(where):
                 told.add(where)
                 yield (
@@ -146,7 +146,7 @@ def _stated(context: Context, name: str) -> Fraction:
     return max(max(one.first, one.last) for one in others) if short else Fraction(0)
 
 
-def _where(context: Context, name: str) -> Where:
+def peak_at(context: Context, name: str) -> Where:
     """The line of the piece that rises the highest."""
     extent = context.pipeline.extents[name]
     number = max(range(len(extent.laid)), key=lambda one: max(extent.laid[one].first, extent.laid[one].last))

@@ -1,4 +1,4 @@
-"""Positions that are interpolated by more, or by less, than the contexts of a lineage ask for."""
+"""Positions that are interpolated by more or by less than a lineage's contexts ask for, or that turn far too slowly."""
 
 from __future__ import annotations
 
@@ -21,6 +21,25 @@ USUAL = {
     "attention_factor": (0.5, 2.0, "0.7 to 1.5"), "mscale": (0.5, 2.0, "0.7 to 1"),
     "mscale_all_dim": (0.5, 2.0, "0.7 to 1"), "beta_fast": (8.0, 128.0, "32"), "beta_slow": (0.25, 4.0, "1"),
 }  # fmt: skip
+
+# Of the highest bases, Mistral Small 3.1's config.json has 1e9 for 131,072 positions, and Ministral 3 begins with 1e8
+# at 8,192; most have 2.4 (10,000 for 4,096) to 250.
+HIGHEST_BASE = 20_000  # for each position of the longest row
+
+
+def high_bases(project: Project, scale: str) -> Iterator[str]:
+    """A notice for each rotary base that is new and higher than any published one for such contexts."""
+    for context in contexts(project, scale):
+        for name, stage in context.own:
+            if stage.rope is None or stage.kind not in ("train", "import"):
+                continue
+            new = all(one.rope is None or one.rope.base != stage.rope.base for _, one in context.parents(stage))
+            where, longest = context.where(name, "rope", "base"), _longest(context, name)
+            if new and longest and stage.rope.base > HIGHEST_BASE * longest and context.writes(where):
+                yield (
+                    f"{where}: {name} has a rotary base of {stage.rope.base:,.0f}, and no stage from here reads more "
+                    f"than {longest:,} positions; the highest published one is 1e9 for 131,072 (Mistral Small 3.1)."
+                )
 
 
 def unneeded(project: Project, scale: str) -> Iterator[str]:

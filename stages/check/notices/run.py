@@ -9,11 +9,12 @@ from itertools import product
 from stages.check.notices import bindings, devices
 from stages.check.notices.batches import decayed, stepped
 from stages.check.notices.budgets import implausible
+from stages.check.notices.citations import to_come
 from stages.check.notices.configurations import other_figures
 from stages.check.notices.copied import copied
 from stages.check.notices.decays import strong
 from stages.check.notices.early_points import early
-from stages.check.notices.endings import hardly_falls, unusual_figures
+from stages.check.notices.endings import hardly_falls, hasty, unusual_figures
 from stages.check.notices.executions import unheard_of
 from stages.check.notices.held_out import few_or_many, otherwise, read_twice
 from stages.check.notices.lengths import as_before, cut_short
@@ -23,14 +24,15 @@ from stages.check.notices.merges import reaching_back
 from stages.check.notices.mixtures import leaping, whole_anyway
 from stages.check.notices.names import misnamed
 from stages.check.notices.rates import highest, lowest
-from stages.check.notices.reaches import unneeded
+from stages.check.notices.reaches import high_bases, unneeded
 from stages.check.notices.repeats import left_out, needless, often
 from stages.check.notices.roles import unusual_roles
 from stages.check.notices.scales import few_samples, floors_alone, idle_resolution, idle_rows, lower_rates, other_shapes
 from stages.check.notices.shares import dropped, exchanged, out_of_proportion
 from stages.check.notices.sizes import uncounted, unusual
+from stages.check.notices.towers import unusual_towers
 from stages.check.notices.variants import nearly_shared
-from stages.check.notices.vocabularies import other_sizes
+from stages.check.notices.vocabularies import mistyped, other_sizes
 from stages.check.rules import unused
 from stages.check.rules.peaks import long_warm_ups
 from stages.check.rules.siblings import differing
@@ -48,7 +50,7 @@ def notices(project: Project, scales: Sequence[str]) -> list[str]:
         planned_only, bindings.notice, shortened, unpriced, two_precisions, long_warm_ups, needless, left_out,
         lower_rates, idle_rows, idle_resolution, often, changed, as_before, highest, lowest, strong, early,
         implausible, leaping, whole_anyway, cut_short, hardly_falls, unheard_of, unneeded, other_shapes,
-        few_samples, floors_alone,
+        few_samples, floors_alone, hasty, high_bases, unusual_towers,
     )  # fmt: skip
     found: list[str] = []
     for scale, tell in product(scales, of_scale):
@@ -62,13 +64,13 @@ def as_written(project: Project) -> list[str]:
     published = [one for one in project.loadable if one.raw.extends is None]
     found = [
         notice
-        for tell in (unread, devices.implausible, nearly_shared, few_or_many, read_twice, unusual_roles)
+        for tell in (unread, devices.implausible, nearly_shared, few_or_many, read_twice, unusual_roles, to_come)
         for notice in tell(project)
     ]
     found += [notice for one in project.loadable for notice in misnamed(one)]
     tells = (
         differing, stepped, decayed, unusual, uncounted, other_sizes, loose_ends, copied, unusual_figures, otherwise,
-        reaching_back,
+        reaching_back, mistyped,
     )  # fmt: skip
     found += [notice for tell in tells for one in published for notice in tell(one)]
     with suppress(SpecError, SpecErrors):  # of the corpora: a finding

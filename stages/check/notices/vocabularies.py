@@ -1,5 +1,5 @@
-"""A model's vocabulary beside that of the published tokenizer which its pipeline names: the name of another, or digits
-that were exchanged.
+"""A published tokenizer's name: one that is almost a known one, and a model's vocabulary beside the tokenizer's, where
+the name is of another, or digits were exchanged.
 """
 
 from __future__ import annotations
@@ -33,6 +33,40 @@ KNOWN = {
     "Qwen/Qwen2.5-": 151_665,
     "Qwen/Qwen3-": 151_669,
 }
+
+# Names of other models that differ from those by a letter.
+OTHERS = frozenset({"HuggingFaceTB/SmolVLM"})
+
+
+def mistyped(loaded: LoadedPipeline) -> Iterator[str]:
+    """A notice of a tokenizer whose name is a known one but for one letter more, less or another."""
+    name = loaded.raw.tokenizer
+    written = _letters(name)
+    if any(written.startswith(_letters(one)) for one in (*KNOWN, *OTHERS)):
+        return
+    for known in KNOWN:
+        meant = _letters(known)
+        beginnings = {written[: len(meant) + more] for more in (-1, 0, 1)}
+        if any(_one_apart(one, meant) for one in beginnings):
+            where, beginning = loaded.document.where(("tokenizer",)), known.rstrip("-.0123456789")
+            yield f"{where}: the tokenizer is {name!r}; is {beginning}... meant?"
+            return
+
+
+def _letters(name: str) -> str:
+    """The letters of a name: its digits are a version, and the hub does not tell capitals apart."""
+    return "".join(one for one in name.casefold() if one.isalpha())
+
+
+def _one_apart(one: str, other: str) -> bool:
+    """Whether a letter was put in, left out or replaced, or two neighbours were exchanged."""
+    if abs(len(one) - len(other)) > 1 or one == other:
+        return False
+    start = next((at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), None)
+    start = min(len(one), len(other)) if start is None else start
+    left, right = one[start:], other[start:]
+    exchanged = left[:2] == right[1::-1] and left[2:] == right[2:]
+    return left[1:] == right[1:] or left[1:] == right or left == right[1:] or (len(left) > 1 and exchanged)
 
 
 def other_sizes(loaded: LoadedPipeline) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,6 +71,8 @@ _MEMORY = (
     "Give it more, or see what it takes: `stages plan`. `execution: {activations: recomputed}` takes less and changes "
     "no bit. The same command goes on from the last checkpoint."
 )
+_TEMPORARY = f"such as temporary files, in {os.environ.get('TMPDIR') or '/tmp'}"
+_NO_FOLDER = "No usable temporary directory found in "  # Python's tempfile
 # What a machine refuses, and no program is the cause of -> what to do.
 REFUSALS = {
     errno.EACCES: _PLACE, errno.EPERM: _PLACE, errno.EROFS: _PLACE,
@@ -94,9 +97,11 @@ def in_words(error: UserError | OSError) -> str:
 def of_machine(error: BaseException) -> UserError | None:
     """What the machine refused, in a line; None for any other error, which may be a defect and keeps its traceback."""
     if isinstance(error, OSError) and error.errno in REFUSALS:
-        where = error.filename or "what is read or written, which the system does not name"
+        where = error.filename or f"what is read or written, which the system does not name ({_TEMPORARY})"
         where = where.decode(errors="replace") if isinstance(where, bytes) else where
         return UserError(f"{where}: refused ({error.strerror}). {REFUSALS[error.errno]}")
+    if isinstance(error, FileNotFoundError) and str(error.strerror).startswith(_NO_FOLDER):
+        return UserError(f"{error.strerror}: all are full, or closed to this user. {_LATER}")
     out_of_memory = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
     if out_of_memory or _is_torchs(error) or _is_loaders(error):
         detail = f" ({str(error).strip().splitlines()[0][:300]})" if str(error).strip() else ""

@@ -96,7 +96,9 @@ def _list(value: Any, name: str) -> Sequence[Any]:
     if isinstance(value, str) and value.lstrip().startswith("["):
         value = turns.from_json(value, name)
     if not isinstance(value, list):
-        raise RowError(f"{name} is a {type(value).__name__} instead of a list of turns")
+        lists = isinstance(value, dict) and value and all(isinstance(one, list) for one in value.values())
+        why = ", of a list for each key, as datasets has `Sequence({...})`" if lists else ""
+        raise RowError(f"{name} is a {type(value).__name__} instead of a list of turns{why}")
     if not value:
         raise RowError(f"{name} is empty")
     return value

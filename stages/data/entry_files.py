@@ -19,6 +19,7 @@ from stages.store import json_file
 
 # What datasets writes next to its Arrow files: save_to_disk the first and the last, which is of several splits.
 SAVED, INFO, SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
+CACHED = "cache-"  # how the names begin of what datasets makes of the data, next to them
 # What comes behind the suffix of a file that is compressed in a way that is not read, or that is still being written.
 UNREAD = (
     *(".gz", ".zst", ".bz2", ".xz", ".lz4", ".zip", ".br", ".snappy", ".7z"),
@@ -63,7 +64,26 @@ def _pattern(base: Path, name: str, where: str, kinds: tuple[str, ...]) -> list[
         raise UserError(f"{where}: no file below {base} is called so. Correct the pattern.")
     _refuse_splits(base, [path for path in found if suffix(path.name, kinds) not in FREE], where)
     _refuse_other_numbers(base, found, where)
+    _refuse_made_of_it(base, found, where)
     return found
+
+
+def _refuse_made_of_it(base: Path, found: Sequence[Path], where: str) -> None:
+    """Raise UserError for a file that datasets' `map`, `filter` or `shuffle` left next to the data that it made it of:
+    its rows are those of the data once more.
+    """
+    folders = {path.parent for path in found if path.suffix == ".arrow"}
+    saved = {folder: {one.name for one in _saved(folder, where)} for folder in folders if (folder / SAVED).is_file()}
+    for path in found:
+        folder = path.parent
+        cached = path.name.startswith(CACHED) and (folder / INFO).is_file()
+        if path.suffix == ".arrow" and (path.name not in saved[folder] if folder in saved else cached):
+            shown = path.relative_to(base).as_posix()
+            repair = "Name the folder" if folder in saved else "Name the others by a narrower pattern"
+            raise UserError(
+                f"{where}: {shown} is what datasets made of the data next to it (`map`, `filter`), or of an earlier "
+                f"version. {repair}; to read what was made, save it with `save_to_disk` in a folder of its own."
+            )
 
 
 def _hidden(path: Path) -> bool:

@@ -24,7 +24,8 @@ FAILED = re.compile(
     re.DOTALL,
 )
 
-TRACEBACK = "Traceback (most recent call last)"
+# What Snakemake logs of an error that is none of a job: of its own code, and where a Snakefile had it read a file.
+TRACEBACK = re.compile(r"Traceback \(most recent call last\)|^OSError in file ")
 OWN_FILES = "a file of Snakemake's own (in .snakemake or TMPDIR)"
 
 
@@ -50,7 +51,7 @@ def of_slurm(record: logging.LogRecord) -> str:
 def of_machine(record: logging.LogRecord) -> str:
     """What the machine refused Snakemake, in a line, where a record is the traceback of just that; "" for others."""
     error = sys.exc_info()[1]  # Snakemake logs a traceback while it handles the error
-    if not isinstance(error, OSError) or TRACEBACK not in record.getMessage():
+    if not isinstance(error, OSError) or not TRACEBACK.search(record.getMessage()):
         return ""
     return str(for_user(OSError(error.errno, error.strerror, error.filename or OWN_FILES)) or "")
 

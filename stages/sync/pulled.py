@@ -28,4 +28,7 @@ def note(root: Path, layout: Layout, verdicts: Iterable[Verdict]) -> list[str]:
     if count == 0:
         return []
     what = "1 result that is missing is" if count == 1 else f"{count} results that are missing are"
-    return [f"{what} recorded in {LOCK}: `dvc pull` fetches from a remote, before anything is trained again"]
+    return [
+        f"{what} recorded in {LOCK}: `dvc pull` fetches from a remote, before anything is trained again; where the "
+        "remote lacks some, `dvc checkout --allow-missing` puts in place what came"
+    ]

@@ -39,7 +39,12 @@ class OutOfMemoryError(RuntimeError):
     [
         (PermissionError(errno.EACCES, "Permission denied", "a/manifest.json"), "a/manifest.json: refused (Permission"),
         (OSError(errno.EIO, "Input/output error", b"a/b"), "a/b: refused (Input/output error). Give the same command"),
-        (OSError(errno.ENOSPC, "No space left on device"), "which the system does not name: refused (No space left"),
+        (OSError(errno.ENOSPC, "No space left on device"), "does not name (such as temporary files, in "),
+        (OSError(errno.ENOSPC, "No space left on device"), "): refused (No space left on device). Give the same"),
+        (
+            FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"),
+            "No usable temporary directory found in ['/tmp']: all are full, or closed to this user. Give the same",
+        ),
         (OSError(errno.EMFILE, "Too many open files", "a"), "a: refused (Too many open files)"),
         (OSError(errno.ENOTCONN, "Transport endpoint is not connected", "a"), "a: refused (Transport endpoint"),
         (OSError(errno.EUCLEAN, "Structure needs cleaning", "a"), "a: refused (Structure needs cleaning)"),

@@ -132,6 +132,31 @@ def test_a_pattern_for_each_split_takes_all_of_them_and_texts_may_be_called_anyt
     assert names(tmp_path, "m/*.md") == ["m/test.md", "m/train.md"]
 
 
+@pytest.mark.parametrize(
+    ("beside", "pattern", "named"),
+    [("state.json", "m/*.arrow", "m/cache-8e0f.arrow"), ("state.json", "m/data-*.arrow", "m/data-1-of-3.arrow"),
+     ("dataset_info.json", "**/*.arrow", "m/cache-8e0f.arrow"), ("dataset_info.json", "m/data-*.arrow", ""),
+     ("state.json", "m/data-[02]*.arrow", ""), ("README", "m/*.arrow", "")],
+)  # fmt: skip
+def test_what_datasets_made_of_the_data_next_to_it_is_not_read(
+    tmp_path: Path, beside: str, pattern: str, named: str
+) -> None:
+    """Its cache of `map`, or a part of a version that was saved there before."""
+    made(tmp_path, "m/data-0.arrow", "m/data-1-of-3.arrow", "m/data-2.arrow", "m/cache-8e0f.arrow")
+    (tmp_path / "m" / beside).write_text(
+        '{"_data_files": [{"filename": "data-0.arrow"}, {"filename": "data-2.arrow"}]}'
+    )
+    if named:
+        with pytest.raises(
+            UserError, match=rf"{named} is what datasets made of the data next to it .*, or of an earli"
+        ):
+            names(tmp_path, pattern)
+    else:
+        assert names(tmp_path, pattern) == sorted(
+            path.relative_to(tmp_path).as_posix() for path in tmp_path.glob(pattern)
+        )
+
+
 def test_a_saved_folder_that_chooses_rows_is_refused(tmp_path: Path) -> None:
     made(tmp_path, "m/data-0.arrow")
     rows = '{"_data_files": [{"filename": "data-0.arrow"}], "_indices_data_files": [{"filename": "indices.arrow"}]}'

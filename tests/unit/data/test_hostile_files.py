@@ -47,6 +47,8 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "the column in capitals": ("text", b'{"TEXT": "a"}', "the key 'text' is missing .found: 'TEXT'"),
     "a whole number of 5,000 digits": ("text", b'{"text": "a", "x": ' + b"9" * 5000 + b"}", "not JSON"),
     "no turns": ("sft", b'{"messages": []}', "messages is empty"),
+    "lists for turns": (
+        "sft", b'{"messages": {"role": ["user"], "content": ["a"]}}', r"messages is a dict .*, of a list for each key"),
     "null for turns": ("sft", b'{"messages": null}', "messages is a NoneType instead of a list of turns"),
     "turns as text": ("sft", b'{"messages": "[]"}', "messages is empty"),
     "null for a turn": ("sft", b'{"messages": [null]}', r"messages\[0\] does not have the key 'role'"),

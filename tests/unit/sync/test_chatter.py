@@ -99,11 +99,16 @@ def test_what_a_machine_refuses_snakemake_is_a_line_and_no_traceback(
             logger.error(traceback.format_exc())
             logger.warning("Failed to set marker file")
     try:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    except OSError:
+        logger.error('OSError in file "/x/Snakefile", line 66:\n[Errno 28] No space left on device\n  File "/x/y.py"')
+    try:
         raise ValueError("a defect")
     except ValueError:
         logger.error(traceback.format_exc())
     said = capsys.readouterr().err
-    first, second, third, fourth, *rest = said.splitlines()
+    first, second, third, fourth, fifth, *rest = said.splitlines()
+    assert fifth == first
     assert first.startswith("stages: a file of Snakemake's own (in .snakemake or TMPDIR): refused (No space left on")
     assert third.startswith("stages: /x/lock: refused (Read-only). See that this user may read and write there")
     assert (second, fourth) == ("Failed to set marker file",) * 2

@@ -11,6 +11,7 @@ import pytest
 from inline_snapshot import snapshot
 
 from stages.commands.diff import print_diff
+from tests.edits import replaced
 from tests.unit.diff.conftest import GIT, ROOT, Told, commit, found, refs
 from tests.unit.spec.small_project import edit
 
@@ -131,13 +132,14 @@ def test_a_mixture_in_another_order_is_an_edit_and_a_change(root: Path, told: To
 
 
 def test_stages_that_exchange_their_names_are_not_run_again(root: Path, told: Told) -> None:
-    other = (root / "specs" / FIRST).read_text().replace("stage: first", "stage: other").replace("64 seq", "32 seq")
+    other = replaced((root / "specs" / FIRST).read_text(), "stage: first", "stage: other")
+    other = replaced(other, "64 seq", "32 seq", everywhere=True)
     (root / "specs/toy/other.yaml").write_text(other)
     edit(root, PIPELINE, "stages: [first,", "stages: [first, other,")
     commit(root, "three")
     first = (root / "specs" / FIRST).read_text()
-    (root / "specs" / FIRST).write_text(other.replace("stage: other", "stage: first"))
-    (root / "specs/toy/other.yaml").write_text(first.replace("stage: first", "stage: other"))
+    (root / "specs" / FIRST).write_text(replaced(other, "stage: other", "stage: first"))
+    (root / "specs/toy/other.yaml").write_text(replaced(first, "stage: first", "stage: other"))
     edit(root, SECOND, "from: first", "from: other")
     text = told()
     assert "nothing is run (2):\n  toy/other → first, first → other\n" in text

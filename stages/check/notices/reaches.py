@@ -22,8 +22,8 @@ USUAL = {
     "mscale_all_dim": (0.5, 2.0, "0.7 to 1"), "beta_fast": (8.0, 128.0, "32"), "beta_slow": (0.25, 4.0, "1"),
 }  # fmt: skip
 
-# Of the highest bases, Mistral Small 3.1's config.json has 1e9 for 131,072 positions, and Ministral 3 begins with 1e8
-# at 8,192; most have 2.4 (10,000 for 4,096) to 250.
+# Mistral Small 3.1's config.json has 1e9 for 131,072 positions, 7,600 for each; most have 2.4 (10,000 for 4,096)
+# to 250.
 HIGHEST_BASE = 20_000  # for each position of the longest row
 
 

@@ -34,9 +34,9 @@ class Rates:
 
 
 RATES: Mapping[str, Rates] = {
-    # CLIP (arXiv 2103.00020, table 18): 4e-4 and 5e-4; CoCa (2205.01917, section 4.1): 8e-4. OpenCLIP's ViT-G/14 of
-    # LAION-2B: 2e-3, and 3.8e-5 where it was trained on (laion.ai/blog/giant-openclip).
-    "coca": Rates(1e-6, 4e-3, "contrastive training", "3.8e-5 to 2e-3 (arXiv 2103.00020 4e-4)"),
+    # CLIP (arXiv 2103.00020, table 20): 4e-4 and 5e-4, and 2e-5 where it was trained on at 336 pixels; CoCa
+    # (2205.01917, section 4.1): 8e-4.
+    "coca": Rates(1e-6, 4e-3, "contrastive training", "2e-5 to 8e-4 (arXiv 2103.00020, 2205.01917)"),
     # LLaVA (arXiv 2304.08485, section 5): 2e-3 for the projector alone; towers that are trained too have 2e-6 and more
     # (LLaVA-OneVision, arXiv 2408.03326, table 1).
     "align": Rates(1e-6, 4e-3, "alignment with a language model", "2e-6 to 2e-3 (arXiv 2304.08485 2e-3)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def declared(root: Path, spec: RawTokenizerFiles, check: bool = True) -> Source:
     files = tokenizer_files.read(root, spec)
     made = Tokenizer.published(files, Roles(**dict.fromkeys(NAMES, None)), root / spec.path / tokenizer_files.TOKENS)
     tokenizer_config.refuse_other_ids(made, tokenizer_files.beside(root, spec), root / spec.path)
+    _refuse_shared_ids(made, root / spec.path / tokenizer_files.TOKENS)
     special_tokens.refuse_dropout(made.inner, root / spec.path / tokenizer_files.TOKENS)
     unknown_token.refuse_lost(made.inner, files.tokens, root / spec.path / tokenizer_files.TOKENS)
     _refuse_not_added(made, files, tokenizer_files.role_words(spec), at)
@@ -56,6 +58,21 @@ def _refuse_circle(root: Path, spec: RawTokenizerFiles, at: Path) -> None:
             raise UserError(f"{at}: extends: {' extends '.join([*seen, base])}; allowed: one that has its own tokens.")
         seen.append(base)
         base = tokenizer_files.load(root, base).extends
+
+
+def _refuse_shared_ids(made: Tokenizer, at: Path) -> None:
+    """Raise UserError where two words have one id: a model could not tell them apart, and which of the two is written
+    for the id changes from one process to the next.
+    """
+    ids = made.inner.get_vocab(with_added_tokens=True)
+    times = Counter(ids.values())
+    shared = sorted(word for word, number in ids.items() if times[number] > 1)
+    if shared:
+        same = [word for word in shared if ids[word] == ids[shared[0]]]
+        raise UserError(
+            f"{at}: model.vocab: {' and '.join(map(repr, same))} have the id {ids[same[0]]}; allowed: an id of its own "
+            "for each word. Take the tokenizer.json that was published."
+        )
 
 
 def _refuse_out_of_text(made: Tokenizer, roles: Roles, at: Path) -> None:

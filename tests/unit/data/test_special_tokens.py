@@ -56,6 +56,18 @@ def test_an_added_token_that_is_read_under_another_id_is_refused(tmp_path: Path,
         opened(tmp_path, having("</think>", id=number))
 
 
+@pytest.mark.parametrize("other", ["a", "<s>"])
+def test_two_words_of_one_id_are_refused(tmp_path: Path, other: str) -> None:
+    """`tokenizers` reads them, and draws which of the two it writes for the id."""
+
+    def share(file: dict[str, Any]) -> None:
+        ids = file["model"]["vocab"] | {one["content"]: one["id"] for one in file["added_tokens"]}
+        file["model"]["vocab"]["b"] = ids[other]
+
+    with pytest.raises(UserError, match=rf"tokenizer.json: model.vocab: '{other}' and 'b' have the id \d+; allowed"):
+        opened(tmp_path, share)
+
+
 @pytest.mark.parametrize("word", ["</s>", "<|im_end|>", "<s>", "<img>"])
 def test_a_token_with_a_role_is_apart_from_texts_though_its_file_does_not_say_so(tmp_path: Path, word: str) -> None:
     plain, marked = opened(tmp_path / "a", having(word, special=False)), opened(tmp_path / "b")

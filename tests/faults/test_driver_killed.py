@@ -53,6 +53,7 @@ def all_done(project: Project) -> None:
     assert project.attempts("text") == project.attempts("chat") == 1
 
 
+@pytest.mark.nightly
 def test_after_a_kill_and_the_end_of_the_stage_one_call_does_all_that_is_left(project: Project) -> None:
     with in_the_middle(project, "snakemake", "toy__chat") as driver:
         kill(driver)

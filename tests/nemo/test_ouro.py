@@ -36,6 +36,7 @@ LAYOUTS = (
     layout(recompute="full"),
     layout(2, cp=2, recompute="selective"),
 )
+COVERED = (layout(2), layout(2, tp=2), layout(2, cp=2))  # by the others
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,11 @@ def differences(one: Left, other: Left) -> list[float]:
     ]
 
 
-@pytest.mark.parametrize("where", LAYOUTS, ids=str)
+@pytest.mark.parametrize(
+    "where",
+    [pytest.param(one, marks=pytest.mark.nightly if one in COVERED else ()) for one in LAYOUTS],
+    ids=str,
+)
 def test_a_stage_of_ouro_agrees_with_the_torch_engine(where: Layout, wanted: Torch, tmp_path: Path) -> None:
     given = tiny.inputs(tmp_path)
     engines.run(engines.on_nemo(tiny.make("looped"), where), given)

@@ -30,6 +30,11 @@ OTHERS = (
     ("looped", layout()), ("looped", layout(2, tp=2)), ("moe", layout()), ("moe", layout(2, ep=2)),
     ("joint", layout(2, pp=2)), ("joint", EXPERTS),
 )  # fmt: skip
+COVERED = ("llama", layout(2, pp=2))  # by the joint model's
+MODELS = [
+    pytest.param(model, where, marks=() if where.ranks > 1 and (model, where) != COVERED else pytest.mark.nightly)
+    for model, where in (*(("llama", where) for where in LAYOUTS), *OTHERS)
+]
 ANOTHER = (
     ("next_token", layout(2, tp=2), layout()), ("next_token", layout(), layout(2, pp=2)), ("joint", EXPERTS, layout()),
     ("joint", layout(2, pp=2), layout(2, ep=2)),
@@ -57,7 +62,7 @@ def same(found: engines.Left, wanted: engines.Left) -> None:
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize(("model", "where"), [*(("llama", where) for where in LAYOUTS), *OTHERS], ids=str)
+@pytest.mark.parametrize(("model", "where"), MODELS, ids=str)
 def test_stopped_and_requeued_twice_it_has_every_bit(model: str, where: Layout, tmp_path: Path) -> None:
     stage = engines.on_nemo(two_phases() if model == "llama" else tiny.make(model), where)
     phases = len(stage.phases)

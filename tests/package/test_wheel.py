@@ -42,6 +42,7 @@ def test_the_command_is_the_installed_one_and_what_it_does_not_declare_is_not_th
         assert installed.run(f"python -c 'import {name}'", installed.folder).returncode == 1
 
 
+@pytest.mark.nightly
 def test_every_stage_is_done_and_learned_something(project: Path, installed: Clean) -> None:
     evals = {
         stage: json.loads((project / "results/mini/tiny" / stage / "eval.json").read_text())
@@ -54,6 +55,7 @@ def test_every_stage_is_done_and_learned_something(project: Path, installed: Cle
     assert installed.type("git status --porcelain", project) == ""
 
 
+@pytest.mark.nightly
 def test_dvc_has_nothing_to_run_again_once_it_has_recorded_what_snakemake_made(project: Path, installed: Clean) -> None:
     installed.type("stages record-dvc", project)
     assert "up to date" in installed.type("dvc status", project)
@@ -81,6 +83,7 @@ def test_a_published_pipeline_is_a_project_and_says_what_its_corpora_need(
     assert "package scikit-learn is not installed" in done.stderr
 
 
+@pytest.mark.nightly
 def test_ci_asks_a_new_project_for_snapshots_and_fails_on_a_finding(project: Path, installed: Clean) -> None:
     """That it passes with them is seen where docs/first-pipeline.md is typed (test_first_pipeline.py)."""
     asked = "no snapshots here; make and commit them"

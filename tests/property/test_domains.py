@@ -120,7 +120,7 @@ def test_an_editor_marks_what_is_outside_and_nothing_inside(leaf: Leaf) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.sampled_from(LEAVES).flatmap(lambda leaf: st.tuples(st.just(leaf), st.sampled_from(inside(leaf.domain)))))
 def test_with_a_value_inside_the_specs_resolve_or_are_refused_by_name(case: tuple[Leaf, str]) -> None:
     leaf, text = case

@@ -95,7 +95,7 @@ def test_every_figure_and_every_reference_of_the_shipped_specs_is_changed(every:
 
 @pytest.mark.slow
 def test_no_slip_of_a_sample_crashes_or_is_silent_without_a_reason(every: list[Edit], bench: Bench) -> None:
-    tried = [(edit, bench.try_out(edit)) for edit in sample(every, 50)]
+    tried = [(edit, bench.try_out(edit)) for edit in sample(every, 25)]
     crashed = [
         (edit.file, edit.place, edit.new, outcome.detail) for edit, outcome in tried if outcome.verdict == "crash"
     ]
@@ -104,7 +104,7 @@ def test_no_slip_of_a_sample_crashes_or_is_silent_without_a_reason(every: list[E
         if outcome.verdict == "silent" and not judge(edit.where, f"{edit.file}:{edit.place}", edit.slip)[1]
     ]  # fmt: skip
     assert (crashed, unexplained) == ([], [])
-    assert sum(outcome.verdict in ("caught", "elsewhere") for _, outcome in tried) >= 20
+    assert sum(outcome.verdict in ("caught", "elsewhere") for _, outcome in tried) >= 10
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,11 @@ def test_caught_by_its_own_check_and_by_no_undeclared_one(mutant: Mutant, tmp_pa
     assert mutant.seen_by(tmp_path) == {mutant.invariant} | mutant.also
 
 
-@pytest.mark.parametrize("mutant", WRITTEN, ids=lambda one: f"{one.invariant}: {one.defect}")
+@pytest.mark.parametrize(
+    "mutant",
+    [pytest.param(one, marks=() if at % 3 == 0 else pytest.mark.nightly) for at, one in enumerate(WRITTEN)],
+    ids=lambda one: f"{one.invariant}: {one.defect}",
+)
 def test_stages_check_refuses_an_edit_of_yaml(mutant: Mutant, bench: Bench) -> None:
     """Every pipeline at every scale, as the command does (test_campaign.py compares the two, and the test below): what
     a rule says of a resolved stage proves nothing of what reaches it.

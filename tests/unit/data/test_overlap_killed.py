@@ -48,7 +48,7 @@ def test_after_a_kill_at_any_change_of_the_disk_it_ends_with_the_same_bytes(proj
     counter = Failing(at=0, code=None, lasting=False)
     with using(counter):
         wanted = run(project)
-    for at in range(1, counter.count + 1, 3):
+    for at in range(1, counter.count + 1, 6):
         trees.remove_tree(project.data / "mine")
         with pytest.raises(PowerCutError), using(Failing(at, None, lasting=True)):
             run(project)

@@ -281,6 +281,16 @@ def test_the_pipelines_at_small_can_be_cut_to_a_few_steps(pipeline: str, tmp_pat
 
 
 @pytest.mark.slow
+def test_what_is_timed_runs_on_a_cpu(tmp_path: Path) -> None:
+    names = [section.name for section in SECTIONS if section.timed]
+    done = command("--dry", "--out", str(tmp_path / "page.md"), "--only", *names)
+    text = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert "failed:" not in text
+    assert all(f"## {section.title}\n" in text for section in SECTIONS if section.timed)
+
+
+@pytest.mark.nightly
 def test_every_section_runs_on_a_cpu(tmp_path: Path) -> None:
     before = device.RECORD.read_bytes() if device.RECORD.exists() else None
     done = command("--dry", "--out", str(tmp_path / "page.md"))

@@ -38,6 +38,8 @@ ROPES = {  # the second makes up for what 5.13 to 5.17 read of OLMo 3's base
 CONTEXT, VOCAB = 256, 300  # tokens of the declared context, and of the local tokenizer
 INTERPRETERS = {"transformers 4": lambda: Path(sys.executable), "transformers 5": others.transformers_5}
 
+DAILY = (("transformers 4", "plain"), ("transformers 5", "yarn"))
+
 
 def _models() -> Iterator[LanguageModel]:
     """A small model of each family, from the families' own tests."""
@@ -83,8 +85,14 @@ def _read_otherwise(python: Path, positions: str) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("positions", ROPES)
-@pytest.mark.parametrize("which", INTERPRETERS)
+@pytest.mark.parametrize(
+    ("which", "positions"),
+    [
+        pytest.param(which, positions, marks=() if (which, positions) in DAILY else pytest.mark.nightly)
+        for which in INTERPRETERS
+        for positions in ROPES
+    ],
+)
 def test_transformers_reads_every_family(which: str, positions: str, finished: Path, tmp_path: Path) -> None:
     with chdir(finished):
         result, _ = open_finished("plain/base", "mini")

@@ -124,7 +124,7 @@ def test_an_unknown_value_is_named_and_not_taken_for_another(stage: Stage, name:
         RUNS[name](stage)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_mypy_names_every_dispatch_that_does_not_know_a_new_value(tmp_path: Path) -> None:
     """Every enumeration of the package gets one value more; what dispatches on it no longer type-checks.
 

@@ -60,6 +60,7 @@ def test_snakemake_trains_draws_and_tells(project: Elsewhere) -> None:
     assert list(project.root.glob("results/mini/toy/text/plots/*.png")), "the pictures"
 
 
+@pytest.mark.nightly
 def test_dvc_calls_snakemake(project: Elsewhere) -> None:
     project.python("-m", "dvc", "repro", "toy__chat")
     assert finished(project) == ["chat", "text"]

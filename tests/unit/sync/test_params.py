@@ -12,7 +12,7 @@ from tests.unit.spec import small_project
 from tests.unit.sync.leaves import Edit, Specs, leaves
 
 SCALES = ("mini", "paper")
-SAMPLE = 120  # leaves that `make test` tries; all of them, about 3,000, take seven minutes
+SAMPLE = 60  # leaves that `make test` tries; all of them, about 3,000, take seven minutes
 
 
 @pytest.fixture(scope="module", params=SCALES)

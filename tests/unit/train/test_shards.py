@@ -62,6 +62,6 @@ def test_the_moments_of_all_ranks_are_those_of_one_and_about_equally_many(cfg: A
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [pytest.param(2, marks=pytest.mark.nightly), 3, 4])
+@pytest.mark.parametrize("ranks", [3, *(pytest.param(one, marks=pytest.mark.nightly) for one in (2, 4))])
 def test_sums_parts_and_states_move_in_buckets_of_any_size_and_the_bits_stay(ranks: int) -> None:
     launch([sys.executable, "-m", "tests.unit.train.exchanging"], ranks, "exchanging")

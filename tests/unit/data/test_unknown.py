@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -166,6 +166,12 @@ SPACE = "\u0120"  # ByteLevel's
 BY_BYTES: dict[str, Any] = {"unk_token": "<unk>", "byte_fallback": True}
 FALLBACK = {f"<0x{byte:02X}>": byte for byte in range(256)}
 TEXTS = "no token for some texts, and no unknown token"
+
+
+def numbered(words: Iterable[str]) -> dict[str, int]:
+    return {word: number for number, word in enumerate(words)}
+
+
 LOST: dict[str, tuple[Callable[[], Tokenizer], str]] = {
     "bytes that have no token": (
         lambda: bytes_of(left_out=SPACE),
@@ -175,7 +181,7 @@ LOST: dict[str, tuple[Callable[[], Tokenizer], str]] = {
     "Unigram without one": (lambda: Tokenizer(models.Unigram([("a", -1.0)], None, False)), TEXTS),
     "characters without bytes": (lambda: Tokenizer(models.BPE({"a": 0}, [])), TEXTS),
     "a fallback to bytes that lacks some": (
-        lambda: Tokenizer(models.BPE({word: FALLBACK[word] for word in FALLBACK if word != "<0x0A>"}, [], **BY_BYTES)),
+        lambda: Tokenizer(models.BPE(numbered(word for word in FALLBACK if word != "<0x0A>"), [], **BY_BYTES)),
         "no token for the byte that is written '<0x0A>', and no unknown",
     ),
 }

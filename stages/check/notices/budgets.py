@@ -24,11 +24,13 @@ TRILLION = 10**12
 # By what is trained: the most tokens of a stage, and what recipes have. With a margin.
 MOST: Mapping[str, tuple[int, str]] = {
     "pre-training": (60 * TRILLION, "36T (arXiv 2505.09388), 40T at most (Llama 4 Scout's card)"),
-    # Position interpolation (arXiv 2306.15595, section 3.1): 1,000 steps of 64 rows of 8,192. Llama 3.1 (2407.21783,
-    # section 3.4.2): 800B in six stages. DeepSeek-V3.1's card: 630B and 209B. GLM-4.5 (2508.06471, figure 3): 1T.
-    LONGER: (2 * TRILLION, "0.5B to 1T (arXiv 2508.06471)"),
-    # OLMo 3's Think SFT (arXiv 2512.13961) reads 45B tokens twice; MiniCPM (2404.06395, section 6.2) 6B.
-    "fine-tuning on answers": (300 * BILLION, "10M to 90B (arXiv 2512.13961)"),
+    # The card of Gradient's Llama 3 8B: 63M to 840M. Llama 3.1 (arXiv 2407.21783, section 3.4.2): 800B in six stages.
+    # DeepSeek-V3.1's card: 630B and 209B. GLM-4.5 (2508.06471, figure 3): 1T.
+    LONGER: (2 * TRILLION, "63M to 1T (arXiv 2508.06471)"),
+    # MiniCPM (arXiv 2404.06395, section 6.2): 6B. OLMo 3's Think SFT (2512.13961, table 47): 45B in two epochs.
+    # OpenMath-Nemotron (2504.16891, and its script in NVIDIA-NeMo/Skills): 30,000 steps of 1,024 answers of at most
+    # 32,768 tokens each, 1T at most.
+    "fine-tuning on answers": (12 * TRILLION // 10, "10M to 45B (arXiv 2512.13961), 2504.16891 1T at most"),
     # 270,000 to 330,000 pairs in arXiv 2411.15124, 150,000 to 200,000 with reasoning in 2512.13961.
     "preferences": (20 * BILLION, "10M to 2B"),
 }
@@ -37,8 +39,8 @@ LEAST_A_PARAMETER = Fraction(1, 4)
 # From a billion parameters on GPT-3 (arXiv 2005.14165, table 2.1) and Pythia (2304.01373) have 1M to 3.2M a step,
 # MiniMax-01 up to 128M (2501.08313, section 4.2).
 LEAST_A_STEP, MOST_A_STEP = 64 * 1024, 256 * 2**20
-# MPT-7B's script has 100 steps, most have 500 to 8,000.
-LEAST_WARM_UP = 50
+# karpathy/nanochat's base_train.py has 40 steps for models of every size, MPT-7B's script 100, most have 500 to 8,000.
+LEAST_WARM_UP = 25
 LARGE = BILLION
 
 
@@ -95,7 +97,7 @@ def _warm_up(context: Context, name: str) -> Iterator[str]:
     where = place(context, extent.schedule, 0)
     if piece.first < piece.last and steps < LEAST_WARM_UP and context.writes(where):
         yield (
-            f"{where}: {name} warms up in {steps} step{'s' * (steps != 1)}; from scratch, recipes have 100 to 8,000 "
+            f"{where}: {name} warms up in {steps} step{'s' * (steps != 1)}; from scratch, recipes have 40 to 8,000 "
             "(arXiv 2407.21783 8,000)."
         )
 

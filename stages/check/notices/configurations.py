@@ -20,7 +20,8 @@ from stages.spec.sources import figures, origins
 FILE = "config.json"
 ROPE = "rope"
 WORD = re.compile(r"[\w./-]+")
-# What a name may end in beside the same figures: tuned models, and towers that were trained on other resolutions.
+# What a name may end in beside the same figures: tuned models that are not in the table by their own names, and towers
+# that were trained on other resolutions.
 TUNED = re.compile(r"-(Instruct|Base|hf|it|[2-5]\d\d)$")
 
 
@@ -110,9 +111,8 @@ def _cited(document: Document, below: Path) -> dict[str, list[str]]:
 
 def _names(text: str) -> Iterator[str]:
     for word in WORD.findall(text):
-        name = TUNED.sub("", word.rpartition("/")[2].removeprefix("Meta-"))
-        if name in PUBLISHED:
-            yield name
+        name = word.rpartition("/")[2].removeprefix("Meta-")
+        yield from [one for one in (name, TUNED.sub("", name)) if one in PUBLISHED][:1]
 
 
 def _leaves(tree: Tree) -> dict[str, str]:

@@ -16,15 +16,15 @@ from stages.spec.loader import LoadedPipeline
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 
-# Of a constant rate's tokens: with 10% a decay comes to its best loss, with 2.5% it falls short (MiniCPM, arXiv
-# 2404.06395, section 4.3).
+# Of a constant rate's tokens. With 10% of all tokens a decay comes to its best loss, with 2.5% it falls short (MiniCPM,
+# arXiv 2404.06395, section 4.3).
 HASTY = Fraction(1, 50)
 FALLS = ("linear", "cosine", "1-sqrt", "exponential")  # to an end of its own; the others fall on without one
 # Most decays end at 0 to 10% of the peak (arXiv 2405.18392, 2407.21783), the slowest at 30%.
 LEFT = 1 / 2
-# beta1 is 0.8 to 0.95 in all recipes, beta2 0.95 to 0.999; GANs have a beta1 of 0 and 0.5 (arXiv 1511.06434). eps is
-# 1e-5 (arXiv 2307.09288) to 1e-15, and 1e-8 in most; gradients are clipped at 1 in most, and seldom at less than 0.1
-# or more than 5.
+# beta1 is 0.8 to 0.96 in all recipes, beta2 0.95 to 0.999; GANs have a beta1 of 0.5 (arXiv 1511.06434). eps is 1e-5
+# (arXiv 2307.09288) to 1e-10 (karpathy/nanochat), and 1e-8 in most; gradients are clipped at 1 in most, and seldom at
+# less than 0.1 or more than 5.
 USUAL = {"beta1": (0.6, 0.99), "beta2": (0.9, 0.9995), "eps": (1e-16, 1e-5), "clip": (0.1, 10)}
 LEAST_EMA = 0.9  # an average over ten steps: recipes have 0.99 to 0.99999
 
@@ -65,7 +65,7 @@ def hasty(project: Project, scale: str) -> Iterator[str]:
                     yield (
                         f"{where}: {extent.schedule} falls from {float(piece.first):g} to {float(piece.last):g} within "
                         f"{units.format_tokens(length)}, {length / before:.2%} of the {units.format_tokens(before)} "
-                        "at a constant rate before: 10% suffice, 2.5% fall short (arXiv 2404.06395)."
+                        "at a constant rate before; 10% of all tokens suffice, 2.5% fall short (arXiv 2404.06395)."
                     )
                 constant = piece.first == piece.last == highest
                 rate, before = (highest, before * (rate == highest) + length) if constant else (Fraction(-1), 0)

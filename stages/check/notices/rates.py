@@ -39,7 +39,7 @@ class Bound:
 # Recipes under muP state a base of 1e-2 and divide it by the width for matrices: groups of an optimizer say that here.
 HIGHEST: Mapping[str, tuple[Bound, ...]] = {
     "pre-training": (
-        # Kimi Linear; DCLM (appendix F, and its configs). OLMo 2 (arXiv 2501.00656) has 9e-4 at 13B.
+        # Kimi Linear; DCLM's training/configs. OLMo 2 (arXiv 2501.00656) has 9e-4 at 13B.
         Bound(20 * BILLION, 1.2e-3, "most have 1e-4 to 6e-4, arXiv 2510.26692 1.1e-3 at 48B"),
         Bound(5 * BILLION, 2e-3, "most have 3e-4, arXiv 2406.11794 2e-3 at 7B"),
         Bound(BILLION, 3e-3, "arXiv 2406.11794 has 3e-3 at 1B and 3B"),

@@ -22,9 +22,11 @@ USUAL = {
     "mscale_all_dim": (0.5, 2.0, "0.7 to 1"), "beta_fast": (8.0, 128.0, "32"), "beta_slow": (0.25, 4.0, "1"),
 }  # fmt: skip
 
-# Mistral Small 3.1's config.json has 1e9 for 131,072 positions, 7,600 for each; most have 2.4 (10,000 for 4,096)
-# to 250.
+# Mistral Small 3.1's config.json has 1e9 for 131,072 positions, 7,600 for each, and the card of Gradient's Llama 3 8B
+# 4.52e10 for 4,194,304, 10,800 for each; most have 2.4 (10,000 for 4,096) to 250. Falcon-H1 (arXiv 2507.22448) has 1e11
+# at every length, from 4,096 on.
 HIGHEST_BASE = 20_000  # for each position of the longest row
+AT_EVERY_LENGTH = 1e11
 
 
 def high_bases(project: Project, scale: str) -> Iterator[str]:
@@ -35,10 +37,12 @@ def high_bases(project: Project, scale: str) -> Iterator[str]:
                 continue
             new = all(one.rope is None or one.rope.base != stage.rope.base for _, one in context.parents(stage))
             where, longest = context.where(name, "rope", "base"), _longest(context, name)
-            if new and longest and stage.rope.base > HIGHEST_BASE * longest and context.writes(where):
+            high = stage.rope.base > HIGHEST_BASE * longest and stage.rope.base != AT_EVERY_LENGTH
+            if new and longest and high and context.writes(where):
                 yield (
                     f"{where}: {name} has a rotary base of {stage.rope.base:,.0f}, and no stage from here reads more "
-                    f"than {longest:,} positions; the highest published one is 1e9 for 131,072 (Mistral Small 3.1)."
+                    f"than {longest:,} positions; published ones have at most 11,000 for each position, as 1e9 for "
+                    "131,072 (Mistral Small 3.1), or 1e11 (arXiv 2507.22448)."
                 )
 
 

@@ -35,8 +35,9 @@ class Rates:
 
 RATES: Mapping[str, Rates] = {
     # CLIP (arXiv 2103.00020, table 20): 4e-4 and 5e-4, and 2e-5 where it was trained on at 336 pixels; CoCa
-    # (2205.01917, section 4.1): 8e-4.
-    "coca": Rates(1e-6, 4e-3, "contrastive training", "2e-5 to 8e-4 (arXiv 2103.00020, 2205.01917)"),
+    # (2205.01917, section 4.1): 8e-4. CLIPA's scripts in open_clip (docs/script_examples): 1e-3 and 2e-3, and 6.4e-6
+    # where it was trained on.
+    "coca": Rates(1e-6, 4e-3, "contrastive training", "6.4e-6 to 2e-3 (arXiv 2103.00020 4e-4, 2205.01917 8e-4)"),
     # LLaVA (arXiv 2304.08485, section 5): 2e-3 for the projector alone; towers that are trained too have 2e-6 and more
     # (LLaVA-OneVision, arXiv 2408.03326, table 1).
     "align": Rates(1e-6, 4e-3, "alignment with a language model", "2e-6 to 2e-3 (arXiv 2304.08485 2e-3)"),

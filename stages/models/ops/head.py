@@ -1,10 +1,9 @@
 """The LM head and its cross entropy in one pass, chunk by chunk: logits of a long micro-batch never exist as a whole.
 
 The weight of every token's loss is known before the loss is (1, or Ouro's exit probabilities, which come from the
-gates), so the gradients are taken while a chunk's logits are there, as Liger Kernel does (arXiv 2410.10989, section
-3.2). What waits for the backward pass are the gradients themselves: of the states [N, D], and of the matrix [V, D] in
-fp32. Taken in the backward pass they would exist together at its end all the same, and cost a fourth product of their
-size.
+gates), so the gradients are taken while a chunk's logits are there, as Liger Kernel does (arXiv 2410.10989). What
+waits for the backward pass are the gradients themselves: of the states [N, D], and of the matrix [V, D] in fp32. Taken
+in the backward pass they would exist together at its end all the same, and cost a fourth product of their size.
 
 Products are in autocast's precision where that is on; softmax, losses and sums over chunks are in fp32. A row has one
 label, so no two writes meet, and no sum has an order that a GPU chooses.

@@ -43,6 +43,10 @@ class Qwen2Model(lm.LanguageModel):
         "Qwen2.5-14B": Released(grouped(48, 5120, 13_824, 40, 8, 152_064, "1e-5"), rotary("1_000_000")),
         "Qwen2.5-32B": Released(grouped(64, 5120, 27_648, 40, 8, 152_064, "1e-5"), rotary("1_000_000")),
         "Qwen2.5-72B": Released(grouped(80, 8192, 29_568, 64, 8, 152_064, "1e-5"), rotary("1_000_000")),
+        # Of these three, the tuned models have another epsilon than the base models.
+        "Qwen2.5-14B-Instruct": Released(grouped(48, 5120, 13_824, 40, 8, 152_064, "1e-6"), rotary("1_000_000")),
+        "Qwen2.5-32B-Instruct": Released(grouped(64, 5120, 27_648, 40, 8, 152_064, "1e-6"), rotary("1_000_000")),
+        "Qwen2.5-72B-Instruct": Released(grouped(80, 8192, 29_568, 64, 8, 152_064, "1e-6"), rotary("1_000_000")),
     }
 
     def decoder(self) -> Decoder:

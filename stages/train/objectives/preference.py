@@ -5,7 +5,7 @@ a pair's loss is
 
 - dpo: -log sigmoid(beta (r_c - r_r)) (Rafailov et al., arXiv 2305.18290, eq. 7);
 - apo_zero: -sigmoid(beta r_c) + sigmoid(beta r_r), which raises the chosen answer and lowers the rejected one each for
-  itself (D'Oosterlinck et al., arXiv 2408.06266, section 4). Its value lies in [-1, 1] and begins at 0; where other
+  itself (D'Oosterlinck et al., arXiv 2408.06266). Its value lies in [-1, 1] and begins at 0; where other
   trainers write 1 - sigmoid, it begins at 1.
 
 An answer's log-probability is the sum over its tokens or, with `answers: mean`, their mean: length-normalised DPO

@@ -12,6 +12,7 @@ from stages.contract.parameters import parameters
 from stages.spec.families import FAMILIES
 from stages.spec.project import Project
 from tests import shipped
+from tests.unit.check import recipes
 from tests.unit.check.told import of_all
 from tests.unit.spec.small_project import edit
 
@@ -79,6 +80,23 @@ def test_a_release_is_its_own_source(tmp_path: Path, source: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("source", "eps", "said"),
+    [("Qwen2.5-32B-Instruct", "1e-6", ""), ("Qwen2.5-32B", "1e-5", ""),
+     ("Qwen/Qwen2.5-32B-Instruct", "1e-5", "norm_eps is 1e-5, and the published config.json has 1e-6"),
+     ("Qwen/Qwen2.5-32B", "1e-6", "norm_eps is 1e-6, and the published config.json has 1e-5"),
+     ("Qwen2.5-7B-Instruct", "1e-6", "layers is 64, and the published config.json has 28 (Qwen2.5-7B)")],
+)  # fmt: skip
+def test_a_tuned_model_with_another_epsilon_than_its_base(tmp_path: Path, source: str, eps: str, said: str) -> None:
+    model = {"family": "qwen2", "layers": 64, "hidden": 5120, "ffn": 27_648, "heads": 40, "kv_heads": 8}
+    one = {**recipes.recipes()["qwen25_7b"], "model": {**model, "vocab": 152_064, "norm_eps": eps}}
+    root = recipes.write(tmp_path, "qwen25_7b", one)
+    edit(root, "qwen25_7b/pipeline.yaml", "mark: chosen}", f"mark: published, citation: {source} config.json}}")
+    found = told(root)
+    assert bool(found) == bool(said)
+    assert any(said in one for one in found) == bool(said)
+
+
+@pytest.mark.parametrize(
     ("source", "said"),
     [("google/siglip-base-patch16-224", "moonvit.layers is 27, and the published config.json has 12"),
      ("google/siglip2-so400m-patch14-384", "text_tower.vocab is 32_000, and the published config.json has 256000"),
@@ -104,7 +122,8 @@ def test_a_figure_that_is_assumed_may_be_any(tmp_path: Path) -> None:
 COUNTS = {
     "Llama-3.1-8B": 8_030, "Llama-3.1-70B": 70_554, "Llama-3.2-1B": 1_236, "Llama-3.2-3B": 3_213,
     "Qwen2.5-0.5B": 494, "Qwen2.5-1.5B": 1_544, "Qwen2.5-3B": 3_086, "Qwen2.5-7B": 7_616, "Qwen2.5-14B": 14_770,
-    "Qwen2.5-32B": 32_764, "Qwen2.5-72B": 72_706, "Qwen3-0.6B": 596, "Qwen3-1.7B": 1_721, "Qwen3-4B": 4_022,
+    "Qwen2.5-32B": 32_764, "Qwen2.5-72B": 72_706, "Qwen2.5-14B-Instruct": 14_770, "Qwen2.5-32B-Instruct": 32_764,
+    "Qwen2.5-72B-Instruct": 72_706, "Qwen3-0.6B": 596, "Qwen3-1.7B": 1_721, "Qwen3-4B": 4_022,
     "Qwen3-8B": 8_191, "Qwen3-14B": 14_768, "Qwen3-32B": 32_762, "Qwen3-30B-A3B": 30_532, "OLMo-2-1124-7B": 7_299,
     "OLMo-2-1124-13B": 13_716, "SmolLM2-135M": 135, "SmolLM2-360M": 362, "SmolLM2-1.7B": 1_711,
     "Mistral-7B-v0.1": 7_242, "Moonlight-16B-A3B": 15_960, "Kimi-VL-A3B": 15_960, "Ouro-1.4B": 1_435,

@@ -29,8 +29,19 @@ def test_a_budget_and_its_schedule_that_are_a_thousand_times_too_long(tmp_path: 
         edit(root, f"ouro/reasoning_sft_{one}.yaml", "budget: 68B", "budget: 68T")
     edit(root, OURO, "to: 0, until: 68B", "to: 0, until: 68T")
     notices = [one.partition(": ")[2] for one in implausible(Project.load(root), "paper")]
-    said = "reads 68T tokens; for fine-tuning on answers, recipes have 10M to 90B (arXiv 2512.13961)."
+    said = (
+        "reads 68T tokens; for fine-tuning on answers, recipes have 10M to 45B (arXiv 2512.13961), "
+        "2504.16891 1T at most."
+    )
     assert notices == [f"reasoning_sft_{one} {said}" for one in ("1_4b", "2_6b")]
+
+
+@pytest.mark.parametrize(("steps", "told"), [(20, True), (40, False)])
+def test_a_warm_up_of_forty_steps_is_a_published_one(tmp_path: Path, steps: int, told: bool) -> None:
+    """karpathy/nanochat has 40 for models of every size."""
+    root = shipped.copy(tmp_path)
+    edit(root, KIMI, "to: 4.2e-4, for: 2000 steps", f"to: 4.2e-4, for: {steps} steps")
+    assert [f"warms up in {steps} steps" in one for one in implausible(Project.load(root), "paper")] == [True] * told
 
 
 def test_pre_training_that_reads_less_than_a_token_for_a_parameter(tmp_path: Path) -> None:
@@ -44,7 +55,7 @@ def test_pre_training_that_reads_less_than_a_token_for_a_parameter(tmp_path: Pat
         "20 a parameter are usual (arXiv 2203.15556).",
         "pretrain trains on 512 tokens a step; pre-training of a billion parameters and more has 1M to 128M "
         "(arXiv 2005.14165, 2501.08313).",
-        "pretrain warms up in 8 steps; from scratch, recipes have 100 to 8,000 (arXiv 2407.21783 8,000).",
+        "pretrain warms up in 8 steps; from scratch, recipes have 40 to 8,000 (arXiv 2407.21783 8,000).",
     ]
 
 

@@ -70,7 +70,16 @@ def test_a_decay_behind_a_constant_rate(tmp_path: Path, pieces: list[str], told:
     assert [told in one for one in found] == [True] * bool(told)
 
 
-@pytest.mark.parametrize(("base", "told"), [("3_000_000_000", True), ("2_000_000_000", False), ("1_000_000", False)])
+@pytest.mark.parametrize(
+    ("base", "told"),
+    [
+        ("200_000_000_000", True),
+        ("100_000_000_000", False),
+        ("3_000_000_000", True),
+        ("2_000_000_000", False),
+        ("1_000_000", False),
+    ],
+)
 def test_a_rotary_base_beyond_every_context(tmp_path: Path, base: str, told: bool) -> None:
     line = edit(shipped.copy(tmp_path), "kimi_vl/joint_longctx.yaml", "base: 800_000", f"base: {base}")
     found = list(high_bases(Project.load(tmp_path), "paper"))

@@ -65,3 +65,16 @@ def test_more_steps_than_can_be_walked_over_take_no_longer() -> None:
 def test_no_step_outside_the_budget(consumed: int) -> None:
     with pytest.raises(ValueError, match="no step at"):
         ledger.step_at(phase(budget=100), consumed)
+
+
+def test_a_step_is_found_by_its_number_in_the_phase_and_in_the_stage() -> None:
+    ramp, short = phase(budget=43, context=8, batch=((0, 1), (20, 2))), phase(budget=16, context=8, batch=((0, 2),))
+    every = list(ledger.steps(ramp))
+    assert [ledger.step_number(ramp, one.index) for one in every] == every
+    assert [ledger.step_of((ramp, short), number) for number in range(1, len(every) + 2)] == [
+        *((0, one) for one in every), (1, *ledger.steps(short)),
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match=f"no step {len(every)}; it has {len(every)}"):
+        ledger.step_number(ramp, len(every))
+    with pytest.raises(ValueError, match=f"no step {len(every) + 2}; there are {len(every) + 1}"):
+        ledger.step_of((ramp, short), len(every) + 2)

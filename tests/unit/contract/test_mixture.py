@@ -94,3 +94,24 @@ def test_the_count_is_the_integral_of_the_share_rounded_down(
 def test_before_the_first_sample_there_is_none() -> None:
     with pytest.raises(IndexError, match="sample -1 comes before the first"):
         Mixture(phase(sources=(source(1),))).pick(-1)
+
+
+MIXED = (source(2), source(1), source(3, "multimodal"), source(1, "multimodal"))
+
+
+@pytest.mark.parametrize(("sources", "share"), [(MIXED[:2], None), (MIXED, RAMP)])
+def test_a_sample_of_a_source_is_found_where_it_was_picked(
+    sources: tuple[Source, ...], share: ShareRamp | None
+) -> None:
+    mixture, n = Mixture(phase(sources=sources, share=share)), 200
+    picked = [mixture.pick(i) for i in range(n)]
+    assert [mixture.place(*one, n) for one in picked] == list(range(n))
+    assert {mixture.place(source, count, n) for source, count in enumerate(mixture.counts(n))} == {None}
+
+
+def test_what_may_stand_in_for_a_sample_is_every_source_once_where_it_comes_next() -> None:
+    mixture = Mixture(phase(sources=MIXED[:2]))
+    picked = [mixture.pick(i) for i in range(5, 8)]
+    assert list(mixture.ahead(5)) == [next(one for one in picked if one[0] == source) for source in (0, 1)]
+    with pytest.raises(IndexError, match="sample -1"):
+        mixture.pick(-1)

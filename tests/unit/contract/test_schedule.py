@@ -149,3 +149,20 @@ def test_half_an_exponential_is_the_geometric_mean_and_a_quarter_of_1_sqrt_is_ha
 def test_every_shape_is_the_same_double_on_every_machine(shape: Shape, exponent: float | None, value: str) -> None:
     drawn = Schedule(name="s", pieces=(piece(0, 300, shape, 3e-4, 7e-6, exponent=exponent),))
     assert schedule.lr(drawn, 100).hex() == value
+
+
+SHAPES: tuple[Shape, ...] = ("constant", "linear", "cosine", "1-sqrt", "inverse_sqrt", "power", "exponential")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_curve_is_the_rate_at_each_of_its_clocks(shape: Shape) -> None:
+    last = 1e-3 if shape == "constant" else 2e-4
+    one = piece(10, 50, shape, 1e-3, last, p0=Fraction(1, 4), exponent=0.7 if shape == "power" else None)
+    made = Schedule(name="x", pieces=(piece(0, 10, "linear", 0.0, 1e-3), one))
+    clocks = range(51)
+    assert curve.lr_curve(made, clocks).tolist() == pytest.approx([schedule.lr(made, at) for at in clocks], rel=1e-12)
+
+
+def test_a_curve_beyond_its_schedule_is_refused() -> None:
+    with pytest.raises(ValueError, match="'text' has no value at some of the requested clocks"):
+        curve.lr_curve(WARM_COSINE_HOLD, [2001])

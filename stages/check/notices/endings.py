@@ -20,7 +20,7 @@ from stages.spec.resolved import Stage
 # arXiv 2404.06395, section 4.3).
 HASTY = Fraction(1, 50)
 FALLS = ("linear", "cosine", "1-sqrt", "exponential")  # to an end of its own; the others fall on without one
-# Most decays end at 0 to 10% of the peak (arXiv 2405.18392, 2407.21783), the slowest at 30%.
+# Most decays end at 0 to 10% of the peak (arXiv 2405.18392, 2407.21783).
 LEFT = 1 / 2
 # beta1 is 0.8 to 0.96 in all recipes, beta2 0.95 to 0.999; GANs have a beta1 of 0.5 (arXiv 1511.06434). eps is 1e-5
 # (arXiv 2307.09288) to 1e-10 (karpathy/nanochat), and 1e-8 in most; gradients are clipped at 1 in most, and seldom at

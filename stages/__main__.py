@@ -20,7 +20,8 @@ def main() -> None:
             raise
         print(
             f"stages: {sys.executable} has no package {error.name}. Activate the environment that has stages: "
-            "in a checkout `make .venv/.ready`, then `source .venv/bin/activate`; elsewhere `pip install CHECKOUT`.",
+            "in a checkout `make .venv/.ready`, then `source .venv/bin/activate`; elsewhere "
+            "`pip install /path/to/stages`.",
             file=sys.stderr,
         )
         sys.exit(1)

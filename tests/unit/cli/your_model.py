@@ -39,10 +39,12 @@ def run(root: Path, commands: str) -> subprocess.CompletedProcess[str]:
 
 
 def follow(root: Path) -> str:
-    """Do what the page says; returns what was printed. Fails with what a command said."""
+    """Do what the page says once it is installed; returns what was printed. Fails with what a command said."""
     write(root)
     said = ""
-    for language, commands in blocks():
+    install, *rest = blocks()
+    assert install == ("sh", "pip install '/path/to/stages[data]'\n")
+    for language, commands in rest:
         if language == "sh":
             done = run(root, commands)
             assert done.returncode == 0, f"{commands}\n{done.stdout}\n{done.stderr}"

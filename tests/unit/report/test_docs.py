@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections import Counter
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,19 @@ def test_every_page_shows_something_to_type_or_to_write_on_its_first_screen(page
     if page.name == "README.md":
         return
     assert "```" in "\n".join(page.read_text(encoding="utf-8").splitlines()[:25])
+
+
+def test_pip_is_given_names_that_are_known_and_paths() -> None:
+    """A placeholder such as CHECKOUT is a name too: typed as it stands, pip installs whatever an index has under it."""
+    texts = [*PAGES, *sorted((ROOT / "stages").rglob("*.py")), *sorted((ROOT / "examples").rglob("*.sh"))]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    known = {project["name"], "flash-attn-4", *(re.split(r"[\[<>=]", one)[0] for one in wanted)}
+    known.add("apex")  # of which it is said that it is another package
+    typed = re.compile(r"pip install(?: +--[a-z-]+)* +['\"]?(?!-)([^`'\"\s{]+)")
+    named = {(path.name, what) for path in texts for what in typed.findall(path.read_text(encoding="utf-8"))}
+    assert {one for one in named if re.split(r"[\[=]", one[1])[0] not in known and one[1][0] not in "/$"} == set()
+    assert len(named) > 10
 
 
 def test_no_command_names_a_target_behind_config() -> None:

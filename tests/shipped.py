@@ -5,9 +5,15 @@ A person's pipelines have snapshots of their own, by `pytest --stages`.
 
 from __future__ import annotations
 
+import functools
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from stages.spec import nodes
 from stages.spec.names import NOT_PIPELINES
 from stages.spec.project import Project
 
@@ -22,6 +28,14 @@ def project() -> Project:
     found = Project.load(ROOT)
     found.files._pipelines = list(PIPELINES)
     return found
+
+
+@contextmanager
+def parsed_once() -> Iterator[None]:
+    """Files that did not change are parsed once, in whatever folder they are: what is parsed is what a file says."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nodes, "parse", functools.cache(nodes.parse))
+        yield
 
 
 def copy(folder: Path) -> Path:

@@ -21,12 +21,12 @@ def declared(root: Path, spec: RawTokenizerFiles, check: bool = True) -> Source:
     tokenizer does not have or texts turn into, and for words of the template that are not the roles' tokens.
     """
     at = FOLDER / f"{spec.tokenizer}.yaml"
-    files = tokenizer_files.read(root, spec)
-    made = Tokenizer.published(files, Roles(**dict.fromkeys(NAMES, None)), root / spec.path / tokenizer_files.TOKENS)
+    files, tokens = tokenizer_files.read(root, spec), root / spec.path / tokenizer_files.TOKENS
+    made = Tokenizer.published(files, Roles(**dict.fromkeys(NAMES, None)), tokens)
     tokenizer_config.refuse_other_ids(made, tokenizer_files.beside(root, spec), root / spec.path)
-    _refuse_shared_ids(made, root / spec.path / tokenizer_files.TOKENS)
-    special_tokens.refuse_dropout(made.inner, root / spec.path / tokenizer_files.TOKENS)
-    unknown_token.refuse_lost(made.inner, files.tokens, root / spec.path / tokenizer_files.TOKENS)
+    _refuse_shared_ids(made, tokens)
+    special_tokens.refuse_dropout(made.inner, tokens)
+    unknown_token.refuse_lost(made.inner, files.tokens, tokens)
     _refuse_not_added(made, files, tokenizer_files.role_words(spec), at)
     roles = _roles(made, tokenizer_files.role_words(spec), at)
     made = made.using(files, roles)
@@ -47,7 +47,7 @@ def declared(root: Path, spec: RawTokenizerFiles, check: bool = True) -> Source:
                 f"{at}: {'; '.join(wrong)}, in {spec.path}. Put back the files that were declared, or run "
                 f"`stages tokenizer {spec.tokenizer} --accept` and put its lines into the spec."
             )
-    return Source(root / spec.path / tokenizer_files.TOKENS, files.digest(roles), files, roles, made)
+    return Source(tokens, files.digest(roles), files, roles, made)
 
 
 def _refuse_circle(root: Path, spec: RawTokenizerFiles, at: Path) -> None:

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from stages import cli
 from stages.errors import UserError
-from stages.spec import nodes
 from stages.spec.project import Project
 from tests.property.mutilate import malformed
+from tests.shipped import parsed_once
 
 ROOT = Path(__file__).resolve().parents[2]
 # Every shipped file that a command reads stands in one of these; one pipeline a project, with its variants, is enough.
@@ -42,8 +42,7 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pat
                 path = root / "specs" / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, "utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nodes, "parse", functools.cache(nodes.parse))  # files that did not change are read once
+    with parsed_once():
         yield found
     for root in found.values():
         shutil.rmtree(root)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -11,10 +10,9 @@ import pytest
 
 from stages.check.context import Context
 from stages.check.run import make_context
-from stages.spec import nodes
 from stages.spec.project import Project
 from tests.mutants.campaign.trial import Bench
-from tests.shipped import copy
+from tests.shipped import copy, parsed_once
 
 ROOT = Path(__file__).parents[3]
 
@@ -23,11 +21,10 @@ class Shipped(Protocol):
     def __call__(self, pipeline: str, scale: str = "mini") -> Context: ...
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def files_read_once() -> Iterator[None]:
     """Most tests load a copy of all specs with one file changed: the others are parsed once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nodes, "parse", functools.cache(nodes.parse))
+    with parsed_once():
         yield
 
 

@@ -1,20 +1,27 @@
 """Which steps are skipped: by the norms before them, as computed by hand."""
 
-import statistics
-
 import pytest
 
 from stages.contract.spikes import Skips, half, spike
 from stages.spec.resolved_training import Skip
 
-RULE = Skip(window=6, sigmas=2.0)
-NORMS = (1.0, 1.25, 0.75, 1.0)
+RULE = Skip(window=4, sigmas=3.0)
 
 
-def test_a_step_is_skipped_above_so_many_deviations_of_the_norms_before_it() -> None:
-    limit = statistics.mean(NORMS) + 2 * statistics.stdev(NORMS)
-    assert not spike(NORMS, limit - 1e-9, RULE)
-    assert spike(NORMS, limit + 1e-9, RULE)
+@pytest.mark.parametrize(
+    ("norms", "norm", "skipped"),
+    [
+        ((), 1e9, False),
+        ((1.0,), 1e9, False),  # half of the window, and of one norm no deviation
+        ((1.0, 2.0), 3.7, True),  # mean 1.5, deviation of a sample sqrt(0.5): 1.5 + 3 x 0.7071 = 3.6213
+        ((1.0, 2.0), 3.6, False),
+        ((1.0, 2.0), -9.0, False),
+    ],
+)
+def test_a_norm_stands_out_above_the_mean_of_those_before_it(
+    norms: tuple[float, ...], norm: float, skipped: bool
+) -> None:
+    assert spike(norms, norm, RULE) is skipped
 
 
 @pytest.mark.parametrize(("window", "needed"), [(6, 3), (7, 3), (4, 2)])
@@ -24,8 +31,8 @@ def test_none_is_skipped_before_half_of_the_window_is_there(window: int, needed:
     assert [spike((1.0,) * count, 100.0, rule) for count in (needed - 1, needed)] == [False, True]
 
 
-def test_the_window_has_the_norms_of_the_last_steps_the_skipped_among_them() -> None:
+def test_the_window_has_the_last_norms_those_of_skipped_steps_too() -> None:
     found = Skips()
-    for step in range(8):
-        found = found.after(float(step), step in (3, 7), RULE)
-    assert found == Skips((2.0, 3.0, 4.0, 5.0, 6.0, 7.0), 2)
+    for number in range(6):
+        found = found.after(float(number), number % 2 == 0, RULE)
+    assert found == Skips((2.0, 3.0, 4.0, 5.0), 3)

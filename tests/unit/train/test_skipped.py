@@ -1,4 +1,4 @@
-"""Steps that are skipped because their norm stands out: the rule, what they leave as it is, and stops in between."""
+"""Steps that are skipped because their norm stands out: what they leave as it is, and stops in between."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from stages.contract.spikes import Skips, spike
 from stages.engines import Inputs, run
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Skip
@@ -21,29 +20,6 @@ from tests.unit.train.test_scheduled import rows
 pytestmark = pytest.mark.usefixtures("made_up_data")
 RULE = Skip(window=4, sigmas=3.0)
 SPIKES = (5, 7)  # steps, counted from 1
-
-
-@pytest.mark.parametrize(
-    ("norms", "norm", "skipped"),
-    [
-        ((), 1e9, False),
-        ((1.0,), 1e9, False),  # half of the window, and of one norm no deviation
-        ((1.0, 2.0), 3.7, True),  # mean 1.5, deviation of a sample sqrt(0.5): 1.5 + 3 x 0.7071 = 3.6213
-        ((1.0, 2.0), 3.6, False),
-        ((1.0, 2.0), -9.0, False),
-    ],
-)
-def test_a_norm_stands_out_above_the_mean_of_those_before_it(
-    norms: tuple[float, ...], norm: float, skipped: bool
-) -> None:
-    assert spike(norms, norm, RULE) is skipped
-
-
-def test_the_window_has_the_last_norms_those_of_skipped_steps_too() -> None:
-    found = Skips()
-    for number in range(6):
-        found = found.after(float(number), number % 2 == 0, RULE)
-    assert found == Skips((2.0, 3.0, 4.0, 5.0), 3)
 
 
 def stage() -> Stage:

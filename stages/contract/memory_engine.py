@@ -1,9 +1,10 @@
 """Memory of one rank of the torch engine, part by part, at the worst moment of a step or of an evaluation.
 
 Weights are fp32 and whole on every rank; with autocast there are copies in bf16. The optimizer's moments are divided
-among ranks. While the last micro-batch of a step is differentiated, the partial sums of those before it are alive, one
-fp32 gradient for each level of the tree (stages/train/reduce.py), and its own gradient grows. Afterwards there is one
-gradient, next to what the optimizer makes for a moment. An evaluation has no gradients; its rows are many.
+among ranks. While a micro-batch is differentiated, the partial sums of those before it are alive, one fp32 gradient for
+each level of the tree (stages/train/reduce.py). Of two micro-batches, the first makes a gradient, which grows until it
+is whole; the second adds to it, one tensor at a time. Afterwards there is one gradient, next to what the optimizer
+makes for a moment. An evaluation has no gradients; its rows are many.
 
 Measured on CPUs with `python -m benchmarks.memory` (docs/plan-and-diff.md), and on a GPU by `make device`
 (results/records/gpu.md): its caching allocator, with segments of fixed size, held 3% to 30% more than was alive.
@@ -73,19 +74,22 @@ def _gradient(stage: Stage) -> int:
     return FP32 * sum(parameters(stage.modules[name]).total for name in memory_states.trained(stage))
 
 
-def partial_sums(stage: Stage, phase: Phase) -> int:
-    """Sums of gradients that are alive at most besides the gradient of the micro-batch in work, on one rank."""
+def partial_sums(stage: Stage, phase: Phase) -> list[int]:
+    """Sums of gradients that are alive at most, on one rank, besides what the micro-batch in work makes: the first of
+    two, and, where a rank has two, the second, which is added to the first's gradient, one of these sums.
+    """
     batches = -(-max(rung.sequences for rung in phase.batch) // phase.micro_batch)
     own = -(-batches // stage.execution.ranks)
-    return own.bit_length() - 1
+    pairs = -(-own // 2)
+    return [pairs.bit_length() - 1, *([own.bit_length() - 1] if own > 1 else [])]
 
 
 def _training(stage: Stage, phase: Phase, hardware: Hardware) -> list[Moment]:
-    """Moments of the last micro-batch of a step.
+    """Moments of a micro-batch, of the first of two and of the second.
 
-    On a CPU one that bounds them all: a gradient that is whole next to activations that are, and one layer's again for
-    its gradients. On a GPU four: the loss, whose matrix's gradient is the first; the last layer's backward pass, for
-    which a recomputed layer is whole; that of its attention; the first layer's, when the gradient is.
+    On a CPU one that bounds them all: what it makes of a gradient next to activations that are whole, and one layer's
+    again for its gradients. On a GPU four: the loss, whose matrix's gradient is the first; the last layer's backward
+    pass, for which a recomputed layer is whole; that of its attention; the first layer's, when the gradient is.
     """
     bf16, device = computes_in_bf16(stage.engine_class), stage.execution.device
     kept = layer = loss = attended = 0.0
@@ -99,21 +103,39 @@ def _training(stage: Stage, phase: Phase, hardware: Hardware) -> list[Moment]:
             attended += memory_layers.differentiated(model, _laid_out(phase, stage), bf16, count, apart * phase.context)
         if isinstance(model, HEADED):
             loss = max(loss, memory_layers.head(model, count * loops(model, phase), bf16, device))
-    sums, whole = partial_sums(stage, phase) * _gradient(stage), _gradient(stage)
     again = layer if stage.execution.recomputes else 0.0
-    match device:
-        case "cpu":
-            return [(sums + whole, int(kept + layer + again), int(loss))]
-        case "cuda":
-            first = FP32 * sum(_output_matrix(stage.modules[name]) for name in memory_states.trained(stage))
-            return [
-                (sums + first, int(kept), int(loss)),
-                (sums + first, int(kept + again), 0),
-                (sums + first, int(kept + attended), 0),
-                (sums + whole, int(layer), 0),
-            ]
-        case _:
-            assert_never(device)
+    found: list[Moment] = []
+    for sums, made in zip(partial_sums(stage, phase), (_gradient(stage), _added(stage, phase)), strict=False):
+        before = sums * _gradient(stage)
+        match device:
+            case "cpu":
+                found.append((before + made, int(kept + layer + again), int(loss)))
+            case "cuda":
+                first = FP32 * sum(_output_matrix(stage.modules[name]) for name in memory_states.trained(stage))
+                found += [
+                    (before + first, int(kept), int(loss)),
+                    (before + first, int(kept + again), 0),
+                    (before + first, int(kept + attended), 0),
+                    (before + made, int(layer), 0),
+                ]
+            case _:
+                assert_never(device)
+    return found
+
+
+def _added(stage: Stage, phase: Phase) -> int:
+    """Bytes of what waits to be added to the gradient of the micro-batch before: a layer's, and the largest table's,
+    which comes last where the output matrix is the table. A looped model's wait for its first loop: all of them.
+    """
+    found = 0
+    for name in memory_states.trained(stage):
+        model = stage.modules[name]
+        if loops(model, phase) > 1:
+            return _gradient(stage)
+        count, number = parameters(model), max(1, memory_layers.layers(model))
+        layer = (count.total - count.embedding - count.head) // number
+        found = max(found, layer + max(count.embedding, count.head))
+    return FP32 * found
 
 
 def _apart(stage: Stage, hardware: Hardware) -> bool:

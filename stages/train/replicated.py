@@ -12,7 +12,7 @@ from stages.train.alike import Alike
 from stages.train.objectives.base import Objective, weights_rounded_once
 from stages.train.optimizer import Clipped, Optimizer
 from stages.train.ranks import ALONE, Ranks
-from stages.train.reduce import Gradients, TreeSum
+from stages.train.reduce import Gradients, TreeSum, merge
 from stages.train.state_sums import StateSums
 
 
@@ -73,18 +73,25 @@ def gather(
     """Gradients of the whole step, one per trained parameter, and the summed values: loss, then the extras.
 
     The values travel along the same tree as the gradients. A parameter that nothing touched has gradient zero.
+
+    A leaf is two micro-batches: the second backward pass adds each tensor's gradient to the first one's as soon as it
+    is there, which is the lowest level of the tree. So it is not read from memory again, and takes none.
     """
     parameters, tree = optimizer.parameters, TreeSum()
     mine = ranks.share(objective.begin(step))
     with weights_rounded_once(objective.stage):
-        for index in mine:
-            loss, extras = objective.part(index)
-            if loss.requires_grad:  # text alone, where only the vision tower is trained, moves nothing
-                loss.backward()
+        for first in range(0, len(mine), 2):
+            values: Gradients = []
+            for index in mine[first : first + 2]:
+                loss, extras = objective.part(index)
+                if loss.requires_grad:  # text alone, where only the vision tower is trained, moves nothing
+                    loss.backward()
+                found: Gradients = [loss.detach().float(), *(extra.float() for extra in extras)]
+                values = merge(values, found) if values else found
             leaf: Gradients = [parameter.grad for parameter in parameters]
             for parameter in parameters:
                 parameter.grad = None  # the next backward pass makes new tensors: no copy, and none is shared
-            tree.add([*leaf, loss.detach().float(), *(extra.float() for extra in extras)])
+            tree.add([*leaf, *values])
     zero = torch.zeros((), device=parameters[0].device)
     total = ranks.all_reduce(tree.result(), [*parameters, zero, *(zero for _ in objective.extras)])
     if total is None:

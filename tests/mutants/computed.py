@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -26,7 +25,6 @@ from stages.train.loop import Run
 from stages.train.objectives.causal import Causal
 from stages.train.optimizer import STEP, Optimizer
 from stages.train.param_groups import trained_slots
-from stages.train.reduce import TreeSum
 from stages.train.stopping import StoppedError, StopRequest
 from tests.parity import test_hf as conversion
 from tests.unit.models import test_coca as contrast
@@ -83,14 +81,19 @@ def masked_counted(patch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def last_dropped(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    add, seen = TreeSum.add, Counter[TreeSum]()
+    begin = Causal.begin
+    patch.setattr(Causal, "begin", lambda self, step: begin(self, step) - 1)
 
-    def odd_left_out(self: TreeSum, leaf: Any) -> None:
-        seen[self] += 1
-        if seen[self] != 4:
-            add(self, leaf)
 
-    patch.setattr(TreeSum, "add", odd_left_out)
+def second_over_first(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    part = Causal.part
+
+    def alone(self: Causal, index: int) -> tuple[Tensor, list[Tensor]]:
+        if index % 2:
+            self.lm.zero_grad()
+        return part(self, index)
+
+    patch.setattr(Causal, "part", alone)
 
 
 class Rows:
@@ -246,7 +249,8 @@ PROPERTIES = {"I-10": holds_accumulation, "I-16": holds_resume, "I-22": holds_co
 MUTANTS = (
     ("I-10", "the mean of the micro-batches' means", "stages/train/objectives/causal.py", mean_of_means),
     ("I-10", "masked tokens in the count", "stages/train/objectives/causal.py", masked_counted),
-    ("I-10", "the last, smaller micro-batch left out", "stages/train/reduce.py", last_dropped),
+    ("I-10", "the last, smaller micro-batch left out", "stages/train/objectives/causal.py", last_dropped),
+    ("I-10", "the second gradient of two kept, not added", "stages/train/replicated.py", second_over_first),
     ("I-16", "moments dropped on load", "stages/train/optimizer.py", moments_dropped),
     ("I-16", "the optimizer's step counted from zero again", "stages/train/optimizer.py", step_reset),
     ("I-16", "the data's position one behind", "stages/train/checkpoint.py", data_one_behind),

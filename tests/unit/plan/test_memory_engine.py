@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
-from stages.contract import hardware, memory, memory_engine, memory_layers
+from stages.contract import hardware, ledger, memory, memory_engine, memory_layers
 from stages.contract.parameters import parameters
 from stages.evals import whole
 from stages.models.ops import head, head_chunk
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import BatchStep
+from stages.train import replicated
 from stages.train.reduce import TreeSum
 from tests.unit.train import tiny
 
@@ -33,6 +36,12 @@ def batches(stage: Stage, count: int) -> Stage:
     return stage.model_copy(update={"phases": (phase,)})
 
 
+def per_layer(stage: Stage) -> int:
+    """Parameters of one layer, with its part of what is in none."""
+    count = parameters(stage.modules["llm"])
+    return (count.total - count.embedding - count.head) // tiny.LLAMA.layers
+
+
 def test_sizes_are_those_of_the_code_that_they_are_about() -> None:
     assert (memory_layers.WHOLE, memory_layers.ON_CPU, memory_layers.ON_GPU) == (head.WHOLE, head.ON_CPU, head.ON_GPU)
     assert (memory_layers.FEWEST, memory_engine.EVALUATED) == (head.FEWEST, whole.TOKENS_AT_ONCE)
@@ -40,15 +49,38 @@ def test_sizes_are_those_of_the_code_that_they_are_about() -> None:
     assert head_chunk.TILE == head.FEWEST
 
 
+class Counting:
+    """An objective of one weight that counts the whole gradients that are alive when a micro-batch begins."""
+
+    stage = tiny.make("next_token")
+    extras = ()
+
+    def __init__(self, count: int, weight: Tensor, tree: TreeSum) -> None:
+        self.count, self.weight, self.tree, self.alive = count, weight, tree, list[int]()
+
+    def begin(self, _: object) -> int:
+        return self.count
+
+    def part(self, _: int) -> tuple[Tensor, list[Tensor]]:
+        self.alive.append(len(self.tree._stack) + (self.weight.grad is not None))
+        return self.weight.sum(), []
+
+    def whole_batch(self) -> None: ...
+
+    def whole_values(self) -> dict[str, Tensor]:
+        return {}
+
+
 @pytest.mark.parametrize("count", range(1, 34))
-def test_partial_sums_are_those_that_the_tree_has(count: int) -> None:
-    """While the last leaf, or any before it, is computed."""
-    stage = batches(tiny.make("next_token"), count)
-    tree, most = TreeSum(), 0
-    for _ in range(count):
-        most = max(most, len(tree._stack))
-        tree.add([torch.zeros(1)])
-    assert memory_engine.partial_sums(stage, stage.phases[0]) == most
+def test_partial_sums_are_those_that_a_step_has(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the first micro-batch of two is computed, and the second."""
+    stage, tree, weight = batches(tiny.make("next_token"), count), TreeSum(), nn.Parameter(torch.zeros(1))
+    monkeypatch.setattr(replicated, "TreeSum", lambda: tree)
+    counting = Counting(count, weight, tree)
+    replicated.gather(SimpleNamespace(parameters=[weight]), counting, ledger.step_at(stage.phases[0], 0))  # type: ignore[arg-type]
+    assert len(counting.alive) == count
+    wanted = [max(alive) for alive in (counting.alive[::2], counting.alive[1::2]) if alive]
+    assert memory_engine.partial_sums(stage, stage.phases[0]) == wanted
 
 
 def test_ranks_divide_moments_and_micro_batches_alone() -> None:
@@ -57,7 +89,15 @@ def test_ranks_divide_moments_and_micro_batches_alone() -> None:
     one, four = (memory_engine.of(under(stage, ranks=ranks), stage.phases[0], LAPTOP, "one") for ranks in (1, 4))
     assert one.states == 4 * total + 8 * total
     assert four.states == 4 * total + 8 * total // 4
-    assert (one.gradients, four.gradients) == (4 * total * 4, 4 * total * 2)  # 3 sums and 1 before the last leaf
+    added = 4 * (tiny.LLAMA.vocab * tiny.LLAMA.hidden + per_layer(stage))
+    assert (one.gradients, four.gradients) == (4 * total * 3 + added, 4 * total + added), "3 sums, 1 sum"
+
+
+def test_a_looped_model_adds_a_gradient_when_its_first_loop_is_through() -> None:
+    """Until then it has the sum over the loops of every tensor; another model has one layer's."""
+    stage = batches(tiny.make("looped"), 2)
+    found = memory_engine.of(stage, stage.phases[0], LAPTOP, "one")
+    assert found.gradients == 2 * 4 * parameters(stage.modules["llm"]).total
 
 
 def test_recomputed_activations_grow_by_inputs_and_outputs_of_attention() -> None:

@@ -12,10 +12,14 @@ from torch import Tensor, nn
 
 from stages.contract import ledger
 from stages.contract.ledger import Step
+from stages.engines.torch_trainer import freeze, frozen_copies
+from stages.models.build import build
+from stages.spec.resolved import Stage
+from stages.train import objectives, replicated
 from stages.train.optimizer import Clipped, Optimizer
 from stages.train.param_groups import trained_slots
 from stages.train.ranks import Ranks
-from stages.train.reduce import Gradients
+from stages.train.reduce import Gradients, TreeSum
 from stages.train.replicated import Replicated, gather
 from tests.unit.train import tiny
 
@@ -86,6 +90,49 @@ def test_gradients_of_all_micro_batches_are_added_and_what_none_touches_has_zero
     assert [float(one) for one in gradients] == [3.0, 30.0, 0.0]
     assert [float(one) for one in values] == [6.0, 30.0, 7.0], "loss, then the extras in their order"
     assert all(weight.grad is None for weight in weights), "nothing is left for the next step"
+
+
+def begun(stage: Stage) -> tuple[Optimizer, Any]:
+    """The first phase's objective on new models, and what moves them."""
+    modules = build(stage)
+    beside = frozen_copies(stage, modules)
+    freeze(stage, modules)
+    assert stage.optimizer is not None
+    data: Any = tiny.Data(stage.phases[0], 0, "", None)
+    optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer))
+    return optimizer, objectives.make(stage, stage.phases[0], modules, data, torch.device("cpu"), frozen=beside)
+
+
+@pytest.mark.parametrize("objective", [*tiny.OBJECTIVES, "moe"])
+@pytest.mark.parametrize("engine_class", ["torch-fp32", "torch-bf16"])
+def test_a_second_backward_pass_adds_the_bits_that_the_tree_would_have_added(objective: str, engine_class: str) -> None:
+    """Seven micro-batches: two by two, and one that is alone."""
+    stage = tiny.make(objective)
+    phase = stage.phases[0].model_copy(update={"micro_batch": 1, "batch": (tiny.BatchStep(after=0, sequences=7),)})
+    stage = stage.model_copy(update={"phases": (phase,), "engine_class": engine_class})
+    step = ledger.step_at(phase, 0)
+    found, values = gather(*begun(stage), step)
+
+    optimizer, apart = begun(stage)
+    tree = TreeSum()
+    assert apart.begin(step) == 7
+    for index in range(7):
+        loss, extras = apart.part(index)
+        if loss.requires_grad:
+            loss.backward()
+        gradients = [parameter.grad for parameter in optimizer.parameters]
+        tree.add([*gradients, *(one.detach().float() for one in (loss, *extras))])
+        for parameter in optimizer.parameters:
+            parameter.grad = None
+    total = tree.result()
+    assert total is not None
+    parts, on_top = total[: len(found)], apart.whole_batch() or [None] * len(found)
+    both = [replicated._add(part, top) for part, top in zip(parts, on_top, strict=True)]
+    wanted = [torch.zeros_like(own) if one is None else one for own, one in zip(found, both, strict=True)]
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+    known = apart.whole_values()
+    for name, value, wanted_value in zip(("loss", *apart.extras), values, total[len(found) :], strict=True):
+        assert name in known or (wanted_value is not None and torch.equal(value, wanted_value)), name
 
 
 def test_what_only_the_whole_batch_has_comes_on_top() -> None:

@@ -50,11 +50,9 @@ define in-memory
 folder=$$($(1) -m tests.in_memory); trap 'rm -rf "$$folder"' EXIT; export TMPDIR="$${folder:-$${TMPDIR:-/tmp}}";
 endef
 
-test: lint ## lint, types, tests, and how much of spec, contract and check their own tests reach
-	$(call in-memory,python) pytest -n 2 --dist worksteal -m "not nightly" --cov=stages.spec --cov=stages.contract --cov=stages.check --cov-report=
-	for floor in spec contract check; do \
-		echo "lines of stages/$$floor reached, in per cent (at least 95):"; \
-		coverage report --include="stages/$$floor/*" --format=total --fail-under=95; done
+# Three processes on two cores: tests wait for Slurm, for kills, for locks.
+test: lint ## lint, types, tests
+	$(call in-memory,python) pytest -n 3 --dist worksteal -m "not nightly"
 
 lint: $(READY)
 	ruff check .
@@ -84,21 +82,27 @@ $(NEMO)/.ready: requirements-nemo.txt
 	touch $@
 
 pythons: $(READY) ## what needs no torch, from the wheel, under Python 3.12 and 3.13, as far as they are here
-	pytest -q -m nightly tests/package/test_pythons.py
+	pytest -q -n 2 -m nightly tests/package/test_pythons.py
 
 lm-eval: $(READY) $(LM_EVAL)/.ready ## the environment of lm-evaluation-harness (1.5 GB), and its tests on exports
-	STAGES_LM_EVAL=$(LM_EVAL)/bin/python pytest -q tests/unit/export/test_harness.py tests/unit/export/test_lm_eval_of_a_spec.py
+	STAGES_LM_EVAL=$(LM_EVAL)/bin/python pytest -q -m "lm_eval and not nightly" tests/unit/export
 
 $(LM_EVAL)/.ready: requirements-lm-eval.txt
 	$(PYTHON) -m venv --clear $(LM_EVAL)
 	$(LM_EVAL)/bin/pip install --quiet --no-deps -r $<
 	touch $@
 
-nightly: $(READY) ## the long and exhaustive tests, and the properties with many more examples
-	pytest -n 2 --hypothesis-profile=nightly -m nightly --ignore=tests/slurm --ignore=tests/nemo
+nightly: $(READY) ## the long and exhaustive tests, properties with many more examples, which lines tests reach
+	pytest -n 2 --hypothesis-profile=nightly -m "nightly and not lm_eval" --ignore=tests/slurm --ignore=tests/nemo
+	if [[ -e $(LM_EVAL)/.ready ]]; then STAGES_LM_EVAL=$(LM_EVAL)/bin/python pytest -q -m "lm_eval and nightly" tests/unit/export; fi
 	if [[ -e $(NEMO)/.ready ]]; then $(NEMO)/bin/python -m pytest -q -m nightly tests/nemo; fi
 	pytest -n 2 -m nightly tests/slurm # by themselves: Slurm is timed; they rewrite results/records/cluster.md
 	pytest -n 2 --hypothesis-profile=nightly -m "not nightly" tests/property tests/unit/spec
+	pytest -n 2 -m "not nightly" --cov=stages.spec --cov=stages.contract --cov=stages.check --cov-report= \
+		tests/unit/spec tests/unit/contract tests/unit/check
+	for floor in spec contract check; do \
+		echo "lines of stages/$$floor that its own tests reach, in per cent (at least 95):"; \
+		coverage report --include="stages/$$floor/*" --format=total --fail-under=95; done
 
 mutants: $(READY) ## every figure and reference of the specs changed as authors slip; rewrites results/records/mutants.md
 	folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \

@@ -30,27 +30,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 LIMIT = 900.0  # seconds: more than a wait may take (tests/waiting.py), and no test that hangs takes all of CI's time
 
-# Counting lines takes twice the time of what resolves and checks specs: it is done in these layers' own tests alone,
-# and not in those that read whole projects by the hundred: they reach hardly a line that the others do not.
-MEASURED = ("tests/unit/spec/", "tests/unit/contract/", "tests/unit/check/")
-UNMEASURED = tuple(
-    f"tests/unit/check/test_{name}"
-    for name in (
-        "campaign", "half_edits", "idle_declarations", "legitimate", "mutants.py::test_stages_check",
-        "published_recipes", "waivers",
-    )
-)  # fmt: skip
-
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """No test of every day hangs for ever; those outside of these layers leave coverage off."""
-    limited = config.pluginmanager.hasplugin("timeout") and config.getoption("timeout") is None
-    for item in items:
-        if limited and not any(map(item.get_closest_marker, ("timeout", "nightly"))):
-            item.add_marker(pytest.mark.timeout(LIMIT))
-        measured = item.nodeid.startswith(MEASURED) and not item.nodeid.startswith(UNMEASURED)
-        if config.pluginmanager.hasplugin("pytest_cov") and not measured:
-            item.add_marker(pytest.mark.no_cover)
+    """No test of every day hangs for ever."""
+    if config.pluginmanager.hasplugin("timeout") and config.getoption("timeout") is None:
+        for item in items:
+            if not any(map(item.get_closest_marker, ("timeout", "nightly"))):
+                item.add_marker(pytest.mark.timeout(LIMIT))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -80,6 +80,7 @@ def whole(root: Path, ref: str) -> bool:
     return verdict.done and not verdict.strangers
 
 
+@pytest.mark.lm_eval
 @pytest.mark.slow
 @pytest.mark.parametrize("ref", ["plain/tuned", "plain/looped", "toy/joint"])
 def test_a_local_task_on_an_export(ref: str, copied: Path, tasks: Path, python: Path, capsys: Any) -> None:
@@ -96,6 +97,7 @@ def test_a_local_task_on_an_export(ref: str, copied: Path, tasks: Path, python: 
     assert whole(copied, ref)
 
 
+@pytest.mark.lm_eval
 @pytest.mark.nightly
 def test_rulers_needles_at_the_length_of_a_model(
     finished: Path, tmp_path: Path, python: Path, monkeypatch: pytest.MonkeyPatch
@@ -111,6 +113,7 @@ def test_rulers_needles_at_the_length_of_a_model(
     assert "8192" not in found
 
 
+@pytest.mark.lm_eval
 @pytest.mark.nightly
 @pytest.mark.parametrize(
     ("task", "context", "says"),
@@ -152,6 +155,7 @@ def test_what_ended_it_is_told_without_its_traceback(output: str, said: str) -> 
     assert harness._why(output).startswith(said)
 
 
+@pytest.mark.lm_eval
 @pytest.mark.slow
 def test_a_task_that_there_is_not(copied: Path, python: Path) -> None:
     before = (copied / "results/mini/plain/base/eval.json").read_bytes()

@@ -80,6 +80,7 @@ def numbers(root: Path) -> Any:
     return json.loads((root / "results/mini/plain/tuned/eval.json").read_text())
 
 
+@pytest.mark.lm_eval
 @pytest.mark.slow
 def test_what_a_spec_asks_for_is_found_on_an_export(
     asking: Path, python: Path, monkeypatch: pytest.MonkeyPatch

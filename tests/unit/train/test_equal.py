@@ -64,7 +64,7 @@ def test_training_does_not_load_the_compiler(once: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [pytest.param(2, marks=pytest.mark.nightly), 4])
+@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.nightly)])
 def test_ranks_that_train_from_beginning_to_end_have_the_digests_of_one(
     once: Path, tmp_path: Path, small: Small, ranks: int
 ) -> None:

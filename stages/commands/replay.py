@@ -115,11 +115,6 @@ def training(ref: str, scale: str) -> Chosen:
     return found
 
 
-def opened(ref: str, scale: str, releases: Path | None) -> tuple[Stage, Inputs, Recorded]:
-    """A stage with all that its recorded steps were computed from, read in full. Raises UserError as `inputs`."""
-    return inputs(training(ref, scale), releases)
-
-
 def inputs(found: Chosen, releases: Path | None) -> tuple[Stage, Inputs, Recorded]:
     """All that a stage's recorded steps were computed from, read in full.
 

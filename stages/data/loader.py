@@ -104,13 +104,6 @@ class PhaseData:
             return {}
         return {one.source.corpus: one.windows.left_out for one in self._readers if one.windows.left_out}
 
-    @property
-    def plan_digests(self) -> dict[str, tuple[str, ...]]:
-        """By corpus, the digests of its packing plans, one per epoch; only for corpora that are packed whole."""
-        if self.phase.objective == "coca":
-            return {}
-        return {one.source.corpus: one.windows.plan_digests for one in self._readers if one.windows.whole}
-
 
 class _PairReader:
     """Rows of image-caption pairs."""

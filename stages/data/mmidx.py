@@ -56,15 +56,6 @@ class Indexed:
         """All token ids, mapped."""
         return self.data.array
 
-    @property
-    def documents(self) -> int:
-        """Number of documents."""
-        return len(self.offsets) - 1
-
-    def document(self, number: int) -> npt.NDArray[np.integer]:
-        """Token ids of one document (a view of the map)."""
-        return self.tokens[self.offsets[number] : self.offsets[number + 1]]
-
 
 def index_bytes(lengths: npt.NDArray[np.int64], dtype: np.dtype[np.generic]) -> bytes:
     """The .idx file for documents of these lengths (tokens), one sequence per document."""

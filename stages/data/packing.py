@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from blake3 import blake3
 from numpy.typing import NDArray
 
 from stages.contract.order import Permutation
@@ -16,12 +15,11 @@ from stages.contract.order import Permutation
 class Plan:
     """Whole-document packing: window w contains `documents[starts[w] : starts[w + 1]]`, in that order.
 
-    `digest` (blake3) names the plan: it covers the order and the cuts. `left_out` documents do not fit into a window.
+    `left_out` documents do not fit into a window.
     """
 
     documents: NDArray[np.int64]
     starts: NDArray[np.int64]
-    digest: str
     left_out: int
 
     @property
@@ -50,8 +48,7 @@ def plan(lengths: NDArray[np.int64], first: int, context: int, key: bytes | None
         filled = int(ends[starts[-1] - 1]) if starts[-1] else 0
         starts.append(int(np.searchsorted(ends, filled + context, side="right")))
     documents, cuts = order + first, np.array(starts, dtype=np.int64)
-    digest = blake3(documents.astype("<i8").tobytes() + cuts.astype("<i8").tobytes()).hexdigest()
-    return Plan(documents, cuts, str(digest), len(lengths) - len(order))
+    return Plan(documents, cuts, len(lengths) - len(order))
 
 
 def next_fit(blocks: Iterable[NDArray[np.int64]], context: int) -> tuple[int, int]:

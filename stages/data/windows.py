@@ -49,11 +49,6 @@ class Windows:
         """Documents of the stretch that are longer than any window."""
         return self._plans[0].left_out if self.whole else 0
 
-    @cached_property
-    def plan_digests(self) -> tuple[str, ...]:
-        """Digest of each epoch's packing plan; empty for concatenated windows."""
-        return tuple(plan.digest for plan in self._plans) if self.whole else ()
-
     def at(self, ordinal: int) -> tuple[int, int]:
         """(epoch, window) of a sample of the source. Raises UserError when the epochs are used up."""
         if not self.whole:

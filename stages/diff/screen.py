@@ -13,6 +13,7 @@ from stages.plan import figures
 LINES, WIDTH = 40, 120
 LISTED = 3  # lines of names of stages that are stale, added or removed
 NAMED = 2  # lines of names of stages that change alike
+INDENT = "  "  # of those lines
 LEAST = 12  # lines that changes need at least
 SHARES = (1.0, 0.6, 0.3, 0.0)  # how much of its lines each other section keeps, the largest that leaves those lines
 UNCHANGED = "no semantic change: every stage has the key it had."
@@ -41,7 +42,7 @@ def _tail(found: Difference, share: float) -> list[str]:
         ("stale downstream, the same work on other inputs", found.stale),
     ):
         if refs:
-            names = _limited(_wrapped(by_pipeline(refs), "  "), max(1, int(LISTED * share)))
+            names = _limited(_wrapped(by_pipeline(refs)), max(1, int(LISTED * share)))
             lines += ["", f"{title} ({len(refs)}):", *names]
     return [*lines, "", *totals.lines(found)]
 
@@ -67,7 +68,7 @@ def _changes(found: Difference, most: int) -> list[str]:
 
 def _block(group: Group, unit: str) -> Iterator[str]:
     """The names of the stages, and below them what is true of each; then the price of all of them."""
-    yield from _limited(_wrapped(by_pipeline(group.refs), "  "), NAMED)
+    yield from _limited(_wrapped(by_pipeline(group.refs)), NAMED)
     for effect in group.effects:
         yield f"      {effect}"
     if group.hours[0] != group.hours[1]:
@@ -93,15 +94,15 @@ def by_pipeline(refs: Sequence[str]) -> list[str]:
     return named
 
 
-def _wrapped(names: Sequence[str], indent: str) -> list[tuple[str, int]]:
+def _wrapped(names: Sequence[str]) -> list[tuple[str, int]]:
     """Lines of names, each with how many it contains."""
     lines: list[tuple[str, int]] = []
-    line, count = indent, 0
+    line, count = INDENT, 0
     for number, name in enumerate(names):
         word = name + ("," if number < len(names) - 1 else "")
         if count and len(line) + len(word) > WIDTH - 10:
             lines.append((line.rstrip(), count))
-            line, count = indent, 0
+            line, count = INDENT, 0
         line, count = f"{line}{word} ", count + 1
     return [*lines, (line.rstrip(), count)]
 

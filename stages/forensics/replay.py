@@ -128,10 +128,10 @@ class _Compared(Unwritten):
         if sums or cells or self.at_last:
             self.stop.ask()
 
-    def failed(self, step: int, why: str) -> None:
+    def failed(self, step: int) -> None:
         """A step that computed what is no number, where numbers are recorded."""
         self.step = self.reached = step
-        self.cells = (Cell("loss", self._recorded.row(step)["loss"], why),)
+        self.cells = (Cell("loss", self._recorded.row(step)["loss"], "not finite"),)
 
 
 class _ComparedSums(Unwritten):
@@ -172,7 +172,7 @@ def _train(
     except StoppedError:
         return
     except NonFiniteError as error:
-        compared.failed(error.step or compared.reached, "not finite")
+        compared.failed(error.step or compared.reached)
 
 
 def differing(

@@ -117,7 +117,6 @@ class CaptionDecoder(nn.Module):
 
     def __init__(self, cfg: CaptionDecoderModel) -> None:
         super().__init__()
-        self.cfg = cfg
         self.embeddings = TextEmbeddings(cfg.vocab, cfg.length, cfg.hidden)
         self.layers = Layers(_Layer(cfg) for _ in range(cfg.layers))
         self.final_layer_norm = nn.LayerNorm(cfg.hidden, eps=cfg.norm_eps)

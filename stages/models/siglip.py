@@ -92,7 +92,6 @@ class TextTower(nn.Module):
 
     def __init__(self, cfg: TextTowerModel) -> None:
         super().__init__()
-        self.cfg = cfg
         self.embeddings = TextEmbeddings(cfg.vocab, cfg.length, cfg.hidden)
         self.encoder = _Encoder(cfg)
         self.final_layer_norm = nn.LayerNorm(cfg.hidden, eps=cfg.norm_eps)
@@ -130,7 +129,6 @@ class Contrastive(nn.Module):
 
     def __init__(self, cfg: ContrastiveModel) -> None:
         super().__init__()
-        self.cfg = cfg
         self.head = AttentionPool(cfg)
         self.logit_scale = nn.Parameter(torch.full((1,), cfg.init_log_temperature))
         self.logit_bias = nn.Parameter(torch.full((1,), cfg.init_bias))

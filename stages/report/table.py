@@ -30,7 +30,6 @@ KEY_SHOWN = 8  # hex digits of a key that tell stages apart for a reader
 class Row:
     """One line of the table; `cells` are texts in the order of `COLUMNS`, the numbers are for the totals."""
 
-    pipeline: str
     cells: tuple[str, ...]
     tokens: int
     steps: int
@@ -45,7 +44,7 @@ def row(result: StageResult, mark: Mark = "current") -> Row:
     if result.metrics is None:
         measured, key = (validation(result), stage.kind), result.manifest.key[:KEY_SHOWN]
         idle = (_name(stage, mark), *("-",) * 4, *measured, *("-",) * 2, key)
-        return Row(stage.pipeline, idle, 0, 0, 0.0, result.manifest.tier)
+        return Row(idle, 0, 0, 0.0, result.manifest.tier)
     spent = seconds_in_steps(result.timing)
     first, last = first_and_last_loss(result.metrics)
     cells = (
@@ -61,9 +60,9 @@ def row(result: StageResult, mark: Mark = "current") -> Row:
         result.manifest.key[:KEY_SHOWN],
     )
     if stage.trunk is not None:  # its steps are the trunk's, and counted there
-        return Row(stage.pipeline, cells, 0, 0, 0.0, result.manifest.tier)
+        return Row(cells, 0, 0, 0.0, result.manifest.tier)
     unit = stage.phases[0].unit
-    return Row(stage.pipeline, cells, stage.budget, len(result.metrics), spent, result.manifest.tier, unit)
+    return Row(cells, stage.budget, len(result.metrics), spent, result.manifest.tier, unit)
 
 
 def as_json(result: StageResult, marks: Mapping[str, Mark]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from unittest import mock
 
-from stages.commands.replay import opened
+from stages.commands.replay import inputs, training
 from stages.contract import ledger
 from stages.engines import Inputs
 from stages.forensics import replay as replaying
@@ -79,7 +79,7 @@ def seen(
 
 def main(count: int, steps: int | None) -> None:
     root, draw, found = Path.cwd(), random.Random(20261127), list[tuple[str, Seen]]()
-    stages = {ref: opened(ref, "mini", None) for ref in REFS}
+    stages = {ref: inputs(training(ref, "mini"), None) for ref in REFS}
     with (
         ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside,
         tempfile.TemporaryDirectory() as kept,
@@ -113,10 +113,10 @@ def undisturbed(root: Path, most: int | None) -> list[tuple[str, int, int, bool]
     for pipeline in project.pipelines(variants=False, scale="mini"):
         for name, stage in project.resolve(pipeline, "mini").stages.items():
             if stage.phases:
-                opened_stage, inputs, known = opened(f"{pipeline}/{name}", "mini", None)
+                opened, read, known = inputs(training(f"{pipeline}/{name}", "mini"), None)
                 last = min(most or len(known.rows), len(known.rows))
-                _, sums, _ = record(opened_stage, inputs, last)
-                again = replaying.replay(opened_stage, inputs, with_sums(known, sums), 1, last)
+                _, sums, _ = record(opened, read, last)
+                again = replaying.replay(opened, read, with_sums(known, sums), 1, last)
                 found.append((f"{pipeline}/{name}", last, again.summed, again.equal))
                 print(*found[-1], file=sys.stderr, flush=True)
     return found

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import combinations, pairwise, product
+from itertools import pairwise
 
 import numpy as np
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.contract import order
@@ -27,16 +27,6 @@ def test_next_fit(lengths: list[int], context: int, first: int, seed: int) -> No
     assert all(0 < window.sum() <= context for window in windows)
     for window, following in pairwise(windows):
         assert window.sum() + following[0] > context  # a new window is opened only when it must be
-
-
-@given(LENGTHS, st.integers(1, 50))
-@example([1, 1], 1)  # one order, cut otherwise
-def test_the_digest_names_the_plan(lengths: list[int], context: int) -> None:
-    asked = product((context, 2 * context), ("a", "a", "b"))
-    plans = [packing.plan(np.array(lengths), 0, width, order.key(1, word)) for width, word in asked]
-    for one, other in combinations(plans, 2):
-        equal = np.array_equal(one.documents, other.documents) and np.array_equal(one.starts, other.starts)
-        assert (one.digest == other.digest) == equal
 
 
 @given(st.integers(0, 10_000), st.integers(1, 300))

@@ -30,8 +30,8 @@ class Refusal:
     expected: str
 
 
-def _share(stage: Stage, name: str) -> float:
-    return stage.number(name) or 0.0
+def _held_out(stage: Stage) -> float:
+    return stage.number("held_out") or 0.0
 
 
 def _concatenated(stage: Stage) -> bool:
@@ -66,9 +66,9 @@ REFUSALS = (
             ("streaming",), "max_steps: streamed data has no length"),
     Refusal(_FACTORY, lambda one: one.on("streaming") and "max_samples" in one.values, ("max_samples", "streaming"),
             "one of the two"),
-    Refusal(_FACTORY, lambda one: one.on("streaming") and 0 < _share(one, "held_out") < 1, ("held_out", "streaming"),
+    Refusal(_FACTORY, lambda one: one.on("streaming") and 0 < _held_out(one) < 1, ("held_out", "streaming"),
             "a whole number of rows: streamed data has no length"),
-    Refusal(_FACTORY, lambda one: _share(one, "held_out") > 0 and "eval_data" in one.values, ("eval_data", "held_out"),
+    Refusal(_FACTORY, lambda one: _held_out(one) > 0 and "eval_data" in one.values, ("eval_data", "held_out"),
             "one of the two"),
     Refusal(_FACTORY, lambda one: one.on("mask_history") and one.on("train_on_prompt"),
             ("mask_history", "train_on_prompt"), "one of the two"),
@@ -78,11 +78,11 @@ REFUSALS = (
             "no best checkpoint: rewards are not evaluated"),
     *(Refusal(_FACTORY, lambda one, key=key: _of_adapters(one) and key in one.values, (key, "tuning"),  # type: ignore[misc]
               "finetuning_type: lora") for key in ("adapter_path", "quantized")),
-    Refusal(_AXOLOTL, lambda one: one.on("streaming") and _share(one, "held_out") > 0, ("held_out", "streaming"),
+    Refusal(_AXOLOTL, lambda one: one.on("streaming") and _held_out(one) > 0, ("held_out", "streaming"),
             "test_datasets: nothing is held out of streamed data"),
     Refusal(_AXOLOTL, lambda one: one.on("packing") and one.get("objective") not in _TUNED, ("packing", "objective"),
             "sample_packing: false: pairs are not packed"),
-    Refusal(_AXOLOTL, lambda one: _share(one, "held_out") > 0 and "eval_data" in one.values, ("eval_data", "held_out"),
+    Refusal(_AXOLOTL, lambda one: _held_out(one) > 0 and "eval_data" in one.values, ("eval_data", "held_out"),
             "one of the two"),
     Refusal(_AXOLOTL, lambda one: one.number("held_out") == 0 and "eval_data" not in one.values
             and bool(one.get("eval_every")) and one.get("eval_strategy") != "no", ("eval_every", "held_out"),

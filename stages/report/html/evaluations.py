@@ -61,7 +61,7 @@ class Small:
     note: str = ""
 
 
-SMALL = Size(350, 210, False, 44, 22)
+SMALL = Size(350, 210, 44, 22)
 
 
 def by_position(views: Sequence[View]) -> list[Small]:

@@ -75,7 +75,7 @@ def frame(
     here = side_by_side(laid)
     names = [_name(some, numbers, wide) for some in here]
     lines = max(map(len, names), default=1)
-    size = Size(1120, height + 13 * lines, True, 52, 26 + 13.0 * lines) if wide else Size(360, 270, False, 40, 34)
+    size = Size(1120, height + 13 * lines, 52, 26 + 13.0 * lines) if wide else Size(360, 270, 40, 34)
     plot = Plot(size, Axis(0, 1), y, title)
     for number, (column, *_) in enumerate(here):
         if number % 2:

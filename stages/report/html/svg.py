@@ -26,11 +26,10 @@ def element(name: str, *children: Markup | str, **attributes: str | float) -> Ma
 
 @dataclass(frozen=True)
 class Size:
-    """Of a drawing, in CSS pixels; `wide` is the one for a desk, the other is for a phone."""
+    """Of a drawing, in CSS pixels: the whole, and the margins around the axes."""
 
     width: float
     height: float
-    wide: bool
     left: float
     top: float
     right: float = 10

@@ -143,4 +143,4 @@ def _loss(value: float) -> str:
 
 
 def _size(wide: bool) -> Size:
-    return Size(1120, 270, True, 56, 24) if wide else Size(360, 240, False, 48, 24)
+    return Size(1120, 270, 56, 24) if wide else Size(360, 240, 48, 24)

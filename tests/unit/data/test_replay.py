@@ -49,7 +49,6 @@ def test_replayed_text_fills_its_rows_and_leaves_no_document_out(small: Small, m
     narrow = mixed.model_copy(update={"context": longest - 1, "sources": mixed.sources[1:]})
     data = load(small, narrow)
     assert data.left_out == {}
-    assert data.plan_digests == {}
     assert all((sample.segments >= 0).all() for sample in data.samples(0, 3, 0))
 
 

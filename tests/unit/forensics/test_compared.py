@@ -54,7 +54,7 @@ def test_checksums_are_those_of_the_step_that_was_just_made() -> None:
 
 def test_a_step_that_is_no_number_where_one_is_recorded_differs_in_its_loss() -> None:
     found = compared()
-    found.failed(2, "not finite")
+    found.failed(2)
     assert (found.step, found.reached, found.cells) == (2, 2, (Cell("loss", "2.5", "not finite"),))
 
 

@@ -14,7 +14,8 @@ import pytest
 from torch import Tensor
 
 from stages.commands.data import prepare
-from stages.commands.replay import opened, print_replay
+from stages.commands.replay import inputs as replay_inputs
+from stages.commands.replay import print_replay, training
 from stages.commands.run import run_stage
 from stages.errors import UserError
 from stages.forensics import replay as replaying
@@ -107,7 +108,7 @@ def test_it_begins_at_the_checkpoint_before_the_first_step(
 
 @pytest.mark.parametrize(("kind", "seed"), [*((kind, seed) for kind in KINDS for seed in (0, 1)), ("gradient", 2)])
 def test_one_flipped_bit_is_named_by_its_step_and_its_tensor(here: Path, tmp_path: Path, kind: str, seed: int) -> None:
-    stage, inputs, known = opened(REF, SCALE, None)
+    stage, inputs, known = replay_inputs(training(REF, SCALE), None)
     found = flips.seen(stage, inputs, known, kind, random.Random(seed), tmp_path)
     assert found.named == found.flip.step, found
     assert found.sum == found.flip.where.partition(" ")[0]
@@ -116,7 +117,7 @@ def test_one_flipped_bit_is_named_by_its_step_and_its_tensor(here: Path, tmp_pat
 
 def test_without_checksums_a_flip_that_a_step_rounds_away_is_shown_by_a_later_one(here: Path, tmp_path: Path) -> None:
     """AdamW's first update does not depend on a gradient's size, so a doubled one is hardly felt."""
-    stage, inputs, known = opened(REF, SCALE, None)
+    stage, inputs, known = replay_inputs(training(REF, SCALE), None)
     with planted("gradient", 1, random.Random(2)):
         rows, sums, _ = record(stage, inputs, STEPS)
     faulty = replace(known, rows=tuple(rows), result=False)
@@ -216,7 +217,7 @@ def test_a_machine_that_does_not_compute_the_same_twice_is_named(
 
 
 def test_a_flip_in_the_stored_result_is_named_by_its_tensor(here: Path) -> None:
-    stage, inputs, known = opened(REF, SCALE, None)
+    stage, inputs, known = replay_inputs(training(REF, SCALE), None)
     from stages.models.tensor_file import Stored
 
     before, name = Stored.__getitem__, "model.norm.weight"
@@ -233,7 +234,7 @@ def test_a_flip_in_the_stored_result_is_named_by_its_tensor(here: Path) -> None:
 
 
 def test_another_environment_is_refused_and_a_looser_tier(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage, inputs, known = opened(REF, SCALE, None)
+    stage, inputs, known = replay_inputs(training(REF, SCALE), None)
     with pytest.raises(UserError, match="found tier same-order"):
         replaying.replay(stage, inputs, replace(known, tier="same-order"), 1, 2)
     monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")

@@ -76,10 +76,10 @@ def allocation(environment: Mapping[str, str] = os.environ) -> Allocation | None
     return Allocation(number, names, environment.get("SLURMD_NODENAME"))
 
 
-def alone(number: str, environment: Mapping[str, str] = os.environ) -> str:
+def alone(number: str) -> str:
     """How Slurm's commands call this job and no other: the number of an array's last task is also the whole array's."""
-    if environment.get("SLURM_ARRAY_JOB_ID") == number and "SLURM_ARRAY_TASK_ID" in environment:
-        return f"{number}_{environment['SLURM_ARRAY_TASK_ID']}"
+    if os.environ.get("SLURM_ARRAY_JOB_ID") == number and "SLURM_ARRAY_TASK_ID" in os.environ:
+        return f"{number}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     return number
 
 

@@ -101,7 +101,7 @@ def prepare(root: Path, name: str, out: Path, accept: bool = False, processes: i
     return _write(corpus, words, out, files, _counts(corpus, encoded, training), accept)
 
 
-def opened(root: Path, corpus: CorpusSpec, data: Path, accept: bool = False) -> tokenizer.Source:
+def opened(root: Path, corpus: CorpusSpec, data: Path, accept: bool) -> tokenizer.Source:
     """The tokenizer that a corpus is cut with; `data` contains what is prepared, the local tokenizer included.
 
     Raises UserError where it is not there, or not the one that its spec declares (of the local one, unless `accept`).

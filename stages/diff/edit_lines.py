@@ -17,7 +17,7 @@ VALUE = 44  # columns of a value
 MANY = 3  # values added below one key are shown together
 
 
-def lines(found: Difference, share: float = 1.0) -> list[str]:
+def lines(found: Difference, share: float) -> list[str]:
     """Every section that has something to say, with its title and a share of the lines that it may have."""
     by_meaning = {
         meaning: [one for one in found.edits if one.meaning == meaning] for meaning in ("computed", "run", "elsewhere")

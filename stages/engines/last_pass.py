@@ -37,7 +37,7 @@ def check(stage: Stage, modules: nn.ModuleDict | None, loss: Callable[[], float]
         raise NonFiniteError(f"{ref}: under the weights {last}, the loss is {found}. {_repair(stage)}", steps)
 
 
-def loss(stage: Stage, modules: nn.ModuleDict, rows: Rows, frozen: nn.ModuleDict | None = None) -> float:
+def loss(stage: Stage, modules: nn.ModuleDict, rows: Rows, frozen: nn.ModuleDict | None) -> float:
     """Of the first micro-batch of the last step that has a target: its share of the step's loss.
 
     `rows` are the last phase's, of which no read is counted; `frozen` are the other models that its objective reads.

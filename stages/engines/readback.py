@@ -131,8 +131,8 @@ def done(
     log: reads.Reads,
     before: BuiltReport,
     run: Path,
-    frozen: Mapping[str, Digests] | None = None,
-    pair: PairReport | None = None,
+    frozen: Mapping[str, Digests] | None,
+    pair: PairReport | None,
 ) -> EndReport:
     """What the stage did; `run` is the folder with the metrics, `frozen` digests of the other models that were read."""
     names, measured = numbers.scheduled(stage), preference_columns(stage)

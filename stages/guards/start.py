@@ -115,7 +115,7 @@ def rotary_dim(cfg: Model) -> int | None:
     return cfg.parts.rotated if isinstance(cfg, LanguageModel) else None
 
 
-def mapped(parent: Digests, child: Digests, layer_map: tuple[int, ...] | None, experts: bool = False) -> dict[str, str]:
+def mapped(parent: Digests, child: Digests, layer_map: tuple[int, ...] | None, experts: bool) -> dict[str, str]:
     """The parent's digests under the names of the child: layer i is the parent's layer_map[i], the rest keeps its name.
 
     With `experts`, each expert is the parent's feed-forward part, and routers are left out: they are new.

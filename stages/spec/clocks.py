@@ -117,7 +117,7 @@ def schedule(
     spans: tuple[Span, ...],
     rate: Fraction | None,
     scale: Scale,
-    left: str = "",
+    left: str,
 ) -> tuple[Schedule, Clock, Extent]:
     """The named schedule up to the end of the spans, at the scale, the clock at that end, and how far it was read.
 

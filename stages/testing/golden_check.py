@@ -67,7 +67,7 @@ class GoldenChecker:
         compare: Callable[[Mapping[str, Any], Mapping[str, Any]], Change | None] = tree,
         specs: Callable[[], list[tuple[str, Any, Any]]] = list,
         elsewhere: Callable[[Mapping[str, Any]], str] | None = None,
-        again: str = "",
+        again: str,
     ) -> None:
         """Raise GoldenError where `found` is not the golden at `path`; with an update, note what is to be written.
 

@@ -61,7 +61,7 @@ def save(folder: Path, state: Held, tables: Path) -> None:
         files.write(folder / name, files.beginning(tables / name, size))
 
 
-def save_state(path: Path, like: Mapping[str, Tensor], state: Iterable[tuple[str, Tensor]] | None = None) -> None:
+def save_state(path: Path, like: Mapping[str, Tensor], state: Iterable[tuple[str, Tensor]] | None) -> None:
     """Write an optimizer's state as safetensors: `like`, or what `state` gives one by one, as `tensor_file.blocks`."""
     files.write(path, tensor_file.blocks(like, state))
 

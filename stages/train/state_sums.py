@@ -75,7 +75,7 @@ class StateSums:
         return self._found
 
 
-def columns(modules: nn.ModuleDict, optimizer: Optimizer, ranks: Ranks = ALONE) -> tuple[str, ...]:
+def columns(modules: nn.ModuleDict, optimizer: Optimizer, ranks: Ranks) -> tuple[str, ...]:
     """The columns of checksums.csv: the step, and all names that `StateSums.found` has."""
     state = (name for name, _, _ in (*Others(modules, optimizer, ranks).parts(), *optimizer.owned()))
     return ("step", ROWS, *optimizer.counts(), *state, *(f"{slot.name}{GRADIENT}" for slot in optimizer.slots))

@@ -61,7 +61,7 @@ class Variables:
         self.drop(name)
         self.scalars[name] = (*before, *word)
 
-    def give_array(self, name: str, words: list[Word], where: Where, append: bool = False) -> None:
+    def give_array(self, name: str, words: list[Word], where: Where, append: bool) -> None:
         """NAME=(words), or NAME+=(words)."""
         self.assigned.setdefault(name, where)
         before = self.elements(name) if append else []

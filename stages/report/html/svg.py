@@ -130,7 +130,7 @@ class Plot:
         """A round mark."""
         self.add(element("circle", *_title(title), cx=self.x(at[0]), cy=self.y(at[1]), r=radius, cls=f"dot {cls}"))
 
-    def diamond(self, at: Point, cls: str, title: str = "", radius: float = 5) -> None:
+    def diamond(self, at: Point, cls: str, title: str, radius: float) -> None:
         """A mark that differs from dots by its shape."""
         x, y = self.x(at[0]), self.y(at[1])
         corners = f"{x:.1f},{y - radius:.1f} {x + radius:.1f},{y:.1f} {x:.1f},{y + radius:.1f} {x - radius:.1f},{y:.1f}"

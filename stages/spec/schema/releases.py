@@ -42,7 +42,7 @@ class RawReleaseFiles(Raw):
     digest: Annotated[str | None, BeforeValidator(_digest)]
 
 
-def release(document: Document, declared: bool = True) -> RawReleaseFiles:
+def release(document: Document, declared: bool) -> RawReleaseFiles:
     """A release's spec; without `declared`, what its folder decides may still be missing. Raises SpecError(s)."""
     command = f"stages release {document.value.get('release')} FOLDER --accept"
     otherwise = " Without the folder: `digest: none`, and the `architecture` that its published config.json names."

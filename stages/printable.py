@@ -31,6 +31,12 @@ def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(printable(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
+def first_few(items: Sequence[str], most: int, between: str = ", ") -> str:
+    """The first of a list, and how many more there are: "a, b and 3 more"; of clauses, "a is 1; b is 2, and 3 more"."""
+    comma, rest = "" if between == ", " else ",", len(items) - most
+    return between.join(items[:most]) + (f"{comma} and {rest:,} more" if rest > 0 else "")
+
+
 def _spelled(found: re.Match[str]) -> str:
     character = found[0]
     return character if character == "\n" else ascii(character)[1:-1]

@@ -13,7 +13,7 @@ from stages.commands.parents import refuse_damaged
 from stages.commands.run import inputs_of
 from stages.errors import UsageError, UserError
 from stages.forensics.recorded import Recorded, recorded
-from stages.printable import print_json
+from stages.printable import first_few, print_json
 from stages.spec.resolved import Stage
 from stages.store import fingerprint, manifest
 from stages.store.run_record import MadeBy
@@ -92,7 +92,7 @@ def _remade(ref: str, stage: Stage, found: Remade) -> Iterator[str]:
     yield from _other_code(found.makers)
     own = "its counters and what it points to; it has no tensors of its own"
     what = f"{found.tensors:,} tensors" if found.tensors else own
-    yield f"  equal, every bit of {what}" if found.equal else f"  differs: {_some(found.differing)}"
+    yield f"  equal, every bit of {what}" if found.equal else f"  differs: {first_few(found.differing, SHOWN)}"
 
 
 def parents_of(chosen: Chosen) -> dict[str, manifest.Parent]:
@@ -145,11 +145,11 @@ def lines(ref: str, known: Recorded, found: Replayed, repeats: bool) -> Iterator
             yield f"  note: no checksums are recorded of these steps: {UNSUMMED}"
         return
     if found.sums:
-        yield f"  step {found.step:,}: checksums that differ, of {_some(found.sums)}"
+        yield f"  step {found.step:,}: checksums that differ, of {first_few(found.sums, SHOWN)}"
     for cell in found.cells:
         yield f"  step {found.step:,}: {cell.column}: recorded {cell.recorded}, computed now {cell.computed}"
     if found.tensors:
-        yield f"  tensors of the result that differ: {_some(found.tensors)}"
+        yield f"  tensors of the result that differ: {first_few(found.tensors, SHOWN)}"
     yield f"  the first that differs: {_component(found)}"
     yield (
         "  computed twice here with the same bits: the machine that recorded them, or its memory or disk, is at fault"
@@ -161,11 +161,6 @@ def lines(ref: str, known: Recorded, found: Replayed, repeats: bool) -> Iterator
 def _other_code(makers: Sequence[MadeBy]) -> Iterator[str]:
     if {maker.code for maker in makers} != {fingerprint.code()}:
         yield "  note: computed by other code then, of which equal bits are not promised"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 def _component(found: Replayed) -> str:

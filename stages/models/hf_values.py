@@ -10,6 +10,7 @@ from pydantic import BaseModel, TypeAdapter
 from torch import Tensor
 
 from stages.errors import UserError
+from stages.printable import first_few
 from stages.store import json_file
 
 FLOATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -81,8 +82,7 @@ def declared(folder: Path) -> torch.dtype | None:
 def refuse_names(folder: Path, what: str, names: list[str], why: str = "Download the folder again.") -> None:
     """Raise UserError naming the first few of these tensors, if there are any."""
     if names:
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        raise UserError(f"{folder}: tensors {what}: {', '.join(names[:SHOWN])}{more}. {why}")
+        raise UserError(f"{folder}: tensors {what}: {first_few(names, SHOWN)}. {why}")
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from blake3 import blake3
 
+from stages.printable import first_few
 from stages.train.metrics import GRADIENT, ROWS
 
 CHECKSUMS = "checksums.csv"  # train.checkpoint.CHECKSUMS, which needs torch
@@ -67,5 +68,4 @@ def differing(old: Inside, new: Inside, step: str, component: str) -> str:
     found = [name for name in names if before.get(name) != now.get(name)]
     if not found or len(names) < 2:
         return ""
-    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
-    return f"{component}: {len(found)} of {len(names)} differ, {', '.join(found[:NAMED])}{more}"
+    return f"{component}: {len(found)} of {len(names)} differ, {first_few(found, NAMED)}"

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from stages.contract.ledger import Step
 from stages.errors import UserError
+from stages.printable import first_few
 from stages.train import checksum
 from stages.train.optimizer import Optimizer
 from stages.train.ranks import Ranks
@@ -75,9 +76,8 @@ def check_copies(where: str, tensors: Mapping[str, Tensor], ranks: Ranks, advice
     }
     if different:
         shown = [different[name] for name in tensors if name in different]
-        rest = f", and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
         raise DifferentRanksError(
-            f"{where}: {'; '.join(shown[:SHOWN])}{rest}; allowed: the same on all. Nothing was saved of this. {advice}"
+            f"{where}: {first_few(shown, SHOWN, '; ')}; allowed: the same on all. Nothing was saved of this. {advice}"
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stages.printable import first_few
 from stages.train.ranks import ALONE, Ranks
 
 SHOWN = 4  # names in an error message
@@ -57,4 +58,4 @@ def broken_numbers(tree: Any, name: str = "") -> Iterator[str]:
 
 def first_names(names: list[str]) -> str:
     """The first few of them."""
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    return first_few(names, SHOWN)

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from stages.models.tensor_file import Stored
+from stages.printable import first_few
 from stages.train import checksum
 from stages.train.alike import FILES, SHOWN, DifferentRanksError, other
 from stages.train.checkpoint import OPTIMIZER, Counters
@@ -36,8 +37,7 @@ def check(folder: Path, counters: Counters, optimizer: Optimizer, ranks: Ranks) 
             name for name in written if name in found and checksum.words([(written[name], 0)]) != [found[name]]
         ]
     if names := ranks.values(different)[0]:
-        rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         raise DifferentRanksError(
-            f"{folder / OPTIMIZER}: on the ranks, {', '.join(names[:SHOWN])}{rest} are not what the first rank's file "
+            f"{folder / OPTIMIZER}: on the ranks, {first_few(names, SHOWN)} are not what the first rank's file "
             f"has. {FILES}"
         )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
+from stages.printable import first_few
 from stages.spec.nodes import Document, dotted
 from stages.spec.schema.stages import RawTrain
 from stages.spec.sources import figures, marks
@@ -43,10 +44,9 @@ def _of(context: Context, document: Document, stage: str, below: str) -> Iterato
         return
     words = [dotted(path) for path in paths]
     places = {aliases: path for path, aliases, _ in figures(document.value)}
-    more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
     yield Finding(
         "S-13", context.pipeline.scale, stage, None,
-        observed=f"{', '.join(words[:SHOWN])}{more}, whose mark is unknown", expected="figures that somebody knows",
+        observed=f"{first_few(words, SHOWN)}, whose mark is unknown", expected="figures that somebody knows",
         repair="Write the figure, and where it is from in `sources:`.", where=document.where(places[paths[0]]),
         at=tuple(words), found="unknown",
     )  # fmt: skip

@@ -15,6 +15,7 @@ import torch
 from stages.engines.nemo.local import Owned
 from stages.errors import UserError
 from stages.models import tensor_file
+from stages.printable import first_few
 from stages.store.digest import digest_bytes
 from stages.train import alike
 from stages.train.ranks import Ranks
@@ -49,9 +50,8 @@ def check(where: str, parameters: Sequence[Owned], ranks: Ranks) -> None:
             if digest != expected:
                 different.setdefault(name, f"{name} of rank {rank} is not that of rank {known}")
     if different:
-        rest = f", and {len(different) - SHOWN} more" if len(different) > SHOWN else ""
         raise DifferentCopiesError(
-            f"{where}: {'; '.join(list(different.values())[:SHOWN])}{rest}; allowed: equal copies, which equal "
+            f"{where}: {first_few([*different.values()], SHOWN, '; ')}; allowed: equal copies, which equal "
             f"gradients move. Nothing was saved of this. {REPAIR}"
         )
 

@@ -22,6 +22,7 @@ from stages.engines.nemo.local import GRADIENT, WEIGHT, Owned, steps
 from stages.engines.nemo.parts import Shapes
 from stages.errors import UserError
 from stages.models import tensor_file
+from stages.printable import first_few
 from stages.train.optimizer import STEP
 from stages.train.ranks import Ranks
 
@@ -182,9 +183,8 @@ class _Made:
         """Raise WrongCopyError, on all ranks, where sums differ."""
         wrong = sorted(name for name, found in self._made.items() if found != self._there.get(name))
         if wrong := self._ranks.values(wrong)[0]:
-            rest = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
             raise WrongCopyError(
-                f"what the first rank has put together of {', '.join(wrong[:SHOWN])}{rest} is not what the ranks have. "
+                f"what the first rank has put together of {first_few(wrong, SHOWN)} is not what the ranks have. "
                 "Nothing was saved of it. Give the same command again; where it ends so again, run with the versions "
                 "that `make nemo` installs, without plugins."
             )

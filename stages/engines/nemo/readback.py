@@ -27,6 +27,7 @@ from stages.engines.nemo.rotary import rotaries
 from stages.engines.nemo.router import Router
 from stages.errors import UserError
 from stages.guards.report import BuiltReport, Digests
+from stages.printable import first_few
 from stages.spec.families.moonlight import LATENT_NORM_EPS
 from stages.spec.resolved import Stage
 from stages.train.ranks import Ranks
@@ -61,10 +62,9 @@ def check_fields(
     own = [f"{name} is {found!r}, configured {wanted!r}" for name, found, wanted in fields if found != wanted]
     differences = sorted({one for theirs in ranks.values(own) for one in theirs})
     if differences:
-        rest = f", and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
         raise BuiltOtherwiseError(
             f"{stage.ref}: Megatron built something else than was configured: "
-            f"{'; '.join(differences[:SHOWN])}{rest}. Run with the versions that `make nemo` installs, without plugins."
+            f"{first_few(differences, SHOWN, '; ')}. Run with the versions that `make nemo` installs, without plugins."
         )
 
 

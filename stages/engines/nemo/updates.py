@@ -25,6 +25,7 @@ from stages.engines.nemo.muon import MatrixMuon
 from stages.engines.nemo.optimizer import Mover
 from stages.errors import UserError
 from stages.models.moe import balanced
+from stages.printable import first_few
 from stages.spec import resolved_training
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
@@ -64,10 +65,9 @@ def checked(stage: Stage, phase: Phase, moved: Mover, chunks: Sequence[Any], lr:
     ]
     differences = sorted({one for theirs in ranks.values([one for one in said if one]) for one in theirs})
     if differences:
-        rest = f", and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
         raise WrongUpdateError(
             f"{stage.ref}, phase {phase.name}: Megatron's update is not the one of the spec's optimizer: "
-            f"{'; '.join(differences[:SHOWN])}{rest}. Nothing was saved of it. Run with the versions that `make nemo` "
+            f"{first_few(differences, SHOWN, '; ')}. Nothing was saved of it. Run with the versions that `make nemo` "
             "installs, without plugins."
         )
 

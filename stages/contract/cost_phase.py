@@ -92,17 +92,16 @@ def equal_length(phase: Phase, lengths: Mapping[str, float]) -> float:
 
 def question(stage: Stage, assumed: Assumed) -> float:
     """Tokens of a document that shows one image and says as much about it as multimodal rows are taken to."""
-    tower = next((model for model in stage.modules.values() if isinstance(model, MoonViTModel)), None)
-    return _patches(tower, assumed) / _merged(stage) / float(assumed.positions) if tower is not None else 0.0
+    if stage.tower is None:
+        return 0.0
+    return _patches(stage.tower, assumed) / _merged(stage) / float(assumed.positions)
 
 
 def multimodal(phase: Phase) -> Fraction:
     """The mean share of multimodal samples over the phase."""
     if phase.share is None:
         return Fraction(any(source.group == "multimodal" for source in phase.sources))
-    first, last = Fraction(*phase.share.first), Fraction(*phase.share.last)
-    ramp = Fraction(min(phase.share.over, ledger.samples(phase)), ledger.samples(phase))
-    return last - (last - first) / 2 * ramp
+    return phase.share.mean(ledger.samples(phase))
 
 
 _UPSTREAM = ("moonvit", "projector", *LANGUAGE_MODELS, "text_tower", "contrastive", "caption_decoder")
@@ -119,7 +118,7 @@ def _merged(stage: Stage) -> int:
 
 def _coca(stage: Stage, phase: Phase) -> float:
     """Stretch by stretch of the resolution ladder, with images at the cap; the ledger's unit is the patch."""
-    tower = next((model for model in stage.modules.values() if isinstance(model, MoonViTModel)), None)
+    tower = stage.tower
     if phase.coca is None or tower is None:
         raise UserError(f"{stage.ref}: objective coca needs a vision tower and `coca` settings.")
     ladder = phase.coca.resolutions

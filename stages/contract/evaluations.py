@@ -15,20 +15,29 @@ from dataclasses import dataclass
 from stages.contract import cost_coca
 from stages.contract.cost_phase import Assumed, modules, question
 from stages.contract.duration import blocks
+from stages.contract.evaluated_rows import (
+    DEPTHS,
+    FEWEST_ANSWERS,
+    FEWEST_FULL,
+    FEWEST_LONG,
+    IMAGES_AT_ONCE,
+    LEAST_PAIRS,
+    LEAST_QUESTIONS,
+    LONGEST,
+    REPLIES,
+    SLACK,
+    count,
+    haystacks,
+    needle_lengths,
+)
 from stages.contract.hardware import Hardware
 from stages.contract.memory_engine import EVALUATED
 from stages.spec.evaluations import EVALUATIONS
 from stages.spec.loader_data import LoadedData
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import MoonViTModel
 from stages.spec.resolved_phases import Phase, Source
 
-# As the evaluations have them (stages/evals), which a test compares: torch is not loaded here.
-FULL_NUMBER = 256
-FEWEST_FULL, FEWEST_ANSWERS, FEWEST_LONG, FEWEST_NEEDLES = 2, 4, 4, 2
-DEPTHS = 5
-REPLIES, LONGEST, SLACK = 8, 256, 1.5
-LEAST_PAIRS, LEAST_QUESTIONS, IMAGES_AT_ONCE, WORDS = 256, 96, 64, 10
+WORDS = 10  # that may answer a question
 FORWARD = 1 / 3  # of what a pass costs apart from its work, which is known of forward and backward together
 
 
@@ -68,7 +77,7 @@ def makes_any(stage: Stage, read: Sequence[Phase]) -> bool:
 
 def rows(stage: Stage, data: LoadedData, assumed: Assumed) -> Iterator[Rows]:
     """What is read of each corpus, by its kind."""
-    names, context, old = set(stage.evaluation.names), stage.evaluation.context, stage.evaluation.old_context
+    names, context = set(stage.evaluation.names), stage.evaluation.context
     if stage.phases[-1].objective == "coca":
         return
     every = {"text", "multimodal", "sft"} if names & {"validation_loss", "loops"} else set[str]()
@@ -77,7 +86,9 @@ def rows(stage: Stage, data: LoadedData, assumed: Assumed) -> Iterator[Rows]:
     for source in sources.values():
         kind = _kind(source, data)
         if kind in read:
-            yield Rows(_count(stage, context, FEWEST_ANSWERS if kind == "sft" else FEWEST_FULL), context, source)
+            yield Rows(
+                count(stage.evaluation, context, FEWEST_ANSWERS if kind == "sft" else FEWEST_FULL), context, source
+            )
         if kind == "preference" and "preferences" in names:  # both answers of a pair fit into a row of training
             yield Rows(stage.evaluation.samples, stage.phases[-1].context, source)
         if kind == "sft" and "answers" in names:
@@ -85,11 +96,10 @@ def rows(stage: Stage, data: LoadedData, assumed: Assumed) -> Iterator[Rows]:
     if "digit_questions" in names:
         yield from _questions(stage, sources.values(), data, assumed)
     if "position_loss" in names:
-        yield Rows(_count(stage, context, FEWEST_LONG), context)
+        yield Rows(count(stage.evaluation, context, FEWEST_LONG), context)
     if "needle" in names:
-        for length in sorted({context // 4, context // 2, context} | ({old} if old and old < context else set())):
-            hay = max(FEWEST_NEEDLES, _count(stage, length, FEWEST_NEEDLES) // DEPTHS)
-            yield Rows(hay * DEPTHS, length)
+        for length in needle_lengths(stage.evaluation):
+            yield Rows(haystacks(stage.evaluation, length) * len(DEPTHS), length)
 
 
 def _kind(source: Source, data: LoadedData) -> str:
@@ -138,7 +148,7 @@ def once(
 def _pairs(stage: Stage, hardware: Hardware) -> tuple[float, float]:
     """Operations and seconds of image-caption pairs, images at the last cap; none where the objective is another."""
     coca, names = stage.phases[-1].coca, stage.evaluation.names
-    tower = next((model for model in stage.modules.values() if isinstance(model, MoonViTModel)), None)
+    tower = stage.tower
     if coca is None or tower is None:
         return 0.0, 0.0
     samples = stage.evaluation.samples
@@ -185,7 +195,3 @@ def _as_phase(stage: Stage, one: Rows) -> Phase:
     if one.source is None:
         return last.model_copy(update=changes | {"sources": (), "document_mask": False})
     return last.model_copy(update=changes | {"sources": (one.source,)})
-
-
-def _count(stage: Stage, length: int, fewest: int) -> int:
-    return min(stage.evaluation.samples, max(fewest, stage.evaluation.samples * FULL_NUMBER // length))

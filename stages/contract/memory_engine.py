@@ -23,7 +23,7 @@ from stages.contract.memory_states import Memory
 from stages.contract.parameters import parameters
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import CaptionDecoderModel, Model, MoonViTModel, ProjectorModel, TextTowerModel
+from stages.spec.resolved_models import CaptionDecoderModel, Model, ProjectorModel, TextTowerModel
 from stages.spec.resolved_parallel import computes_in_bf16
 from stages.spec.resolved_phases import Phase
 
@@ -179,8 +179,7 @@ def at_once(stage: Stage, phase: Phase, name: str, hardware: Hardware) -> float:
     """Positions of a module in one micro-batch: tokens; patches; captions."""
     rows, model = phase.micro_batch, stage.modules[name]
     if phase.coca is not None:
-        patch = next((one.patch for one in stage.modules.values() if isinstance(one, MoonViTModel)), 1)
-        smallest = (phase.coca.resolutions[0].cap // patch) ** 2
+        smallest = (phase.coca.resolutions[0].cap // (stage.tower.patch if stage.tower is not None else 1)) ** 2
         if isinstance(model, (TextTowerModel, CaptionDecoderModel)):
             return rows * max(1, phase.context // smallest) * model.length
         return rows * phase.context

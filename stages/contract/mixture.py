@@ -11,7 +11,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 
 from stages.spec.resolved_phases import Phase, ShareRamp, Source
 
@@ -109,7 +108,7 @@ class _Share:
     """floor(F(n)) of a share ramp, over one common denominator so that only integers are touched."""
 
     def __init__(self, ramp: ShareRamp) -> None:
-        first, last = Fraction(*ramp.first), Fraction(*ramp.last)
+        first, last = ramp.ends
         if not (0 <= first <= 1 and 0 <= last <= 1) or ramp.over < 0:
             raise ValueError(f"a share lies in [0, 1] and its ramp is not negative: {first} to {last} over {ramp.over}")
         # F(n) = first n + (last - first) n^2 / (2 over) up to `over`, then + last per sample.

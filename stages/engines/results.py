@@ -223,8 +223,7 @@ def worst(*tiers: Tier) -> Tier:
 
 def stand_in(stage: Stage, inputs: Inputs) -> bool:
     """Whether released weights were replaced by a fresh start anywhere in the lineage."""
-    own = any(init.stand_in for init in stage.init.values())
-    return own or any(record.stand_in for record in _parents(inputs))
+    return stage.stand_in or any(record.stand_in for record in _parents(inputs))
 
 
 def counted(counters: Counters) -> dict[str, int | float]:

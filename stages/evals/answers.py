@@ -8,14 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stages.contract.evaluated_rows import LONGEST, REPLIES, SLACK
 from stages.data.roles import Roles
 from stages.evals.language import corpus_losses
 from stages.evals.subject import Subject
 from stages.spec.evaluations import EVALUATIONS
-
-REPLIES = 8  # greedy replies; each token costs a forward pass over the prompts, so they are few and the shortest
-LONGEST = 256  # tokens of prompt and reference; a corpus that has none so short is asked for its answers' loss only
-SLACK = 1.5  # a reply may be this much longer than the longest of the reference replies
 
 
 def answers(subject: Subject) -> dict[str, Any]:

@@ -8,14 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stages.contract.evaluated_rows import FEWEST_ANSWERS, FEWEST_FULL, FEWEST_LONG
 from stages.data.sample import Sample
 from stages.errors import UserError
 from stages.evals.pictures import pair_loss
 from stages.evals.subject import Subject, plain_row
 from stages.spec.evaluations import EVALUATIONS, TOKEN_KINDS
-
-FEWEST_LONG = 4  # rows in which the loss by position is measured
-FEWEST_FULL, FEWEST_ANSWERS = 2, 4  # rows of a corpus: where every token is supervised, and where only answers are
 
 
 def validation(subject: Subject) -> dict[str, Any]:

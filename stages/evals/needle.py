@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stages.contract.evaluated_rows import DEPTHS, haystacks, needle_lengths
 from stages.data.draws import Draws
 from stages.data.tokenizer import Tokenizer
 from stages.errors import UserError
 from stages.evals.language import long_rows
 from stages.evals.subject import Subject
 
-DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-FEWEST_ROWS = 2  # stretches of text in which every depth is tried
 NAMES = ("Ada", "Emmy", "Alan", "Grace", "Kurt", "Sofia")
 
 
@@ -28,15 +27,13 @@ def needle(subject: Subject) -> dict[str, Any]:
 
     `gain` is the mean of log p(right digit among the ten) + log 10, in nats: 0 is chance.
     """
-    context, old = subject.context, subject.stage.evaluation.old_context
-    lengths = sorted({context // 4, context // 2, context} | ({old} if old and old < context else set()))
-    grid = [cell for length in lengths for cell in _cells(subject, length)]
+    grid = [cell for length in needle_lengths(subject.stage.evaluation) for cell in _cells(subject, length)]
     scores = {key: float(np.mean([cell[key] for cell in grid])) for key in ("accuracy", "gain")}
     return {**scores, "chance": 0.1, "grid": grid}
 
 
 def _cells(subject: Subject, length: int) -> list[dict[str, Any]]:
-    hay = long_rows(subject, length, max(FEWEST_ROWS, subject.rows(length, FEWEST_ROWS) // len(DEPTHS)))
+    hay = long_rows(subject, length, haystacks(subject.stage.evaluation, length))
     rows, answers = [], []
     for depth in DEPTHS:
         for number, text in enumerate(hay):

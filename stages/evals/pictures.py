@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.contract import numbers
+from stages.contract.evaluated_rows import IMAGES_AT_ONCE, LEAST_PAIRS, LEAST_QUESTIONS
 from stages.data.digits import WORDS
 from stages.data.heldout import Pairs
 from stages.data.roles import Roles
@@ -26,11 +27,6 @@ from stages.models.coca import caption_loss, embed_images, embed_texts, siglip_l
 from stages.models.vision_packing import pack
 from stages.spec.evaluations import EVALUATIONS
 from stages.train.objectives.base import patch_size, precision
-
-IMAGES_AT_ONCE = 64
-# A share of right answers needs more of them than a loss does: at least so many pairs and questions are read for one,
-# whatever the scale's number of samples (standard error 3% and 5% of a coin toss).
-LEAST_PAIRS, LEAST_QUESTIONS = 256, 96
 
 
 def pair_loss(subject: Subject) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stages.contract import evaluated_rows
 from stages.data.heldout import Heldout
 from stages.data.roles import Roles
 from stages.data.sample import Image, Sample
@@ -19,8 +20,6 @@ from stages.evals.model import Model, row
 from stages.evals.whole import Whole
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
-
-FULL_NUMBER = 256  # up to this length a row is read `samples` times; longer rows are fewer, for as many tokens in all
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,8 @@ class Subject:
         return self.stage.evaluation.samples
 
     def rows(self, length: int, fewest: int) -> int:
-        """How many rows of a length an evaluation reads: about as many tokens at every length, and `fewest` rows."""
-        return min(self.samples, max(fewest, self.samples * FULL_NUMBER // length))
+        """How many rows of a length an evaluation reads, and `fewest` at least."""
+        return evaluated_rows.count(self.stage.evaluation, length, fewest)
 
     @property
     def loops(self) -> int | None:

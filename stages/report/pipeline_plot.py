@@ -209,7 +209,7 @@ def _legend(
         entries.append(Line2D([], [], **MEASURED, label="measured step"))
     source = "" if measured else ", drawn from the specs; not a measurement"
     entries.append(Line2D([], [], linestyle="none", label=f"scale: {scale}{source}"))
-    stand_ins = sorted({column.stage.box for column in laid if any(i.stand_in for i in column.stage.init.values())})
+    stand_ins = sorted({column.stage.box for column in laid if column.stage.stand_in})
     if stand_ins:
         entries.append(Line2D([], [], linestyle="none", label=f"stand-in weights: {', '.join(stand_ins)}"))
     figure.legend(

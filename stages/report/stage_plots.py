@@ -24,7 +24,7 @@ def write(stage: Stage, metrics: pd.DataFrame, folder: Path) -> None:
 
 def subtitle(stage: Stage) -> str:
     """The stage, the scale, and "stand-in" where a released model was replaced by a fresh start."""
-    stand_in = ", stand-in" if any(init.stand_in for init in stage.init.values()) else ""
+    stand_in = ", stand-in" if stage.stand_in else ""
     return f"{stage.ref}, {stage.scale}{stand_in}"
 
 

@@ -73,7 +73,7 @@ def as_json(result: StageResult, marks: Mapping[str, Mark]) -> dict[str, Any]:
         "state": _marked(result.stage, marks),
         "key": result.manifest.key,
         "tier": result.manifest.tier,
-        "stand_in": any(init.stand_in for init in result.stage.init.values()),
+        "stand_in": result.stage.stand_in,
         "budget": 0 if metrics is None else result.stage.budget,
         "unit": None if metrics is None else result.stage.phases[0].unit,
         "steps": 0 if metrics is None else len(metrics),
@@ -175,6 +175,6 @@ def _marked(stage: Stage, marks: Mapping[str, Mark]) -> Mark:
 
 
 def _name(stage: Stage, mark: Mark) -> str:
-    marks = ["stand-in"] if any(init.stand_in for init in stage.init.values()) else []
+    marks = ["stand-in"] if stage.stand_in else []
     marks += [mark] if mark != "current" else []
     return f"{stage.name} ({', '.join(marks)})" if marks else stage.name

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, assert_never
 from pydantic import Field, ValidationInfo, model_validator
 
 from stages.spec.frozen import Frozen
-from stages.spec.resolved_models import LANGUAGE_MODELS, Model, Rope
+from stages.spec.resolved_models import LANGUAGE_MODELS, Model, MoonViTModel, Rope
 from stages.spec.resolved_parallel import Engine, EngineClass, Parallel
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Optimizer, Schedule
@@ -205,6 +205,16 @@ class Stage(Frozen):
         if all(phase.preference is None for phase in self.phases):
             return ()
         return tuple(name for name, model in self.modules.items() if model.family in LANGUAGE_MODELS)
+
+    @property
+    def tower(self) -> MoonViTModel | None:
+        """Its vision tower."""
+        return next((model for model in self.modules.values() if isinstance(model, MoonViTModel)), None)
+
+    @property
+    def stand_in(self) -> bool:
+        """Whether one of its modules is a fresh start in a release's place."""
+        return any(init.stand_in for init in self.init.values())
 
     @property
     def budget(self) -> int:

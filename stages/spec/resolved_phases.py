@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import ClassVar, Literal, assert_never
 
 from stages.spec.frozen import Frozen
@@ -34,6 +35,16 @@ class ShareRamp(Frozen):
     first: tuple[int, int]
     last: tuple[int, int]
     over: int
+
+    @property
+    def ends(self) -> tuple[Fraction, Fraction]:
+        """The first share and the last."""
+        return Fraction(*self.first), Fraction(*self.last)
+
+    def mean(self, samples: int) -> Fraction:
+        """The mean share of a phase of so many samples."""
+        first, last = self.ends
+        return last - (last - first) / 2 * Fraction(min(self.over, samples), samples)
 
 
 class BatchStep(Frozen):

@@ -43,9 +43,7 @@ class Need:
         samples = -(-phase.budget // phase.context)
         share = self.share
         if phase.share is not None and self.groups > 1:
-            first, last = Fraction(*phase.share.first), Fraction(*phase.share.last)
-            ramp = Fraction(min(phase.share.over, samples), samples)
-            multimodal = last - (last - first) / 2 * ramp
+            multimodal = phase.share.mean(samples)
             match self.group:
                 case "multimodal":
                     share *= multimodal

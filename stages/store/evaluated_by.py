@@ -11,7 +11,8 @@ from pathlib import Path
 
 from stages.store.digest import digest_bytes
 
-SOURCES = ("evals/*.py", "data/heldout.py")  # in this package: what decides the numbers in eval.json
+# In this package: what decides the numbers in eval.json.
+SOURCES = ("evals/*.py", "contract/evaluated_rows.py", "data/heldout.py")
 
 # Digests of code that computes the same numbers, the oldest first, the last being that of this code. Who edits SOURCES
 # adds the new one; where a number comes out otherwise than before, it stands alone: then all are evaluated again.
@@ -31,6 +32,7 @@ SAME = (
     "d52f71acae6eb020",
     "75f20277639e1037",
     "84aa544cf52abf53",
+    "2260952ed3bd55ec",
 )
 
 

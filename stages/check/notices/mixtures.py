@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from stages.check.notices.full_size import contexts
 from stages.spec.project import Project
-from stages.spec.resolved_phases import Phase, ShareRamp
+from stages.spec.resolved_phases import Phase
 from stages.spec.schema.phases import RawPhase
 
 NONE = Fraction(0)
@@ -44,10 +44,6 @@ def _said(phase: Phase, raw: RawPhase, before: list[tuple[str, Phase]]) -> Itera
     if ramp is not None and ramp.from_ == ramp.to and ramp.over > 0:
         yield f"has {float(ramp.to):.0%} of pictures from its first row on: `over` has no effect"
     for of, one in before:
-        ends, begins = (_shares(one.share), _shares(share)) if one.share and share else ((NONE, NONE), (NONE, NONE))
+        ends, begins = (one.share.ends, share.ends) if one.share and share else ((NONE, NONE), (NONE, NONE))
         if ends[0] != ends[1] and begins[0] > ends[1]:
             yield f"begins with {float(begins[0]):.0%} of pictures, after a ramp to {float(ends[1]):.0%} in {of}"
-
-
-def _shares(ramp: ShareRamp) -> tuple[Fraction, Fraction]:
-    return Fraction(*ramp.first), Fraction(*ramp.last)

@@ -15,7 +15,6 @@ from stages.contract.parameters import parameters
 from stages.errors import Where
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import MoonViTModel
 from stages.spec.resolved_phases import Phase
 
 LARGE = 50_000_000  # parameters of all that is trained
@@ -70,9 +69,10 @@ def _of_rate(context: Context, name: str, stage: Stage, known: Rates) -> tuple[W
 
 def _of_pairs(context: Context, name: str, stage: Stage) -> Iterator[str]:
     """Pairs of a step at the first resolution, at which most fit into a row."""
-    patch = next((one.patch for one in stage.modules.values() if isinstance(one, MoonViTModel)), None)
-    for number, phase in enumerate(stage.phases if patch is not None else ()):
-        pairs, where = _pairs(phase, patch or 1), context.where(name, "phases", number, "batch")
+    if stage.tower is None:
+        return
+    for number, phase in enumerate(stage.phases):
+        pairs, where = _pairs(phase, stage.tower.patch), context.where(name, "phases", number, "batch")
         if pairs is not None and not LEAST_PAIRS <= pairs <= MOST_PAIRS and context.writes(where):
             yield (
                 f"{where}: {name} compares some {pairs:,} pairs a step; contrastive training has 512 to 1M, and 32K "

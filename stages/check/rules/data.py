@@ -164,7 +164,7 @@ def share_rises_as_declared(context: Context) -> Iterator[Finding]:
 
 
 def _not_a_ramp(ramp: ShareRamp, samples: int) -> tuple[str, str] | None:
-    first, last = Fraction(*ramp.first), Fraction(*ramp.last)
+    first, last = ramp.ends
     if not 0 <= first <= last <= 1:
         return f"a share from {float(first):.2%} to {float(last):.2%}", "a share between 0 and 1 that never falls"
     if ramp.over == 0 and first != last:
@@ -179,15 +179,14 @@ def _undeclared(ramp: ShareRamp, raw: RawPhase | None) -> tuple[str, str] | None
     if raw is None or raw.multimodal is None:
         return "a share that no spec declares", "`multimodal` in the phase"
     declared = (raw.multimodal.from_, raw.multimodal.to)
-    found = (Fraction(*ramp.first), Fraction(*ramp.last))
-    if found == declared:
+    if ramp.ends == declared:
         return None
-    return " to ".join(f"{float(one):.2%}" for one in found), " to ".join(f"{float(one):.2%}" for one in declared)
+    return " to ".join(f"{float(one):.2%}" for one in ramp.ends), " to ".join(f"{float(one):.2%}" for one in declared)
 
 
 def _unrealised(phase: Phase, ramp: ShareRamp) -> tuple[str, str] | None:
     """The multimodal samples counted at the ramp's middle and end and at the phase's end, against the integral."""
-    first, last = Fraction(*ramp.first), Fraction(*ramp.last)
+    first, last = ramp.ends
     mixture, samples = Mixture(phase), ledger.samples(phase)
     counted = 0
     for n in sorted({0, ramp.over // 2, ramp.over, samples}):

@@ -19,7 +19,7 @@ from stages.models.ops.labels import IGNORED
 from stages.models.transfer import positions, to_device
 from stages.models.vision_packing import Grid, pack
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import LANGUAGE_MODELS, MoonViTModel
+from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.spec.resolved_parallel import computes_in_bf16
 from stages.spec.resolved_phases import Phase
 from stages.train.reduce import Gradients
@@ -119,7 +119,7 @@ def collate(samples: Sequence[Sample], phase: Phase, patch: int | None, device: 
 
 def patch_size(stage: Stage) -> int | None:
     """Patch size of the stage's vision tower, if it has one."""
-    return next((cfg.patch for cfg in stage.modules.values() if isinstance(cfg, MoonViTModel)), None)
+    return None if stage.tower is None else stage.tower.patch
 
 
 def language_model(stage: Stage, modules: nn.ModuleDict) -> nn.Module:

@@ -31,7 +31,7 @@ PICTURES = phase(budget=800, context=8, sources=(source(1, "multimodal"),))
 
 
 def stage(trained: str = "vit projector llm", **modules: Any) -> Any:
-    return SimpleNamespace(ref="p/s", modules=modules, trained=tuple(trained.split()))
+    return SimpleNamespace(ref="p/s", modules=modules, trained=tuple(trained.split()), tower=modules.get("vit"))
 
 
 def assumed(side: Fraction = Fraction(1, 2), positions: Fraction = Fraction(1, 4)) -> Assumed:

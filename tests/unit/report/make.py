@@ -151,7 +151,7 @@ def write_result(
         parents[parent] = manifest.Parent(key=record.key, manifest=digest)
     record = manifest.Manifest(
         schema_version=1, stage=f"{made.pipeline}/{made.name}", key=f"{made.seed:x}".rjust(32, "0"), tier="bit-exact",
-        stand_in=any(init.stand_in for init in made.init.values()), parents=parents, points_to=None, counters={},
+        stand_in=made.stand_in, parents=parents, points_to=None, counters={},
         shards=manifest.shards(folder, ["metrics.csv"]),
     )  # fmt: skip
     manifest.write(folder, record)

@@ -91,6 +91,10 @@ class Stage:
         """Whether a switch is known to be on."""
         return self.get(name) is True
 
+    def said(self, names: Iterable[str]) -> str:
+        """Figures in words: "lr 0.001, beta2 0.95"."""
+        return ", ".join(f"{one} {self.get(one)}" for one in names)
+
     def stated(self, name: str) -> bool:
         """Whether the file itself says it, and it is known."""
         found = self.values.get(name)

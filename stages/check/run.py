@@ -128,7 +128,7 @@ def _hardware(project: Project) -> Iterator[Finding]:
             raw = load_hardware(project.files, name)
             wanted = next((one for one in DEVICES if hardware.usual(one) == name), raw.device)
             if raw.device != wanted:
-                document = project.files.document(project.files.specs / "hardware" / f"{name}.yaml")
+                document = project.files.entry("hardware", name)
                 repair = f"Scales on {wanted} are priced on this machine; write another one into a file of its own."
                 raise document.error(("device",), raw.device, wanted, repair)
         except (SpecError, SpecErrors) as error:

@@ -9,6 +9,7 @@ from stages.check import facts
 from stages.check.findings import Finding
 from stages.check.registry import REGISTRY
 from stages.errors import Where
+from stages.spec.files import written_by
 from stages.spec.resolved import Stage, Waiver
 from stages.spec.resolved_pipeline import ResolvedPipeline
 
@@ -65,7 +66,7 @@ def idle_waivers(pipeline: ResolvedPipeline, scale: str, found: Collection[Findi
         for number, (waiver, where) in enumerate(zip(holder.waivers, holder.lines, strict=True)):
             if waiver.id not in REGISTRY:
                 continue  # which is a finding already
-            if where in checked or not where.file.startswith(f"specs/{pipeline.name}/"):
+            if where in checked or not written_by(pipeline.name, where):
                 continue
             checked.add(where)
             mine = [one for one in found if any(_of(sharing, one) for sharing in written[where])]

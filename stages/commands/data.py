@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -20,6 +19,7 @@ from stages.spec.schema.corpora import UNDECLARED
 from stages.spec.schema.phases import RawPhase
 from stages.spec.schema.stages import RawImport, RawTrain
 from stages.store import lease, markers
+from stages.store.fingerprint import cpus
 from stages.store.layout import Layout
 from stages.store.lease import HeldError
 from stages.sync.config import DEFAULT_SCALE
@@ -45,7 +45,7 @@ def prepare(name: str, scale: str, awaited: Path | None = None, processes: int |
         _tokenizer_first(root, layout, name)
         try:
             with lease.hold(folder, name):
-                made = prepare_corpus(root, name, layout.corpus(name), processes=processes or _cpus())
+                made = prepare_corpus(root, name, layout.corpus(name), processes=processes or cpus())
         except HeldError:  # another run was faster by a moment
             read_anew = not waited(name, folder) and own_file
             continue
@@ -73,7 +73,7 @@ def print_declaration(name: str, processes: int | None = None, scale: str = DEFA
     if name != spec.TOKENIZER:
         spec.load(root, name, declared=False)  # a mistake in the spec is reported before anything is prepared
     _tokenizer_first(root, layout, name)
-    made = prepare_corpus(root, name, layout.corpus(name), accept=True, processes=processes or _cpus())
+    made = prepare_corpus(root, name, layout.corpus(name), accept=True, processes=processes or cpus())
     _say_left_out(name, made)
     packed = {} if name == spec.TOKENIZER else packed_rows(Corpus(layout.corpus(name)), contexts(project))
     known, path = _declares(root, name, made, packed), f"{spec.FOLDER}/{name}.yaml"
@@ -124,11 +124,6 @@ def _say_left_out(name: str, made: DataManifest) -> None:
 
     for line in lines(made):
         print(f"{name}: {line}", file=sys.stderr)
-
-
-def _cpus() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _tokenizer_first(root: Path, layout: Layout, name: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from stages.commands.find_project import named_refs, open_graph
 from stages.printable import print_json, printable
-from stages.report.number_format import count, length
+from stages.report.number_format import count, lengths
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.spec.resolved_pipeline import ResolvedPipeline
@@ -67,7 +67,7 @@ def budget(stage: Stage) -> str:
 
 def contexts(stage: Stage) -> str:
     """The contexts of the phases in order, each once: "32K, 128K"."""
-    return ", ".join(dict.fromkeys(length(phase.context) for phase in stage.phases)) or "-"
+    return ", ".join(lengths(stage)) or "-"
 
 
 def _parents(stage: Stage) -> str:

@@ -16,7 +16,7 @@ from stages.export.harness import Asked
 from stages.export.result import Result
 from stages.spec.loader_data import LoadedData
 from stages.spec.resolved import Stage
-from stages.store import evaluated, json_file, lease, lm_eval_tasks, reevaluation, revise, stage_record
+from stages.store import evaluated, json_file, lease, lm_eval_tasks, reevaluation, revise
 from stages.store.layout import Layout
 
 SHARD = 5 * 10**9  # bytes
@@ -70,9 +70,7 @@ def add_missing(result: Result, stage: Stage, python: Path) -> None:
         refuse_unknown(result.root, layout, stage)
         tasks = lm_eval_tasks.missing(layout, ref, stage)
         found = run(result, python, Asked(tasks, lm_eval_tasks.folder(layout, requested), requested.limit))
-        ran = stage_record.read(layout.stage(ref)).model_copy(update={"evaluation": stage.evaluation})
-        records = {evaluated.NAME: evaluated.encode(stage), stage_record.NAME: stage_record.encode(ran)}
-        note(result, found, records)
+        note(result, found, evaluated.records(layout.stage(ref), stage))
 
 
 def run(result: Result, python: Path, requested: Asked) -> dict[str, Any]:

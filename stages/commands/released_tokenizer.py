@@ -33,5 +33,5 @@ def _path(root: Path, layout: Layout, data: LoadedData, digest: str) -> Path | N
     """The tokenizer.json of a declared tokenizer, or of the local one; None for a published one that is only named."""
     if digest == data.local:
         return layout.corpus(TOKENIZER) / TOKENS
-    spec = next((one for one in data.tokenizers.values() if one.digest == digest), None)
+    spec = data.declared(digest)
     return None if spec is None else root / spec.path / TOKENS

@@ -25,7 +25,7 @@ from stages.contract import memory_engine, memory_nemo, memory_states
 from stages.contract.cost_phase import loops
 from stages.contract.hardware import Hardware
 from stages.contract.memory_states import Memory
-from stages.contract.parameters import parameters
+from stages.contract.parameters import parameters, total
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import CaptionDecoderModel, ContrastiveModel, MoonViTModel, TextTowerModel
@@ -72,7 +72,7 @@ def checkpoint(stage: Stage, state: Mapping[str, Optimizer]) -> int:
     `state` says of which modules that is there, and what made it: an upcycle has the moments that it takes over
     (ResolvedPipeline.states). A module that the stage does not have is not counted: I-23 finds it.
     """
-    weights = sum(parameters(model).total for model in stage.modules.values())
+    weights = total(stage.modules.values())
     known = {name: optimizer for name, optimizer in state.items() if name in stage.modules}
     return FP32 * weights + sum(memory_states.state(stage.modules[name], one) for name, one in known.items())
 

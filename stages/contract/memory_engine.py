@@ -20,7 +20,7 @@ from stages.contract.cost_phase import loops
 from stages.contract.hardware import Hardware
 from stages.contract.memory_layers import FP32
 from stages.contract.memory_states import Memory
-from stages.contract.parameters import parameters
+from stages.contract.parameters import parameters, total
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import CaptionDecoderModel, Model, ProjectorModel, TextTowerModel
@@ -51,7 +51,7 @@ def evaluating(stage: Stage, read: Sequence[Phase], hardware: Hardware) -> Memor
     """Of evaluations of a stage without steps, on the corpora of the phases `read`. Weights are rounded where they are
     used, and losses are taken after the layers, in chunks.
     """
-    states = FP32 * sum(parameters(model).total for model in stage.modules.values())
+    states = FP32 * total(stage.modules.values())
     activations = int(AT_A_TIME * max(_evaluation(stage, phase)[1] for phase in read))
     return Memory("one", states, activations, hardware.runtime, spare=spare(stage, states + activations))
 
@@ -71,7 +71,7 @@ Moment = tuple[int, int, int]  # bytes of gradients, activations, loss
 
 
 def _gradient(stage: Stage) -> int:
-    return FP32 * sum(parameters(stage.modules[name]).total for name in memory_states.trained(stage))
+    return FP32 * total(stage.modules[name] for name in memory_states.trained(stage))
 
 
 def partial_sums(stage: Stage, phase: Phase) -> list[int]:
@@ -133,7 +133,7 @@ def _added(stage: Stage, phase: Phase) -> int:
         if loops(model, phase) > 1:
             return _gradient(stage)
         count, number = parameters(model), max(1, memory_layers.layers(model))
-        layer = (count.total - count.embedding - count.head) // number
+        layer = count.layers // number
         found = max(found, layer + max(count.embedding, count.head))
     return FP32 * found
 

@@ -30,7 +30,7 @@ from stages.contract.cost_phase import loops
 from stages.contract.hardware import Hardware
 from stages.contract.memory_layers import FP32, HALF
 from stages.contract.memory_states import Memory
-from stages.contract.parameters import parameters, routed
+from stages.contract.parameters import parameters, routed, total
 from stages.spec.decoder import Dense, Latent
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
@@ -83,7 +83,7 @@ def shares(stage: Stage, layout: Parallel) -> Shares:
         if isinstance(model, LanguageModel):
             count = parameters(model)
             of_experts = routed(model.parts) / (layout.pp * layout.ep)
-            layers = count.total - count.embedding - count.head - routed(model.parts)
+            layers = count.layers - routed(model.parts)
             ends = count.embedding + (count.head if layout.pp == 1 else 0)
             own = (layers / layout.pp + ends) / layout.tp + of_experts
         else:
@@ -106,7 +106,7 @@ def _optimizer(stage: Stage, layout: Parallel, own: Shares) -> float:
 
 def _each(stage: Stage) -> float:
     """Bytes of a parameter's moments, and of its master copy in bf16."""
-    count = sum(parameters(stage.modules[name]).total for name in memory_states.trained(stage))
+    count = total(stage.modules[name] for name in memory_states.trained(stage))
     moments = sum(memory_states.moments(stage, name) for name in memory_states.trained(stage)) / count if count else 0
     return moments + (FP32 if computes_in_bf16(stage.engine_class) else 0)
 

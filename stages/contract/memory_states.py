@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from stages.contract.memory_layers import FP32, HALF
-from stages.contract.parameters import parameters
+from stages.contract.parameters import parameters, total
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Model
 from stages.spec.resolved_parallel import computes_in_bf16
@@ -45,7 +45,7 @@ def states(stage: Stage) -> int:
 
 def read_frozen(stage: Stage) -> int:
     """Bytes of the models that are read next to those that are trained. Their passes keep no graph, and come first."""
-    return FP32 * sum(parameters(stage.modules[name]).total for name in stage.read_frozen)
+    return FP32 * total(stage.modules[name] for name in stage.read_frozen)
 
 
 def trained(stage: Stage) -> list[str]:
@@ -72,7 +72,6 @@ def matrices(optimizer: Optimizer, model: Model) -> int:
         case "adamw":
             return 0
         case "muon":
-            count = parameters(model)
-            return count.total - count.embedding - count.head
+            return parameters(model).layers
         case _:
             assert_never(optimizer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import assert_never
@@ -32,9 +33,14 @@ class Parameters:
     idle: int = 0
 
     @property
+    def layers(self) -> int:
+        """All but embedding and head."""
+        return self.total - self.embedding - self.head
+
+    @property
     def active(self) -> int:
         """Parameters that one token passes through, without embedding and head (2.24B for Moonlight-16B-A3B)."""
-        return self.total - self.embedding - self.head - self.idle
+        return self.layers - self.idle
 
 
 @lru_cache(256)  # called by every check of memory, for each phase of each stage
@@ -55,6 +61,11 @@ def parameters(model: Model) -> Parameters:
             return _projector(model)
         case _:
             assert_never(model)
+
+
+def total(models: Iterable[Model]) -> int:
+    """Parameters of all of these."""
+    return sum(parameters(one).total for one in models)
 
 
 def _decoder(model: Decoder) -> Parameters:
@@ -114,17 +125,21 @@ def _attention(hidden: int, source: int) -> int:
     return 2 * _linear(hidden, hidden) + 2 * _linear(source, hidden)
 
 
+def _encoder_layer(hidden: int, ffn: int) -> int:
+    """Attention, a feed-forward part and two norms."""
+    return _attention(hidden, hidden) + _mlp(hidden, ffn) + 4 * hidden
+
+
 def _moonvit(model: MoonViTModel) -> Parameters:
     hidden, table = model.hidden, model.table**2 * model.hidden
-    layer = _attention(hidden, hidden) + _mlp(hidden, model.ffn) + 4 * hidden
     patches = _linear(model.channels * model.patch**2, hidden)
-    return Parameters(model.layers * layer + 2 * hidden + patches + table, table, 0)
+    return Parameters(model.layers * _encoder_layer(hidden, model.ffn) + 2 * hidden + patches + table, table, 0)
 
 
 def _text_tower(model: TextTowerModel) -> Parameters:
     hidden, tables = model.hidden, (model.vocab + model.length) * model.hidden
-    layer = _attention(hidden, hidden) + _mlp(hidden, model.ffn) + 4 * hidden
-    return Parameters(model.layers * layer + 2 * hidden + _linear(hidden, hidden) + tables, tables, 0)
+    layers = model.layers * _encoder_layer(hidden, model.ffn)
+    return Parameters(layers + 2 * hidden + _linear(hidden, hidden) + tables, tables, 0)
 
 
 def _caption_decoder(model: CaptionDecoderModel) -> Parameters:

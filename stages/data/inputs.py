@@ -118,7 +118,7 @@ def base(root: Path, corpus: str, name: str | None) -> Path:
 def _places(root: Path, corpus: str, key: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Each of the names that a corpus's spec has for a key, with file, line and key for messages."""
     files = Files(root)
-    document = files.document(files.specs / "data" / f"{corpus}.yaml")
+    document = files.entry("data", corpus)
     for number, name in enumerate(names):
         yield name, f"{document.where((key, number))}: {key}: {name}"
 

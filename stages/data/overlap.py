@@ -101,7 +101,7 @@ def _check(files: Files, name: str) -> None:
         if one not in known and one in files.names("data") and one not in NOT_CORPORA:
             known[one] = load_corpus(files, one, declared=False)
             ahead += [other for _, other in other_corpora.named(known[one])]
-    other_corpora.check(files.document(files.specs / "data" / f"{name}.yaml"), name, known)
+    other_corpora.check(files.entry("data", name), name, known)
 
 
 def _other(root: Path, name: str, heldout: bool) -> Other:

@@ -41,6 +41,11 @@ class Sample:
     image: int | None = LOCAL.image
     fill: int = LOCAL.fill
 
+    @property
+    def targets(self) -> int:
+        """Positions that have a target."""
+        return int((self.labels != UNSUPERVISED).sum())
+
     def cut(self, positions: int, cell: int) -> Sample:
         """The first `positions` positions; pictures whose tokens are not all there go, and their tokens are padding."""
         kept, budget = [], int(np.count_nonzero(self.tokens[:positions] == self.image))

@@ -177,6 +177,6 @@ def load(root: Path, name: str, declared: bool = True) -> CorpusSpec:
 def load_tokenizer(root: Path, declared: bool = True) -> TokenizerSpec:
     """Read the tokenizer's spec; without `declared`, its digest may be missing. Raises UserError as `load` does."""
     files = Files(root)
-    document = files.document(files.specs / "data" / f"{TOKENIZER}.yaml")
+    document = files.entry("data", TOKENIZER)
     raw = tokenizer(document, declared)
     return validate(Document(raw.model_dump(), document.places), TokenizerSpec)

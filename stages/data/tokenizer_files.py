@@ -56,7 +56,7 @@ def load(root: Path, name: str, declared: bool = True) -> RawTokenizerFiles:
     names = files.names("tokenizers")
     if name not in names:
         raise UserError(f"no tokenizer {name!r} in {FOLDER}; there are: {', '.join(names) or 'none'}.")
-    document = files.document(files.specs / "tokenizers" / f"{name}.yaml")
+    document = files.entry("tokenizers", name)
     check_name(document, "tokenizer", name)
     return read_spec(document, declared)
 

@@ -40,7 +40,7 @@ def check(stage: Stage, ranks: Ranks) -> None:
 
 
 def _say_environments(ref: str, engine: Engine, ranks: Ranks) -> None:
-    found = fingerprint.fingerprint(place.fields(ranks.device, engine))
+    found = place.environment(ranks.device, engine)
     first, *others = ranks.values({name: found.get(name) for name in (*fingerprint.IDENTITY, "device")})
     for rank, other in enumerate(others, 1) if ranks.first else ():
         for name in first:

@@ -41,12 +41,7 @@ def again(stage: Stage, inputs: Inputs, of: Both | None = None, ranks: Ranks = A
         numbers = _completed(stage, inputs, evaluated.lacking(layout.stage(ref), stage), of or _trained)
         if not ranks.first:
             return
-        ran = stage_record.read(layout.stage(ref)).model_copy(update={"evaluation": stage.evaluation})
-        changes = {
-            evaluated.RESULT: json_file.encode(numbers),
-            evaluated.NAME: evaluated.encode(stage),
-            stage_record.NAME: stage_record.encode(ran),
-        }
+        changes = {evaluated.RESULT: json_file.encode(numbers), **evaluated.records(layout.stage(ref), stage)}
         revise.replace(layout, ref, inputs.key, changes)
 
 

@@ -35,7 +35,7 @@ _MAKERS = TypeAdapter(frozenset[Maker])
 
 def here(ranks: Ranks, engine: Engine = "torch") -> frozenset[Maker]:
     """This run's: its ranks may be on machines of several kinds, with copies of the code. All ranks must call it."""
-    found = fingerprint.fingerprint(place.fields(ranks.device, engine))
+    found = place.environment(ranks.device, engine)
     own = [fingerprint.code(), str(found["id"]), fingerprint.described(found)]
     return frozenset(Maker(code=code, environment=id, words=words) for code, id, words in ranks.values(own))
 

@@ -90,6 +90,11 @@ def fields(device: torch.device, engine: Engine = "torch") -> dict[str, object] 
     return found or None
 
 
+def environment(device: torch.device, engine: Engine) -> dict[str, object]:
+    """The fingerprint of this process with what an engine says of its device."""
+    return fingerprint.fingerprint(fields(device, engine))
+
+
 def kernels(device: Literal["cpu", "cuda"], dtype: torch.dtype, engine: Engine) -> Mapping[str, str]:
     """Operation -> implementation that a stage of this engine computes with.
 

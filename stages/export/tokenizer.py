@@ -101,7 +101,7 @@ class TokenizerOut:
 def of(result: Result) -> TokenizerOut:
     """The tokenizer that a stage was trained with. Raises UserError where its files are not what the specs declare."""
     digest, data = result.stage.tokenizer, result.data
-    spec = next((one for one in data.tokenizers.values() if one.digest == digest), None)
+    spec = data.declared(digest)
     if spec is not None:
         source = declared_tokenizer(result.root, spec)
         assert source.files is not None

@@ -25,9 +25,8 @@ from stages.models import hf_files
 from stages.models.hf_names import to_hf
 from stages.models.tensor_file import Stored, raw
 from stages.spec.resolved import Stage
-from stages.store import fingerprint, manifest
+from stages.store import fingerprint, live, manifest
 from stages.store.run_record import MadeBy
-from stages.train import metrics
 from stages.train.checkpoint import OPTIMIZER, Counters
 from stages.train.determinism import denormals_flushed, deterministic
 from stages.train.loop import Run, metric_columns, run_phase
@@ -116,7 +115,7 @@ class _Compared(Unwritten):
         """Compare a step."""
         self.reached = int(row["step"])
         known = self._recorded.row(self.reached)
-        now = {column: metrics.text(row.get(column, "")) for column in self.columns}
+        now = {column: live.text(row.get(column, "")) for column in self.columns}
         cells = tuple(
             Cell(name, known.get(name, ""), now.get(name, ""))
             for name in dict.fromkeys([*known, *now])
@@ -220,7 +219,7 @@ def refuse(stage: Stage, tier: str) -> None:
 
 def refuse_elsewhere(stage: Stage, makers: Sequence[MadeBy], device: torch.device) -> None:
     """Raise UserError where this environment is not the one that made a result or its steps."""
-    here = fingerprint.fingerprint(place.fields(device, stage.execution.engine))
+    here = place.environment(device, stage.execution.engine)
     others = sorted({maker.described for maker in makers if maker.environment != here["id"]})
     if others:
         raise UserError(

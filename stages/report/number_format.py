@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from stages.spec.resolved import Stage
+
 UNITS = {"tokens": "tokens", "patches": "image patches"}  # of a phase's budget
 _DECIMAL = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
 
@@ -20,6 +22,11 @@ def length(positions: int) -> str:
         if positions >= size and positions % size == 0:
             return f"{positions // size}{letter}"
     return f"{positions:,}"
+
+
+def lengths(stage: Stage) -> list[str]:
+    """The contexts of a stage's phases, each once, in their order."""
+    return list(dict.fromkeys(length(phase.context) for phase in stage.phases))
 
 
 def seconds(duration: float) -> str:

@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from stages.contract.schedule import lr, lr_before
 from stages.report.columns import Column, borders, columns, common_words, side_by_side, trained, units
 from stages.report.hand_overs import clock_start, hand_overs, planned, schedule_of
-from stages.report.number_format import count, length, rate
+from stages.report.number_format import count, lengths, rate
 from stages.report.style import BAND, BLUE, GREEN, GREY, INK, VERMILLION, styled
 from stages.spec.resolved import Stage
 
@@ -99,7 +99,7 @@ def _bands(axes: Axes, laid: Sequence[Column]) -> None:
             axes.axvspan(column.left, column.right, color=BAND, linewidth=0, zorder=0)
         for phase in column.stage.phases[1:]:
             axes.axvline(column.at(phase.clock_start - clock_start(column)), **PHASE, zorder=1)
-        contexts = list(dict.fromkeys(length(phase.context) for phase in column.stage.phases))
+        contexts = lengths(column.stage)
         share = column.right - column.left
         middle = (column.left + column.right) / 2
         axes.annotate(

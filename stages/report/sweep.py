@@ -65,9 +65,14 @@ def measured(arms: Sequence[Arm]) -> list[Measure]:
     return [one for one in (VALIDATION, *MEASURES) if any(arm.reached(one) is not None for arm in arms)]
 
 
+def reached(arms: Sequence[Arm], measure: Measure | None) -> list[tuple[Arm, float]]:
+    """The variants that have a value of a measure, with it."""
+    return [(arm, value) for arm in arms if measure is not None and (value := arm.reached(measure)) is not None]
+
+
 def best(arms: Sequence[Arm], measure: Measure | None) -> Arm | None:
     """The variant with the best value of a measure, the first of equals; None where none has one."""
-    known = [(arm, value) for arm in arms if measure is not None and (value := arm.reached(measure)) is not None]
+    known = reached(arms, measure)
     if measure is None or not known:
         return None
     sign = 1 if measure.better == "lower" else -1

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from stages.report.metrics import running_mean
 from stages.report.number_format import UNITS, count
 from stages.report.style import BLUE, GREEN, GREY, INK, PURPLE, VERMILLION, save, styled
-from stages.report.sweep import Arm, best, measure_of
+from stages.report.sweep import Arm, best, measure_of, reached
 
 TICKED = 6  # values that have a tick each, as they are written; more would run into each other
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, INK)
@@ -44,7 +44,7 @@ def _evaluated(axes: Axes, arms: Sequence[Arm], field: str) -> None:
     """What each variant was evaluated at: over its value where all are numbers, else one next to the other."""
     measure = measure_of(arms)
     first = best(arms, measure)
-    points = [(arm, value) for arm in arms if measure is not None and (value := arm.reached(measure)) is not None]
+    points = reached(arms, measure)
     if measure is None or first is None:
         axes.set_axis_off()
         return

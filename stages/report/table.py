@@ -13,7 +13,7 @@ from rich.text import Text
 from stages import terminal
 from stages.report.headlines import VALIDATION, arrow, headline, loops
 from stages.report.metrics import StageResult, first_and_last_loss, seconds_in_steps
-from stages.report.number_format import UNITS, count, length, loss, seconds
+from stages.report.number_format import UNITS, count, length, lengths, loss, seconds
 from stages.spec.resolved import Stage
 
 COLUMNS = ("stage", "tokens", "steps", "context", "train loss", "validation loss", "evaluation", "time", "per s", "key")
@@ -101,7 +101,7 @@ def _contexts(stage: Stage) -> str:
     """The phases' contexts, and what rows are evaluated where those are shorter than any of them."""
     longest, evaluated = max(phase.context for phase in stage.phases), stage.evaluation.context
     short = f", evaluated {length(evaluated)}" if stage.evaluation.names and evaluated < longest else ""
-    return " → ".join(dict.fromkeys(length(phase.context) for phase in stage.phases)) + short
+    return " → ".join(lengths(stage)) + short
 
 
 def evaluation(result: StageResult) -> str:

@@ -85,6 +85,11 @@ class Extent:
         return self.spans[-1].paper[1]
 
     @property
+    def highest(self) -> Fraction:
+        """The highest value of its pieces."""
+        return max(max(one.first, one.last) for one in self.laid)
+
+    @property
     def value(self) -> Fraction:
         """What the schedule has come to there, as it is written."""
         return self.laid[-1].rate(self.end)

@@ -66,6 +66,10 @@ class Files:
             raise found
         return found
 
+    def entry(self, folder: str, name: str) -> Document:
+        """The document of specs/<folder>/<name>.yaml. Raises SpecError."""
+        return self.document(self.specs / folder / f"{name}.yaml")
+
     def names(self, folder: str) -> list[str]:
         """The stems of the YAML files in a folder of specs/."""
         return sorted(path.stem for path in (self.specs / folder).glob("*.yaml"))
@@ -76,6 +80,11 @@ class Files:
             found = sorted(path.parent.name for path in self.specs.glob("*/pipeline.yaml"))
             self._pipelines = [name for name in found if name not in NOT_PIPELINES]
         return list(self._pipelines)
+
+
+def written_by(pipeline: str, where: Where) -> bool:
+    """Whether a line is in a file of the pipeline itself, and not of what it extends."""
+    return where.file.startswith(f"specs/{pipeline}/")
 
 
 def check_sources(document: Document) -> None:

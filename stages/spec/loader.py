@@ -11,7 +11,7 @@ from stages.errors import SpecError, SpecErrors, UserError, Where
 from stages.spec import other_trainers, points, quantities
 from stages.spec.engines import unsaid
 from stages.spec.extends import overlay
-from stages.spec.files import Files, check_name, check_sources
+from stages.spec.files import Files, check_name, check_sources, written_by
 from stages.spec.nodes import Document, Tree
 from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.spec.schema.data import RawScale
@@ -44,7 +44,7 @@ class LoadedPipeline:
 
     def writes(self, where: Where) -> bool:
         """Whether a line is in a file of the pipeline itself, and not of what it extends."""
-        return where.file.startswith(f"specs/{self.name}/")
+        return written_by(self.name, where)
 
     @cached_property
     def releases(self) -> dict[str, tuple[tuple[str, str, str], ...]]:

@@ -60,9 +60,13 @@ class LoadedData:
             found = next((one for one in self.tokenizers.values() if one.source == tokenizer), None)
         return found
 
+    def declared(self, digest: str) -> RawTokenizerFiles | None:
+        """The declared tokenizer of a digest; None for the local one, and for one that is only named."""
+        return next((one for one in self.tokenizers.values() if one.digest == digest), None)
+
     def extended(self, digest: str) -> str | None:
         """The digest of the tokenizer that a declared one extends."""
-        mine = next((one for one in self.tokenizers.values() if one.digest == digest), None)
+        mine = self.declared(digest)
         return self.tokenizers[mine.extends].digest if mine is not None and mine.extends is not None else None
 
     def tokens(self, digest: str) -> int | None:
@@ -88,21 +92,21 @@ class LoadedData:
 
 def load_release(files: Files, name: str, declared: bool = True) -> RawReleaseFiles:
     """specs/releases/<name>.yaml; without `declared`, what its folder decides may be missing. Raises SpecError(s)."""
-    document = files.document(files.specs / "releases" / f"{name}.yaml")
+    document = files.entry("releases", name)
     check_name(document, "release", name)
     return release(document, declared)
 
 
 def load_tokenizer(files: Files, name: str) -> RawTokenizerFiles:
     """specs/tokenizers/<name>.yaml. Raises SpecError(s)."""
-    document = files.document(files.specs / "tokenizers" / f"{name}.yaml")
+    document = files.entry("tokenizers", name)
     check_name(document, "tokenizer", name)
     return tokenizer_files(document)
 
 
 def load_corpus(files: Files, name: str, declared: bool = True) -> RawCorpus:
     """A local corpus; without `declared`, what a preparation comes out with may still be missing. Raises SpecError."""
-    document = files.document(files.specs / "data" / f"{name}.yaml")
+    document = files.entry("data", name)
     check_name(document, "corpus", name)
     found, tokenizers = corpus(document, declared), files.names("tokenizers")
     if found.tokenizer is not None and found.tokenizer not in tokenizers:
@@ -133,11 +137,9 @@ def load_data(files: Files) -> LoadedData:
     tokenizer, tokenizers = _local_tokenizer(files, corpora), _tokenizers(files)
     _check_cut(files, corpora, tokenizers, tokenizer is not None)
     for name in corpora:
-        other_corpora.check(files.document(folder / f"{name}.yaml"), name, corpora)
+        other_corpora.check(files.entry("data", name), name, corpora)
     releases = {name: load_release(files, name) for name in files.names("releases")}
-    lines = {
-        name: files.document(files.specs / "releases" / f"{name}.yaml").where(("architecture",)) for name in releases
-    }
+    lines = {name: files.entry("releases", name).where(("architecture",)) for name in releases}
     load_roots(files)
     bind = bindings(files, known, corpora)
     return LoadedData(raw, known, corpora, tokenizer, tokenizers, releases, bind, published, mixtures, lines)
@@ -163,7 +165,7 @@ def _tokenizers(files: Files) -> dict[str, RawTokenizerFiles]:
     tokenizers = {name: load_tokenizer(files, name) for name in files.names("tokenizers")}
     for name, words in tokenizers.items():
         if words.extends is not None and (words.extends not in tokenizers or name in _bases(tokenizers, name)):
-            raise files.document(files.specs / "tokenizers" / f"{name}.yaml").error(
+            raise files.entry("tokenizers", name).error(
                 ("extends",), repr(words.extends), "another of specs/tokenizers", hint(words.extends, tokenizers)
             )
     return tokenizers
@@ -175,7 +177,7 @@ def _check_cut(
     """Every corpus names its tokenizer; it may name none where there is a `local` one."""
     for name, one in corpora.items():
         if one.tokenizer is None and not local:
-            raise files.document(files.specs / "data" / f"{name}.yaml").error(
+            raise files.entry("data", name).error(
                 ("tokenizer",), "nothing", ", ".join(tokenizers) or "none is declared", "Name one of specs/tokenizers."
             )
 
@@ -214,7 +216,7 @@ def _one_digest(files: Files, corpora: Mapping[str, RawCorpus]) -> Iterator[Spec
     for name, corpus_ in corpora.items():
         same = [other for other, one in corpora.items() if other != name and one.digest == corpus_.digest]
         if same:
-            document = files.document(files.specs / "data" / f"{name}.yaml")
+            document = files.entry("data", name)
             yield document.error(
                 ("digest",), f"the digest of {', '.join(same)} too", "a digest of its own",
                 f"`stages data {name} --accept` prints it; a corpus that is another's copy has no file of its own.",
@@ -223,7 +225,7 @@ def _one_digest(files: Files, corpora: Mapping[str, RawCorpus]) -> Iterator[Spec
 
 def load_hardware(files: Files, name: str) -> RawHardware:
     """The profile of specs/hardware/<name>.yaml. Raises SpecError for a mistake in it."""
-    document = files.document(files.specs / "hardware" / f"{name}.yaml")
+    document = files.entry("hardware", name)
     raw = validate(document, RawHardware)
     check_name(document, "hardware", name)
     if raw.runtime >= raw.memory:

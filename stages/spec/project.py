@@ -74,7 +74,7 @@ class Project:
         """
         if self.extends(pipeline) is not None or not self._readable(scale):
             return None
-        own = self.files.document(self.files.specs / "scales" / f"{scale}.yaml").value
+        own = self.files.entry("scales", scale).value
         return str(own["extends"]) if "extends" in own and own.keys() <= RESEEDED else None
 
     def absent(self, scale: str) -> list[str]:

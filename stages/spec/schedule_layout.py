@@ -54,6 +54,11 @@ class Laid:
     jump: str | None
     exponent: Fraction | None = None  # of shape power
 
+    @property
+    def described(self) -> str:
+        """In words: "a linear piece from 0.0003 to 0"."""
+        return f"{shapes.named(self.shape)} from {float(self.first):g} to {float(self.last):g}"
+
     def rate(self, clock: int) -> Fraction:
         """The paper's learning rate at a clock inside the piece."""
         if self.shape == "constant" or clock == self.end:

@@ -73,6 +73,12 @@ def encode(stage: Stage) -> bytes:
     return json_file.encode(requested(stage).plain())
 
 
+def records(folder: Path, stage: Stage) -> dict[str, bytes]:
+    """What the files of a result say once it is evaluated as its spec requests now, by their names."""
+    ran = stage_record.read(folder).model_copy(update={"evaluation": stage.evaluation})
+    return {NAME: encode(stage), stage_record.NAME: stage_record.encode(ran)}
+
+
 def outdated(folder: Path, stage: Stage) -> str:
     """Why a finished result is to be evaluated again; empty if it is not.
 

@@ -186,6 +186,11 @@ def threads(environ: Mapping[str, str]) -> int:
     setting = environ.get("OMP_NUM_THREADS", "")
     if setting.isdecimal():
         return int(setting)
+    return cpus()
+
+
+def cpus() -> int:
+    """CPUs that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -43,26 +43,27 @@ class Rows:
         if not self._columns:
             self._columns = tuple(columns)
             self._kept.append([*self._columns, SECONDS])
-        self._kept.append([*(_text(row.get(name, "")) for name in self._columns), _text(seconds)])
+        self._kept.append([*(text(row.get(name, "")) for name in self._columns), text(seconds)])
 
     def flush(self) -> None:
         """Bring the rows to the file. After an error nothing more is: a part of a row may be at its end."""
         if self._broken or not self._kept:
             return
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(self._kept)
+        rows = io.StringIO()
+        csv.writer(rows, lineterminator="\n").writerows(self._kept)
         self._kept.clear()
         try:
             handle = files.disk.append(self.path)
             try:
-                files.write_all(handle, memoryview(text.getvalue().encode()))
+                files.write_all(handle, memoryview(rows.getvalue().encode()))
             finally:
                 files.disk.close(handle)
         except OSError:
             self._broken = True
 
 
-def _text(value: str | int | float) -> str:
+def text(value: str | int | float) -> str:
+    """A value as its cell: the shortest text of the same number."""
     return repr(value) if isinstance(value, float) else str(value)
 
 

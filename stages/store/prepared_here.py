@@ -92,7 +92,7 @@ def changed_sources(project: Project, root: Path, scales: Sequence[str]) -> Iter
         made = [_manifest(Layout(root, scale).corpus(name)) for scale in scales]
         then = [one.inputs.bytes for one in made if one and one.inputs is not None and one.digest == corpus.digest]
         if now and then and now not in then:
-            where = project.files.document(project.files.specs / "data" / f"{name}.yaml").where(("path",))
+            where = project.files.entry("data", name).where(("path",))
             yield (
                 f"{where}: {name} was prepared here from {then[0]:,} bytes, and its files have {now:,} now. What is "
                 f"prepared stays as declared. To take in what is there now: `stages data {name} --accept`; else put "
@@ -151,7 +151,7 @@ def _base(project: Project, layout: Layout, root: str | None) -> Path | None:
 
 
 def _finding(project: Project, root: Path, scale: str, name: str, found: Problem, repair: str) -> Finding:
-    document = project.files.document(project.files.specs / "data" / f"{name}.yaml")
+    document = project.files.entry("data", name)
     path = found.file.relative_to(root) if found.file.is_relative_to(root) else found.file
     expected = found.expected.partition(", blake3")[0]
     return Finding(

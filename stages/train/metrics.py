@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from stages.store import files
+from stages.store.live import text
 
 COMMON = ("phase", "step", "tokens", "clock", "lr", "loss", "grad_norm", "supervised")
 # Of checksums.csv, next to a column for each tensor: rows that were read, and what follows a parameter's name.
@@ -68,11 +69,6 @@ class Unwritten(Table):
 
     def flush(self) -> None:
         """Nothing to bring anywhere."""
-
-
-def text(value: Value) -> str:
-    """A value as its cell: the shortest text of the same number."""
-    return repr(value) if isinstance(value, float) else str(value)
 
 
 def _line(cells: Sequence[str]) -> str:

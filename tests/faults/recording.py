@@ -13,7 +13,8 @@ from stages.engines import Inputs
 from stages.engines.torch_trainer import TorchTrainer
 from stages.forensics.recorded import Recorded
 from stages.spec.resolved import Stage
-from stages.train import checkpoint, metrics
+from stages.store import live
+from stages.train import checkpoint
 from stages.train.checkpoint import Counters, Held
 from stages.train.determinism import denormals_flushed, deterministic
 from stages.train.loop import Run, metric_columns, run_phase
@@ -46,7 +47,7 @@ class Rows(Unwritten):
 
     def add(self, row: Mapping[str, Value]) -> None:
         """Keep a row."""
-        self.rows.append({column: metrics.text(row.get(column, "")) for column in self.columns})
+        self.rows.append({column: live.text(row.get(column, "")) for column in self.columns})
         if row["step"] == self._last:
             self._stop.ask()
 

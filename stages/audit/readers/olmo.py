@@ -146,7 +146,7 @@ def _duration(source: Source, trainer: Call, key: str, units: dict[str, str], ot
     if node is None:
         return {}
     written = source.written(node, trainer.inside)
-    call = next((one for one in source.calls if one.node is written), None)
+    call = source.call(written)
     unit = "" if call is None else call.name.removeprefix("Duration.")
     if call is None or unit not in units or len(call.node.args) != 1:
         reason = f"{unit or 'made by code'}: the length depends on what is not in this file"

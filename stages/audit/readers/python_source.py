@@ -61,6 +61,10 @@ class Source:
         """The calls with one of these names, in the order of the text."""
         return [one for one in self.calls if one.name in names]
 
+    def call(self, node: ast.expr) -> Call | None:
+        """The call that an expression is, if it is one."""
+        return next((one for one in self.calls if one.node is node), None)
+
     def value(self, node: ast.expr, inside: str, key: str) -> Value:
         """What an expression is, at the line that a figure is written in; unknown with the reason."""
         where = Where(self.file, self.written(node, inside).lineno)

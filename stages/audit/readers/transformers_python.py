@@ -85,7 +85,7 @@ def _trainer(source: Source, call: Call) -> dict[str, Value]:
 def _attention(source: Source, model: ast.expr, inside: str) -> dict[str, Value]:
     """The attention that is passed to from_pretrained."""
     written = source.written(model, inside)
-    call = next((one for one in source.calls if one.node is written), None)
+    call = source.call(written)
     found = None if call is None else call.argument("attn_implementation")
     return {} if call is None or found is None else {"attention": source.value(found, inside, "attn_implementation")}
 
@@ -100,7 +100,7 @@ def _pretrained(source: Source, model: ast.expr, inside: str) -> Value | None:
     """A model's name: written, or that of the from_pretrained that makes it."""
     written = source.written(model, inside)
     if isinstance(written, ast.Call):
-        made = next((one for one in source.calls if one.node is written), None)
+        made = source.call(written)
         if made is None or not _MODELS.search(made.name) or not written.args:
             return None
         model = written.args[0]

@@ -81,7 +81,7 @@ def passed_over(pipeline: Pipeline) -> Iterator[Fault]:
     Or preferences that are learned next to a run that is tuned on answers, instead of from it. Two runs of one kind
     from one parent are branches, as of an ablation: one objective, of files one length of rows.
     """
-    named = {place: stage for stage in pipeline.stages if (place := numbered(stage)) is not None}
+    named = by_number(pipeline)
     for edge in pipeline.edges:
         before = _numbered_before(edge, named) or _tuned_before(edge, pipeline)
         if before is None or pipeline.children(before):
@@ -131,6 +131,11 @@ def numbered(stage: Stage) -> tuple[str, int] | None:
         return script, int(run)
     found = _NUMBER.search(script.rsplit("/", 1)[-1])
     return ("", int(found[0])) if found and len(found[0]) <= 2 else None
+
+
+def by_number(pipeline: Pipeline) -> dict[tuple[str, int], Stage]:
+    """The runs that have a number, by script and number."""
+    return {place: stage for stage in pipeline.stages if (place := numbered(stage)) is not None}
 
 
 @rule("parent-misspelt", "I-06", "The run begins from a folder that is nearly one that is made here")

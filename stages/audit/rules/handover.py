@@ -107,8 +107,8 @@ def ignored(edge: Edge) -> Iterator[Fault]:
     if loads is not None and other:
         yield edge.child.fault(
             other,
-            ", ".join(f"{one} {edge.child.get(one)}" for one in other) + f" ({loads.when})",
-            ", ".join(f"{one} {edge.parent.get(one)}" for one in other) + ", the checkpoint's, which count",
+            edge.child.said(other) + f" ({loads.when})",
+            edge.parent.said(other) + ", the checkpoint's, which count",
             "the run goes on with its parent's",
             edge.child.count("tokens"),
             "the folder has no state of the scheduler" if edge.child.framework in TRAINERS else None,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from stages.audit.figures import last_step
 from stages.audit.finding import rule, stage_rule
 from stages.audit.recipe import Fault, Pipeline, Stage
-from stages.audit.rules.checkpoints import loaded, nearest_folder, numbered
+from stages.audit.rules.checkpoints import by_number, loaded, nearest_folder, numbered
 
 
 @stage_rule("load-disabled", "I-06", "A checkpoint is named, and loading it is turned off")
@@ -48,7 +48,7 @@ def unmade(pipeline: Pipeline) -> Iterator[Fault]:
 
 def _next_to(pipeline: Pipeline) -> Iterator[Fault]:
     """Files with numbers, of which one begins from a folder next to that of the one before, which no run reads."""
-    named = {place: stage for stage in pipeline.stages if (place := numbered(stage)) is not None}
+    named = by_number(pipeline)
     for stage in pipeline.stages:
         place = numbered(stage)
         before = None if place is None else named.get((place[0], place[1] - 1))

@@ -66,8 +66,8 @@ def optimizer(edge: Edge) -> Iterator[Fault]:
     if other:
         yield edge.child.fault(
             other,
-            ", ".join(f"{one} {edge.child.get(one)}" for one in other),
-            ", ".join(f"{one} {edge.parent.get(one)}" for one in other) + f", as {edge.parent.name}",
+            edge.child.said(other),
+            edge.parent.said(other) + f", as {edge.parent.name}",
             "the checkpoint's figures count, and the file's are dead text",
             unless="the framework sets them again after the load",
         )

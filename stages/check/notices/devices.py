@@ -48,7 +48,7 @@ def implausible(project: Project) -> Iterator[str]:
         with suppress(SpecError, SpecErrors):  # a finding
             raw = project.machine(name)
             if raw is not None and raw.device == "cuda":
-                document = project.files.document(project.files.specs / "hardware" / f"{name}.yaml")
+                document = project.files.entry("hardware", name)
                 yield from (f"{document.where(at)}: {said}." for at, said in (*_of_any(raw), *_of_known(raw)))
 
 

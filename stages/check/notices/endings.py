@@ -36,7 +36,7 @@ def hardly_falls(project: Project, scale: str) -> Iterator[str]:
         for extent in (context.pipeline.extents.get(name) for name, _ in context.own):
             if extent is None or extent.left:
                 continue
-            last, most = extent.laid[-1], max(max(one.first, one.last) for one in extent.laid)
+            last, most = extent.laid[-1], extent.highest
             where = place(context, extent.schedule, len(extent.laid) - 1)
             falls = last.shape in FALLS and last.last < last.first
             if falls and last.last > LEFT * most and where not in told and context.writes(where):
@@ -55,7 +55,7 @@ def hasty(project: Project, scale: str) -> Iterator[str]:
             extent = context.pipeline.extents.get(name)
             if extent is None or kind_of(context, stage) not in ("pre-training", LONGER):
                 continue
-            highest = max(max(one.first, one.last) for one in extent.laid)
+            highest = extent.highest
             rate, before = _constant_above(context, stage, extent)
             for number, piece in enumerate(extent.laid):
                 falls = piece.shape in FALLS and piece.first == rate and piece.last < LEFT * piece.first

@@ -52,7 +52,7 @@ def _corpora(project: Project) -> Mapping[str, RawCorpus]:
 
 
 def _where(project: Project, corpus: str, key: str) -> Where:
-    return project.files.document(project.files.specs / "data" / f"{corpus}.yaml").where((key,))
+    return project.files.entry("data", corpus).where((key,))
 
 
 def otherwise(loaded: LoadedPipeline) -> Iterator[str]:

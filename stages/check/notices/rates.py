@@ -141,7 +141,7 @@ def _stated(context: Context, name: str) -> Fraction:
     first, *others = extent.laid
     falls = context.loaded.raw.schedules[extent.schedule][0].starts == "current" and first.last <= first.first
     if not falls:
-        return max(max(one.first, one.last) for one in extent.laid)
+        return extent.highest
     short = others and (first.end - first.start) <= SHORT * (others[-1].end - first.start)
     return max(max(one.first, one.last) for one in others) if short else Fraction(0)
 

@@ -33,7 +33,7 @@ def unusual_roles(project: Project) -> Iterator[str]:
     with suppress(SpecError, SpecErrors):  # a finding
         tokenizers = project.data.tokenizers
     for name, raw in tokenizers.items():
-        document = project.files.document(project.files.specs / "tokenizers" / f"{name}.yaml")
+        document = project.files.entry("tokenizers", name)
         known = next((one for one in BEGINS if raw.source.startswith(one)), None)
         if known is not None and raw.roles.bos != BEGINS[known]:
             usual = BEGINS[known] or "none"

@@ -11,7 +11,7 @@ from fractions import Fraction
 from stages.check.context import Context
 from stages.check.notices.full_size import contexts
 from stages.check.notices.rates import peak_at
-from stages.contract.parameters import parameters
+from stages.contract.parameters import total
 from stages.errors import Where
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
@@ -50,7 +50,7 @@ def unusual_towers(project: Project, scale: str) -> Iterator[str]:
         for name, stage in context.own:
             objectives = {phase.objective for phase in stage.phases}
             known = RATES.get(min(objectives)) if len(objectives) == 1 and stage.kind == "train" else None
-            if known is None or sum(parameters(stage.modules[one]).total for one in stage.trained) < LARGE:
+            if known is None or total(stage.modules[one] for one in stage.trained) < LARGE:
                 continue
             where, said = _of_rate(context, name, stage, known)
             if said and where not in told and context.writes(where):

@@ -13,7 +13,7 @@ from stages.contract import evaluations, layouts, ledger, memory
 from stages.contract.duration import document_lengths, step_seconds
 from stages.contract.engines import undivided
 from stages.contract.hardware import MEGA, Hardware
-from stages.contract.parameters import parameters
+from stages.contract.parameters import total
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.spec.resolved_parallel import Parallel
@@ -92,7 +92,7 @@ def _host(stage: Stage, hardware: Hardware, worst: int) -> int:
     """
     if hardware.device == "cpu":
         return worst * (stage.execution.ranks // stage.execution.nodes)
-    weights = memory.FP32 * sum(parameters(model).total for model in stage.modules.values())
+    weights = memory.FP32 * total(stage.modules.values())
     return max(weights, memory.copied(stage))
 
 

@@ -16,6 +16,7 @@ from stages.errors import Where
 from stages.spec import shapes, units
 from stages.spec.clocks import Extent
 from stages.spec.resolved_pipeline import ResolvedPipeline
+from stages.spec.schedule_layout import Laid
 from stages.spec.schema.pipeline import RawPiece
 
 
@@ -156,6 +157,11 @@ def _after(piece: RawPiece, clock: int | None) -> int | None:
     if clock is None or piece.for_ is None or piece.for_[1] in ("steps", "epochs"):
         return None
     return clock + int(piece.for_[0])
+
+
+def piece_of(context: Context, extent: Extent, number: int) -> tuple[RawPiece, Laid]:
+    """A piece of the schedule that a stage reads: as it is written, and as it is laid along the lineage."""
+    return context.loaded.raw.schedules[extent.schedule][number], extent.laid[number]
 
 
 def place(context: Context, schedule: str, number: int | None, key: str | None = None) -> Where:

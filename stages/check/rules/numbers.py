@@ -17,7 +17,6 @@ from stages.check.rules.points import within_a_step
 from stages.check.rules.unused import names_of
 from stages.contract.numbers import Reading, readings
 from stages.contract.schedule import lr, lr_before
-from stages.spec import shapes
 from stages.spec.clocks import Extent
 from stages.spec.numbers import last_numbers
 from stages.spec.resolved import Stage
@@ -103,13 +102,12 @@ def inert(context: Context) -> Iterator[Finding]:
                 flat = piece.shape != "constant" and piece.first == piece.last
                 if piece.start < extent.start or not (flat or step_beyond(extent, index)):
                     continue
-                what = f"{shapes.named(piece.shape)} from {float(piece.first):g} to {float(piece.last):g}"
                 yield Finding(
                     "I-36", context.pipeline.scale, context.pipeline.refs[name], None,
-                    f"{what}, of {number}" + ("" if flat else ", in which no step ends"),
+                    f"{piece.described}, of {number}" + ("" if flat else ", in which no step ends"),
                     "pieces that change the number, with at least one step in each",
                     "Correct `to` or the length; a length in optimizer steps is written `for: 2000 steps`.",
-                    place(context, schedule, index), at=(f"schedule.{schedule}.{index}",), found=what,
+                    place(context, schedule, index), at=(f"schedule.{schedule}.{index}",), found=piece.described,
                 )  # fmt: skip
 
 

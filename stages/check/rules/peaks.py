@@ -39,7 +39,7 @@ def faults(context: Context, name: str, extent: Extent, number: int) -> Iterator
 
 
 def _too_high(context: Context, stage: Stage, extent: Extent, number: int) -> Iterator[Fault]:
-    raw, piece = context.loaded.raw.schedules[extent.schedule][number], extent.laid[number]
+    raw, piece = horizon.piece_of(context, extent, number)
     stated = {"to": piece.last if raw.to is not None else 0, "from": piece.first if raw.starts == "stated" else 0}
     key = max(stated, key=lambda one: stated[one])
     highest = Fraction(stated[key])

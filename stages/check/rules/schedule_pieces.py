@@ -78,11 +78,11 @@ def _counted_elsewhere(context: Context, extent: Extent) -> bool:
 
 def _without_a_step(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
     """A piece that the lineage passes over between the ends of two steps, at full size."""
-    piece, unit = extent.laid[number], extent.spans[-1].phase.unit
+    (raw, piece), unit = horizon.piece_of(context, extent, number), extent.spans[-1].phase.unit
     end = numbers.step_beyond(extent, number)
     if end is not None:
         yield (
-            "until" if context.loaded.raw.schedules[extent.schedule][number].for_ is None else "for",
+            "until" if raw.for_ is None else "for",
             Fraction(end - piece.start, piece.end - piece.start),
             f"{shapes.named(piece.shape)} of {piece.end - piece.start:,} {unit} in which no step ends: the piece ends "
             f"at {piece.end:,}, the step at {end:,}",
@@ -93,12 +93,12 @@ def _without_a_step(context: Context, extent: Extent, number: int) -> Iterator[F
 
 def _inert(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
     """Over all lineages: `from: current` may differ between those that read the schedule."""
-    raw, piece = context.loaded.raw.schedules[extent.schedule][number], extent.laid[number]
+    raw, piece = horizon.piece_of(context, extent, number)
     readers = [one for one in context.pipeline.extents.values() if one.schedule == extent.schedule]
     read = [one.laid[number] for one in readers if number < len(one.laid)]
     if piece.shape == "constant":
         return
-    found = f"{shapes.named(piece.shape)} from {float(piece.first):g} to {float(piece.last):g}"
+    found = piece.described
     if all(one.first == one.last for one in read) and (piece.shape != "linear" or number or raw.starts != "current"):
         yield (
             "to",
@@ -114,7 +114,7 @@ def _inert(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
 
 def _implausible(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
     """A rate out of proportion, as it is written or by the scale's factor; what a piece takes over is not its fault."""
-    raw, piece = context.loaded.raw.schedules[extent.schedule][number], extent.laid[number]
+    raw, piece = horizon.piece_of(context, extent, number)
     stated = [*([piece.first] if raw.starts == "stated" else ()), *([piece.last] if raw.to is not None else ())]
     highest = max(stated, default=Fraction(0))
     key = "to" if raw.to is not None and piece.last == highest else "from"
@@ -130,7 +130,7 @@ def _implausible(context: Context, extent: Extent, number: int) -> Iterator[Faul
             "Correct the scale's `lr`.",
         )
     if 0 < max(piece.first, piece.last) < LOWEST:
-        found = f"{shapes.named(piece.shape)} from {float(piece.first):g} to {float(piece.last):g}"
+        found = piece.described
         yield (
             key,
             found,

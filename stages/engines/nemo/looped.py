@@ -13,7 +13,6 @@ from stages.data.sample import Sample
 from stages.engines.nemo.causal import Causal, Head, Values
 from stages.engines.nemo.data import Micro
 from stages.engines.nemo.ouro import looped_loss
-from stages.models.ops.labels import IGNORED
 from stages.spec.resolved_phases import Phase
 from stages.train.objectives.looped import Looped as Objective
 from stages.train.objectives.looped import settings
@@ -31,7 +30,7 @@ class Looped:
     def begin(self, samples: Sequence[Sample]) -> None:
         """Count the targets, by which the columns are divided."""
         self._text.begin(samples)
-        self._targets = sum(int((sample.labels != IGNORED).sum()) for sample in samples)
+        self._targets = sum(sample.targets for sample in samples)
 
     def prepare(self, micros: list[Micro]) -> list[Micro]:
         """As they are."""

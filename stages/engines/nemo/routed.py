@@ -16,7 +16,6 @@ from stages.engines.nemo import router
 from stages.engines.nemo.causal import Causal
 from stages.engines.nemo.context import own
 from stages.engines.nemo.data import Micro
-from stages.models.ops.labels import IGNORED
 from stages.models.transfer import to_device
 from stages.spec.resolved_phases import Phase
 from stages.train.objectives.routed import Routed as Torch
@@ -38,7 +37,7 @@ class Routed(Causal):
     def begin(self, samples: Sequence[Sample]) -> None:
         """Start counting again."""
         super().begin(samples)
-        supervised = sum(int((sample.labels != IGNORED).sum()) for sample in samples)
+        supervised = sum(sample.targets for sample in samples)
         for one in self._routers:
             one.begin(self._aux, len(samples), self.divisor(supervised))
 

@@ -17,7 +17,6 @@ from stages.engines.nemo.causal import Work, inner
 from stages.engines.nemo.data import Micro, Share
 from stages.engines.nemo.optimizer import Mover
 from stages.guards.phase_log import Rows
-from stages.models.ops.labels import IGNORED
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.train.objectives.causal import supervised
@@ -61,13 +60,13 @@ class Steps:
     @together
     def measured(self, samples: Sequence[Sample]) -> dict[str, float]:
         """The metric columns that a step of these rows has beyond the common ones, by forward passes alone."""
-        _, *extras = self._values(samples, _targets(samples), backward=False)
+        _, *extras = self._values(samples, sum(one.targets for one in samples), backward=False)
         return dict(zip(self.extras, extras, strict=True))
 
     @together
     def differentiate(self, samples: Sequence[Sample]) -> None:
         """Have these rows' gradients in Megatron's buffers."""
-        self._values(samples, _targets(samples), backward=True)
+        self._values(samples, sum(one.targets for one in samples), backward=True)
 
     def update(self, lr: float, clock: int) -> None:
         """Move the parameters; then what follows a step in the model's family. No other schedule is read (I-45).
@@ -131,7 +130,3 @@ class Steps:
             total[: len(one)] += one.double()
         dist.all_reduce(total)
         return [float(number) for number in total.tolist()]
-
-
-def _targets(samples: Sequence[Sample]) -> int:
-    return sum(int((one.labels != IGNORED).sum()) for one in samples)

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from stages.report.html.svg import drawing, element
 from stages.report.html.views import View
-from stages.report.number_format import count, length
+from stages.report.number_format import count, lengths
 
 Place = tuple[int, float]  # how far from the beginning, and which lane of those next to it
 LETTER = 6.4  # pixels of a letter of a stage's name
@@ -139,7 +139,7 @@ def _numbered(view: View) -> str:
 def _node(view: View, paper: Paper, at: tuple[float, float], linked: str) -> Markup:
     (x, y), (width, height) = at, paper.node
     state, stage = view.verdict.state, view.stage
-    contexts = list(dict.fromkeys(length(phase.context) for phase in stage.phases))
+    contexts = lengths(stage)
     made = f"{count(stage.budget)} · {contexts[-1]}" if contexts else stage.kind
     lines = paper.lines[_numbered(view)]
     words = [element("text", line, x=x + 9, y=y + 15 + LINE * row, cls="node") for row, line in enumerate(lines)]

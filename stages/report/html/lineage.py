@@ -17,7 +17,7 @@ from stages.report.html.graph import wrapped
 from stages.report.html.svg import Axis, Plot, Point, Size
 from stages.report.html.views import View
 from stages.report.metrics import running_mean
-from stages.report.number_format import count, length
+from stages.report.number_format import count, lengths
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _name(here: Sequence[Column], numbers: Mapping[str, int], wide: bool) -> lis
     number, stage = "·".join(str(numbers[column.stage.ref]) for column in here), here[0].stage
     if not wide:
         return [number]
-    contexts = "→".join(dict.fromkeys(length(phase.context) for phase in stage.phases))
+    contexts = "→".join(lengths(stage))
     width = max(7, int((here[0].right - here[0].left) * 1058 / 6.6))
     name = wrapped(common_words((column.stage.name for column in here), "_"), width)
     return [number, *name, f"{count(stage.budget)} · {contexts}"]

@@ -12,7 +12,7 @@ from stages.report.html.svg import Axis, Plot, Point, Size, around, both
 from stages.report.html.tables import DASH, Table
 from stages.report.html.views import FINISHED, View
 from stages.report.number_format import UNITS, count
-from stages.report.sweep import Arm, best, conclusions, in_words, measure_of, measured, trained
+from stages.report.sweep import Arm, best, conclusions, in_words, measure_of, measured, reached, trained
 
 BEST = "best"  # behind a variant's name
 MOST = 45  # characters below an axis
@@ -104,7 +104,7 @@ def _evaluated(arms: Sequence[Arm], field: str, written: str) -> Markup | None:
     """What each was evaluated at, the best as a full mark: over its value where all are numbers, else side by side."""
     measure = measure_of(arms)
     first = best(arms, measure)
-    points = [(arm, value) for arm in arms if measure is not None and (value := arm.reached(measure)) is not None]
+    points = reached(arms, measure)
     if measure is None or first is None:
         return None
     numbers = [arm.number for arm, _ in points]

@@ -12,7 +12,7 @@ from stages.plan.stage import StagePlan
 from stages.report.headlines import MEASURES, VALIDATION, Measure
 from stages.report.html.views import View
 from stages.report.metrics import first_and_last_loss, seconds_in_steps
-from stages.report.number_format import count, length, loss, rate, seconds
+from stages.report.number_format import count, lengths, loss, rate, seconds
 from stages.spec.resolved import Init, Stage
 
 Figures = Mapping[str, Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]]]  # scale -> ref -> before, after
@@ -34,7 +34,7 @@ def stages(views: Sequence[View]) -> Table:
                   right=(2, 3, 4, 5, 6, 7))  # fmt: skip
     for view in views:
         stage, metrics = view.stage, view.metrics
-        contexts = " → ".join(dict.fromkeys(length(phase.context) for phase in stage.phases))
+        contexts = " → ".join(lengths(stage))
         spent = seconds_in_steps(view.timing)
         trained = [DASH] * 4
         if metrics is not None:

@@ -19,7 +19,6 @@ from stages.contract.ledger import Step
 from stages.errors import UserError
 from stages.models import kimi_vl
 from stages.models.ops import head_loss, regularised_head_loss
-from stages.models.ops.labels import IGNORED
 from stages.models.transfer import pick
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
@@ -152,7 +151,7 @@ class Causal:
 
 def supervised(samples: Sequence[Sample], phase: Phase, step: Step) -> int:
     """Targets of all rows of a step. Raises UserError where conversations have no answer to learn from."""
-    count = sum(int((sample.labels != IGNORED).sum()) for sample in samples)
+    count = sum(sample.targets for sample in samples)
     if not count and phase.answers_alone:
         last = step.first_sample + step.sequences - 1
         raise UserError(
@@ -165,10 +164,8 @@ def supervised(samples: Sequence[Sample], phase: Phase, step: Step) -> int:
 
 def by_kind(samples: Sequence[Sample], replayed: Collection[str]) -> dict[str, int]:
     """By column, targets in rows of conversations and in rows of replayed text; a row is of one corpus."""
-    text = sum(
-        int((sample.labels != IGNORED).sum()) for sample in samples if sample.spans and sample.spans[0][0] in replayed
-    )
-    everything = sum(int((sample.labels != IGNORED).sum()) for sample in samples)
+    text = sum(sample.targets for sample in samples if sample.spans and sample.spans[0][0] in replayed)
+    everything = sum(sample.targets for sample in samples)
     return dict(zip(REPLAY, (everything - text, text), strict=True))
 
 

@@ -1,4 +1,4 @@
-"""What was read of a recipe: the looser relative of a resolved pipeline, in which unknown is a value.
+"""What was read of a recipe: like a resolved pipeline, but any figure may be unknown.
 
 Every figure keeps the file and line that it was read from. A figure is one of four things: stated in a file, derived
 from stated ones, the default of the framework where the file is silent (`default` names the source), or unknown

@@ -15,7 +15,7 @@ from stages.tracking.run import Run
 
 
 def track(names: Sequence[str], scale: str) -> int:
-    """Send rows, evaluations and lineage of the stages named, or of all; exit code 1 where a tracker took them not.
+    """Send rows, evaluations and lineage of the stages named, or of all; exit code 1 where a tracker did not take them.
 
     Raises UserError where there is no tracker to send to or its package is missing, UsageError for unknown names.
     """

@@ -45,7 +45,7 @@ TOKENS, PIXELS = "tokens.bin", "images.bin"
 def write_folder(out: Path, contents: Mapping[str, Data], make: Callable[[list[Shard]], DataManifest]) -> DataManifest:
     """Write files and the manifest that `make(shards)` returns into `out`, whole or not at all.
 
-    Digests are made while writing; seal and manifest come last. What is at `out` gives way at the very end. Raises
+    Digests are made while writing; seal and manifest come last. What was at `out` is replaced at the very end. Raises
     WriteError when the disk refuses, and what `make` raises.
     """
     with files.failing(out):

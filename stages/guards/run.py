@@ -18,7 +18,7 @@ AT_END = (
 AT_EXPORT = (written_config.written_config,)
 
 Guard = Callable[..., Iterator[Finding]]
-# Which guards speak for an invariant: what `stages check --explain` names.
+# Which guards hold an invariant: what `stages check --explain` names.
 HOLDING: dict[str, tuple[Guard, ...]] = {
     "I-01": (start.learning_rates,),
     "I-02": (start.learning_rates, end.rates),

@@ -100,6 +100,6 @@ def init_git(root: Path) -> None:
 
 
 def _put(aside: Path, place: Path) -> None:
-    """Rename into place; an empty directory there gives way. Raises UsageError where something has come meanwhile."""
+    """Rename into place; an empty directory there is replaced. Raises UsageError where something has come meanwhile."""
     if not trees.moved(aside, place):
         raise UsageError(f"DIR: {place} is not empty any more; nothing was written.")

@@ -196,9 +196,8 @@ def _located(
         repair = "Write `clock: continue`, name another schedule, or declare the jump with its reason."
         return stage.document.error(("init", "clock"), found, error.allowed, repair, error.invariant)
     document, path, found = at_fault(pipeline, stage, stage.document, key, name, error)
-    own = f"specs/{pipeline.name}/"
-    if not document.where(path).file.startswith(own) and stage.document.where(budget).file.startswith(own):
-        there = document.where(path)
+    there = document.where(path)
+    if not pipeline.writes(there) and pipeline.writes(stage.document.where(budget)):
         found = f"{found} (schedule {name!r}, {there})"
         return stage.document.error(budget, found, error.allowed, error.repair, error.invariant)
     return document.error(path, found, error.allowed, error.repair, error.invariant)

@@ -28,7 +28,7 @@ _ADVICE = {"Bus error": _UNREADABLE}
 
 @contextmanager
 def recorded(folder: Path) -> Iterator[None]:
-    """Have a fatal signal within the block leave word in `folder`, unless Python prints it elsewhere already.
+    """Have Python write a fatal signal within the block to a file in `folder`, unless it prints it elsewhere already.
 
     Raises WriteError.
     """

@@ -17,7 +17,7 @@ LIMIT = 1 << 20  # bytes
 
 
 def note(folder: Path, found: str) -> None:
-    """Leave word of what was found, or, if that is nothing, take the note away. A disk that refuses is no matter."""
+    """Write down what was found, or, if that is nothing, remove the note. An error of the disk is passed over."""
     with suppress(OSError, files.WriteError):
         if found:
             files.write_atomic(folder / NAME, f"{found}\n".encode())

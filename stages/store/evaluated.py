@@ -1,4 +1,4 @@
-"""evaluation.json: what a result was evaluated on, and by which code. No key hangs on it: nothing is trained for it.
+"""evaluation.json: what a result was evaluated on, and by which code. No key depends on it.
 
 A result whose record says something else than its spec is evaluated again from its weights.
 """

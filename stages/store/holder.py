@@ -138,7 +138,7 @@ def is_locked(path: Path) -> bool:
 def began(pid: int) -> float | None:
     """When a process of this host began, in seconds since the host did, which no setting of the clock changes.
 
-    So a reused pid is not taken for the holder. None for a process that is gone, or dead and not yet buried.
+    So a reused pid is not taken for the holder. None for a process that is gone, and for a zombie.
     """
     try:
         process = psutil.Process(pid)

@@ -141,7 +141,7 @@ def verify(folder: Path, deep: bool) -> list[Problem]:
 def problems(folder: Path, manifest: Manifest, deep: bool) -> list[Problem]:
     """`verify` for a manifest that has been read already.
 
-    Evaluations may be made again; the seal, which lists them then, speaks for them.
+    Evaluations may be made again: the seal then lists their digests, and not the manifest.
     """
     found = compare(folder, manifest.shards, deep)
     path = folder / REPLACED
@@ -149,7 +149,7 @@ def problems(folder: Path, manifest: Manifest, deep: bool) -> list[Problem]:
 
 
 def _replaced(folder: Path) -> bool:
-    """Whether the seal speaks for the file that may be replaced."""
+    """Whether the seal, and not the manifest, has the digest of the file that may be replaced."""
     try:
         return REPLACED in json_file.read(folder / "seal.json")["files"]
     except (JsonFileError, KeyError, TypeError):

@@ -42,7 +42,7 @@ _PROGRESS = TypeAdapter(Progress)
 
 
 def write(attempt: Path, phase: str, step: int, steps: int, seconds_per_step: float) -> None:
-    """Leave word in an attempt's folder: whole or not at all, and not flushed. A full disk must not end a run here."""
+    """Write the file into an attempt's folder, whole or not at all, and not flushed. A full disk ends no run here."""
     data = json_file.encode(asdict(Progress(phase, step, steps, seconds_per_step, time.time())), indent=None)
     temporary = files.temporary_name(attempt / NAME)
     with suppress(OSError):
@@ -55,14 +55,14 @@ def write(attempt: Path, phase: str, step: int, steps: int, seconds_per_step: fl
 
 
 def latest(layout: Layout, key: str) -> Progress | None:
-    """What the newest attempt under `key` left word of, or None if it has not made a step."""
+    """How far the newest attempt under `key` is, or None if it has not made a step."""
     for attempt in attempts.folders(layout, key)[:1]:
         return read(attempt)
     return None
 
 
 def read(attempt: Path) -> Progress | None:
-    """What an attempt left word of, or None."""
+    """How far an attempt is, or None where its file is not there or cannot be read."""
     with suppress(json_file.JsonFileError, OSError):
         return json_file.read_as(attempt / NAME, _PROGRESS)
     return None

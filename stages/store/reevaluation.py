@@ -34,7 +34,7 @@ _FAILURE = TypeAdapter(Failure)
 
 @contextmanager
 def noted(layout: Layout, key: str, stage: Stage) -> Iterator[None]:
-    """Leave word of an error that ends the block, but for one that only asks to stop; else take the word away."""
+    """Note an error that ends the block, unless it is a request to stop; where none does, remove the note."""
     path = layout.run(key) / NAME
     try:
         yield

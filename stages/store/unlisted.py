@@ -16,7 +16,7 @@ DRAWN = "plots"  # pictures are drawn, and drawn again, after a result is in pla
 
 
 def files(folder: Path, record: seal.Listing) -> tuple[Path, ...]:
-    """What lies in a folder besides what its manifest and its seal list, sorted; a folder of strangers is named once.
+    """What lies in a folder besides what its manifest and its seal list, sorted; a folder of such files is named once.
 
     Nothing where the seal cannot be read, which is damage and named as such: what it listed is not known.
     """
@@ -26,10 +26,10 @@ def files(folder: Path, record: seal.Listing) -> tuple[Path, ...]:
         return ()
     listed = {*(shard.file for shard in record.shards), *sealed, seal.NAME, damage.NAME}
     above = {parent.as_posix() for file in listed for parent in Path(file).parents} | {DRAWN}
-    return tuple(sorted(folder / name for name in _strangers(folder, "", listed, above)))
+    return tuple(sorted(folder / name for name in _unlisted(folder, "", listed, above)))
 
 
-def _strangers(folder: Path, inside: str, listed: set[str], above: set[str]) -> Iterator[str]:
+def _unlisted(folder: Path, inside: str, listed: set[str], above: set[str]) -> Iterator[str]:
     with os.scandir(folder / inside) as entries:
         for entry in entries:
             name = f"{inside}{entry.name}"
@@ -37,6 +37,6 @@ def _strangers(folder: Path, inside: str, listed: set[str], above: set[str]) -> 
                 if name not in above:
                     yield name
                 elif name != DRAWN:
-                    yield from _strangers(folder, f"{name}/", listed, above)
+                    yield from _unlisted(folder, f"{name}/", listed, above)
             elif name not in listed:
                 yield name

@@ -129,7 +129,7 @@ def alive(run: Run, parent: int) -> Callable[[], bool]:
 
 
 def end_after_run(goes_on: Callable[[], bool]) -> None:
-    """End this process LINGER seconds after the run, also where a tracker waits for something for ever."""
+    """End this process LINGER seconds after the run, also where a tracker waits without an end."""
 
     def watch() -> None:
         while goes_on():

@@ -97,9 +97,9 @@ def watching(title: str, done: int, steps: int) -> Iterator[Progress]:
 
 
 class Note:
-    """Leaves word in an attempt's folder of how far the stage is, of `steps` over all phases.
+    """Writes into an attempt's folder how far the stage is, of `steps` over all phases.
 
-    Not once a later run has the stage: this one learns of that at its next heartbeat, and has nothing to say any more.
+    Nothing is written once a later run has taken over the stage, of which this one learns at its next heartbeat.
     """
 
     def __init__(self, attempt: attempts.Attempt, steps: int) -> None:
@@ -111,13 +111,13 @@ class Note:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """The last rows, whatever ended the run: they say how it came to that."""
+        """The last rows, whatever ended the run: they show what came before."""
         with suppress(UserError):
             self.attempt.check()
             self._rows.flush()
 
     def row(self, columns: Sequence[str], row: live.Row, seconds: float) -> None:
-        """Keep a step's row of metrics.csv, which goes to live.csv with the next word."""
+        """Keep a step's row of metrics.csv, which is written to live.csv with the next note."""
         self._rows.add(columns, row, seconds)
 
     def step(self, phase: str, step: int, seconds: float) -> None:

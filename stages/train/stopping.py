@@ -1,4 +1,4 @@
-"""Ends that are not the end: a request to stop, and numbers that are not numbers."""
+"""What ends a run before its last step: a request to stop, and numbers that are infinite or not a number."""
 
 from __future__ import annotations
 

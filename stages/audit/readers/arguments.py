@@ -76,7 +76,7 @@ def value(argument: Argument, figure: str) -> Value:
 
 
 def twice(arguments: list[Argument], figures: Mapping[str, str], known: frozenset[str]) -> Iterator[Slip]:
-    """Flags that are given again with another value: the last one counts, and the first is dead text.
+    """Flags that are given again with another value: the last one counts, and the first has no effect.
 
     What a file that is sourced says, the script may say again: that is what shared files are for. A flag that the
     framework does not have may be one of which every value counts.

@@ -36,7 +36,7 @@ def budget_claimed(stage: Stage) -> Iterator[Fault]:
 
 @stage_rule("length-twice", "I-08", "The length of the run is stated twice")
 def length_twice(stage: Stage) -> Iterator[Fault]:
-    """Two figures for one length: one is dead text, or the launch stops."""
+    """Two figures for one length: one has no effect, or the launch stops."""
     pairs = (("steps", "samples"), ("steps", "epochs"))
     for one, other in pairs:
         if not (stage.stated(one) and stage.stated(other)) or (other == "epochs" and stage.number(other) == 1):

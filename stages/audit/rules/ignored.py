@@ -12,7 +12,7 @@ from stages.audit.recipe import Fault, Pipeline, Stage
 
 @dataclass(frozen=True)
 class Idle:
-    """A case in which a figure is dead text: what it needs, and what counts instead."""
+    """A case in which a figure has no effect: what it needs, and what counts instead."""
 
     frameworks: tuple[str, ...]
     figures: tuple[str, ...]

@@ -33,55 +33,61 @@ def positions_do_not_go_back(context: Context) -> Iterator[Finding]:
     """I-37. Stages that do not train keep their parent's positions (I-13); figures are those of full size."""
     for name, stage, rope, dim in with_positions(context):
         for ref, parent in context.parents(stage) if stage.kind == "train" else ():
-            above = rotary_dim(parent)
-            if above is None or parent.rope is None or parent.rope == rope:
-                continue
-            if wrong_positions(parent.rope, above) or wrong_positions(rope, dim) or rescaled(parent.rope, rope):
-                continue  # I-11 or I-12 names it
-            old, new = (described(_at_full_size(context, one)) for one in (parent.rope, rope))
-            if _any_faster(inv_freq(parent.rope, above), inv_freq(rope, dim)):
-                yield context.finding(
-                    "I-37", name, ("rope",), parent=ref, observed=f"{new}, after {old}",
-                    expected="no pair of dimensions that turns faster than in the parent",
-                    repair="State the parent's base, llama3, interpolation and yarn, or larger ones.",
-                )  # fmt: skip
-            elif rope.llama3 and parent.rope.llama3 and rope.llama3.original != parent.rope.llama3.original:
-                yield context.finding(
-                    "I-37", name, ("rope",), parent=ref, observed=f"{new}, after {old}",
-                    expected="the parent's `llama3.original`: the length before all extensions",
-                    repair="State the parent's `original`; extend by factor, base or interpolation.",
-                )  # fmt: skip
-            elif parent.rope.llama3 and not rope.llama3 and not rope.yarn and rope.base == parent.rope.base:
-                yield context.finding(
-                    "I-37", name, ("rope", "llama3"), parent=ref, observed=f"{new}, after {old}",
-                    expected="the parent's `llama3`, or `yarn` or a larger base in its place",
-                    repair="State the parent's `llama3`: an interpolation comes on top of it.",
-                )  # fmt: skip
-            elif rope.yarn and (wanted := _original(parent.rope, parent)) != rope.yarn.original:
-                yield context.finding(
-                    "I-37", name, ("rope", "yarn", "original"), parent=ref, observed=f"{new}, after {old}",
-                    expected=f"{int(context.full_context(wanted)):,}: the length before all extensions",
-                    repair="State that length; how far it is extended is the factor's to say.",
-                )  # fmt: skip
-            elif stage.max_context < parent.max_context:
-                before, after = (context.full_context(one.max_context) for one in (parent, stage))
-                yield context.finding(
-                    "I-37", name, ("rope",), parent=ref,
-                    observed=f"a declared context that shrinks from {int(before):,} to {int(after):,}: under {new}, "
-                    "after " + old + ", nothing longer is trained",
-                    expected=f"at least {int(before):,}", found=(before, after),
-                    repair="Keep the parent's positions, or train at its context under the new ones.",
-                )  # fmt: skip
-            elif _longest_under(context, name, rope) <= parent.max_context:
-                longest = int(context.full_context(parent.max_context))
-                yield context.finding(
-                    "I-37", name, ("rope",), parent=ref,
-                    observed=f"{new}, after {old}, where neither this stage nor one after it is trained at more than "
-                    f"the parent's {longest:,} positions",
-                    expected="the parent's positions, or a longer context under the new ones",
-                    repair="State the parent's positions, or waive this with what slower ones are for.",
-                    found=f"{new}, after {old}",
-                )  # fmt: skip
+            yield from _going_back(context, name, rope, dim, ref, parent)
+
+
+def _going_back(context: Context, name: str, rope: Rope, dim: int, ref: str, parent: Stage) -> Iterator[Finding]:
+    """How a stage's positions, of `dim` dimensions of a head, go back behind its parent's, where they do."""
+    stage = context.pipeline.stages[name]
+    above = rotary_dim(parent)
+    if above is None or parent.rope is None or parent.rope == rope:
+        return
+    if wrong_positions(parent.rope, above) or wrong_positions(rope, dim) or rescaled(parent.rope, rope):
+        return  # I-11 or I-12 names it
+    old, new = (described(_at_full_size(context, one)) for one in (parent.rope, rope))
+    if _any_faster(inv_freq(parent.rope, above), inv_freq(rope, dim)):
+        yield context.finding(
+            "I-37", name, ("rope",), parent=ref, observed=f"{new}, after {old}",
+            expected="no pair of dimensions that turns faster than in the parent",
+            repair="State the parent's base, llama3, interpolation and yarn, or larger ones.",
+        )  # fmt: skip
+    elif rope.llama3 and parent.rope.llama3 and rope.llama3.original != parent.rope.llama3.original:
+        yield context.finding(
+            "I-37", name, ("rope",), parent=ref, observed=f"{new}, after {old}",
+            expected="the parent's `llama3.original`: the length before all extensions",
+            repair="State the parent's `original`; extend by factor, base or interpolation.",
+        )  # fmt: skip
+    elif parent.rope.llama3 and not rope.llama3 and not rope.yarn and rope.base == parent.rope.base:
+        yield context.finding(
+            "I-37", name, ("rope", "llama3"), parent=ref, observed=f"{new}, after {old}",
+            expected="the parent's `llama3`, or `yarn` or a larger base in its place",
+            repair="State the parent's `llama3`: an interpolation comes on top of it.",
+        )  # fmt: skip
+    elif rope.yarn and (wanted := _original(parent.rope, parent)) != rope.yarn.original:
+        yield context.finding(
+            "I-37", name, ("rope", "yarn", "original"), parent=ref, observed=f"{new}, after {old}",
+            expected=f"{int(context.full_context(wanted)):,}: the length before all extensions",
+            repair="State that length; how far it is extended is the factor's to say.",
+        )  # fmt: skip
+    elif stage.max_context < parent.max_context:
+        before, after = (context.full_context(one.max_context) for one in (parent, stage))
+        yield context.finding(
+            "I-37", name, ("rope",), parent=ref,
+            observed=f"a declared context that shrinks from {int(before):,} to {int(after):,}: under {new}, "
+            "after " + old + ", nothing longer is trained",
+            expected=f"at least {int(before):,}", found=(before, after),
+            repair="Keep the parent's positions, or train at its context under the new ones.",
+        )  # fmt: skip
+    elif _longest_under(context, name, rope) <= parent.max_context:
+        longest = int(context.full_context(parent.max_context))
+        yield context.finding(
+            "I-37", name, ("rope",), parent=ref,
+            observed=f"{new}, after {old}, where neither this stage nor one after it is trained at more than "
+            f"the parent's {longest:,} positions",
+            expected="the parent's positions, or a longer context under the new ones",
+            repair="State the parent's positions, or waive this with what slower ones are for.",
+            found=f"{new}, after {old}",
+        )  # fmt: skip
 
 
 def _longest_under(context: Context, name: str, rope: Rope) -> int:

@@ -1,4 +1,4 @@
-"""Whether the NeMo engine can divide a stage as its layout says: I-46 and I-47; `check.execution` prices the rest."""
+"""Whether the NeMo engine can divide a stage as its layout says: I-46, I-47. check.rules.execution prices the rest."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from fractions import Fraction
 
 from stages.spec import quantities, units
@@ -99,5 +100,9 @@ def _number(value: Fraction) -> str:
 
 
 def _read_number(text: str) -> Fraction | None:
+    """What has a unit is a word: `64 seq` is what stands in the place of a sweep's field (S-11)."""
     text = text.strip()
-    return units.number(text) if quantities.is_number(text) and "/" not in text and text[-1] not in "%" else None
+    if quantities.is_number(text) and "/" not in text and text[-1] not in "%":
+        with suppress(quantities.BadQuantity):
+            return units.number(text)
+    return None

@@ -42,7 +42,7 @@ class Clock:
     entered: Fraction | None = None  # the rate that the schedule's first piece met when the lineage began
     reader: str | None = None  # the stage that counted last
     numbers: Mapping[str, Reached] = field(default_factory=dict)  # those that a schedule may give, by name
-    left: str = ""  # of a schedule that was left in the middle of a piece: where, and its end, in words
+    left: str = ""  # in words: where and in what piece a schedule was left, or how the parents of a merge ended apart
 
     @property
     def here(self) -> int:
@@ -142,8 +142,18 @@ def schedule(
 
 
 def _because(error: ScheduleError, left: str) -> ScheduleError:
-    """A jump where a stage begins, with where its parent left its own schedule: one of the two is at fault."""
-    if not left or error.invariant != "I-28" or error.piece != 0:
+    """A jump where a stage begins, with where its parent left its own schedule: one of the two is at fault.
+
+    Where a merge's parents ended apart, each with its rate: one of them is at fault.
+    """
+    if not left or error.piece != 0 or not error.of_reader:
+        return error
+    if error.invariant == "I-05":
+        return ScheduleError(
+            error.piece, f"`from: current` where {left}", error.allowed, error.repair, of_reader=True,
+            invariant=error.invariant,
+        )  # fmt: skip
+    if error.invariant != "I-28":
         return error
     return ScheduleError(
         error.piece, f"{error.found}, since {left}", error.allowed,

@@ -64,7 +64,14 @@ def _of_all(above: Mapping[str, Node]) -> Clock:
         for name, reached in clocks[0].numbers.items()
         if all(name in one.numbers and one.numbers[name].value == reached.value for one in clocks)
     }
-    return Clock(None, (), rates.pop() if len(rates) == 1 else None, numbers=numbers)
+    if len(rates) == 1:
+        return Clock(None, (), rates.pop(), numbers=numbers)
+    apart = (
+        f"{node.stage.name} ended " + ("without a schedule" if node.clock.rate is None else f"at {float(node.clock.rate):g}")
+        + (f" ({node.clock.left})" if node.clock.left else "")
+        for node in above.values()
+    )  # fmt: skip
+    return Clock(None, (), None, numbers=numbers, left=" and ".join(apart))
 
 
 def _continued(pipeline: LoadedPipeline, loaded: LoadedStage, raw: RawTrain, above: Mapping[str, Node]) -> Clock:

@@ -92,23 +92,24 @@ def _without_a_step(context: Context, extent: Extent, number: int) -> Iterator[F
 
 
 def _inert(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
-    """Over all lineages: `from: current` may differ between those that read the schedule."""
-    raw, piece = horizon.piece_of(context, extent, number)
-    readers = [one for one in context.pipeline.extents.values() if one.schedule == extent.schedule]
-    read = [one.laid[number] for one in readers if number < len(one.laid)]
+    """Of the lineage that reads the piece: `from: current` may differ between those that read the schedule."""
+    pieces, piece = context.loaded.raw.schedules[extent.schedule], extent.laid[number]
     if piece.shape == "constant":
         return
     found = piece.described
-    if all(one.first == one.last for one in read) and (piece.shape != "linear" or number or raw.starts != "current"):
+    warms_up = piece.shape == "linear" and not number and pieces[0].starts == "current" and len(pieces) > 1
+    if piece.first == piece.last and not warms_up:
         yield (
             "to",
             found,
             found,
             "a piece that changes the rate",
-            "Correct `to`, or write `shape: constant` without it.",
+            "Correct `to`, or write `shape: constant` without it."
+            if pieces[0].starts != "current"
+            else "Correct `to`, or `init.from`: the rate at which the parent ended is where the schedule begins.",
         )
     ends = number + 1 == len(extent.laid) and not extent.left
-    if ends and piece.shape in ("cosine", "1-sqrt") and all(one.first < one.last for one in read):
+    if ends and piece.shape in ("cosine", "1-sqrt") and piece.first < piece.last:
         yield "to", found, f"{found}, which ends the schedule", f"a {piece.shape} that lowers the rate", "Correct `to`."
 
 

@@ -9,7 +9,7 @@ import pytest
 from stages.check.findings import Finding, unwaived
 from stages.check.run import run
 from stages.spec.project import Project
-from tests.edits import replaced
+from tests.edits import edit, replaced
 from tests.mutants.mutant import Edited
 from tests.unit.spec import small_project
 
@@ -108,6 +108,30 @@ def test_a_warm_up_may_find_its_peak_reached(tmp_path: Path) -> None:
     ]
     half = replaced(WARM_UP, "1e-3", "5.5e-4") + "    - {shape: constant, until: 4B}\n"
     assert toy(tmp_path, half, other, *edits) == []
+
+
+@pytest.mark.parametrize("shape", ["cosine", "1-sqrt", "linear"])
+def test_a_decay_that_has_ended_above_is_inert_though_another_lineage_reads_it(tmp_path: Path, shape: str) -> None:
+    """Two branches read one decay: the second was meant to start where the first did, and starts from its end."""
+    small_project.write(tmp_path)
+    second = tmp_path / "specs/toy/second.yaml"
+    edit(second, "inherit\n  clock: continue", "inherit\n  clock: reset", "schedule: main", "schedule: other")
+    branch = replaced(second.read_text(), "stage: second", "stage: branch", "from: first", "from: second")
+    (second.parent / "branch.yaml").write_text(branch)
+    decay = f"{{shape: {shape}, from: current, to: 1e-4, until: 2B}}"
+    other = (
+        "{shape: constant, from: current, until: 4B}",
+        decay,
+        "stages: [first, second,",
+        "stages: [first, branch, second,",
+    )
+    edit(tmp_path / "specs/toy/pipeline.yaml", *other)
+    constant = WARM_UP + "    - {shape: constant, until: 2B}\n"
+    edit(tmp_path / "specs/toy/pipeline.yaml", WARM_UP + REST, constant)
+    found = unwaived(run(Project.load(tmp_path), "paper", {"I-36"}))
+    assert {(one.stage, one.observed) for one in found if one.stage.startswith("toy/")} == {
+        ("toy/branch", f"a {shape} piece from 0.0001 to 0.0001")
+    }
 
 
 def test_the_scales_factor_counts_and_is_what_to_mend(tmp_path: Path) -> None:

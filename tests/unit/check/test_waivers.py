@@ -237,7 +237,9 @@ def test_a_waiver_excuses_at_most_twice_what_is_found(excused: str, found: str, 
     assert facts.far(excused, found) is is_far
 
 
-@pytest.mark.parametrize("text", ["1e-4 -> 4.2e-5", "1Mi", "1.04", "0.6T -> 700B", "packing: whole", "-3"])
+@pytest.mark.parametrize(
+    "text", ["1e-4 -> 4.2e-5", "1Mi", "1.04", "0.6T -> 700B", "packing: whole", "-3", "64 seq", "40%"]
+)
 def test_a_fact_reads_back_as_it_was_written(text: str) -> None:
     assert facts.read(facts.write(facts.read(text))) == facts.read(text)
 
@@ -246,6 +248,7 @@ def test_what_several_scales_found_is_named_by_the_largest() -> None:
     assert facts.largest(["1.02", "1.4", "1.1"]) == ["1.4"]
     assert facts.largest(["1e-4 -> 5e-5", "1e-4 -> 4e-5"]) == ["1e-4 -> 4e-5"]
     assert facts.largest(["a", "b", "a"]) == ["a", "b"]
+    assert facts.largest(["64 seq", "0.3 epochs", "64 seq"]) == ["64 seq", "0.3 epochs"]  # of a sweep's field
 
 
 def test_results_made_before_waivers_named_a_value_can_still_be_read() -> None:

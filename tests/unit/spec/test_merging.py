@@ -191,8 +191,10 @@ def test_a_schedule_goes_on_from_the_rate_that_all_parents_ended_at(root: Path, 
 def test_a_rate_that_parents_do_not_share_is_not_current(root: Path) -> None:
     below(root, "{shape: constant, from: current, until: 2B}")
     edit(root, PIPELINE, "{shape: constant, until: 2B}", "{shape: cosine, to: 1e-4, until: 2B}")
-    with pytest.raises(SpecError, match="and nothing where they ended apart"):
+    with pytest.raises(SpecError, match="and nothing where they ended apart") as error:
         Project.load(root).resolve("toy", "paper")
+    apart = "`from: current` where first ended at 0.0001 and first_at_1b ended at 0.000559387"
+    assert apart in error.value.found
 
 
 def test_other_numbers_go_on_from_a_merge_too(root: Path) -> None:

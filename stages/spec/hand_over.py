@@ -67,7 +67,8 @@ def _of_all(above: Mapping[str, Node]) -> Clock:
     if len(rates) == 1:
         return Clock(None, (), rates.pop(), numbers=numbers)
     apart = (
-        f"{node.stage.name} ended " + ("without a schedule" if node.clock.rate is None else f"at {float(node.clock.rate):g}")
+        f"{node.stage.name} ended "
+        + ("without a schedule" if node.clock.rate is None else f"at {float(node.clock.rate):g}")
         + (f" ({node.clock.left})" if node.clock.left else "")
         for node in above.values()
     )  # fmt: skip

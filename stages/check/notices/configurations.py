@@ -66,8 +66,13 @@ def other_figures(loaded: LoadedPipeline, data: LoadedData) -> Iterator[str]:
     for name, model in loaded.raw.models.items():
         tree, cited = _leaves(loaded.document.value["models"][name]), _cited(loaded.document, ("models", name))
         for key, text in tree.items():
-            names = [released[name]] if name in released else cited.get(key, [])
-            yield from _other(loaded.document, ("models", name), key, text, names, str(model.get("family")))
+            taken = [released[name]] if name in released else []
+            others = [one for one in cited.get(key, []) if one not in taken]
+            told = (
+                list(_other(loaded.document, ("models", name), key, text, among, str(model.get("family"))))
+                for among in (taken, others)  # a citation that was copied is of another model than the release
+            )
+            yield from next(filter(None, told), [])
     for stage in loaded.stages.values():
         if ROPE not in stage.document.value:
             continue

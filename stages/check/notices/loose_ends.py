@@ -13,7 +13,7 @@ from stages.spec.loader_data import LoadedData
 from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.spec.schema.edges import AT
 from stages.spec.schema.stages import RawExport, RawMerge, RawTrain
-from stages.spec.variants import RawVariant
+from stages.spec.variants import RawVariant, sweeps
 
 LEAST_SHARE = Fraction(1, 100)  # of a parent of a merge
 
@@ -25,6 +25,7 @@ def loose_ends(loaded: LoadedPipeline) -> Iterator[str]:
     yield from _hardly_merged(loaded)
     yield from _mostly_older(loaded)
     yield from _partly_merged(loaded)
+    yield from _unused_sweeps(loaded)
     yield from _out_of_order(loaded)
 
 
@@ -120,6 +121,17 @@ def _partly_merged(loaded: LoadedPipeline) -> Iterator[str]:
             if left and len(merged & set(values)) > 1:
                 where = stage.document.where(("init", "from"))
                 yield f"{where}: {name} averages {len(values) - len(left)} of {len(values)}: without {', '.join(left)}."
+
+
+def _unused_sweeps(loaded: LoadedPipeline) -> Iterator[str]:
+    """Sweeps from whose values nothing starts, where something is exported: of a single stage, I-38 says it."""
+    if not any(isinstance(stage.raw, RawExport) for stage in loaded.stages.values()):
+        return
+    named = {parent for stage in loaded.stages.values() for parent in points.starts_from(stage.raw)}
+    for written, values in sweeps(stage.raw for stage in loaded.stages.values()).items():
+        if not named & set(values):
+            where = loaded.stages[next(iter(values))].document.where(("variants",))
+            yield f"{where}: nothing starts from a value of {written} ({', '.join(values)}): it is measured alone."
 
 
 def _out_of_order(loaded: LoadedPipeline) -> Iterator[str]:

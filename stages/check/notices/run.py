@@ -17,6 +17,7 @@ from stages.check.notices.early_points import early
 from stages.check.notices.endings import hardly_falls, hasty, unusual_figures
 from stages.check.notices.executions import unheard_of
 from stages.check.notices.held_out import few_or_many, otherwise, read_twice
+from stages.check.notices.inherited import dropped as ungrouped
 from stages.check.notices.lengths import as_before, cut_short
 from stages.check.notices.loose_ends import foreign_tokenizer, loose_ends
 from stages.check.notices.losses import changed
@@ -31,6 +32,8 @@ from stages.check.notices.scales import few_samples, floors_alone, idle_resoluti
 from stages.check.notices.shares import dropped, exchanged, out_of_proportion
 from stages.check.notices.sizes import uncounted, unusual
 from stages.check.notices.towers import unusual_towers
+from stages.check.notices.unmeasured import unmeasured
+from stages.check.notices.untuned import untuned
 from stages.check.notices.variants import nearly_shared
 from stages.check.notices.vocabularies import mistyped, other_sizes
 from stages.check.rules import unused
@@ -50,7 +53,7 @@ def notices(project: Project, scales: Sequence[str]) -> list[str]:
         planned_only, bindings.notice, shortened, unpriced, two_precisions, long_warm_ups, needless, left_out,
         lower_rates, idle_rows, idle_resolution, often, changed, as_before, highest, lowest, strong, early,
         implausible, leaping, whole_anyway, cut_short, hardly_falls, unheard_of, unneeded, other_shapes,
-        few_samples, floors_alone, hasty, high_bases, unusual_towers,
+        few_samples, floors_alone, hasty, high_bases, unusual_towers, unmeasured, ungrouped,
     )  # fmt: skip
     found: list[str] = []
     for scale, tell in product(scales, of_scale):
@@ -70,7 +73,7 @@ def as_written(project: Project) -> list[str]:
     found += [notice for one in project.loadable for notice in misnamed(one)]
     tells = (
         differing, stepped, decayed, unusual, uncounted, other_sizes, loose_ends, copied, unusual_figures, otherwise,
-        reaching_back, mistyped,
+        reaching_back, mistyped, untuned,
     )  # fmt: skip
     found += [notice for tell in tells for one in published for notice in tell(one)]
     with suppress(SpecError, SpecErrors):  # of the corpora: a finding

@@ -44,7 +44,7 @@ def _going_back(context: Context, name: str, rope: Rope, dim: int, ref: str, par
         return
     if wrong_positions(parent.rope, above) or wrong_positions(rope, dim) or rescaled(parent.rope, rope):
         return  # I-11 or I-12 names it
-    old, new = (described(_at_full_size(context, one)) for one in (parent.rope, rope))
+    old, new = _told_apart(*(_at_full_size(context, one) for one in (parent.rope, rope)))
     if _any_faster(inv_freq(parent.rope, above), inv_freq(rope, dim)):
         yield context.finding(
             "I-37", name, ("rope",), parent=ref, observed=f"{new}, after {old}",
@@ -108,6 +108,27 @@ def _original(rope: Rope, parent: Stage) -> int:
 def _any_faster(before: list[float], after: list[float]) -> bool:
     """Whether a pair turns faster than it did: positions move together there."""
     return any(new > old * (1 + ROUNDING) for old, new in zip(before, after, strict=False))
+
+
+def _told_apart(before: Rope, after: Rope) -> tuple[str, str]:
+    """Both in a few words, with the figures of their scaling that differ where those words are the same."""
+    old, new = described(before), described(after)
+    for one, other in ((before.llama3, after.llama3), (before.yarn, after.yarn)):
+        if old == new and one is not None and other is not None:
+            was, now = one.model_dump(), other.model_dump()
+            differ = [key for key in was if was[key] != now[key]]
+            old, new = (
+                f"{text}, " + ", ".join(f"{key} {_written(figures[key])}" for key in differ)
+                for text, figures in ((old, was), (new, now))
+            )
+    return old, new
+
+
+def _written(figure: float | bool | None) -> str:
+    """As a spec has it."""
+    if figure is None or isinstance(figure, bool):
+        return "none" if figure is None else str(figure).lower()
+    return f"{figure:g}"
 
 
 def _at_full_size(context: Context, rope: Rope) -> Rope:

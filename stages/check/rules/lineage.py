@@ -152,7 +152,7 @@ def _trained_between(context: Context, module: str, early: str, late: str) -> li
 
 
 def equal_stages(context: Context) -> Iterator[Finding]:
-    """Stages that train from the same parents on the same corpora and would have one key.
+    """Stages that train from the same parents on the same corpora, merges and exports, that would have one key.
 
     At full size, as a scale may shrink two stages to one; and of corpora as mixtures name them, as one local corpus may
     take the place of several.
@@ -161,7 +161,7 @@ def equal_stages(context: Context) -> Iterator[Finding]:
         return
     groups: dict[tuple[object, ...], list[str]] = {}
     for name, stage in context.pipeline.stages.items():
-        if stage.kind == "train":
+        if stage.kind in ("train", "merge", "export"):
             mixtures = tuple(frozenset(context.mixture(name, number)) for number in range(len(stage.phases)))
             groups.setdefault((stage.parents, mixtures), []).append(name)
     for names in groups.values():
@@ -173,7 +173,7 @@ def equal_stages(context: Context) -> Iterator[Finding]:
                 yield context.finding(
                     "I-38", name, ("stage",), observed=f"all that {other} does ({where})",
                     expected="stages that differ in what they compute",
-                    repair="Correct what was to differ, or start from the other one.", found=other,
+                    repair="Correct what was to differ, or take one of them out.", found=other,
                 )  # fmt: skip
 
 

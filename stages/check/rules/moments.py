@@ -86,13 +86,13 @@ def _left(context: Context, name: str, stage: Stage, module: str) -> bool:
     goes_on = bool(pieces) and pieces[0].starts == "current" and not warms_up
     if not goes_on or not _dropping(stage, module) or init is None or init.average or init.parent is None:
         return False
-    its = _state(context, init.parent, module)
+    its = state_of(context, init.parent, module)
     if its is None or stage.optimizer is None or its.kind != stage.optimizer.kind or extent is None:
         return False
     return extent.laid[0].first >= NEAR * trained_at(context, stage, module)[0]
 
 
-def _state(context: Context, parent: str, module: str) -> Optimizer | None:
+def state_of(context: Context, parent: str, module: str) -> Optimizer | None:
     """The optimizer whose state a parent hands on for a module."""
     if parent not in context.by_ref:
         return None
@@ -106,7 +106,7 @@ def _changed(context: Context, name: str, stage: Stage) -> Iterator[Finding]:
     for module, init in stage.init.items():
         if new is None or init.optimizer != "inherit" or init.parent is None or module not in stage.trained:
             continue
-        old = _state(context, init.parent, module)
+        old = state_of(context, init.parent, module)
         if old is None or old.kind != new.kind:
             continue  # I-15
         for key in type(new).model_fields:

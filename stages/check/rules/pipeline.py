@@ -223,18 +223,33 @@ def _orders(context: Context, full: ResolvedPipeline) -> Iterator[Finding]:
         for name, _, number, phase in context.phases()
         if number < len(full.stages[name].phases)
     ]
-    for (name, number, small, large), (other, _, small2, large2) in combinations(both, 2):
+    for (name, number, small, large), (other, number2, small2, large2) in combinations(both, 2):
         turned = (large.budget - large2.budget) * (small.budget - small2.budget) < 0 and large.unit == large2.unit
         turned = turned and "fixed" not in (small.packing, small2.packing)  # what a corpus comes to follows no scale
         if turned:
-            yield _turned(context, name, ("phases", number, "budget"), other, small.budget, small2.budget)
+            pair = ((name, number, small.budget), (other, number2, small2.budget))
+            least = " and ".join(said for one in pair if (said := _least(context, *one)))
+            yield _turned(context, name, ("phases", number, "budget"), other, small.budget, small2.budget, least)
         if _order([large.context, large2.context]) != _order([small.context, small2.context]):
             yield _turned(context, name, ("phases", number, "context"), other, small.context, small2.context)
 
 
-def _turned(context: Context, name: str, path: tuple[str | int, ...], other: str, mine: int, theirs: int) -> Finding:
+def _least(context: Context, name: str, number: int, budget: int) -> str:
+    """Of a budget that is the least that the scale allows: by how many steps of what size."""
+    raw, shrink = context.raw_phase(name, number), context.shrink.shrink
+    step = context.shrink.largest_step(raw) if raw is not None else 0
+    if shrink is None or budget != shrink.tokens.floor * step:
+        return ""
+    return f"that of {name} is the `floor`, {shrink.tokens.floor} steps of {step:,}"
+
+
+def _turned(
+    context: Context, name: str, path: tuple[str | int, ...], other: str, mine: int, theirs: int, least: str = ""
+) -> Finding:
+    entry = f"pipelines.{context.shrink.pipeline} in specs/scales/{context.pipeline.scale}.yaml"
+    turned = f"a {path[-1]} of {mine:,}, against {theirs:,} of {other}"
     return context.finding(
-        "I-35", name, path,
-        observed=f"a {path[-1]} of {mine:,}, against {theirs:,} of {other}", expected="the order that full size has",
-        repair=f"Correct pipelines.{context.shrink.pipeline} in specs/scales/{context.pipeline.scale}.yaml.",
+        "I-35", name, path, observed=f"{turned}{'; ' if least else ''}{least}", expected="the order that full size has",
+        repair=f"Correct {entry}, or the `batch` or `context` that makes such steps." if least else f"Correct {entry}.",
+        found=turned,
     )  # fmt: skip

@@ -128,7 +128,7 @@ def _implausible(context: Context, extent: Extent, number: int) -> Iterator[Faul
             Fraction(context.shrink.rate(highest)),
             f"a learning rate of {context.shrink.rate(highest):g}, {float(highest):g} as it is written",
             bound,
-            "Correct the scale's `lr`.",
+            "Correct the scale's `lr`, or the rate as it is written.",
         )
     if 0 < max(piece.first, piece.last) < LOWEST:
         found = piece.described

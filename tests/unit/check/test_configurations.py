@@ -28,6 +28,14 @@ def test_the_shipped_figures_are_those_that_they_cite() -> None:
     assert told(shipped.ROOT) == []
 
 
+def test_a_citation_of_another_model_than_the_release(tmp_path: Path) -> None:
+    """Copied with its block: the release has these figures, and the file that is cited has not."""
+    edit(shipped.copy(tmp_path), LLAMA, "Llama-3.1-8B config.json", "Llama-3.2-3B config.json")
+    said = [one.partition(": ")[2] for one in told(tmp_path)]
+    assert said[0] == "models.llama31_8b.layers is 32, and the published config.json has 28 (Llama-3.2-3B)."
+    assert {one.partition(" is ")[0].rpartition(".")[2] for one in said} == {"layers", "hidden", "ffn", "heads"}
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "said"),
     [

@@ -51,6 +51,24 @@ def test_the_copy_of_a_schedule_that_another_sweep_made_is_named_with_its_line(t
         Project.load(tmp_path).resolve("dense", "full")
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "found"),
+    [
+        ("again", "stage: again\nbox: b\nkind: export\ninit: {from: weighted}\n", "all that mixed does"),
+        ("again", "stage: again\nbox: b\nkind: export\ninit: {from: decay_low, weights: average}\n", ""),
+        ("again", "stage: again\nbox: b\nkind: merge\ninit: {from: [trunk, trunk@7Gi, trunk@6Gi], weights: uniform}\n",
+         "all that uniform does"),
+    ],
+)  # fmt: skip
+def test_two_exports_or_merges_of_the_same(file: str, text: str, found: str, tmp_path: Path) -> None:
+    """One of the two was copied, and its `from` was not changed."""
+    root = unshipped.write(tmp_path)
+    (root / f"specs/dense/{file}.yaml").write_text(text)
+    edit(root, "dense/pipeline.yaml", "release, mixed]", f"release, mixed, {file}]")
+    told = [one.observed for one in unwaived(run(Project.load(root), "full", {"I-38"}))]
+    assert [one.partition(" (")[0] for one in told if one.startswith("all that")] == [found] * bool(found)
+
+
 @pytest.mark.parametrize("merged", ["trunk@6Gi, trunk@8Gi, trunk", "trunk@6Gi, trunk@6144Mi, trunk"])
 def test_a_variant_may_not_merge_one_stage_of_what_it_extends_under_two_names(merged: str, tmp_path: Path) -> None:
     unshipped.write(tmp_path)

@@ -67,6 +67,16 @@ def test_a_tokenizer_beside_the_release_of_another_model(tmp_path: Path, tokeniz
     assert [one.startswith(said) for one in notices] == [True] * told
 
 
+def test_a_sweep_from_which_nothing_starts(tmp_path: Path) -> None:
+    """An export that was copied with the stage before in its `from`: single stages are I-38's, and arms excuse arms."""
+    root = unshipped.write(tmp_path)
+    before = of_all(Project.load(root), loose_ends)
+    edit(root, "dense/weighted.yaml", "[decay_low, decay_high]", "[trunk@6Gi, trunk]")
+    edit(root, "dense/weighted.yaml", "{decay_low: 1, decay_high: 3}", "{trunk@6Gi: 1, trunk: 3}")
+    new = [one.partition(": ")[2] for one in of_all(Project.load(root), loose_ends) if one not in before]
+    assert new == ["nothing starts from a value of decay (decay_low, decay_high): it is measured alone."]
+
+
 def test_averages_that_nothing_takes_and_parents_of_which_a_merge_has_nothing(tmp_path: Path) -> None:
     root = unshipped.write(tmp_path)
     before = of_all(Project.load(root), loose_ends)

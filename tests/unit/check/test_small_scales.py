@@ -52,6 +52,14 @@ def test_a_stand_in_that_knows_fewer_positions_is_named_once_and_below_nothing(t
     assert not found(tmp_path / "waived", "I-35", [short, (base, "^sources:", waiver)])
 
 
+def test_a_budget_that_is_the_floor_says_so(tmp_path: Path) -> None:
+    """Steps that a batch or a context made larger: the scale was right before, and what a waiver names is as it was."""
+    (finding,) = found(tmp_path, "I-35", [("llama31_1m/cpt_512k.yaml", "    batch: 8 seq", "    batch: 56 seq")])
+    assert finding.observed == f"{finding.found}; that of cpt_512k is the `floor`, 8 steps of 28,672"
+    assert finding.found == "a budget of 200,000, against 229,376 of cpt_512k"
+    assert finding.repair.endswith("mini.yaml, or the `batch` or `context` that makes such steps.")
+
+
 def test_what_is_frozen_for_want_of_a_release_is_told_apart(tmp_path: Path) -> None:
     edits = [
         ("kimi_vl/pipeline.yaml", "from: current, to: 1e-4, for: 2B", "from: 0, to: 1e-4, for: 2B"),

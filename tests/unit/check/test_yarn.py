@@ -98,6 +98,20 @@ def test_the_original_length_is_the_parents_context(tmp_path: Path) -> None:
     assert finding.observed == ("base 40000, yarn x8 from 8,192, after base 40000, interpolation 1")
 
 
+@pytest.mark.parametrize(("key", "was", "now"), [("truncate", "true", "false"), ("beta_slow", "1", "2")])
+def test_what_is_told_of_two_scalings_tells_them_apart(tmp_path: Path, key: str, was: str, now: str) -> None:
+    """Base, factor and original length are the same: what differs is a figure that they are not described by."""
+    edited(tmp_path)
+    fields = ", ".join(f"{name}: {value}" for name, value in {**FIELDS, key: now}.items())
+    rope = "rope: {base: 1_000_000, llama3: none, interpolation: 1}"
+    written = f"rope: {{base: 40_000, llama3: none, interpolation: 1, yarn: {{{fields}}}}}"
+    edit(tmp_path / "specs/ouro/midtrain_1_4b.yaml", rope, written)
+    told = [one.observed for one in run(Project.load(tmp_path), "paper", {"I-37"}) if "midtrain_1_4b" in one.stage]
+    assert told
+    assert all(f"yarn x4 from 16,384, {key} {now}, after base 40000, yarn x4 from 16,384, {key} {was}" in one
+               for one in told)  # fmt: skip
+
+
 def test_a_sequence_longer_than_what_is_extended_to_is_a_finding(tmp_path: Path) -> None:
     (finding,) = found(edited(tmp_path, base="1_000_000", factor="2"), "I-29")
     assert (finding.observed, finding.expected) == (

@@ -1,0 +1,52 @@
+"""What an optimizer's state was made with and a stage that inherits it has no longer: groups, and the weight decay.
+
+Where the clock goes on, another weight decay is a notice of its own (batches.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stages.check.context import Context
+from stages.check.notices.full_size import contexts
+from stages.check.rules.moments import state_of
+from stages.contract.numbers import extremes
+from stages.errors import Where
+from stages.spec.project import Project
+from stages.spec.resolved import Stage
+from stages.spec.resolved_training import Group, Optimizer, Schedule
+
+
+def dropped(project: Project, scale: str) -> Iterator[str]:
+    """A notice for each stage that inherits an optimizer's state, and lacks a group or the decay that it had."""
+    for context in contexts(project, scale):
+        told: set[Where] = set()  # the values of a sweep have one line
+        for name, stage in context.own:
+            where = context.where(name, "optimizer")
+            if where not in told and context.writes(where) and (said := _said(context, stage)):
+                told.add(where)
+                yield f"{where}: {name} {said}, whose optimizer's state it inherits."
+
+
+def _said(context: Context, stage: Stage) -> str:
+    for module, init in stage.init.items():
+        if init.optimizer != "inherit" or init.parent is None or module not in stage.trained:
+            continue
+        new, old = stage.optimizer, state_of(context, init.parent, module)
+        if new is None or old is None or new.kind != old.kind:
+            continue  # I-15
+        lost = next((one for one in _of(old, module) if one not in _of(new, module)), None)
+        if lost is not None:
+            figures = f"lr {lost.lr:g}, weight_decay {lost.weight_decay:g}"
+            return f"trains {module} without group {lost.name!r} ({figures}) of {init.parent}"
+        if stage.clock == "reset" and not isinstance(new.weight_decay, Schedule):
+            least, most = extremes(old.weight_decay)  # a branch may leave a schedule anywhere, for its last value
+            if not least <= new.weight_decay <= most:
+                was = f"{least:g}" if least == most else f"{least:g} to {most:g}"
+                return f"trains with weight_decay {new.weight_decay:g}, after {was} of {init.parent}"
+    return ""
+
+
+def _of(optimizer: Optimizer, module: str) -> list[Group]:
+    """The groups that have parameters of a module."""
+    return [one for one in optimizer.groups or () if one.modules is None or module in one.modules]

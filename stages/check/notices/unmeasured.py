@@ -1,0 +1,59 @@
+"""What a stage trains and its evaluations do not see, while those of another stage of the pipeline do: a word was lost
+from a list, or a copied list not added to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stages.check.context import Context
+from stages.check.notices.full_size import contexts
+from stages.errors import Where
+from stages.spec.evaluations import EVALUATIONS
+from stages.spec.project import Project
+from stages.spec.resolved import Stage
+from stages.spec.schema.stages import RawTrain
+
+# By what a stage does: the evaluations of which one sees it. A validation loss is a mean over all of its tokens.
+LONGER = "reads longer rows than any stage above it"
+SEES = {
+    LONGER: ("position_loss", "needle"),
+    "learns answers": ("answers",),
+    "learns from pictures": ("digit_questions",),
+    "trains in loops": ("loops",),
+    "learns from pairs": ("zero_shot", "retrieval"),
+}
+
+
+def unmeasured(project: Project, scale: str) -> Iterator[str]:
+    """A notice for each of them; a stage that has no evaluation at all is another one, and tasks may see anything."""
+    for context in contexts(project, scale):
+        told: set[Where] = set()  # the values of a sweep have one line
+        for name, stage in context.own:
+            raw, where = context.loaded.stages[name].raw, context.where(name, "evaluate")
+            if not isinstance(raw, RawTrain) or not raw.evaluate.heldout or raw.evaluate.lm_eval or where in told:
+                continue
+            for does, names in SEES.items():
+                others = [
+                    one for one, its in context.loaded.stages.items() if set(names) & set(its.raw.evaluate.heldout)
+                ]
+                able = any(not _lacks(context, name, stage, one) for one in names)
+                if others and name not in others and able and _does(context, stage, does) and context.writes(where):
+                    told.add(where)
+                    neither = f"neither {' nor '.join(names)} is" if len(names) > 1 else f"{names[0]} is not"
+                    yield f"{where}: {name} {does}, and {neither} among its evaluations, as it is in {others[0]}."
+
+
+def _does(context: Context, stage: Stage, does: str) -> bool:
+    if does == LONGER:
+        above = [one.max_context for _, one in context.parents(stage)]
+        return bool(above) and max((phase.context for phase in stage.phases), default=0) > max(above)
+    if does == "learns answers":
+        return any(phase.objective == "sft" for phase in stage.phases)
+    return True  # what its evaluation needs is what it does
+
+
+def _lacks(context: Context, name: str, stage: Stage, evaluation: str) -> bool:
+    corpora = {source.corpus for number in range(len(stage.phases)) for source in context.mixture(name, number)}
+    families = {model.family for model in stage.modules.values()}
+    return bool(EVALUATIONS[evaluation].lacks(families, corpora, context.data))

@@ -1,0 +1,50 @@
+"""Preferences of a model that was not fine-tuned, beside one that is: `from` names the stage before the last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stages.errors import Where
+from stages.spec import points
+from stages.spec.graph import reached
+from stages.spec.loader import LoadedPipeline
+from stages.spec.schema.stages import RawTrain
+
+
+def untuned(loaded: LoadedPipeline) -> Iterator[str]:
+    """A notice for each stage of preferences whose lineage lacks the fine-tuning that another stage has of its model.
+
+    Recipes learn preferences after fine-tuning on answers (arXiv 2305.18290, section 4).
+    """
+    tuned = {name for name, stage in loaded.stages.items() if _learns(loaded, name) == "sft"}
+    told: set[Where] = set()  # the values of a sweep have one line
+
+    def above(name: str) -> set[str]:
+        return points.starts_from(loaded.stages[name].raw) & loaded.stages.keys()
+
+    for name, stage in loaded.stages.items():
+        where = stage.document.where(("init", "from"))
+        lineage = reached(above(name), above)
+        if _learns(loaded, name) != "preference" or where in told or tuned & {*lineage}:
+            continue
+        beside = [one for one in loaded.stages if one in tuned and _models(loaded, one) & _models(loaded, name)]
+        if beside:
+            told.add(where)
+            parents = " and ".join(sorted(above(name)))
+            yield (
+                f"{where}: {name} learns preferences from {parents}, which was not fine-tuned on answers; "
+                f"{beside[-1]} is."
+            )
+
+
+def _learns(loaded: LoadedPipeline, name: str) -> str:
+    """Preferences, or answers, or neither."""
+    raw = loaded.stages[name].raw
+    objectives = {phase.objective for phase in raw.phases} if isinstance(raw, RawTrain) else set()
+    return next((one for one in ("preference", "sft") if one in objectives), "")
+
+
+def _models(loaded: LoadedPipeline, name: str) -> set[str]:
+    """The models that a stage trains."""
+    raw = loaded.stages[name].raw
+    return {raw.modules[module] for module in raw.train} if isinstance(raw, RawTrain) else set()

@@ -82,5 +82,5 @@ def _options(stage: Stage, request: Request, site: Site, root: Path) -> Iterator
 
 
 def _quoted(text: str) -> str:
-    """As sbatch reads it: like a shell, but for backslashes, which it takes for itself within quotes too."""
+    """As sbatch reads it: like a shell, except for backslashes, which it takes for itself within quotes too."""
     return shlex.quote(text.replace("\\", r"\\"))

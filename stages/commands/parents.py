@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stages.commands.chosen import Chosen
 from stages.errors import UserError
-from stages.store import damage, manifest, seal
+from stages.store import damage, manifest
 from stages.store.layout import Layout
 from stages.sync import graph
 
@@ -29,7 +29,7 @@ def refuse_without_parents(chosen: Chosen) -> None:
 def refuse_damaged(layout: Layout, ref: str) -> None:
     """What a stage builds on is read in full, seal and all: a flipped bit must not be trained on."""
     folder = layout.stage(ref)
-    broken = [*seal.problems(folder), *manifest.verify(folder, deep=True)]
+    broken = damage.problems(folder)
     if broken:
         listed = "; ".join(map(str, broken))
         damage.note(folder, listed)  # so that the next `snakemake` rebuilds it

@@ -33,7 +33,7 @@ from stages.store import files, json_file, leftovers, seal, trees
 from stages.store.digest import digest_bytes
 from stages.store.files import Data
 from stages.store.manifest import NAME as MANIFEST
-from stages.store.shards import Problem, Shard, compare
+from stages.store.shards import Problem, Shard, compare, listed
 
 if TYPE_CHECKING:
     from stages.data.encode import Encoded
@@ -58,7 +58,7 @@ def write_folder(out: Path, contents: Mapping[str, Data], make: Callable[[list[S
 
 def _fill(folder: Path, contents: Mapping[str, Data], make: Callable[[list[Shard]], DataManifest]) -> DataManifest:
     written = {name: files.write(folder / name, data) for name, data in sorted(contents.items())}
-    manifest = make([Shard(file=name, size=one.size, blake3=one.blake3) for name, one in written.items()])
+    manifest = make(listed(written))
     data = json_file.encode(manifest.model_dump(mode="json", exclude_none=True))
     seal.write(folder, MANIFEST, data, manifest)
     files.write(folder / MANIFEST, data)

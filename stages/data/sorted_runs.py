@@ -21,7 +21,7 @@ from stages.data.document import HELD_OUT_PER_MILLE
 from stages.data.gather import gather
 from stages.data.unknown import Found
 from stages.store import files, json_file, trees
-from stages.store.shards import Count, Shard, compare
+from stages.store.shards import Count, Shard, compare, listed
 
 META = "run.json"
 COLUMNS = {"rank": "<u8", "origin": "<u8", "length": "<i4", "start": "<i8"}
@@ -165,7 +165,7 @@ def put(folder: Path, contents: Mapping[str, files.Data], make: Callable[[list[S
         trees.remove_tree(temporary)
         files.disk.mkdir(temporary)  # not flushed: of many small files, that would take most of the time
         written = {name: files.write(temporary / name, data, flush=False) for name, data in contents.items()}
-        meta = make([Shard(file=name, size=one.size, blake3=one.blake3) for name, one in written.items()])
+        meta = make(listed(written))
         files.write(temporary / META, json_file.encode(meta.model_dump(mode="json")), flush=False)
         trees.remove_tree(folder)
         files.disk.rename(temporary, folder)

@@ -49,7 +49,7 @@ def grouped(changes: Sequence[StageChange]) -> list[Group]:
 
 
 def effects(change: StageChange) -> list[str]:
-    """What the change does to one stage, but for its price; never nothing."""
+    """What the change does to one stage, except for its price; never nothing."""
     found = [f"LR {curve(change.lr)}"] if change.lr else []
     if change.rope:
         found.append(f"RoPE {_positions(*change.rope)}")

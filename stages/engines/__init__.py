@@ -65,8 +65,8 @@ def _refuse(stage: Stage) -> None:
 
 
 def evaluate(stage: Stage, inputs: Inputs) -> None:
-    """Evaluate a finished result again; nothing is trained. In this process, but for what the NeMo engine trained: that
-    is computed by as many ranks as a run has. Raises as `engines.evaluation.again`, and as `run`.
+    """Evaluate a finished result again; nothing is trained. In this process, except for what the NeMo engine trained:
+    that is computed by as many ranks as a run has. Raises as `engines.evaluation.again`, and as `run`.
     """
     folder = inputs.layout.stage(stage.ref)
     by_ranks = stage.phases and stage.execution.engine == "nemo"

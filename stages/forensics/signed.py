@@ -115,7 +115,7 @@ def sign(layout: Layout, ref: str, signer: Signer) -> Path:
     from securesystemslib.dsse import Envelope
 
     folder = layout.stage(ref)
-    broken = [*seal.problems(folder), *manifest.verify(folder, deep=True)]
+    broken = damage.problems(folder)
     if broken:
         raise UserError(f"{ref} is not signed: {'; '.join(map(str, broken))}")
     payload = json.dumps(_statement(layout, ref), sort_keys=True, allow_nan=False).encode()

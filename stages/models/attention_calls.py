@@ -63,7 +63,7 @@ def parts(whole: int, size: int) -> list[int]:
 
 
 def runs(lengths: Sequence[int], heads: int, processors: int) -> Iterator[tuple[int, int]]:
-    """Documents [first, last) that are attended together: neighbours, but for those that the others would wait for."""
+    """Documents [first, last) that are attended together: neighbours, except those that others would wait for."""
     blocks = [-(-length // KEYS) for length in lengths]
     divided = -(-processors // (heads * len(lengths)))
     share = heads * sum(map(_work, blocks)) / processors

@@ -1,7 +1,7 @@
 """A model's layers, one after another, with what lies inside them kept for the backward pass or computed again.
 
 With `recomputed`, a layer keeps its inputs and what attention put out, and the backward pass runs it a second time
-(activation checkpointing, Chen et al., arXiv 1604.06174, with a segment a layer; but for attention, whose products
+(activation checkpointing, Chen et al., arXiv 1604.06174, with a segment a layer; except for attention, whose products
 grow with the square of the context and whose output does not: selective, Korthikanti et al., arXiv 2205.05198). The
 second run computes the bits of the first: nothing here draws random numbers, and torch restores autocast for it.
 """

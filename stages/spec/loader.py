@@ -58,7 +58,7 @@ class LoadedPipeline:
 
     @cached_property
     def vocabularies(self) -> dict[str, int]:
-        """The vocabulary of each language model, but for those of stages with a tokenizer of their own."""
+        """The vocabulary of each language model, except for those of stages with a tokenizer of their own."""
         raws = [stage.raw for stage in self.stages.values() if isinstance(stage.raw, RawTrain)]
         extended = {name for raw in raws if raw.tokenizer for name in raw.modules.values()}
         models = {

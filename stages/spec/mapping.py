@@ -55,7 +55,7 @@ def _stated(resolved: type[Frozen]) -> Fields:
 
 
 def some_of(tag: str, union: Any) -> Fields:
-    """Any fields of any of the classes of a union, but for the one that says which class it is."""
+    """Any fields of any of the classes of a union, except for the one that says which class it is."""
     every = {name: one for kind in _classes(union) for name, one in types(kind).items() if name != tag}
     return Fields(every)
 

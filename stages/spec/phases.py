@@ -63,7 +63,7 @@ class PhaseMaker:
             raise self.stage.document.error((*path, *error.at), error.found, error.allowed, error.repair) from None
 
     def bare(self, phase: RawPhase, span: Span, path: Path, numbers: Numbers) -> Phase:
-        """The phase but for its sources."""
+        """The phase except for its sources."""
         weights = Weights(self.stage.document, path, numbers)
         budget = span.here[1] - span.here[0]
         fixed = isinstance(phase, CountedPhase)

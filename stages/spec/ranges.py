@@ -50,7 +50,7 @@ def allot(
 ) -> tuple[tuple[Source, ...], dict[str, int]]:
     """The phase's sources with their stretches, and the reach after it.
 
-    `phase` is complete but for its sources; `patch` is the side of an image patch, for phases in patches. A stretch
+    `phase` is complete except for its sources; `patch` is the side of an image patch, for phases in patches. A stretch
     begins where the lineage has read to; how long it is, `stages/spec/stretches.py` says. Raises BadQuantity.
     """
     after = dict(reach)

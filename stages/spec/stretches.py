@@ -90,8 +90,8 @@ def stretch(need: Need, figures: RawCorpus, start: int) -> int | None:
 
     Windows of concatenated documents need their tokens. So do whole documents that all fit into a row: padding only
     adds rows. Where some documents do not fit, or where the tokens would not suffice, the rows that the corpus was
-    measured to fill are what counts. Rows are spread over a shuffled corpus evenly but for chance, for which the square
-    root of their number is added.
+    measured to fill are what counts. Rows are spread over a shuffled corpus evenly except for chance, for which the
+    square root of their number is added.
     """
     phase, left, plain = need.phase, figures.size - start, need.plain(figures)
     known = packed(figures, phase.context) if phase.whole(figures.kind) else None

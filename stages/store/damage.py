@@ -10,10 +10,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from stages.printable import printable
-from stages.store import files, json_file
+from stages.store import files, json_file, manifest, seal
+from stages.store.shards import Problem
 
 NAME = "damage.txt"
 LIMIT = 1 << 20  # bytes
+
+
+def problems(folder: Path) -> list[Problem]:
+    """What is damaged of a result, each file of which is read in full. Raises ManifestError."""
+    return [*seal.problems(folder), *manifest.verify(folder, deep=True)]
 
 
 def note(folder: Path, found: str) -> None:

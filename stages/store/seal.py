@@ -48,7 +48,7 @@ def write(
     later: Collection[str] = (),
     written: Mapping[Path, Written] | None = None,
 ) -> None:
-    """Seal a folder that is complete but for its manifest, whose bytes are given.
+    """Seal a folder that is complete except for its manifest, whose bytes are given.
 
     `later`: files that the manifest lists and that were replaced since; the seal speaks for them. `written`: what the
     run wrote, hashed on the way; where it is given, nothing is read again and no other file is sealed, so that a deep

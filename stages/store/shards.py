@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol
 
 from pydantic import Field, StringConstraints
 
-from stages.store.digest import digest_found
+from stages.store.digest import Written, digest_found
 from stages.store.json_file import Strict
 
 Count = Annotated[int, Field(ge=0)]
@@ -36,6 +36,11 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.file}: expected {self.expected}, found {self.actual}"
+
+
+def listed(written: Mapping[str, Written]) -> list[Shard]:
+    """Files that were written, by their names, as a record lists them."""
+    return [Shard(file=name, size=one.size, blake3=one.blake3) for name, one in written.items()]
 
 
 def compare(folder: Path, shards: Iterable[Shard], deep: bool) -> list[Problem]:

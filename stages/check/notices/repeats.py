@@ -77,7 +77,7 @@ def lost(corpus: RawCorpus, context: int) -> str:
 
 
 def _resolved(project: Project, scale: str) -> Iterator[ResolvedPipeline]:
-    """The pipelines at a scale, but for one that differs from another in its seeds alone."""
+    """The pipelines at a scale, except for one that differs from another in its seeds alone."""
     for name in project.pipelines(variants=True):
         with suppress(SpecError, SpecErrors):  # which are findings
             if project.has(name, scale) and project.reseeds(name, scale) is None:

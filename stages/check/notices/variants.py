@@ -1,4 +1,4 @@
-"""A schedule of a variant that is the one of what it extends but for one figure: what both read is trained twice."""
+"""A schedule of a variant that is the one of what it extends except for one figure: what both read is trained twice."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ OTHERS = frozenset({"HuggingFaceTB/SmolVLM"})
 
 
 def mistyped(loaded: LoadedPipeline) -> Iterator[str]:
-    """A notice of a tokenizer whose name is a known one but for one letter more, less or another."""
+    """A notice of a tokenizer whose name is a known one except for one letter more, less or another."""
     name = loaded.raw.tokenizer
     written = _letters(name)
     if any(written.startswith(_letters(one)) for one in (*KNOWN, *OTHERS)):

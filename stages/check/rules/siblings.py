@@ -96,7 +96,7 @@ def differing(loaded: LoadedPipeline) -> Iterator[str]:
 
 
 def _siblings(loaded: LoadedPipeline) -> Iterator[tuple[list[str], dict[str, Values]]]:
-    """Stages that train, of one box and alike but for a few values, with all values of each.
+    """Stages that train, of one box and alike except for a few values, with all values of each.
 
     One that follows another of its box, as contexts of an extension do, is a step further and no branch.
     """
@@ -124,7 +124,7 @@ def _above(loaded: LoadedPipeline, name: str) -> set[str]:
 
 
 def _values(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, str]]:
-    """What is computed, as it is written, but for where a stage starts from."""
+    """What is computed, as it is written, except for where a stage starts from."""
     if isinstance(tree, dict):
         for key, value in tree.items():
             if not (path == () and key in OWN) and (*path, key) != ("init", "from"):

@@ -47,7 +47,7 @@ def rotate(
     """Pairs of every head of one position, turned by its angles (SIGN 1), or against them (-1).
 
     x [rows, positions, HEADS, PAIRS], whose second coordinates are `x_second` further, AT_ONCE heads at a time; out has
-    the same shape, and is contiguous but for where a head's coordinates are; the tables have the shape of x.
+    the same shape, and is contiguous except for where a head's coordinates are; the tables have the shape of x.
     """
     place = tl.program_id(0).to(tl.int64)
     row, position = place // positions, place % positions

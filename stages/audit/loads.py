@@ -13,14 +13,7 @@ from typing import Literal
 from stages.audit.frameworks import TRAINERS
 from stages.audit.recipe import Stage
 
-Scheduler = Literal["file", "asserted", "override", "checkpoint", "peak"]
-MEANING = {
-    "file": "this file's, from its start",
-    "asserted": "both, which have to be equal: else the launch stops",
-    "override": "this file's, at the restored step",
-    "checkpoint": "the checkpoint's; this file's figures are ignored",
-    "peak": "this file's shape at the restored step, times the checkpoint's peak",
-}
+Scheduler = Literal["file", "asserted", "override", "checkpoint", "peak"]  # docs/audit.md says what each means
 
 
 @dataclass(frozen=True)

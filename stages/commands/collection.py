@@ -1,4 +1,4 @@
-"""Python's search for reference cycles (gc), paused or made seldom where all that it finds is specs, kept to the end.
+"""Python's garbage collector (gc), paused or run seldom where it would find nothing: specs are kept until the end.
 
 Objects are still freed when nothing refers to them: only cycles wait.
 """

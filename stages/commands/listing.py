@@ -1,4 +1,4 @@
-"""`stages list | schema`: reading, nothing else."""
+"""`stages list` and `stages schema`: what specs there are, and the JSON Schema of their files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Engines: what turns a resolved stage into a finished result. Nothing above this floor knows which one runs."""
+"""Engines: what turns a resolved stage into a finished result. No package above this one knows which engine runs."""
 
 from __future__ import annotations
 

@@ -251,7 +251,7 @@ def _upcycle(name: str, init: Init, inputs: Inputs, module: nn.Module) -> None:
         module.load_state_dict(upcycle_experts.upcycle(source.state_dict(), drawn))
         return
     shapes = {key: tensor.shape for key, tensor in drawn.items()}
-    module.load_state_dict(upcycle.upcycle(source.state_dict(), shapes, init.layer_map).state)
+    module.load_state_dict(upcycle.upcycle(source.state_dict(), shapes, init.layer_map))
 
 
 def _extend(name: str, init: Init, inputs: Inputs, module: nn.Module) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,20 +11,6 @@ from torch import Tensor
 from stages.errors import UserError
 
 _LAYER = re.compile(r"(?P<head>(?:.*\.)?layers)\.(?P<layer>\d+)\.(?P<tail>.*)")
-
-
-@dataclass(frozen=True)
-class Upcycled:
-    """A child's state and where each tensor came from."""
-
-    state: dict[str, Tensor]
-    sources: dict[str, str]  # child's name -> parent's name
-    unused: tuple[str, ...]  # parent's tensors that no child tensor copies
-
-    def report(self) -> str:
-        """One line per child tensor, for people and for run records."""
-        lines = [f"{child} <- {parent}" for child, parent in sorted(self.sources.items())]
-        return "\n".join([*lines, *(f"(unused) {name}" for name in self.unused)])
 
 
 def source_names(children: Iterable[str], layer_map: tuple[int, ...]) -> dict[str, str]:
@@ -47,7 +32,9 @@ def source_names(children: Iterable[str], layer_map: tuple[int, ...]) -> dict[st
     return sources
 
 
-def upcycle(parent: Mapping[str, Tensor], child: Mapping[str, torch.Size], layer_map: tuple[int, ...]) -> Upcycled:
+def upcycle(
+    parent: Mapping[str, Tensor], child: Mapping[str, torch.Size], layer_map: tuple[int, ...]
+) -> dict[str, Tensor]:
     """The child's tensors, as copies of the parent's.
 
     `child` gives names and shapes of all of the child's state (arXiv 2510.25741, section 4.3.1, for Ouro's 24 -> 48).
@@ -65,5 +52,4 @@ def upcycle(parent: Mapping[str, Tensor], child: Mapping[str, torch.Size], layer
     ]
     if wrong:
         raise UserError(f"upcycle: shapes differ: {', '.join(wrong)}. Only the number of layers may change.")
-    state = {name: parent[source].clone() for name, source in sources.items()}
-    return Upcycled(state=state, sources=sources, unused=tuple(sorted(set(parent) - set(sources.values()))))
+    return {name: parent[source].clone() for name, source in sources.items()}

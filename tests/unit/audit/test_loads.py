@@ -10,12 +10,19 @@ import torch
 import transformers
 
 from stages.audit.frameworks import DEFAULTS, SOURCES
-from stages.audit.loads import MEANING, ROWS, Row, on_load
+from stages.audit.loads import ROWS, Row, on_load
 from stages.audit.readers.transformers import FIGURES
 from stages.audit.recipe import Read, Stage, Value
 from stages.errors import Where
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs/audit.md").read_text()
+MEANING = {
+    "file": "this file's, from its start",
+    "asserted": "both, which have to be equal: else the launch stops",
+    "override": "this file's, at the restored step",
+    "checkpoint": "the checkpoint's; this file's figures are ignored",
+    "peak": "this file's shape at the restored step, times the checkpoint's peak",
+}
 
 
 def stage(framework: str, **figures: Read) -> Stage:

@@ -39,6 +39,15 @@ _SPELT = {one.lower(): one for one in (*PREFIXES, *UNITS) if one.isalpha()} | {
 }  # fmt: skip
 
 
+# Other units of memory, in MB.
+_MEMORY = {
+    "tb": Fraction(10**6),
+    "mib": Fraction(2**20, 10**6),
+    "gib": Fraction(2**30, 10**6),
+    "tib": Fraction(2**40, 10**6),
+}
+
+
 class BadQuantity(ValueError):  # noqa: N818  (pydantic prints the name of errors; this one reads better)
     """A value of a spec that is malformed, has the wrong unit or does not fit; `at` leads to a part of it."""
 
@@ -71,6 +80,9 @@ def _spelt(text: str, allowed: str) -> str:
     """The repair for what is no quantity: as it is spelt here, where that is known."""
     match = _WORD.fullmatch(text.strip(" ")) if len(text) <= LONGEST else None
     word = match["word"].lower() if match is not None else ""
+    if match is not None and word in _MEMORY and "memory" in allowed:
+        megabytes = int(Fraction(match["number"].replace("_", "")) * _MEMORY[word])
+        return f"Write {megabytes} MB." if megabytes % 1000 else f"Write {megabytes // 1000} GB."
     unit = "min" if word == "m" and "min" in allowed else _SPELT.get(word)
     if match is None or unit is None:
         return MALFORMED

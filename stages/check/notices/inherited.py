@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from stages.check.context import Context
 from stages.check.notices.full_size import contexts
 from stages.check.rules.moments import state_of
-from stages.contract.numbers import extremes
 from stages.errors import Where
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
-from stages.spec.resolved_training import Group, Optimizer, Schedule
+from stages.spec.resolved_training import Group, Optimizer
 
 
 def dropped(project: Project, scale: str) -> Iterator[str]:
@@ -39,11 +38,9 @@ def _said(context: Context, stage: Stage) -> str:
         if lost is not None:
             figures = f"lr {lost.lr:g}, weight_decay {lost.weight_decay:g}"
             return f"trains {module} without group {lost.name!r} ({figures}) of {init.parent}"
-        if stage.clock == "reset" and not isinstance(new.weight_decay, Schedule):
-            least, most = extremes(old.weight_decay)  # a branch may leave a schedule anywhere, for its last value
-            if not least <= new.weight_decay <= most:
-                was = f"{least:g}" if least == most else f"{least:g} to {most:g}"
-                return f"trains with weight_decay {new.weight_decay:g}, after {was} of {init.parent}"
+        was, now = old.weight_decay, new.weight_decay  # of a schedule, a branch may take any value, or the last
+        if stage.clock == "reset" and isinstance(was, float) and isinstance(now, float) and was != now:
+            return f"trains with weight_decay {now:g}, after {was:g} of {init.parent}"
     return ""
 
 

@@ -165,9 +165,15 @@ def two_precisions(project: Project, scale: str) -> Iterator[str]:
 
 
 def unread(project: Project) -> list[str]:
-    """Mixtures that no stage names; nothing where a pipeline cannot be read, since what it names is not known."""
+    """Mixtures that no stage names, and published corpora that no mixture names.
+
+    Nothing where a pipeline cannot be read, since what it names is not known.
+    """
+    found: list[str] = []
     with suppress(SpecError, SpecErrors):
         everyone = [project.loaded(name) for name in project.pipelines(variants=True)]
         if names := unused.mixtures(project.data, everyone):
-            return [f"specs/data/mixtures.yaml: no stage names {', '.join(names)}."]
-    return []
+            found.append(f"specs/data/mixtures.yaml: no stage names {', '.join(names)}.")
+        if names := unused.corpora(project.data):
+            found.append(f"specs/data/published.yaml: no mixture names {', '.join(names)}.")
+    return found

@@ -159,3 +159,9 @@ def mixtures(data: LoadedData, everyone: Iterable[LoadedPipeline]) -> list[str]:
     """Mixtures that no stage of these pipelines names: a project may have more of them than it uses."""
     read = {name for one in everyone for stage in one.stages.values() for name in stage.raw.mixtures}
     return [name for name in data.mixtures.mixtures if name not in read]
+
+
+def corpora(data: LoadedData) -> list[str]:
+    """Published corpora that no mixture names: one was lost from a mixture, or its name was changed in one place."""
+    read = {source.corpus for mixture in data.mixtures.mixtures.values() for source in mixture.sources}
+    return [name for name in data.published.corpora if name not in read]

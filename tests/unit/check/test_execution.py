@@ -222,6 +222,13 @@ def test_a_mixture_that_no_phase_names_is_a_notice(root: Path) -> None:
     assert unread(Project.load(root)) == ["specs/data/mixtures.yaml: no stage names llama_sft_short."]
 
 
+def test_a_published_corpus_that_no_mixture_names_is_a_notice(root: Path) -> None:
+    """It was lost from its mixture, whose shares were summed up again."""
+    edit(root, "data/mixtures.yaml", "      - {corpus: reasoning_science, share: 9.76%, group: text}\n", "")
+    edit(root, "data/mixtures.yaml", "{corpus: reasoning_math, share: 42.30%", "{corpus: reasoning_math, share: 52.06%")
+    assert unread(Project.load(root)) == ["specs/data/published.yaml: no mixture names reasoning_science."]
+
+
 def test_evaluations_of_an_export_have_to_fit_whole_on_one_device(root: Path) -> None:
     """Its 8B parameters do; a row of a million positions beside them does not."""
     with (root / "specs/llama31_1m/instruct.yaml").open("a") as file:

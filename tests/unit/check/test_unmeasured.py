@@ -109,9 +109,9 @@ def test_another_decay_on_a_clock_that_is_reset(tmp_path: Path, decay: str, said
     assert told == [said] * bool(said)
 
 
-@pytest.mark.parametrize(("decay", "told"), [("0.15", False), ("0.5", True)])
-def test_a_decay_may_be_any_that_a_schedule_had(tmp_path: Path, decay: str, told: bool) -> None:
-    """Branches leave a schedule anywhere, for the value at which it ends: here 0.1 to 0.3."""
+@pytest.mark.parametrize("decay", ["0.15", "0.5"])
+def test_a_decay_may_be_any_after_a_schedule(tmp_path: Path, decay: str) -> None:
+    """A branch leaves a schedule anywhere, with the value of its end, which it has not come to."""
     specs = unshipped.write(tmp_path) / "specs"
     edit(specs / "dense/decay.yaml", "optimizer: reset", "optimizer: inherit")
     path = specs / "dense/pipeline.yaml"
@@ -119,9 +119,7 @@ def test_a_decay_may_be_any_that_a_schedule_had(tmp_path: Path, decay: str, told
     edit(path, f"    groups:\n{groups}", "", "weight_decay: 0.1", f"weight_decay: {decay}")
     project = Project.load(tmp_path)
     assert project.resolve("dense", "full")
-    found = [one.partition(": ")[2] for one in dropped(project, "full") if "/dense/decay.yaml" in one]
-    said = "decay_low trains with weight_decay 0.5, after 0.1 to 0.3 of dense/trunk_at_6144mi, whose "
-    assert [one.startswith(said) for one in found] == [True] * told
+    assert not [one for one in dropped(project, "full") if "/dense/decay.yaml" in one]
 
 
 @pytest.mark.parametrize(("parent", "told"), [("sft", False), ("anneal", True), ("pretrain", True)])

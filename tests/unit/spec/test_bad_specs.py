@@ -115,6 +115,8 @@ BAD = [
     Bad("a context in bytes' units", SECOND, "context: 8Ki", "context: 8KiB", "Write 8Ki.", "phases.0.context"),
     Bad("minutes by their first letter", MINI, "memory: 1 GB}", "memory: 1 GB, time_limit: 90m}", "Write 90 min.",
         "execution.time_limit"),
+    Bad("memory in terabytes", MINI, "memory: 1 GB}", "memory: 1.5 TB}", "Write 1500 GB.", "execution.memory"),
+    Bad("memory in powers of two", MINI, "memory: 1 GB}", "memory: 4 GiB}", "Write 4294 MB.", "execution.memory"),
     Bad("a unit as a word", SECOND, "batch: 64 seq", "batch: 64 sequences", "Write 64 seq.", "phases.0.batch"),
     Bad("a list for a text", "toy/release.yaml", "{from: second}", "{from: [first, second]}", "Write one value.",
         "init.from"),

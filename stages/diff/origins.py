@@ -21,6 +21,7 @@ class WaiverChange:
     """A waiver that was added or removed, or excuses more or something else than before."""
 
     where: Where
+    ref: str  # for `--json`
     what: str  # added | removed | widened | narrowed
     waiver: Waiver
     before: Waiver | None
@@ -72,15 +73,15 @@ def _of_one(old: Holder, new: Holder) -> Iterator[WaiverChange]:
     for waiver, here in zip(new.waivers, new.lines, strict=True):
         twin = next((n for n, one in before.items() if one.id == waiver.id and set(one.at) & set(waiver.at)), None)
         if twin is None:
-            yield WaiverChange(here, "added", waiver, None)
+            yield WaiverChange(here, new.ref, "added", waiver, None)
             continue
         was = before.pop(twin)
         if not _excuses_no_more(waiver, was):
-            yield WaiverChange(here, "widened", waiver, was)
+            yield WaiverChange(here, new.ref, "widened", waiver, was)
         elif not _excuses_no_more(was, waiver):
-            yield WaiverChange(here, "narrowed", waiver, was)
+            yield WaiverChange(here, new.ref, "narrowed", waiver, was)
     for number, waiver in before.items():
-        yield WaiverChange(old.lines[number], "removed", waiver, None)
+        yield WaiverChange(old.lines[number], old.ref, "removed", waiver, None)
 
 
 def _excuses_no_more(one: Waiver, other: Waiver) -> bool:

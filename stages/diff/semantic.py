@@ -26,6 +26,7 @@ class StageChange:
     """A stage whose own work changes. Pairs are (old, new)."""
 
     ref: str
+    keys: tuple[str, str]  # for `--json`
     fields: tuple[Field, ...]
     lr: CurveChange | None
     rope: tuple[Rope | None, Rope | None] | None
@@ -196,6 +197,7 @@ def _change(ref: str, old: Side, new: Side, was: StagePlan, now: StagePlan) -> S
     before, after = old.stages[ref], new.stages[ref]
     return StageChange(
         ref=ref,
+        keys=(old.keys[ref], new.keys[ref]),
         fields=tuple(differing(before, after)),
         lr=curve.compare(before, after),
         rope=(before.rope, after.rope) if before.rope != after.rope else None,

@@ -10,7 +10,7 @@ from stages.diff.fields import Field
 from stages.diff.semantic import StageChange
 from stages.spec.resolved_models import Llama3Scaling, Rope
 
-NOTHING = StageChange("p/s", (), None, None, (100, 100), (5, 5), (0, 0), (2.0, 3.0))
+NOTHING = StageChange("p/s", ("a", "b"), (), None, None, (100, 100), (5, 5), (0, 0), (2.0, 3.0))
 LONG, SHORT = Field("phases.long.budget", "1B", "2B"), Field("phases.short.budget", "3B", "4B")
 
 

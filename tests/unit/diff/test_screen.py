@@ -264,7 +264,7 @@ def test_values_of_a_phase_that_go_are_told_with_what_they_are_of(before: Path, 
 
 def test_of_a_kind_that_is_longer_than_the_screen_what_fits_is_shown() -> None:
     fields = tuple(Field(f"f{number}", "1", "2") for number in range(9))
-    one = StageChange("p/s", fields, None, None, (1, 1), (1, 1), (0, 0), (1.0, 2.0))
+    one = StageChange("p/s", ("a", "b"), fields, None, None, (1, 1), (1, 1), (0, 0), (1.0, 2.0))
     other = replace(one, ref="p/t", fields=fields[1:])
     found: Any = SimpleNamespace(changed=(one, other), hours="GPU-hours")
     assert screen._changes(found, 7) == [

@@ -31,6 +31,11 @@ def extremes(number: float | Schedule) -> tuple[float, float]:
     return min(ends), max(ends)
 
 
+def settled(number: float | Schedule) -> float:
+    """The lowest of what a number comes to: its highest value, and the one that it ends with. It may begin below."""
+    return min(extremes(number)[1], number.pieces[-1].last) if isinstance(number, Schedule) else number
+
+
 def timeless(value: Any) -> Any:
     """A resolved value without the clocks of its schedules: what a scale leaves as it is."""
     if isinstance(value, Schedule):

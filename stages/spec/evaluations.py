@@ -47,7 +47,9 @@ EVALUATIONS: Mapping[str, Evaluation] = {
     "loops": Evaluation("loops", (LOOPED,), TOKEN_KINDS),
     "zero_shot": Evaluation("digits", (("moonvit",), ("text_tower",), ("contrastive",)), ("pairs",)),
     "retrieval": Evaluation("retrieval", (("moonvit",), ("text_tower",), ("contrastive",)), ("pairs",)),
-    "digit_questions": Evaluation("questions", (("moonvit",), LANGUAGE_MODELS), ("multimodal",), ("digit_qa",)),
+    "digit_questions": Evaluation(
+        "questions", (("moonvit",), ("projector",), LANGUAGE_MODELS), ("multimodal",), ("digit_qa",)
+    ),
     "answers": Evaluation("answers", (LANGUAGE_MODELS,), ("sft",)),
     "preferences": Evaluation("preferences", (LANGUAGE_MODELS,), ("preference",)),
 }

@@ -121,11 +121,12 @@ def _fitting(placed: Placed, corpora: Mapping[str, Kind]) -> str:
 
 def _corpora(placed: Placed, index: int, phase: RawPhase, corpora: Mapping[str, Kind]) -> Iterator[SpecError]:
     needs = NEEDS[phase.objective]
-    pictured = "moonvit" in placed.families
+    pictured = set(IMAGES) <= set(placed.families)
     readable = [kind for kind in needs.kinds if kind != "multimodal" or pictured]
     for name, kind in corpora.items():
         if kind not in readable:
-            why = "" if pictured or kind != "multimodal" else " without a vision tower"
+            lacking = "projector" if "moonvit" in placed.families else "vision tower"
+            why = "" if pictured or kind != "multimodal" else f" without a {lacking}"
             yield placed.error(
                 index, "data", f"{phase.data!r}, of which {name!r} is of kind {kind}",
                 f"corpora of kind {', '.join(readable)} for {phase.objective}{why}", "Choose another mixture.",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from stages.check.facts import Fact
-from stages.contract.numbers import extremes
+from stages.contract.numbers import settled
 from stages.spec.resolved_training import Muon
 
 # Muon's momentum is 0.95 (Jordan et al. 2024; arXiv 2502.16982, section 2.1), 0.85 where it is warmed up.
@@ -27,9 +27,9 @@ Fault = tuple[str, Fact, str, str, str]  # key, fact, found, expected, repair
 
 def faults(cfg: Muon, rate: Fraction) -> Iterator[Fault]:
     """What of Muon's figures no recipe has; `rate` is the highest that it is given."""
-    _, highest = extremes(cfg.momentum)  # one that is warmed up may begin below
-    if highest < LOWEST_MOMENTUM:
-        found = f"momentum {highest:g}"
+    reached = settled(cfg.momentum)  # one that is warmed up may begin below
+    if reached < LOWEST_MOMENTUM:
+        found = f"momentum {reached:g}"
         expected = f"at least {LOWEST_MOMENTUM:g}: what is orthogonalised is a mean of gradients; recipes have 0.95"
         yield "momentum", found, found, expected, "Correct it."
     small = cfg.update_rms < LOWEST_RMS and rate * Fraction(cfg.update_rms) < LOWEST_STEP

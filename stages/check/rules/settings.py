@@ -13,7 +13,7 @@ from stages.check.rules import averages, muon
 from stages.check.rules.schedule_pieces import HIGHEST, LOWEST
 from stages.check.rules.unused import names_of
 from stages.contract import ledger
-from stages.contract.numbers import extremes
+from stages.contract.numbers import extremes, settled
 from stages.contract.schedule import lr, lr_before
 from stages.contract.spikes import half
 from stages.spec.groups import KEY
@@ -152,7 +152,7 @@ def _never_skip(context: Context) -> Iterator[Finding]:
 def _faults(cfg: Optimizer, rate: Fraction) -> Iterator[Fault]:
     """What of an optimizer no recipe has; `rate` is the highest that it is given."""
     betas = {key: extremes(getattr(cfg, key))[1] for key in ("beta1", "beta2")}  # one that is warmed up begins below
-    small = {key: beta for key, beta in betas.items() if 0 < beta < LOWEST_BETA}
+    small = {key: beta for key in betas if 0 < (beta := settled(getattr(cfg, key))) < LOWEST_BETA}
     for key, beta in small.items():
         expected = f"0, or at least {LOWEST_BETA:g}: it is the share that a mean keeps at every step"
         yield key, f"{key} {beta:g}", f"{key} {beta:g}", expected, "Correct it; recipes have 0.9 and 0.95."

@@ -63,6 +63,29 @@ def test_a_slip_is_found_once_at_its_line(
 
 
 @pytest.mark.parametrize(
+    ("old", "begins", "ends", "observed"),
+    [
+        ("momentum: 0.95", "0.85", "0.095", ["momentum 0.095"]),
+        ("momentum: 0.95", "0.3", "0.95", []),
+        ("momentum: 0.95", "0.95", "0.85", []),
+        ("beta1: 0.9", "0.8", "0.09", ["beta1 0.09"]),
+        ("beta2: 0.95", "0.98", "0.095", ["beta2 0.095"]),
+    ],
+)
+def test_a_figure_of_a_schedule_counts_at_its_highest_and_at_its_end(
+    tmp_path: Path, old: str, begins: str, ends: str, observed: list[str]
+) -> None:
+    """One that is warmed up begins below what is allowed; where it ends, it has to be what some recipe has."""
+    small_project.write(tmp_path)
+    rises = f"schedules:\n  rises:\n    - {{shape: linear, from: {begins}, to: {ends}, until: 4B}}\n"
+    small_project.edit(tmp_path, FILE, "schedules:\n", rises)
+    by_schedule = replaced(MUON, old, f"{old.partition(':')[0]}: {{schedule: rises}}")
+    small_project.edit(tmp_path, FILE, "adamw: {kind: adamw, " + ADAMW, by_schedule)
+    assert Project.load(tmp_path).resolve("toy", "paper")
+    assert [one.observed for one in run(Project.load(tmp_path), "paper", {"I-48"}) if one.stage == "toy"] == observed
+
+
+@pytest.mark.parametrize(
     ("old", "new"),
     [
         ("beta1: 0.9,", "beta1: 0.95,"),  # equal betas: arXiv 2505.21829

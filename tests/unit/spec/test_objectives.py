@@ -145,6 +145,20 @@ def test_refused_at_its_line(specs: Path, slip: Slip, scale: str) -> None:
     assert slip.says in str(error)
 
 
+def test_pictures_come_to_a_language_model_through_a_projector(specs: Path) -> None:
+    """A tower alone brings none to it: the line of the projector was lost."""
+    edit(
+        specs / "specs" / JOINT,
+        "modules: {vit: moonvit, projector: projector, llm: moonlight}", "modules: {vit: moonvit, llm: moonlight}",
+        "train: [vit, projector, llm]\nfrozen: []", "train: [llm]\nfrozen: [vit]",
+        "objective: joint", "objective: sft",
+    )  # fmt: skip
+    with pytest.raises((SpecError, SpecErrors)) as caught:
+        Project.load(specs).resolve("kimi_vl", "paper")
+    (error,) = [error for error in each(caught.value) if error.key == "phases.0.data"]
+    assert "for sft without a projector" in str(error)
+
+
 def test_every_objective_says_what_it_needs() -> None:
     assert set(NEEDS) == set(get_args(ObjectiveName))
 

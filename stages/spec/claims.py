@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stages.errors import Where
 from stages.spec import models
-from stages.spec.graph import parents, reached
+from stages.spec.graph import parents, reached, unknown_stage
 from stages.spec.loader import LoadedPipeline
 from stages.spec.points import RawPoint
 from stages.spec.resolved_models import Model
@@ -80,7 +80,7 @@ def _counted(loaded: LoadedPipeline, nodes: Collection[str], index: int) -> tupl
         )
     for stage in named:
         if stage not in nodes:
-            raise unknown_name(loaded.document, here, "stage", stage, nodes)
+            raise unknown_stage(loaded, loaded.document, here, stage)
     if claim.lineage is None:
         return tuple(claim.stages or ())
     lineage = reached([claim.lineage], lambda stage: parents(loaded.stages[stage]))

@@ -7,10 +7,11 @@ from typing import TypeVar
 
 from stages.errors import SpecError
 from stages.spec.loader import LoadedPipeline, LoadedStage
-from stages.spec.nodes import Path
+from stages.spec.nodes import Document, Path
 from stages.spec.points import ALL, RawPoint, stage_name
 from stages.spec.schema.stages import RawExport, RawKeep, RawMerge, RawTrain, RawUpcycle
 from stages.spec.validate import unknown_name
+from stages.spec.variants import sweeps
 
 T = TypeVar("T")
 
@@ -60,7 +61,7 @@ def topological(pipeline: LoadedPipeline) -> list[str]:
     for name, stage in pipeline.stages.items():
         for parent in wanted[name]:
             if parent not in wanted:
-                raise _missing(stage, parent, wanted)
+                raise _missing(pipeline, stage, parent)
     order: list[str] = []
     left = dict(wanted)
     while left:
@@ -72,14 +73,22 @@ def topological(pipeline: LoadedPipeline) -> list[str]:
     return order
 
 
-def _missing(stage: LoadedStage, parent: str, names: Mapping[str, object]) -> SpecError:
+def unknown_stage(pipeline: LoadedPipeline, document: Document, path: Path, name: str) -> SpecError:
+    """A name that no stage of the pipeline has; that of a sweep is its file's, and each of its values has a stage."""
+    values = sweeps(stage.raw for stage in pipeline.stages.values()).get(name)
+    if values is None:
+        return unknown_name(document, path, "stage", name, pipeline.stages)
+    return document.error(path, f"{name!r}, a sweep", ", ".join(values), "Name the stage of one of its values.")
+
+
+def _missing(pipeline: LoadedPipeline, stage: LoadedStage, parent: str) -> SpecError:
     path: Path = ("init", "from")
     if isinstance(stage.raw, (RawTrain, RawUpcycle)):
         module = next(module for module, above in stage.raw.init.from_.items() if stage_name(above) == parent)
         path = path if module == ALL else (*path, module)
     if isinstance(stage.raw, RawMerge):
         path = (*path, next(number for number, text in enumerate(stage.raw.init.from_) if stage_name(text) == parent))
-    return unknown_name(stage.document, path, "stage", parent, names)
+    return unknown_stage(pipeline, stage.document, path, parent)
 
 
 def _cycle(pipeline: LoadedPipeline, rest: Mapping[str, tuple[str, ...]]) -> SpecError:

@@ -117,6 +117,22 @@ def test_each_mistake_is_at_its_line(root: Path, field: str, values: str, key: s
     assert error.where.file == "specs/toy/second.yaml"
 
 
+@pytest.mark.parametrize("claim", [False, True])
+def test_what_names_a_sweep_is_told_the_stages_of_its_values(root: Path, claim: bool) -> None:
+    """Its own name is that of the file, and of no stage."""
+    sweep(root, "seed", "{a: 1, b: 2}")
+    if claim:
+        edit(root, PIPELINE, "models:", "claims:\n  - {what: all, tokens: 4B, lineage: second}\nmodels:")
+    else:
+        edit(root, PIPELINE, "[first, second]", "[first, second, out]")
+        (root / "specs/toy/out.yaml").write_text("stage: out\nbox: Out\nkind: export\ninit: {from: second}\n")
+    with pytest.raises((SpecError, SpecErrors)) as wrong:
+        Project.load(root).resolve("toy", "paper")
+    (error,) = each(wrong.value)
+    assert (error.key, error.allowed) == ("claims.0" if claim else "init.from", "second_a, second_b")
+    assert (error.found, error.repair) == ("'second', a sweep", "Name the stage of one of its values.")
+
+
 def test_a_schedule_that_there_is_not_is_an_error_where_the_stage_names_it(root: Path) -> None:
     with pytest.raises(SpecError, match="the unknown schedule 'dekay'") as wrong:
         sweep(root, "schedules.dekay.0.to", "{a: 1e-5, b: 1e-6}", schedule="dekay").resolve("toy", "paper")

@@ -108,7 +108,7 @@ MUTANTS = (
         "I-04",
         "the clock is reset under a schedule that the parent was reading",
         Edited("ouro/longct_1_4b.yaml", "clock: continue", "clock: reset"),
-        also=frozenset({"I-03"}),
+        also=frozenset({"I-03", "I-36"}),  # the decay begins where it ends
     ),
     Mutant(
         "I-04",

@@ -22,7 +22,8 @@ KINDS = ("moving", "two_phases", "replacing", "continued", "upcycle", "merge", "
 NAMES = (*OBJECTIVES, *KINDS)
 RELEASES, RELEASE = "releases", "released"
 SCALE = "mini"
-PROJECT = SimpleNamespace(data=SimpleNamespace(local="none", tokenizers={}))  # of no specs: it declares no tokenizer
+# Of no specs: it declares no tokenizer.
+PROJECT = SimpleNamespace(data=SimpleNamespace(local="none", declared=lambda digest: None))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from blake3 import blake3
 from stages.engines import place
 from stages.engines.place import Place
 from stages.errors import UserError
+from stages.models.ops import choice
 from stages.spec.resolved import Stage
 from stages.store.fingerprint import fingerprint
 from stages.train.ranks import CPU, GLOO, NCCL
@@ -33,6 +34,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", found.append)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(**H100))
+    monkeypatch.setattr(choice, "features", lambda: frozenset({"flash_varlen", "grouped_mm"}))  # else found once, kept
     for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE", place.SHARE, *place.ALLOCATOR):
         monkeypatch.setenv(name, "")  # so that what a test sets is undone
         monkeypatch.delenv(name)

@@ -104,6 +104,7 @@ def _training(stage: Stage, phase: Phase, hardware: Hardware) -> list[Moment]:
         if isinstance(model, HEADED):
             loss = max(loss, memory_layers.head(model, count * loops(model, phase), bf16, device))
     again = layer if stage.execution.recomputes else 0.0
+    first = FP32 * sum(_output_matrix(stage.modules[name]) for name in memory_states.trained(stage))
     found: list[Moment] = []
     for sums, made in zip(partial_sums(stage, phase), (_gradient(stage), _added(stage, phase)), strict=False):
         before = sums * _gradient(stage)
@@ -111,7 +112,6 @@ def _training(stage: Stage, phase: Phase, hardware: Hardware) -> list[Moment]:
             case "cpu":
                 found.append((before + made, int(kept + layer + again), int(loss)))
             case "cuda":
-                first = FP32 * sum(_output_matrix(stage.modules[name]) for name in memory_states.trained(stage))
                 found += [
                     (before + first, int(kept), int(loss)),
                     (before + first, int(kept + again), 0),

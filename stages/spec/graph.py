@@ -8,7 +8,7 @@ from typing import TypeVar
 from stages.errors import SpecError
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Document, Path
-from stages.spec.points import ALL, RawPoint, stage_name
+from stages.spec.points import ALL, RawPoint, stage_name, starts_from
 from stages.spec.schema.stages import RawExport, RawKeep, RawMerge, RawTrain, RawUpcycle
 from stages.spec.validate import unknown_name
 from stages.spec.variants import sweeps
@@ -22,6 +22,15 @@ def reached(start: Iterable[T], onward: Callable[[T], Iterable[T]]) -> list[T]:
     for one in found:  # grows on the way
         found += dict.fromkeys(other for other in onward(one) if other not in found)
     return found
+
+
+def descends_from(pipeline: LoadedPipeline, name: str) -> set[str]:
+    """The stages of the pipeline that a stage descends from; of a point, its trunk."""
+
+    def above(one: str) -> set[str]:
+        return starts_from(pipeline.stages[one].raw) & pipeline.stages.keys()
+
+    return set(reached(above(name), above))
 
 
 def parent_of(stage: LoadedStage, module: str) -> str | None:

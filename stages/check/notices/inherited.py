@@ -16,7 +16,7 @@ from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Group, Optimizer
 
 
-def dropped(project: Project, scale: str) -> Iterator[str]:
+def lost_settings(project: Project, scale: str) -> Iterator[str]:
     """A notice for each stage that inherits an optimizer's state, and lacks a group or the decay that it had."""
     for context in contexts(project, scale):
         told: set[Where] = set()  # the values of a sweep have one line

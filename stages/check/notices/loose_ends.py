@@ -7,7 +7,7 @@ from fractions import Fraction
 from itertools import permutations
 
 from stages.spec import points, units
-from stages.spec.graph import reached
+from stages.spec.graph import descends_from
 from stages.spec.loader import LoadedPipeline
 from stages.spec.loader_data import LoadedData
 from stages.spec.resolved_models import LANGUAGE_MODELS
@@ -100,11 +100,7 @@ def _is_above(loaded: LoadedPipeline, above: str, below: str) -> bool:
     (first, here, at), (second, _, later) = above.partition(AT), below.partition(AT)
     if first == second:
         return bool(here) and (not later or units.tokens(at) < units.tokens(later))
-
-    def over(name: str) -> set[str]:
-        return points.starts_from(loaded.stages[name].raw) & loaded.stages.keys() if name in loaded.stages else set()
-
-    return first in reached(over(second), over)
+    return second in loaded.stages and first in descends_from(loaded, second)
 
 
 def _partly_merged(loaded: LoadedPipeline) -> Iterator[str]:

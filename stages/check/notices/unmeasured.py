@@ -28,17 +28,16 @@ SEES = {
 def unmeasured(project: Project, scale: str) -> Iterator[str]:
     """A notice for each of them; a stage that has no evaluation at all is another one, and tasks may see anything."""
     for context in contexts(project, scale):
+        measured = {name: set(one.raw.evaluate.heldout) for name, one in context.loaded.stages.items()}
         told: set[Where] = set()  # the values of a sweep have one line
         for name, stage in context.own:
             raw, where = context.loaded.stages[name].raw, context.where(name, "evaluate")
             if not isinstance(raw, RawTrain) or not raw.evaluate.heldout or raw.evaluate.lm_eval or where in told:
                 continue
+            able = _able(context, name, stage) if context.writes(where) else set()
             for does, names in SEES.items():
-                others = [
-                    one for one, its in context.loaded.stages.items() if set(names) & set(its.raw.evaluate.heldout)
-                ]
-                able = any(not _lacks(context, name, stage, one) for one in names)
-                if others and name not in others and able and _does(context, stage, does) and context.writes(where):
+                others = [one for one, its in measured.items() if its & {*names}]
+                if others and name not in others and able & {*names} and _does(context, stage, does):
                     told.add(where)
                     neither = f"neither {' nor '.join(names)} is" if len(names) > 1 else f"{names[0]} is not"
                     yield f"{where}: {name} {does}, and {neither} among its evaluations, as it is in {others[0]}."
@@ -53,7 +52,8 @@ def _does(context: Context, stage: Stage, does: str) -> bool:
     return True  # what its evaluation needs is what it does
 
 
-def _lacks(context: Context, name: str, stage: Stage, evaluation: str) -> bool:
+def _able(context: Context, name: str, stage: Stage) -> set[str]:
+    """The evaluations that the stage has modules and corpora for."""
     corpora = {source.corpus for number in range(len(stage.phases)) for source in context.mixture(name, number)}
     families = {model.family for model in stage.modules.values()}
-    return bool(EVALUATIONS[evaluation].lacks(families, corpora, context.data))
+    return {known for known, one in EVALUATIONS.items() if not one.lacks(families, corpora, context.data)}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from stages.errors import Where
 from stages.spec import points
-from stages.spec.graph import reached
+from stages.spec.graph import descends_from
 from stages.spec.loader import LoadedPipeline
 from stages.spec.schema.stages import RawTrain
 
@@ -18,19 +18,14 @@ def untuned(loaded: LoadedPipeline) -> Iterator[str]:
     """
     tuned = {name for name, stage in loaded.stages.items() if _learns(loaded, name) == "sft"}
     told: set[Where] = set()  # the values of a sweep have one line
-
-    def above(name: str) -> set[str]:
-        return points.starts_from(loaded.stages[name].raw) & loaded.stages.keys()
-
     for name, stage in loaded.stages.items():
         where = stage.document.where(("init", "from"))
-        lineage = reached(above(name), above)
-        if _learns(loaded, name) != "preference" or where in told or tuned & {*lineage}:
+        if _learns(loaded, name) != "preference" or where in told or tuned & descends_from(loaded, name):
             continue
         beside = [one for one in loaded.stages if one in tuned and _models(loaded, one) & _models(loaded, name)]
         if beside:
             told.add(where)
-            parents = " and ".join(sorted(above(name)))
+            parents = " and ".join(sorted(points.starts_from(stage.raw) & loaded.stages.keys()))
             yield (
                 f"{where}: {name} learns preferences from {parents}, which was not fine-tuned on answers; "
                 f"{beside[-1]} is."

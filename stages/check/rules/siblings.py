@@ -14,10 +14,9 @@ from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.spec import quantities
-from stages.spec.graph import reached
+from stages.spec.graph import descends_from
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Path, Tree, dotted
-from stages.spec.points import starts_from
 from stages.spec.schema.stages import RawTrain
 from stages.spec.sources import figures, origins
 
@@ -103,7 +102,7 @@ def _siblings(loaded: LoadedPipeline) -> Iterator[tuple[list[str], dict[str, Val
     boxes: dict[tuple[str, int], list[str]] = {}
     for name, stage in loaded.stages.items():
         if isinstance(stage.raw, RawTrain):
-            above = sum(loaded.stages[one].raw.box == stage.raw.box for one in _above(loaded, name))
+            above = sum(loaded.stages[one].raw.box == stage.raw.box for one in descends_from(loaded, name))
             boxes.setdefault((stage.raw.box, above), []).append(name)
     for names in boxes.values():
         files = [loaded.stages[name].document.where(()).file for name in names]
@@ -112,15 +111,6 @@ def _siblings(loaded: LoadedPipeline) -> Iterator[tuple[list[str], dict[str, Val
         values = {name: dict(_values(loaded.stages[name].document.value)) for name in names}
         if len(_differing(values)) <= MOST:
             yield names, values
-
-
-def _above(loaded: LoadedPipeline, name: str) -> set[str]:
-    """The stages of the pipeline that a stage descends from."""
-
-    def above(name: str) -> set[str]:
-        return starts_from(loaded.stages[name].raw) & loaded.stages.keys()
-
-    return set(reached(above(name), above))
 
 
 def _values(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, str]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.check.notices.inherited import dropped
+from stages.check.notices.inherited import lost_settings
 from stages.check.notices.unmeasured import unmeasured
 from stages.check.notices.untuned import untuned
 from stages.spec.project import Project
@@ -19,7 +19,9 @@ from tests.unit.check.told import of_all
 
 def test_the_shipped_pipelines_have_none() -> None:
     project = shipped.project()
-    assert [one for scale in project.scales() for tell in (unmeasured, dropped) for one in tell(project, scale)] == []
+    assert [
+        one for scale in project.scales() for tell in (unmeasured, lost_settings) for one in tell(project, scale)
+    ] == []
     assert of_all(project, untuned) == []
 
 
@@ -85,7 +87,7 @@ def test_groups_that_the_state_was_made_with(tmp_path: Path, above: str, below: 
     """Embeddings that were not decayed are, from one stage to the next: the optimizer was copied without its groups."""
     root = two_optimizers(tmp_path, "longct_1_4b", (CLIP, CLIP + above), (CLIP, CLIP + below))
     edit(root / "specs/ouro/longct_1_4b.yaml", "optimizer: inherit", f"optimizer: {optimizer}")
-    told = [one.partition(": ")[2] for one in dropped(Project.load(root), "paper") if "longct_1_4b.yaml" in one]
+    told = [one.partition(": ")[2] for one in lost_settings(Project.load(root), "paper") if "longct_1_4b.yaml" in one]
     assert told == [said] * bool(said)
 
 
@@ -105,7 +107,7 @@ def test_another_decay_on_a_clock_that_is_reset(tmp_path: Path, decay: str, said
     edit(root / "specs/ouro/pipeline.yaml", "\nschedules:\n", f"\n{falls}")
     project = Project.load(root)
     assert project.resolve("ouro", "paper")
-    told = [one.partition(": ")[2] for one in dropped(project, "paper") if "ct_anneal_1_4b" in one]
+    told = [one.partition(": ")[2] for one in lost_settings(project, "paper") if "ct_anneal_1_4b" in one]
     assert told == [said] * bool(said)
 
 
@@ -119,7 +121,7 @@ def test_a_decay_may_be_any_after_a_schedule(tmp_path: Path, decay: str) -> None
     edit(path, f"    groups:\n{groups}", "", "weight_decay: 0.1", f"weight_decay: {decay}")
     project = Project.load(tmp_path)
     assert project.resolve("dense", "full")
-    assert not [one for one in dropped(project, "full") if "/dense/decay.yaml" in one]
+    assert not [one for one in lost_settings(project, "full") if "/dense/decay.yaml" in one]
 
 
 @pytest.mark.parametrize(("parent", "told"), [("sft", False), ("anneal", True), ("pretrain", True)])

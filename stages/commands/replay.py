@@ -13,7 +13,7 @@ from stages.commands.parents import refuse_damaged
 from stages.commands.run import inputs_of
 from stages.errors import UsageError, UserError
 from stages.forensics.recorded import Recorded, recorded
-from stages.printable import first_few, print_json
+from stages.printable import first_few, print_json, printable
 from stages.spec.resolved import Stage
 from stages.store import fingerprint, manifest
 from stages.store.run_record import MadeBy
@@ -56,7 +56,7 @@ def _print_steps(chosen: Chosen, steps: str, releases: Path | None, as_json: boo
         print_json(asdict(found) | {"start": str(found.start or ""), "repeats": repeats})
     else:
         for line in lines(ref, known, found, repeats):
-            print(line)
+            print(printable(line))
     return 0 if found.equal else 1
 
 

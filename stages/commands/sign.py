@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from stages.commands.chosen import choose
 from stages.commands.find_project import find_root
 from stages.errors import UsageError, UserError
+from stages.printable import printable
 from stages.store import manifest
 from stages.store.layout import Layout
 
@@ -46,7 +47,7 @@ def verify(folder: Path, key: Path, intervals: int, releases: Path | None = None
         raise UsageError(f"found {folder}; allowed: the directory of a finished stage, results/SCALE/PIPELINE/STAGE.")
     found = list(signed.problems(place, public))
     for problem in found:
-        print(problem)
+        print(printable(problem))
     if found:
         return 1
     print(f"{folder}: every file is as it was signed, and so is every stage that it descends from")
@@ -78,7 +79,7 @@ def _replayed(ref: str, scale: str, intervals: int, releases: Path | None) -> It
             continue
         again, repeats = computed(stage, given, known, first, last)
         for line in lines(ref, known, again, repeats):
-            print(line)
+            print(printable(line))
         covered = range(again.first, again.last + 1)
         yield int(not again.equal)
 

@@ -16,7 +16,7 @@ from stages.errors import UsageError
 from stages.forensics.batch import batch
 from stages.forensics.recorded import Recorded, recorded
 from stages.forensics.spike import Spike, spikes
-from stages.printable import print_json
+from stages.printable import print_json, printable
 from stages.spec.resolved import Stage
 from stages.store import manifest
 from stages.store.layout import Layout
@@ -35,13 +35,13 @@ def print_spikes(ref: str, scale: str, again: bool, releases: Path | None, as_js
         print_json([_fields(stage, one, layout.data) for one in found])
         return 0
     for line in _lines(trained.ref, stage, known, found, layout):
-        print(line)
+        print(printable(line))
     if not (again and found):
         return 0
     stage, given, known = inputs(trained, releases)
     replayed, repeats = computed(stage, given, known, found[0].step, found[-1].step)
     for line in lines(trained.ref, known, replayed, repeats):
-        print(line)
+        print(printable(line))
     return 0 if replayed.equal else 1
 
 

@@ -13,12 +13,14 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from stages.contract import ledger
-from stages.engines import Inputs, results
+from stages.engines import Inputs, made_by, results
+from stages.errors import UserError
 from stages.printable import printable
 from stages.spec.resolved import Stage
 from stages.store import attempts, built_on, evaluated_by, json_file, partials
 from stages.store.digest import digest_bytes
 from stages.store.manifest import Parent
+from stages.train.checkpoint import refuse_other_step
 
 PARENTS, TIER, BEFORE = "parents.json", "tier.json", "before.json"
 _TIER: TypeAdapter[results.Tier] = TypeAdapter(results.Tier)
@@ -39,8 +41,8 @@ def checkpoint(stage: Stage, inputs: Inputs) -> Path | None:
     """The whole checkpoint with the most steps: this stage's own, or the end of a phase that it shares; or None."""
     ref, passed = stage.ref, _say_unusable(inputs)
     for steps, folder in _candidates(stage, inputs):
-        if problems := partials.problems(folder):
-            print(f"{ref}: a checkpoint is passed over: {printable('; '.join(map(str, problems)))}")
+        if problems := _problems(stage, folder, steps):
+            print(f"{ref}: a checkpoint is passed over: {printable('; '.join(problems))}")
             passed = True
         elif built_on.same(inputs.layout, _parents_of(folder), inputs.parents):
             print(f"{ref}: goes on after step {steps}, from {folder}")
@@ -53,8 +55,8 @@ def checkpoint(stage: Stage, inputs: Inputs) -> Path | None:
 def before(stage: Stage, inputs: Inputs, step: int) -> Path | None:
     """The whole checkpoint with the most steps among those taken before `step`, counted from 1; or None."""
     for steps, folder in _candidates(stage, inputs):
-        fitting = steps < step and partials.valid(folder)
-        if fitting and built_on.same(inputs.layout, _parents_of(folder), inputs.parents):
+        whole = steps < step and not _problems(stage, folder, steps)
+        if whole and built_on.same(inputs.layout, _parents_of(folder), inputs.parents):
             return folder
     return None
 
@@ -124,6 +126,18 @@ def shared(stage: Stage, inputs: Inputs) -> list[tuple[int, Path]]:
         ends.append((steps, key))
     found = ((count, inputs.layout.phase_end(key)) for count, key in ends)
     return [(count, folder) for count, folder in found if folder.is_dir()]
+
+
+def _problems(stage: Stage, folder: Path, steps: int) -> list[str]:
+    """What of a checkpoint is not as its list says; else what cannot be read, or is not of this step of the stage."""
+    if broken := partials.problems(folder):
+        return [str(one) for one in broken]
+    try:
+        _parents_of(folder), tier_of(folder), made_by.of(folder)
+        refuse_other_step(folder, stage, steps)
+    except UserError as error:
+        return [str(error)]
+    return []
 
 
 def _parents_of(folder: Path) -> dict[str, Parent]:

@@ -139,7 +139,7 @@ class Training:
         """No more is promised than what the checkpoint promises, nor than what made its steps and these together."""
         earlier = made_by.of(start)
         if self.ranks.first and (difference := made_by.difference(earlier, self.made_by)):
-            print(f"{self.stage.ref}: {difference}")
+            print(printable(f"{self.stage.ref}: {difference}"))
         self.made_by |= earlier
         self.promised = self.promised.at_most(resume.tier_of(start), made_by.tier(self.made_by))
 

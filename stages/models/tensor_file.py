@@ -6,7 +6,7 @@ tensor where its elements do not lie one after the other; reading needs the tens
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,11 @@ class Stored(Mapping[str, Tensor]):
         """Shape of a tensor, which is not read."""
         return torch.Size(self._open(name).get_slice(name).get_shape())
 
+    def kind(self, name: str) -> str:
+        """Type and shape of a tensor, which is not read."""
+        part = self._open(name).get_slice(name)
+        return _kind(part.get_dtype(), part.get_shape())
+
     def __getitem__(self, name: str) -> Tensor:
         tensor: Tensor = self._open(name).get_tensor(name)
         self._read += tensor.nbytes
@@ -99,6 +104,15 @@ class Stored(Mapping[str, Tensor]):
             self._path, self._read = path, 0
             self._file = safe_open(path, framework="pt", device="cpu")
         return self._file
+
+
+def kind(tensor: Tensor) -> str:
+    """Type and shape of a tensor, as its file says them: "F32 [3, 4]"."""
+    return _kind(DTYPES.get(tensor.dtype, str(tensor.dtype)), tensor.shape)
+
+
+def _kind(dtype: str, shape: Sequence[int]) -> str:
+    return f"{dtype} {list(shape)}"
 
 
 def _entries(like: Mapping[str, Tensor]) -> dict[str, Entry]:

@@ -201,7 +201,8 @@ def refuse_damaged_corpora(layout: Layout, stage: Stage) -> None:
         try:
             check(layout.corpus(name))
         except UserError as error:
-            damage.note(layout.corpus(name), str(error))  # so that the next `snakemake` rebuilds it
+            if layout.corpus(name).is_dir():  # else it is missing, not damaged
+                damage.note(layout.corpus(name), str(error))  # so that the next `snakemake` rebuilds it
             raise
         cut = read_manifest(layout.corpus(name)).tokenizer
         if cut != stage.tokenizer and is_digest(stage.tokenizer):

@@ -7,17 +7,19 @@ lie inside, so that a resumed run has no row twice and none missing, whichever a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
+from stages.contract import ledger
 from stages.contract.spikes import Skips
 from stages.errors import UserError
 from stages.models import tensor_file
 from stages.models.tensor_file import Stored
+from stages.spec.resolved import Stage
 from stages.store import files, json_file
 from stages.train.optimizer import Optimizer
 
@@ -74,25 +76,50 @@ def save_counters(path: Path, counters: Counters) -> None:
     json_file.write(path, fields)
 
 
+def read_counters(folder: Path) -> Counters:
+    """The counters of a checkpoint. Raises JsonFileError."""
+    return json_file.read_as(folder / COUNTERS, _COUNTERS)
+
+
+def refuse_other_step(folder: Path, stage: Stage, steps: int) -> None:
+    """Raise UserError where a checkpoint's counters are not those after so many steps of the stage, from which all
+    follow.
+    """
+    found, rule = read_counters(folder), None if stage.optimizer is None else stage.optimizer.skip
+    if not 0 < steps <= (last := sum(map(ledger.count, stage.phases))):
+        raise UserError(f"{folder}: found step {steps}; allowed: 1 to {last}, the stage's.")
+    place, step = ledger.step_of(stage.phases, steps)
+    phase, before = stage.phases[place], sum(one.budget for one in stage.phases[:place])
+    wanted = Counters(place, step.index + 1, step.end, steps, before + step.end, phase.clock_start + step.end)
+    # At a phase's end the next may have begun.
+    begun = replace(wanted, phase=place + 1, phase_steps=0, phase_consumed=0) if step.end == phase.budget else wanted
+    if (plain := replace(found, skips=None)) not in (wanted, begun):
+        raise UserError(f"{folder / COUNTERS}: found {_fields(plain)}; allowed: {_fields(wanted)}.")
+    norms = None if found.skips is None else len(found.skips.norms)
+    if norms != (None if rule is None else min(steps, rule.window)):
+        raise UserError(
+            f"{folder / COUNTERS}: found {norms or 'no'} norms of gradients; allowed: "
+            f"{'none' if rule is None else f'those of the last {min(steps, rule.window)} steps'}."
+        )
+
+
+def _fields(counters: Counters) -> str:
+    return ", ".join(f"{name} {value}" for name, value in asdict(counters).items() if value is not None)
+
+
 @torch.no_grad()
 def load(folder: Path, modules: nn.ModuleDict, optimizer: Optimizer, trained: Sequence[str]) -> Counters:
     """Restore everything in place and return the counters; the optimizer is as it was before the stage's first step.
 
-    Raises UserError where names do not fit the stage, or the optimizer's state is of another step than the counters.
+    Raises UserError where tensors do not fit the stage, or the optimizer's state is of another step than the counters.
     """
-    weights, wanted = Stored.of(folder / WEIGHTS), modules.state_dict()
-    if set(weights) != set(wanted):
-        differing = sorted(set(weights) ^ set(wanted))
-        raise UserError(
-            f"{folder / WEIGHTS}: {len(differing)} tensors do not fit the stage, among them {differing[0]}. "
-            f"The code has changed since this checkpoint was written: move {folder} away to start again."
-        )
+    wanted, began = modules.state_dict(), optimizer.counts()
+    weights, state = _fitting(folder / WEIGHTS, wanted), _fitting(folder / OPTIMIZER, optimizer.shapes())
     for name, tensor in weights.items():
         wanted[name].copy_(tensor)
-    state, began = Stored.of(folder / OPTIMIZER), optimizer.counts()
     for module in trained:
         optimizer.load(state, module, str(folder / OPTIMIZER))
-    counters = json_file.read_as(folder / COUNTERS, _COUNTERS)
+    counters = read_counters(folder)
     made = counters.steps - (0 if counters.skips is None else counters.skips.skipped)
     for name, found in optimizer.counts().items():
         if found != began[name] + made:
@@ -102,3 +129,18 @@ def load(folder: Path, modules: nn.ModuleDict, optimizer: Optimizer, trained: Se
                 "and the run goes on from the checkpoint before."
             )
     return counters
+
+
+def _fitting(path: Path, like: Mapping[str, Tensor]) -> Stored:
+    """The tensors of a checkpoint's file. Raises UserError unless their names, types and shapes are those of `like`."""
+    found, wanted = Stored.of(path), {name: tensor_file.kind(tensor) for name, tensor in like.items()}
+    there = {name: found.kind(name) for name in found}
+    if there != wanted:
+        differing = sorted(name for name in there.keys() | wanted.keys() if there.get(name) != wanted.get(name))
+        first = differing[0]
+        raise UserError(
+            f"{path}: {len(differing)} tensors do not fit the stage, among them {first}: found "
+            f"{there.get(first, 'none')}; allowed: {wanted.get(first, 'none')}. The code has changed since this "
+            f"checkpoint was written: move {path.parent} away to start again."
+        )
+    return found

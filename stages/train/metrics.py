@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from stages.errors import UserError
 from stages.store import files
 from stages.store.live import text
 
@@ -17,6 +18,7 @@ ROWS, GRADIENT = "rows", ".gradient"
 TIMING = ("phase", "step", "seconds", "tokens_per_second")
 
 Value = str | int | float
+DIGITS, SHOWN = 18, 20  # digits of a step's number; characters of what is none
 
 
 class Table:
@@ -25,16 +27,16 @@ class Table:
     Floats are written as `repr` does: the shortest text of the same number.
 
     With `before`, the table of an earlier attempt up to a checkpoint, its rows come first. They are laid out under
-    this table's columns: a phase that is shared by two stages need not have the same neighbours in both.
+    this table's columns: a phase that is shared by two stages need not have the same neighbours in both. Raises
+    UserError where they are no rows of steps.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], before: Path | None) -> None:
         self.columns = tuple(columns)
         self._file, self._kept = files.Growing(path), [_line(self.columns)]
         if before is not None:
-            with before.open(encoding="utf-8", newline="") as file:
-                for row in csv.DictReader(file):
-                    self.add(dict(row))
+            for row in _rows(before):
+                self.add(row)
 
     def add(self, row: Mapping[str, Value]) -> None:
         """Append a row; columns that it does not give stay empty."""
@@ -69,6 +71,33 @@ class Unwritten(Table):
 
     def flush(self) -> None:
         """Nothing to bring anywhere."""
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    """A checkpoint's rows: of every step where they name a phase; of checksums, which may leave steps out, in order."""
+    last = 0
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        try:
+            for row in reader:
+                step = row.get("step") or ""
+                number = int(step) if step.isascii() and step.isdecimal() and len(step) < DIGITS else 0
+                if number <= last or ("phase" in row and number != last + 1):
+                    raise _changed(path, reader.line_num, f"step {step[:SHOWN]!r} after step {last}")
+                if None in row or None in row.values():
+                    raise _changed(path, reader.line_num, "another number of cells than columns")
+                last = number
+                yield row
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise _changed(path, reader.line_num, str(error)) from None
+
+
+def _changed(path: Path, line: int, found: str) -> UserError:
+    where = f"{path}:{line}" if line else path
+    return UserError(
+        f"{where}: found {found}; allowed: the table as its run wrote it. Move {path.parent} away, and the run "
+        "goes on from the checkpoint before."
+    )
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -172,6 +172,13 @@ def test_damage_is_named_and_nothing_is_trained_on_it(
     assert not attempts.folders(layout, KEY)
 
 
+def test_what_was_never_prepared_is_missing_and_not_damaged(small: Small, tmp_path: Path) -> None:
+    layout = Layout(tmp_path, "mini")
+    with pytest.raises(UserError, match=r"corpus captions is not prepared; run `stages data captions --scale mini`"):
+        refuse_damaged_corpora(layout, mini.stage("align", small))
+    assert not layout.corpus("captions").exists()
+
+
 def test_what_is_whole_is_trained_on(small: Small, tmp_path: Path) -> None:
     layout = Layout(tmp_path, "mini")
     shutil.copytree(small.data, layout.data)

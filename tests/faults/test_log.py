@@ -50,6 +50,12 @@ def test_a_marker_that_cannot_be_set_is_told(tmp_path: Path) -> None:
         markers.place(tmp_path / "results/.markers/mini/toy/one.key")
 
 
+def test_a_file_where_the_markers_folder_has_to_be_is_told_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "toy").write_text("a file where a folder should be")
+    with pytest.raises(files.WriteError, match=r"File exists.*A file is where a directory has to be: move it away"):
+        markers.place(tmp_path / "toy/one.key")
+
+
 def test_a_terminal_that_goes_away_does_not_end_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its closing asks for a checkpoint, and what is printed until then is in the log."""
 

@@ -204,6 +204,15 @@ def test_a_damaged_table_is_named_with_its_line(copy: Path, file: str, damage: C
         print_replay(REF, "1..", SCALE, None, as_json=False)
 
 
+def test_what_a_table_has_does_not_act_on_the_terminal(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = copy / "results" / SCALE / REF / "metrics.csv"
+    path.write_text("".join(f"{line},\x1b[2J\n" for line in path.read_text().splitlines()))
+    assert print_replay(REF, "1", SCALE, None, as_json=False) == 1
+    said = capsys.readouterr().out
+    assert "step 1: \\x1b[2J: recorded \\x1b[2J, computed now " in said
+    assert "\x1b" not in said
+
+
 def test_a_machine_that_does_not_compute_the_same_twice_is_named(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,6 +31,9 @@ def test_random_steps_of_a_signed_result_are_computed_again(
     (place / "metrics.csv").write_bytes((place / "metrics.csv").read_bytes()[:-2])
     assert verify(place, keys[1], 2) == 1
     assert "metrics.csv: signed as blake3" in capsys.readouterr().out
+    (place / "\x1b[2J").touch()
+    assert verify(place, keys[1], 0) == 1
+    assert "\\x1b[2J: a file that is not signed" in capsys.readouterr().out
 
 
 def test_more_intervals_than_steps_are_all_steps(

@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 
 from stages.audit.frameworks import TRAINERS, with_defaults
-from stages.audit.loads import on_load
+from stages.audit.loads import goes_on_by_itself, on_load
 from stages.audit.recipe import Stage, Value, counted
 
 MOST_SIZES = 10_000  # of a batch ramp: no ramp has more
@@ -93,7 +93,10 @@ def ramp_of(stage: Stage) -> list[tuple[int, int]] | None:
 
 
 def _stop(stage: Stage) -> Value | None:
-    """The step of a stop that is stated in tokens."""
+    """The step of a stop that is stated in tokens, or at which a launch that begins at the first step exits."""
+    every, steps, loads = stage.count("exit_every"), stage.count("steps"), on_load(stage)
+    if every and steps and every < steps and (loads is None or not loads.step) and not goes_on_by_itself(stage):
+        return _made(stage, every, "exit_every")
     tokens, size = stage.count("stop_tokens"), stage.count("batch_tokens")
     return _made(stage, -(-tokens // size) if tokens is not None and size else None, "stop_tokens", "batch_tokens")
 
@@ -155,6 +158,12 @@ def _expert_ffn(stage: Stage) -> Value | None:
     """Megatron's experts are as wide as its dense layers, unless they are stated."""
     routed = stage.framework.startswith("megatron") and "experts" in stage.values
     return _made(stage, stage.count("ffn") if routed else None, "ffn")
+
+
+def may_stop_before(stage: Stage, end: int) -> bool:
+    """Whether a launch exits at steps before its end: how often it was started again is then not in the text."""
+    every = stage.count("exit_every")
+    return every is not None and 0 < every < end and "stop_step" not in stage.values
 
 
 def batches_differ(stage: Stage) -> bool:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from stages.audit.figures import last_step, settled
+from stages.audit.figures import last_step, may_stop_before, settled
 from stages.audit.loads import goes_on_by_itself, on_load
 from stages.audit.readers.tree import Tree
 from stages.audit.recipe import HOLE, Edge, Stage, Value, number
@@ -171,6 +171,8 @@ def arrived(stages: Iterable[Stage], edges: tuple[Edge, ...]) -> tuple[list[Stag
     for edge in edges:
         child, end = named[edge.child.name], last_step(edge.parent)
         loads = on_load(child)
+        if end is not None and may_stop_before(edge.parent, end):
+            end = None
         if loads is not None and loads.step and "load_step" not in child.values and end is not None:
             step = Value(end, edge.where, f"the end of {edge.parent.name}", derived=True)
             named[child.name] = settled(replace(child, values={**child.values, "load_step": step}))

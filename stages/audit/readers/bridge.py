@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from stages.audit.readers.tables import picked, run
-from stages.audit.readers.tree import Tree
+from stages.audit.readers.tree import Path, Tree, values
 from stages.audit.recipe import Stage, Value
 from stages.printable import printable
 
 FIGURES = {
-    "steps": ("train.train_iters",), "samples": ("train.train_samples",),
+    "steps": ("train.train_iters",), "exit_every": ("train.exit_interval",), "samples": ("train.train_samples",),
     "batch": ("recipe.global_batch_size", "train.global_batch_size"),
     "micro_batch": ("recipe.micro_batch_size", "train.micro_batch_size"), "ramp": ("train.rampup_batch_size",),
     "eval_every": ("train.eval_interval", "validation.eval_interval"),
@@ -55,7 +55,7 @@ FIGURES = {
     "save": ("checkpoint.save",), "save_every": ("checkpoint.save_interval",), "load": ("checkpoint.load",),
     "load_step": ("checkpoint.ckpt_step",), "pretrained": ("checkpoint.pretrained_checkpoint",),
     "finetune": ("checkpoint.finetune",), "load_optim": ("checkpoint.load_optim",),
-    "tokenizer": ("tokenizer.tokenizer_model",), "seed": ("rng.seed",),
+    "tokenizer": ("tokenizer.tokenizer_model",), "seed": ("rng.seed", "dataset.random_seed"),
 }  # fmt: skip
 _MARKS = frozenset({("train", "train_iters"), ("train", "train_samples"), ("train", "global_batch_size"),
                     ("scheduler", "lr_decay_iters"), ("scheduler", "lr_warmup_iters"), ("optimizer", "lr"),
@@ -83,6 +83,16 @@ def _result(tree: Tree, found: dict[str, Value]) -> None:
             found[key] = found["result"] = named
 
 
+def _blend(tree: Tree) -> dict[str, Value]:
+    """Data sets and their weights, as two lists: `blend: [[a, b], [0.7, 0.3]]`; without weights, the first alone."""
+    path: Path = ("dataset", "blend")
+    paths, weights = values(tree, (*path, 0)), values(tree, (*path, 1))
+    if not paths:
+        return {}
+    shares = {"data_weights": Value(weights, tree.places[(*path, 1)], "dataset.blend")} if weights else {}
+    return shares | {"data": Value(tuple(map(str, paths)), tree.places[(*path, 0)], "dataset.blend")}
+
+
 def stages(tree: Tree, name: str) -> list[Stage]:
     """The run of a ConfigContainer, or of a file that names a recipe and changes it.
 
@@ -98,6 +108,7 @@ def stages(tree: Tree, name: str) -> list[Stage]:
     mixed = found.pop("mixed", None)
     if mixed is not None and str(mixed.value).startswith(("bf16", "fp16")):
         found.setdefault(str(mixed.value)[:4], Value(True, mixed.where, mixed.key))
+    found |= _blend(tree)
     _result(tree, found)
     for figure in _LAYOUT if recipe is not None else ():
         why = f"set by {printable(str(recipe.value))}, which is not in this file" if recipe is not None else ""

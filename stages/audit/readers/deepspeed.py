@@ -21,6 +21,7 @@ FIGURES = {
     "batch": ("train_batch_size",), "clip": ("gradient_clipping",), "lr": ("optimizer.params.lr",),
     "eps": ("optimizer.params.eps",), "weight_decay": ("optimizer.params.weight_decay",),
     "peak": ("scheduler.params.warmup_max_lr",), "warmup_steps": ("scheduler.params.warmup_num_steps",),
+    "steps": ("scheduler.params.total_num_steps",),
     "fp16": ("fp16.enabled",), "bf16": ("bf16.enabled",),
 }  # fmt: skip
 

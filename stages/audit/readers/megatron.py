@@ -26,11 +26,17 @@ def stages(script: Script, name: str) -> list[Stage]:
     for command in script.commands:
         words = arguments.flat(command)
         given = {text(word).split("=")[0] for word in words}
-        if len(given & MARKS) < 3 or not given & TRAINS or text(words[0]) in PRINTS:
+        if len(given & MARKS) < 3 or not _trains(script, given) or text(words[0]) in PRINTS:
             continue
         launcher, own = arguments.split(words, command.where)
         found.append(_stage(script, command, name, words, launcher, own))
     return numbered(found)
+
+
+def _trains(script: Script, given: set[str]) -> bool:
+    """Whether a command trains: by its own flags, or by those of an array of the script that no command is given."""
+    idle = (words for name, words in script.variables.arrays.items() if name not in script.variables.used)
+    return bool(given & TRAINS) or any(text(word).split("=")[0] in TRAINS for words in idle for word in words)
 
 
 def _stage(

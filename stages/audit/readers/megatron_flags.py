@@ -40,7 +40,7 @@ FIGURES = {
     "--save-interval": "save_every", "--persistent-save-interval": "save_every",
     "--save-retain-interval": "retain_every",
     "--split": "split", "--ckpt-format": "ckpt_format", "--dataloader-type": "loader",
-    "--eval-interval": "eval_every", "--eval-iters": "eval_steps",
+    "--eval-interval": "eval_every", "--exit-interval": "exit_every", "--eval-iters": "eval_steps",
     "--tokenizer-model": "tokenizer", "--tokenizer-type": "tokenizer_type", "--vocab-size": "tokenizer_vocab",
     "--pipeline-model-parallel-layout": "uneven_layout", "--decoder-first-pipeline-num-layers": "uneven_first",
     "--decoder-last-pipeline-num-layers": "uneven_last", "--hybrid-layer-pattern": "uneven_pattern",

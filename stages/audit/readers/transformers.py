@@ -26,8 +26,9 @@ FIGURES = {
     "overwrite_output_dir": "overwrite", "save_only_model": "save_only_model", "save_total_limit": "keep",
     "load_best_model_at_end": "best", "hub_model_id": "hub", "use_peft": "peft",
     "packing": "packing", "packing_strategy": "packing_strategy", "attn_implementation": "attention",
-    "dataset_streaming": "streaming", "max_train_steps": "steps", "deepspeed": "deepspeed",
-    "lora_r": "adapter_rank", "lora_dropout": "adapter_dropout",
+    "dataset_streaming": "streaming", "max_train_steps": "steps", "num_warmup_steps": "warmup_steps",
+    "checkpointing_steps": "save_every", "deepspeed": "deepspeed",
+    "pretrain_mm_mlp_adapter": "adapter_path", "lora_r": "adapter_rank", "lora_dropout": "adapter_dropout",
 }  # fmt: skip
 FACTORY = FIGURES | {
     "cutoff_len": "context", "dataset": "dataset", "finetuning_type": "tuning", "stage": "objective",

@@ -11,7 +11,19 @@ import re
 
 from stages.audit.readers import python_source
 from stages.audit.readers.python_source import Call, Source
-from stages.audit.readers.transformers import FIGURES, LENGTHS, MARKS, MAX_KEYS, misspelt, preferences, settled
+from stages.audit.readers.transformers import (
+    FIGURES,
+    LENGTHS,
+    MARKS,
+    MAX_KEYS,
+    kwargs,
+    misspelt,
+    not_taken,
+    preferences,
+    settled,
+)
+from stages.audit.readers.transformers_sets import sets
+from stages.audit.readers.tree import Leaf, Tree
 from stages.audit.recipe import Stage, Value, numbered
 from stages.errors import Where
 
@@ -32,9 +44,11 @@ def stages(text: str, name: str) -> list[Stage]:
         keys = {one.arg for one in call.node.keywords if one.arg}
         if not CONFIGURATION.fullmatch(_last(call.name) + "(") or len(keys & MARKS) < 3:
             continue
-        values = _arguments(source, call) | _trainer(source, call)
+        kwarguments = _scheduler(source, call)
+        values = _arguments(source, call) | _trainer(source, call) | kwargs(kwarguments)
         written = [(one.arg, Where(name, one.lineno)) for one in call.node.keywords if one.arg][:MAX_KEYS]
-        found.append(Stage(name, "transformers", call.where, settled(values), slips=tuple(misspelt(written, FIGURES))))
+        slips = (*misspelt(written, FIGURES), *not_taken(kwarguments, values))
+        found.append(Stage(name, "transformers", call.where, settled(values), slips=slips))
     return numbered(found)
 
 
@@ -55,6 +69,18 @@ def _arguments(source: Source, call: Call) -> dict[str, Value]:
     return values
 
 
+def _scheduler(source: Source, call: Call) -> Tree:
+    """The arguments of the scheduler, where they are written as a dictionary."""
+    given, tree = call.argument("lr_scheduler_kwargs"), Tree({}, {})
+    written = None if given is None else source.written(given, call.inside)
+    for key, value in zip(written.keys, written.values, strict=True) if isinstance(written, ast.Dict) else ():
+        if isinstance(key, ast.Constant) and isinstance(key.value, str):
+            read, path = source.value(value, call.inside, key.value), ("lr_scheduler_kwargs", key.value)
+            tree.places[path] = read.where
+            tree.leaves[path] = Leaf(None if read.value is None else str(read.value), read.where)
+    return tree
+
+
 def _trainer(source: Source, call: Call) -> dict[str, Value]:
     """What the one Trainer next to a configuration is given: the model, the data, an adapter; what it resumes."""
     here = [one for one in source.calls if one.inside == call.inside]
@@ -66,12 +92,7 @@ def _trainer(source: Source, call: Call) -> dict[str, Value]:
     if model is not None and (named := _pretrained(source, model, trainer.inside)) is not None:
         found["pretrained"] = named
         found |= _attention(source, model, trainer.inside)
-    data = trainer.argument("train_dataset")
-    loaded = None if data is None else source.written(data, trainer.inside)
-    if isinstance(loaded, ast.Call) and ast.unparse(loaded.func) == "load_dataset" and loaded.args:
-        named = source.value(loaded.args[0], trainer.inside, "load_dataset")
-        if isinstance(named.value, str):
-            found["data"] = Value((named.value,), named.where, named.key)
+    found |= sets(source, trainer)
     adapter = trainer.argument("peft_config")
     if adapter is not None and not (isinstance(adapter, ast.Constant) and adapter.value is None):
         found["peft"] = Value(True, trainer.where, "peft_config")

@@ -55,6 +55,8 @@ def stages(script: Script, name: str) -> list[Stage]:
             if one.flag == "--lr_scheduler_kwargs" and one.words:
                 kwarguments = changed(kwarguments, [Change(("lr_scheduler_kwargs",), *one.words[0])])
         values |= kwargs(kwarguments)
+        if (program := next((word for word in words if text(word).rpartition("/")[2] == "swift"), None)) is not None:
+            values["partial"] = Value(True, place(program, command.where), "swift, whose defaults are its own")
         keys = [(one.flag.lstrip("-").replace("-", "_"), one.where) for one in own[:MAX_KEYS]]
         known = frozenset(f"--{key}" for key in settings("transformers.txt"))
         slips = (

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from stages.audit.finding import stage_rule
 from stages.audit.readers.deepspeed import PREFIX
-from stages.audit.recipe import Fault, Read, Stage
+from stages.audit.recipe import Fault, Read, Stage, counted
 
 
 @stage_rule("context-twice", "I-08", "Rows of the data are not rows of the model")
@@ -97,6 +97,11 @@ _SWITCHES = frozenset({"fp16", "bf16"})
 @stage_rule("deepspeed-differs", "I-05", "DeepSpeed's file and the Trainer's arguments differ")
 def differs(stage: Stage) -> Iterator[Fault]:
     """The Trainer compares what is not `auto` and stops; so do figures of DeepSpeed's that contradict one another."""
+    batch, part = stage.count(PREFIX + "batch"), counted(stage.count(one) for one in ("micro_batch", "accumulation"))
+    if batch is not None and part and batch % part and stage.get("batch") is None:
+        value = stage.values[PREFIX + "batch"]
+        expected = f"a multiple of {part}, the sequences of one device in a step, or auto"
+        yield Fault(stage, value.where, f"{value.key} {batch}", expected, "the launch stops")
     for name, value in stage.values.items():
         figure = name.removeprefix(PREFIX)
         mine = _trainers(stage, _OTHER.get(figure, figure)) if name != figure else None

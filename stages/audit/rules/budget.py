@@ -150,7 +150,8 @@ def eval_never(stage: Stage) -> Iterator[Fault]:
     """An interval longer than the run: no loss on held-out data is ever computed."""
     every, last, first = stage.count("eval_every"), last_step(stage), first_step(stage)
     off = stage.get("eval_strategy") in {"no", "epoch"} or stage.count("eval_steps") == 0
-    if stage.framework in {"transformers", "llama-factory"} and "eval_strategy" not in stage.values:
+    silent = "eval_strategy" not in stage.values and not stage.on("partial")
+    if stage.framework in {"transformers", "llama-factory"} and silent:
         off = True
         if stage.stated("eval_every"):
             yield stage.fault(

@@ -15,7 +15,7 @@ from stages.audit.recipe import HOLE, Edge, Fault, Pipeline, Stage
 
 _NEAR = 0.85  # of difflib's ratio between two paths
 _STEP = re.compile(  # of a checkpoint in a run's folder
-    r"/(?:(?:step|iter|checkpoint|global_step|epoch)?[-_]?\d+(?:-unsharded)?|latest(?:-rank\d+(?:\.pt)?)?)$"
+    r"/(?:(?:step|iter|checkpoint|global_step|epoch)?[-_]?\d+(?:-unsharded)?|latest(?:-rank\d+(?:\.pt)?)?|[\w.-]+\.(?:bin|pth?|safetensors))$"
 )
 _ALIKE = str.maketrans("lIoO", "1100")  # letters that are read as digits
 _NUMBER = re.compile(r"\d+")
@@ -142,7 +142,8 @@ def by_number(pipeline: Pipeline) -> dict[tuple[str, int], Stage]:
 def misspelt(pipeline: Pipeline) -> Iterator[Fault]:
     """A path that differs by letters from the folder that another run saves to; numbers name other runs."""
     for stage in pipeline.stages:
-        path = loaded(stage)
+        adapter = stage.folder("adapter_path")
+        path = adapter if adapter and not HOLE.search(adapter) else loaded(stage)
         if not path or pipeline.parent(stage) is not None or "result" in stage.values:
             continue
         made = {one.folder("save"): one for one in pipeline.stages if one is not stage and one.folder("save")}
@@ -152,7 +153,7 @@ def misspelt(pipeline: Pipeline) -> Iterator[Fault]:
         if near is not None:
             verb = "saves to" if near == made[near].folder("save") else "is pushed as"
             yield stage.fault(
-                ("load", "pretrained"),
+                "adapter_path" if adapter else ("load", "pretrained"),
                 _STEP.sub("", path),
                 f"{near}, which {made[near].name} {verb}?",
                 "the launch stops, or another model is loaded",

@@ -122,10 +122,12 @@ def _decay_from(stage: Stage, end: int | None) -> int | None:
 @stage_rule("floor-above-peak", "I-36", "The smallest rate is above the peak")
 def floor_above_peak(stage: Stage) -> Iterator[Fault]:
     """A decay that rises; Megatron refuses it."""
-    peak, floor = stage.number("lr"), stage.number("min_lr")
+    peak, floor, ratio = stage.number("lr"), stage.number("min_lr"), stage.number("min_lr_ratio")
+    what = "the launch stops at an assertion" if stage.framework.startswith("megatron") else "the rate rises"
     if peak is not None and floor is not None and floor > peak:
-        what = "the launch stops at an assertion" if stage.framework.startswith("megatron") else "the rate rises"
         yield stage.fault(("min_lr", "min_lr_ratio"), f"{floor:g} above the peak {peak:g}", f"at most {peak:g}", what)
+    elif peak is None and ratio is not None and ratio > 1:
+        yield stage.fault("min_lr_ratio", f"{ratio:g} of the peak", "at most 1", what)
 
 
 @stage_rule("warmup-twice", "I-05", "The warm-up is stated twice")

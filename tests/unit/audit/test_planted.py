@@ -10,10 +10,17 @@ import pytest
 from stages.audit import run
 from stages.audit.finding import KINDS, Finding
 from tests.edits import edit
-from tests.unit.audit import planted_formats, planted_more, planted_settings, planted_wild
+from tests.unit.audit import planted_formats, planted_more, planted_scripts, planted_settings, planted_wild
 from tests.unit.audit.planted import DEFECTS, SOUND, Defect
 
-EVERY = (*DEFECTS, *planted_formats.DEFECTS, *planted_more.DEFECTS, *planted_settings.DEFECTS, *planted_wild.DEFECTS)
+EVERY = (
+    *DEFECTS,
+    *planted_formats.DEFECTS,
+    *planted_more.DEFECTS,
+    *planted_scripts.DEFECTS,
+    *planted_settings.DEFECTS,
+    *planted_wild.DEFECTS,
+)
 
 
 def audited(folder: Path) -> list[Finding]:

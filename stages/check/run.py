@@ -84,6 +84,16 @@ def _checked(project: Project, name: str, scale: str, only: Collection[str], kno
     return [] if context is None else list(check(context, only))
 
 
+def unread(project: Project, pipeline: str, scale: str) -> set[Finding]:
+    """Why a pipeline cannot be checked at a scale: mistakes of its files, and of others that it needs."""
+    try:
+        if project.has(pipeline, scale):
+            make_context(project, pipeline, scale)
+    except (SpecError, SpecErrors) as error:
+        return {_unresolved(scale, one) for one in each(error)}
+    return set()
+
+
 def _extended(project: Project, name: str, scale: str, only: Collection[str], known: Known) -> list[Finding]:
     """The findings of what a pipeline extends; none where that is nothing, or itself."""
     above = project.extends(name)

@@ -13,7 +13,7 @@ from stages.check import catalogue, facts
 from stages.check.findings import FILES, SPEC, Finding, unwaived
 from stages.check.notices.run import notices
 from stages.check.registry import Invariant
-from stages.check.run import run_all, run_one
+from stages.check.run import run_all, run_one, unread
 from stages.commands.find_project import find_root, known_pipeline, open_project, unknown
 from stages.errors import SpecError, SpecErrors
 from stages.printable import print_json
@@ -41,7 +41,9 @@ def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = (), named
     places = _places(project, named)
     found = run_all(project, wanted) if scale is None else run_one(project, scale, wanted)
     found += [] if wanted else prepared_here.lost(project, project.files.root, scales)
-    found = [one for one in found if not places or _is_about(one, places)]
+    pipelines = {place.partition("/")[0] for place in places}
+    unchecked = {one for name in pipelines for at in scales for one in unread(project, name, at)}
+    found = [one for one in found if not places or _is_about(one, places) or one in unchecked]
     printed = [*notices(project, scales), *prepared_here.changed_sources(project, project.files.root, scales)]
     if as_json:
         for notice in printed:

@@ -5,10 +5,11 @@ from a list, or a copied list not added to.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from stages.check.context import Context
 from stages.check.notices.full_size import contexts
-from stages.errors import Where
+from stages.errors import SpecError, SpecErrors, Where
 from stages.spec.evaluations import EVALUATIONS
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
@@ -37,10 +38,23 @@ def unmeasured(project: Project, scale: str) -> Iterator[str]:
             able = _able(context, name, stage) if context.writes(where) else set()
             for does, names in SEES.items():
                 others = [one for one, its in measured.items() if its & {*names}]
-                if others and name not in others and able & {*names} and _does(context, stage, does):
+                lost = able & {*names} if others and name not in others and _does(context, stage, does) else set()
+                if lost and _everywhere(project, context.pipeline.name, name, lost):
                     told.add(where)
                     neither = f"neither {' nor '.join(names)} is" if len(names) > 1 else f"{names[0]} is not"
                     yield f"{where}: {name} {does}, and {neither} among its evaluations, as it is in {others[0]}."
+
+
+def _everywhere(project: Project, pipeline: str, name: str, wanted: set[str]) -> bool:
+    """Whether the stage can have one of these evaluations at each scale: what stands in for a corpus may not do."""
+    for scale in project.scales_of(pipeline):
+        with suppress(SpecError, SpecErrors):  # which are findings
+            stage = project.resolve(pipeline, scale).stages[name]
+            read = {source.corpus for phase in stage.phases for source in phase.sources}
+            families = {model.family for model in stage.modules.values()}
+            if all(EVALUATIONS[one].lacks(families, read, project.data) for one in wanted):
+                return False
+    return True
 
 
 def _does(context: Context, stage: Stage, does: str) -> bool:

@@ -46,6 +46,23 @@ def test_a_finding_exits_with_one_and_says_what_to_do(folder: Path, capsys: pyte
     assert "1 finding (0 waived)" in out
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("data/published.yaml", "stand_in: long_instruct}", "stand_in: long_instructions}"),
+        ("data/mixtures.yaml", "\nmixtures:\n", "\nmixture:\n"),
+        ("scales/mini.yaml", "\nthreads: 1\n", "\nthreads: one\n"),
+    ],
+)
+def test_what_keeps_a_named_pipeline_from_being_checked_is_about_it(
+    folder: Path, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str
+) -> None:
+    """No rule was asked about it: "0 findings" would be said of what nobody looked at."""
+    edit(folder, file, old, new)
+    assert run_checks(None, as_json=False, named=["llama31_1m/cpt_1m"]) == 1
+    assert f"specs/{file}:" in capsys.readouterr().out
+
+
 def test_json_has_every_scale(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit(folder, "llama31_1m/cpt_1m.yaml", "document_mask: true", "document_mask: false")
     assert run_checks(None, as_json=True, only=["I-19"]) == 1

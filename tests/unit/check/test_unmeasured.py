@@ -53,6 +53,23 @@ def test_an_evaluation_that_another_stage_has(tmp_path: Path, file: str, old: st
     assert told == [said] * bool(said)
 
 
+def test_an_evaluation_that_stand_ins_do_not_allow_is_not_missed(tmp_path: Path) -> None:
+    """digit_questions of vit_align would be refused where no corpus of builder digit_qa stands in."""
+    specs = shipped.copy(tmp_path) / "specs"
+    edit(specs / "data/mixtures.yaml", """  kimi_align:
+    sources:
+      - {corpus: kimi_captions, share: 70%, group: multimodal}
+      - {corpus: kimi_ocr, share: 30%, group: multimodal}""", """  kimi_align:
+    sources:
+      - {corpus: kimi_captions, share: 100%, group: multimodal}""")  # fmt: skip
+    edit(specs / "kimi_vl/vit_align.yaml", "[validation_loss, digit_questions]", "[validation_loss]")
+    assert not list(unmeasured(Project.load(tmp_path), "paper"))
+    edit(specs / "data/published.yaml", "section 3.1, stand_in: captions}\n  kimi_interleaved",
+         "section 3.1, stand_in: digit_qa}\n  kimi_interleaved")  # fmt: skip
+    (told,) = unmeasured(Project.load(tmp_path), "paper")
+    assert "vit_align learns from pictures" in told
+
+
 GROUPS = "    groups:\n      - {name: tables, of: [embeddings, head], lr: 1, weight_decay: 0}\n"
 CLIP = "    clip: 1.0\n"
 

@@ -91,8 +91,15 @@ def fields(device: torch.device, engine: Engine = "torch") -> dict[str, object] 
 
 
 def environment(device: torch.device, engine: Engine) -> dict[str, object]:
-    """The fingerprint of this process with what an engine says of its device."""
-    return fingerprint.fingerprint(fields(device, engine))
+    """The fingerprint of this process with what an engine says of its device, while it computes."""
+    return computing(fields(device, engine))
+
+
+def computing(device: Mapping[str, object] | None) -> dict[str, object]:
+    """The same of known `fields`. An engine sets the number of threads: OMP_NUM_THREADS, which Snakemake's rules set
+    and a shell does not, says nothing of them.
+    """
+    return fingerprint.fingerprint(device, torch.get_num_threads())
 
 
 def kernels(device: Literal["cpu", "cuda"], dtype: torch.dtype, engine: Engine) -> Mapping[str, str]:

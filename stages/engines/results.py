@@ -20,7 +20,7 @@ from stages.models import hf
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS, LOOPED
 from stages.spec.resolved_parallel import computes_in_bf16
-from stages.store import attempts, files, fingerprint, finish, json_file, manifest, partials, stage_record
+from stages.store import attempts, files, finish, json_file, manifest, partials, stage_record
 from stages.store.manifest import Manifest
 from stages.train import checkpoint, determinism, finite
 from stages.train.checkpoint import Counters
@@ -163,7 +163,7 @@ def _run(stage: Stage, attempt: attempts.Attempt, machine: place.Machine, course
     memory = [max([own, *course.peaks[:1]]), *course.peaks[1:]]  # this rank's to the very end
     dtype = torch.bfloat16 if computes_in_bf16(stage.engine_class) else torch.float32
     return {
-        "environment": fingerprint.fingerprint(machine.fields),
+        "environment": place.computing(machine.fields),
         "settings": determinism.settings(stage.execution),
         "ops": place.kernels(stage.execution.device, dtype, stage.execution.engine),
         **machine.ranks,

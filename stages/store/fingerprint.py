@@ -61,12 +61,12 @@ CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what the engine sets where it
 IDENTITY = ("python", "torch", "system", "machine", "cpu_vendor", "cpu_level", "cpu_flags", "threads", "switches")
 
 
-def fingerprint(device: Mapping[str, object] | None = None) -> dict[str, object]:
+def fingerprint(device: Mapping[str, object] | None = None, computing: int | None = None) -> dict[str, object]:
     """Return the environment of this process; `id` is a digest of the fields in `IDENTITY`.
 
     `device`: what an engine says of the GPU that it computed on and of its kernels; `id` then covers that too.
-    `threads` is the number that a rank computes with: OMP_NUM_THREADS if set (the engine sets it), else the CPUs
-    that this process may use.
+    `computing`: threads that an engine computes with, whatever the environment says. Without, OMP_NUM_THREADS if set,
+    else the CPUs that this process may use.
     """
     cpu = cpu_fields(CPUINFO)
     flags = cpu_flags(cpu)
@@ -78,7 +78,7 @@ def fingerprint(device: Mapping[str, object] | None = None) -> dict[str, object]
         "cpu_vendor": cpu.get("vendor_id") or cpu.get("CPU implementer") or "unknown",
         "cpu_level": cpu_level(flags),
         "cpu_flags": sorted(flags),
-        "threads": threads(os.environ),
+        "threads": threads(os.environ) if computing is None else computing,
         "switches": switches(os.environ),
     }
     identity = [found[name] for name in IDENTITY]
@@ -182,7 +182,7 @@ def cpu_model(cpu: Mapping[str, str]) -> str:
 
 
 def threads(environ: Mapping[str, str]) -> int:
-    """Threads of a rank: OMP_NUM_THREADS if it is a number, else the CPUs this process may run on."""
+    """Threads where no engine sets them: OMP_NUM_THREADS if it is a number, else the CPUs this process may run on."""
     setting = environ.get("OMP_NUM_THREADS", "")
     if setting.isdecimal():
         return int(setting)

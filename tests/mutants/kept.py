@@ -79,7 +79,7 @@ def parents_tier_forgotten(patch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def environment_left_out(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    patch.setattr(fingerprint, "fingerprint", lambda device=None: {})
+    patch.setattr(fingerprint, "fingerprint", lambda *_: {})
 
 
 def old_or_new(root: Path, new_expected: bool = False) -> bool:

@@ -118,7 +118,7 @@ def test_where_equal_bits_are_not_promised_it_is_refused(made: Made, monkeypatch
     case, root = made["merge"]
     elsewhere = {**fingerprint.fingerprint({}), "id": "f" * 16}
     with monkeypatch.context() as patch:
-        patch.setattr(fingerprint, "fingerprint", lambda _: elsewhere)
+        patch.setattr(fingerprint, "fingerprint", lambda *_: elsewhere)
         with pytest.raises(UserError, match="computed in the environment"):
             again(case, root)
     nemo = case.stage.model_copy(update={"execution": case.stage.execution.model_copy(update={"engine": "nemo"})})

@@ -52,6 +52,19 @@ def test_one_code_in_one_environment_keeps_its_promise(tmp_path: Path, monkeypat
     assert (tier, len(makers)) == ("bit-exact", 1)
 
 
+def test_the_threads_are_those_that_are_computed_with_whatever_a_shell_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Snakemake's rules set OMP_NUM_THREADS, DVC's and a person's shell do not: an engine sets its threads itself."""
+    later = pytest.MonkeyPatch()
+    later.setenv("OMP_NUM_THREADS", "3")
+    tier, (maker,) = finished(tmp_path, monkeypatch, later)
+    assert tier == "bit-exact"
+    assert maker["words"].endswith("threads 1)")
+    environment = json.loads((tmp_path / "results/mini/tiny/box/run.json").read_bytes())["environment"]
+    assert (environment["threads"], environment["id"]) == (1, maker["environment"])
+
+
 def test_ranks_with_other_code_promise_no_more_than_statistics() -> None:
     other = SimpleNamespace(device=torch.device("cpu"), values=lambda own: [own, ["f" * 16, *own[1:]]])
     makers = made_by.here(other)  # type: ignore[arg-type]

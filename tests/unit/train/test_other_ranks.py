@@ -89,16 +89,17 @@ def test_ranks_with_different_code_do_not_begin(tmp_path: Path) -> None:
     refused(tmp_path, other_code, "runs other code of stages (ffffffffffffffff) than the first rank")
 
 
-def other_threads() -> None:
+def other_kernels() -> None:
     if second():
-        os.environ["OMP_NUM_THREADS"] = "3"
+        os.environ["MKL_CBWR"] = "COMPATIBLE"
 
 
 def test_what_differs_in_the_environments_of_ranks_is_printed_and_promised_less(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    train(tmp_path, other_threads)
-    assert "tiny/box: rank 1 computes with threads 3, the first rank with" in capfd.readouterr().out
+    train(tmp_path, other_kernels)
+    said = "tiny/box: rank 1 computes with switches ['MKL_CBWR=COMPATIBLE'], the first rank with []"
+    assert said in capfd.readouterr().out
     assert manifest.read(tiny.inputs(tmp_path).layout.manifest(BOX)).tier == "same-order"
 
 

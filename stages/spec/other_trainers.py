@@ -62,6 +62,7 @@ VALUES = (
         "Models grow here (`upcycle`). Prune elsewhere, and bring the result in with a stage of kind import.",
     ),
     ("wsd trapezoidal", "Write its pieces: a linear warm-up, a constant rate, a decay (linear, 1-sqrt, exponential)."),
+    ("gpu nvidia", "Write `cuda`."),
     ("slerp ties dare dare_ties model_stock", "Merges here are averages of weights: uniform, weighted or ema."),
     (
         "bfd best_fit wrapped ffd",

@@ -34,6 +34,7 @@ _WORD = re.compile(rf"(?P<number>{NUMBER.pattern})\s*(?P<word>[A-Za-z]+)", re.AS
 # Other spellings of prefixes and units, in small letters.
 _SPELT = {one.lower(): one for one in (*PREFIXES, *UNITS) if one.isalpha()} | {
     "kib": "Ki", "mib": "Mi", "gib": "Gi", "thousand": "K", "million": "M", "billion": "B", "trillion": "T",
+    "bn": "B", "mn": "M", "tn": "T",
     "sequence": "seq", "sequences": "seq", "seqs": "seq", "step": "steps", "token": "tokens", "patch": "patches",
     "minute": "min", "minutes": "min", "mins": "min", "hour": "h", "hours": "h", "hr": "h",
 }  # fmt: skip
@@ -46,6 +47,10 @@ _MEMORY = {
     "gib": Fraction(2**30, 10**6),
     "tib": Fraction(2**40, 10**6),
 }
+
+_OF_MEMORY = {"g": "gb", "m": "mb", "t": "tb"}
+_OF_TOKENS = {"g": "b", "kb": "k", "tb": "t", "gtok": "b", "mtok": "m"}
+_CLOCK = re.compile(r"(?:(?P<days>\d{1,3})-)?(?P<hours>\d{1,4}):(?P<minutes>\d\d):\d\d", re.ASCII)  # Slurm's
 
 
 class BadQuantity(ValueError):  # noqa: N818  (pydantic prints the name of errors; this one reads better)
@@ -78,8 +83,12 @@ def _split(text: str, allowed: str) -> tuple[Fraction, str, str]:
 
 def _spelt(text: str, allowed: str) -> str:
     """The repair for what is no quantity: as it is spelt here, where that is known."""
+    if "a time" in allowed and (clock := _CLOCK.fullmatch(text.strip(" "))) is not None:
+        minutes = (int(clock["days"] or 0) * 24 + int(clock["hours"])) * 60 + int(clock["minutes"])
+        return f"Write {minutes // 60} h." if minutes % 60 == 0 else f"Write {minutes} min."
     match = _WORD.fullmatch(text.strip(" ")) if len(text) <= LONGEST else None
     word = match["word"].lower() if match is not None else ""
+    word = (_OF_MEMORY if "memory" in allowed else _OF_TOKENS if "tokens" in allowed else {}).get(word, word)
     if match is not None and word in _MEMORY and "memory" in allowed:
         megabytes = int(Fraction(match["number"].replace("_", "")) * _MEMORY[word])
         return f"Write {megabytes} MB." if megabytes % 1000 else f"Write {megabytes // 1000} GB."

@@ -15,6 +15,8 @@ from stages.spec.units import Epochs
 
 LR = "the learning rate"
 
+FAR = 1000  # times the steps that there are: no slip of steps, but tokens with the word behind them
+
 
 class ScheduleError(ValueError):
     """A schedule that cannot be laid out; `piece` is the index of the piece at fault, None for the whole.
@@ -205,7 +207,9 @@ def _end(index: int, piece: RawPiece, clock: int, exact: Fraction, spans: Sequen
             index,
             f"{amount:,} steps, of which the stages so far have {found:,}",
             "steps within the stage in which the piece begins, as which stages come after it is theirs to say",
-            f"Write the length in {phase.unit}: {more:_}, if its batch goes on.",
+            f"Leave out `steps`: it is a length in {phase.unit}."
+            if amount > FAR * found
+            else f"Write the length in {phase.unit}: {more:_}, if its batch goes on.",
             key="for",
         )
     return end, Fraction(end)

@@ -15,6 +15,8 @@ from stages.spec.quantities import BINARY_OF, DECIMAL, NUMBER, PREFIXES, BadQuan
 LARGEST_TERM = 100  # of a ratio that is an exponent: what is raised to it stays quick to compute
 _LIKE_TRUE, _LIKE_FALSE = frozenset({"yes", "on", "y", "1"}), frozenset({"no", "off", "n", "0"})
 EPOCHS = ("epoch", "epochs")
+SHARE = "Write tokens: a share of a budget is written as the tokens that it comes to."
+_LETTERS = {"GB": DECIMAL["B"], "MB": DECIMAL["M"]}
 
 
 class Epochs(NamedTuple):
@@ -28,8 +30,13 @@ def number(text: object) -> Fraction:
     allowed = "a plain number such as 50_000, 0.95 or 2e-5"
     value, _, unit = split(text, allowed)
     if unit:
-        raise BadQuantity(describe(text), allowed, f"Leave out the unit {unit!r}.")
+        raise BadQuantity(describe(text), allowed, _plain(value, unit))
     return value
+
+
+def _plain(value: Fraction, unit: str) -> str:
+    """The repair for a number with a unit; without its sign, a share would be a hundred times what is meant."""
+    return f"Write {float(value / 100):g}." if unit == "%" else f"Leave out the unit {unit!r}."
 
 
 def ratio(text: object) -> Fraction:
@@ -90,8 +97,12 @@ def each_once(names: list[str]) -> list[str]:
     return names
 
 
-def _in_another(unit: str, units: tuple[str, ...]) -> str:
+def _in_another(value: Fraction, unit: str, units: tuple[str, ...]) -> str:
     """What to do about a unit that does not stand here; papers often give steps for budgets, and tokens for batches."""
+    if unit == "%" and "tokens" in units:
+        return SHARE
+    if unit in _LETTERS and "tokens" in units and value.denominator == 1:
+        return f"Write {format_tokens(int(value) * _LETTERS[unit])}: GB and MB are units of memory."
     if unit == "steps" and "tokens" in units:
         return "Write the tokens: steps times the sequences of a step times their context."
     if unit in EPOCHS and "tokens" in units:
@@ -104,7 +115,9 @@ def _in_another(unit: str, units: tuple[str, ...]) -> str:
 def _in_unit(text: object, units: tuple[str, ...], allowed: str, least: int) -> int:
     value, _, unit = split(text, allowed)
     if unit not in units:
-        raise BadQuantity(describe(text), allowed, _in_another(unit, units))
+        raise BadQuantity(describe(text), allowed, _in_another(value, unit, units))
+    if 0 < value < 1 and "tokens" in units:
+        raise BadQuantity(describe(text), allowed, SHARE)
     return _whole(value, text, allowed, least)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import typing
 from collections.abc import Iterable, Sequence
 from types import NoneType
@@ -118,7 +119,8 @@ def _one(document: Document, model: type[BaseModel], detail: ErrorDetails) -> Sp
         return document.error((*path, key), repr(tag), allowed, repair)
     if isinstance(bad := context.get("error"), quantities.BadQuantity):
         where, key = (document.where((*path, *bad.at)), dotted((*path, *bad.at))) if bad.at else (where, key)
-        return SpecError(where, key, bad.found, bad.allowed, bad.repair)
+        none = detail["input"] is None and bad.allowed.endswith("or none")
+        return SpecError(where, key, bad.found, bad.allowed, "Write none, or a number." if none else bad.repair)
     found = quantities.describe(detail["input"])
     if kind in KINDS:
         allowed, repair = KINDS[kind]
@@ -129,9 +131,21 @@ def _one(document: Document, model: type[BaseModel], detail: ErrorDetails) -> Sp
         allowed = f"at least {_entries(context['min_length'])}"
         return SpecError(where, key, _entries(len(detail["input"])), allowed, "Add those that are missing.")
     if "expected" in context:
-        repair = other_trainers.word(detail["input"], str(path[-1]) if path else "") or "Choose one of these."
-        return SpecError(where, key, found, str(context["expected"]), repair)
+        allowed = str(context["expected"])
+        repair = other_trainers.word(detail["input"], str(path[-1]) if path else "") or _meant(detail["input"], allowed)
+        return SpecError(where, key, found, allowed, repair)
     return SpecError(where, key, found, wording.of_value(detail).removeprefix("expected "), "Correct the value.")
+
+
+def _meant(found: object, allowed: str) -> str:
+    """A question after the word that is nearly the one found, or goes on from it; other digits are another thing."""
+    words, text = re.findall(r"'([^']+)'", allowed), found if isinstance(found, str) else ""
+    close = difflib.get_close_matches(text, words, n=1, cutoff=0.75)
+    close = close or [one for one in words if len(text) > 3 and one.startswith(text)]
+    digits = [one for one in text if one.isdigit()]
+    if close and digits in ([], [one for one in close[0] if one.isdigit()]):
+        return _did_you_mean(close[0])
+    return "Choose one of these."
 
 
 def _entries(count: int) -> str:
@@ -150,11 +164,28 @@ def unknown(document: Document, path: Path, names: Iterable[str]) -> SpecError:
     """A key that does not exist, with the likeliest meant one."""
     choice, key = sorted(names), str(path[-1])
     # {reason: one thing, another}: YAML reads the second half as a key of its own.
-    cut = " " in key.strip()
-    quotes = "Put quotes around the text: in {...} a comma ends a value."
-    repair = quotes if cut else other_trainers.repair(key) or hint(key, choice)
+    repair = _mistyped(key) or other_trainers.repair(key) or hint(key, _may_be_meant(document, path, choice))
     invariant = invariants.of_unknown(document.value, path)
     return document.error(path, f"the unknown key {quantities.describe(key)}", ", ".join(choice), repair, invariant)
+
+
+def _may_be_meant(document: Document, path: Path, choice: Sequence[str]) -> list[str]:
+    """The keys that an unknown one may stand for; one that is there already only where it is nearly that."""
+    beside: Any = document.value
+    for part in path[:-1]:
+        beside = beside[part]
+    nearly = difflib.get_close_matches(str(path[-1]), choice, cutoff=0.75)
+    return [one for one in choice if one not in beside or one in nearly]
+
+
+def _mistyped(key: str) -> str:
+    """The repair for a key that YAML made of a text, of a number or of a value without a blank before it."""
+    name, colon, value = key.partition(":")
+    if " " in key.strip():
+        return "Put quotes around the text: in {...} a comma ends a value."
+    if colon and name and value:
+        return f"Put a blank behind the colon: `{name}: {value}`."
+    return "Write decimals with a point, such as 0.95: in {...} a comma ends a value." if key.isdigit() else ""
 
 
 def unknown_name(document: Document, path: Path, what: str, name: str, known: Iterable[str]) -> SpecError:

@@ -66,6 +66,7 @@ YAML = {
     "found a tab character": ("a tab", "Indent with spaces."),
     "found unexpected end of stream": ("a quote that is not closed", "Close it."),
     "found unknown escape character": ("a backslash that YAML does not know", "Use single quotes."),
+    "found unexpected ':'": ("a colon without a blank behind it", "Write `key: value`, each with a value."),
     "found undefined tag handle": ("a value that begins with !", "Put quotes around the text."),
 }
 # The same of json's messages.

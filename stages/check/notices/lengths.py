@@ -52,9 +52,10 @@ def cut_short(project: Project, scale: str) -> Iterator[str]:
             where, near = place(context, extent.schedule, len(extent.laid) - 1), 0 < left * NEAR <= extent.end
             constant = last.shape == "constant" and not extent.left and name not in goes_on
             if constant and near and context.writes(where):
+                meant = "`until` in place of `for`" if last.end - last.start == extent.end else "K for Ki, M for Mi"
                 yield (
                     f"{where}: {name} ends at {extent.end:,} of schedule {extent.schedule!r}, and the schedule at "
-                    f"{last.end:,}: K for Ki, M for Mi?"
+                    f"{last.end:,}: {meant}?"
                 )
 
 

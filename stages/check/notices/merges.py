@@ -1,4 +1,4 @@
-"""Averages of one stage's checkpoints that reach back to its beginning, or of which the last is nearly all."""
+"""Averages of one stage's checkpoints that reach back to its beginning, or of which the last is nearly all; shares."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ LEAST_DECAY = Fraction(1, 2)  # below, the last checkpoint has more than half
 
 
 def reaching_back(loaded: LoadedPipeline) -> Iterator[str]:
-    """A notice for each merge with a checkpoint before half of what its latest one of the same stage has read, and for
-    each `decay` that leaves the earlier ones next to nothing.
+    """A notice for each merge with a checkpoint before half of what its latest one of the same stage has read, for each
+    `decay` that leaves the earlier ones next to nothing, and for fractions that are not of one whole.
     """
     for name, stage in loaded.stages.items():
         if not isinstance(stage.raw, RawMerge):
@@ -28,6 +28,10 @@ def reaching_back(loaded: LoadedPipeline) -> Iterator[str]:
             if one is not None and one[1] < latest * EARLY:
                 where = stage.document.where(("init", "from", number))
                 yield f"{where}: {name} averages {parent}, which has read {one[1]:,} of {latest:,}."
+        if init.shares and all(share < 1 for share in init.shares.values()) and sum(init.shares.values()) != 1:
+            where, whole = stage.document.where(("init", "shares")), sum(init.shares.values())
+            parts = ", ".join(f"{float(share / whole):.3g} of {one}" for one, share in init.shares.items())
+            yield f"{where}: {name} has shares that sum to {float(whole):g}; in proportion they are {parts}."
         if init.decay is not None and Fraction(str(init.decay)) < LEAST_DECAY:
             where = stage.document.where(("init", "decay"))
             last = float(1 - Fraction(str(init.decay)))

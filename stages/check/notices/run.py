@@ -23,6 +23,7 @@ from stages.check.notices.loose_ends import foreign_tokenizer, loose_ends
 from stages.check.notices.losses import changed
 from stages.check.notices.merges import reaching_back
 from stages.check.notices.mixtures import leaping, whole_anyway
+from stages.check.notices.multiples import multiples
 from stages.check.notices.names import misnamed
 from stages.check.notices.rates import highest, lowest
 from stages.check.notices.reaches import high_bases, unneeded
@@ -73,7 +74,7 @@ def as_written(project: Project) -> list[str]:
     found += [notice for one in project.loadable for notice in misnamed(one)]
     tells = (
         differing, stepped, decayed, unusual, uncounted, other_sizes, loose_ends, copied, unusual_figures, otherwise,
-        reaching_back, mistyped, untuned,
+        reaching_back, mistyped, untuned, multiples,
     )  # fmt: skip
     found += [notice for tell in tells for one in published for notice in tell(one)]
     with suppress(SpecError, SpecErrors):  # of the corpora: a finding

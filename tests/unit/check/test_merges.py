@@ -36,3 +36,21 @@ def test_an_average_that_is_told(tmp_path: Path, file: str, old: str, new: str, 
     notice = f"specs/{file}:{line}: {said}"
     assert of_all(Project.load(tmp_path), reaching_back) == [notice] * bool(said)
     assert (notice in as_written(Project.load(tmp_path))) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"), [("0.7", "0.2", True), ("0.7", "0.3", False), ("7", "2", False), ("1", "0.5", False)]
+)
+def test_fractions_that_are_not_of_one_whole(tmp_path: Path, first: str, second: str, told: bool) -> None:
+    """Shares are proportions: 9 and 1 are as good as 0.9 and 0.1, and 0.7 and 0.2 a slip in one of the two."""
+    root = unshipped.write(tmp_path)
+    text = (root / "specs" / UNIFORM).read_text()
+    parents = text.partition("from: [")[2].partition("]")[0].split(", ")
+    shares = ", ".join(f"{one}: {share}" for one, share in zip(parents[:2], (first, second), strict=True))
+    edit(root, UNIFORM, f"[{', '.join(parents)}]", f"[{', '.join(parents[:2])}]")
+    edit(root, UNIFORM, "weights: uniform", f"weights: weighted, shares: {{{shares}}}")
+    edit(root, UNIFORM, "kind: merge", "kind: merge\nsources:\n  - {covers: [init], mark: chosen}")
+    said = of_all(Project.load(root), reaching_back)
+    assert [one.partition(": ")[2] for one in said if "shares" in one] == [
+        f"uniform has shares that sum to 0.9; in proportion they are 0.778 of {parents[0]}, 0.222 of {parents[1]}."
+    ] * told

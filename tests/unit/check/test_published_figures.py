@@ -99,6 +99,14 @@ def test_a_budget_that_ends_a_little_before_its_constant_rate(tmp_path: Path, un
     ] * told
 
 
+def test_a_length_in_place_of_an_end(tmp_path: Path) -> None:
+    root = Path(shutil.copytree(shipped.ROOT / "examples/tiny", tmp_path / "tiny"))
+    edit(root, "tiny/pipeline.yaml", "- {shape: cosine, to: 5e-4, until: 65_536}", "- {shape: constant, for: 65_536}")
+    edit(root, "tiny/pipeline.yaml", "to: 5e-3, for: 4_096", "to: 5e-3, for: 2_048")
+    (told,) = cut_short(Project.load(root), "mini")
+    assert told.endswith(": `until` in place of `for`?")
+
+
 @pytest.mark.parametrize(
     ("chinese", "maths", "told"), [("10%", "20%", True), ("20%", "10%", False), ("25%", "5%", False)]
 )

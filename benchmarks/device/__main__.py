@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.device import needs
 from benchmarks.device.process import STOP, Process
-from benchmarks.device.sections import SECTIONS, Section, groups
+from benchmarks.device.sections import SECTIONS, Section, chosen, groups
 
 if TYPE_CHECKING:
     from stages.models.ops.backend import Device
@@ -92,7 +92,7 @@ def measure(path: Path, asked: argparse.Namespace) -> bool:
     from stages.store.files import write_atomic
 
     device: Device = "cpu" if asked.dry else "cuda"
-    chosen = [section for section in SECTIONS if not asked.only or {section.module, section.name} & {*asked.only}]
+    wanted = chosen(SECTIONS, asked.only or ())
     machine = list(lines(device, asked.commit or commit(ROOT)))
     done: dict[Section, list[Row]] = {}
     patience = PATIENCE if asked.dry else 1
@@ -103,13 +103,13 @@ def measure(path: Path, asked: argparse.Namespace) -> bool:
 
     def write(meanwhile: dict[Section, list[Row]]) -> None:
         date, known = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", done | meanwhile
-        found = {section: known[section] for section in chosen if section in known}
-        left = [section for section in chosen if section not in known]
+        found = {section: known[section] for section in wanted if section in known}
+        left = [section for section in wanted if section not in known]
         write_atomic(path, record.page(date, machine, found, left, asked.dry).encode())
 
     write({})  # where that is not possible, it is known before anything is measured
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
-        for sections in groups(chosen):
+        for sections in groups(wanted):
             limits = {one: max(0.0, min(one.seconds * patience, ends - time.monotonic())) for one in sections}
             begun = {one: Process(one, device, limits[one], Path(name)) for one in sections}
             for one in sections:

@@ -27,6 +27,13 @@ CARRIED = {
     "blake3": "blake3",
 }
 
+# Package -> version: torchtitan of the time of PyTorch 2.11, and what a machine for PyTorch work may lack of its needs.
+# `make device-packages` fetches these too.
+TITAN = {
+    "torchtitan": "0.2.2", "torchdata": "0.11.0", "datasets": "5.2.0", "dill": "0.4.1", "multiprocess": "0.70.19",
+    "tyro": "1.0.17", "docstring-parser": "0.18.0", "typeguard": "4.6.1",
+}  # fmt: skip
+
 # Package -> version: FlashAttention 4 and its compiler, which `make device-attention` fetches.
 ATTENTION = {
     "flash-attn-4": "4.0.0b36", "nvidia-cutlass-dsl": "4.8.1", "nvidia-cutlass-dsl-libs-base": "4.8.1",
@@ -41,4 +48,5 @@ def missing() -> list[str]:
 
 
 if __name__ == "__main__":
-    print(*(CARRIED.values() if sys.argv[1:] != ["attention"] else map("==".join, ATTENTION.items())))
+    carried = [*CARRIED.values(), *map("==".join, TITAN.items())]
+    print(*(carried if sys.argv[1:] != ["attention"] else map("==".join, ATTENTION.items())))

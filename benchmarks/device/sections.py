@@ -25,6 +25,7 @@ class Section:
     seconds: int
     timed: bool = True
     part: str = ""
+    by_name: bool = False  # run only where it is named: its question has been answered
 
     @property
     def name(self) -> str:
@@ -35,15 +36,26 @@ class Section:
 SECTIONS = (
     Section("cuda_tests", "Tests of tests/cuda", 160, timed=False),
     Section("pipelines", "Whole pipelines, a few steps of every stage", 130, timed=False),
-    Section("exact_attention", "Attention with the same bits in every run: by torch", 20, part="torch"),
-    Section("exact_attention", "Attention with the same bits in every run: FlashAttention 4", 48, part="flash4"),
+    Section("exact_attention", "Attention with the same bits in every run: by torch", 20, part="torch", by_name=True),
+    Section(
+        "exact_attention",
+        "Attention with the same bits in every run: FlashAttention 4",
+        48,
+        part="flash4",
+        by_name=True,
+    ),
     Section("checkpoints", "Checkpoints", 19),
     Section("kernels", "Operations: Apex, torch, plain", 15),
-    Section("training", "Training steps beside Hugging Face's Trainer, and the plan", 102),
+    Section("training", "Training steps beside Hugging Face's Trainer and torchtitan, and the plan", 176),
     Section("shares", "What a step's time goes to", 40),
     Section("fused", "Between the products: as it is, and by torch.compile", 40),
     Section("loss", "The loss of a long row over a large vocabulary", 27),
 )
+
+
+def chosen(sections: Sequence[Section], only: Sequence[str]) -> list[Section]:
+    """Those of these names; where there are none, all that need not be named."""
+    return [one for one in sections if ({one.module, one.name} & {*only} if only else not one.by_name)]
 
 
 def groups(sections: Sequence[Section]) -> list[list[Section]]:

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.device import __main__ as device
 from benchmarks.device import record
-from benchmarks.device.sections import SECTIONS
+from benchmarks.device.sections import SECTIONS, chosen
 from tests.unit.device.test_rehearsal import command
 
 
@@ -33,4 +33,4 @@ def test_what_is_timed_runs_on_a_cpu(tmp_path: Path) -> None:
 
 @pytest.mark.nightly
 def test_every_section_runs_on_a_cpu(tmp_path: Path) -> None:
-    assert rehearsed(tmp_path / "page.md") == [section.title for section in SECTIONS]
+    assert rehearsed(tmp_path / "page.md") == [section.title for section in chosen(SECTIONS, ())]

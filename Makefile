@@ -65,7 +65,7 @@ NEMO_PYTHON ?= $(shell for python in python3.12 "$$HOME"/.pyenv/versions/3.12.*/
 	then echo "$$python"; break; fi; done)
 
 nemo: $(NEMO)/.ready ## the environment of the NeMo engine (5.5 GB), and its tests on this machine's CPU
-	$(call in-memory,$(NEMO)/bin/python) $(NEMO)/bin/python -m pytest -q -n 2 --dist worksteal -m "not nightly" tests/nemo
+	$(call in-memory,$(NEMO)/bin/python) $(NEMO)/bin/python -m pytest -q -n 3 --dist worksteal -m "not nightly" tests/nemo
 
 nemo-record: $(NEMO)/.ready ## the NeMo engine beside the torch engine, and Megatron's known traps; rewrites results/records/nemo.md
 	$(NEMO)/bin/python -m tests.nemo.record

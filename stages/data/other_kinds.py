@@ -15,27 +15,32 @@ def fitting(row: Mapping[str, Any], shape: str) -> str:
     """What says of a row of these columns what it is, such as "kind preference"; empty where nothing but `shape` does.
 
     Of several shapes, the one that needs most columns. A prompt next to two answers may stand alone, or before both of
-    them once more: where its values (None of a table) do not say it, rows are left out.
+    them once more: where its values (of a table's column, an empty one of its type or None) do not say it, rows are
+    left out.
     """
     found = [
         name
         for name, columns in COLUMNS.items()
         if name != shape and {one for one in columns if one not in OPTIONAL} <= set(row)
     ]
+    if not isinstance(row.get("content"), list) and PICTURE_ROWS[0] in found:  # text, which many call so
+        found.remove(PICTURE_ROWS[0])
     if not found:
         return ""
     name = max(found, key=lambda one: len([column for column in COLUMNS[one] if column not in OPTIONAL]))
-    if name == f"{PAIRED}prompt_completion" and not (row["prompt"] and type(row["prompt"]) is type(row["chosen"])):
+    alone = name == f"{PAIRED}prompt_completion"
+    if alone and (row["prompt"] is None or type(row["prompt"]) is not type(row["chosen"])):
         name = f"{PAIRED}messages"
     return _kind(name) + ("" if name in UNNAMED else f" with rows: {name.removeprefix(PAIRED)}")
 
 
-def hint(row: Mapping[str, Any], shape: str) -> str:
+def hint(row: Mapping[str, Any], shape: str, lacking: str) -> str:
     """The same, behind the columns of a row that lacks one; else how a spec says what the columns are."""
     other = fitting(row, shape)
     if other or not row:
         return f", as {other} has it" if other else ""
-    return "; `columns` of its spec names others, `rows` another form"
+    another = "" if shape == "text" else ", `rows` another form"
+    return f"; `columns: {{{lacking}: NAME}}` in its spec names another{another}"
 
 
 def _kind(shape: str) -> str:

@@ -116,13 +116,13 @@ class Reader:
 
         if self.shape != "pictures":
             return self._of_parts(row, opened)
-        text, name = self._text(row), _column(row, self.columns["image"])
+        text, name = self._text(row), _column(row, "image", self.columns["image"])
         return Found((self._decoded(name, opened),), text)
 
     def _of_parts(self, row: dict[str, Any], opened: Open) -> Found:
         names: list[str] = []
         needed = next(iter(COLUMNS[self.shape]))
-        _there(row, self.columns[needed], self.shape)
+        _there(row, needed, self.columns[needed], self.shape)
         chat = self.shape == "messages"
         content = (chats.messages if chat else chats.interleaved)(row, self.columns, names)
         return Found(tuple(self._decoded(name, opened) for name in names), content)
@@ -135,7 +135,7 @@ class Reader:
             raise RowError(f"{shown(name)}: {error.why}", error.allowed) from None
 
     def _text(self, row: dict[str, Any]) -> str:
-        return _column(row, self.columns["text"])
+        return _column(row, "text", self.columns["text"])
 
     @property
     def _hint(self) -> str:
@@ -174,12 +174,12 @@ def _caption(data: bytes) -> str:
     return turns.string(text, "the caption")
 
 
-def _there(row: dict[str, Any], name: str, shape: str) -> None:
+def _there(row: dict[str, Any], key: str, name: str, shape: str) -> None:
     if name not in row:
-        found = f"found: {', '.join(map(repr, row))[:200] or 'none'}{other_kinds.hint(row, shape)}"
+        found = f"found: {', '.join(map(repr, row))[:200] or 'none'}{other_kinds.hint(row, shape, key)}"
         raise RowError(f"the key {name!r} is missing ({found})")
 
 
-def _column(row: dict[str, Any], name: str) -> str:
-    _there(row, name, "pictures")
+def _column(row: dict[str, Any], key: str, name: str) -> str:
+    _there(row, key, name, "pictures")
     return turns.string(row[name], name)

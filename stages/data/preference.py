@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ONE = {"messages": "messages", "alpaca": "output", "prompt_completion": "completion"}  # the column with one answer
 SIDES = ("chosen", "rejected")
 BEGINS = 2  # in a mask, at the first token of the rejected conversation, which nothing predicts
+TURNS = '[{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]'
 SHOWN = 80  # characters of a pair in a message
 Written = Chat | tuple[str, str]
 Read = Callable[[dict[str, Any], Mapping[str, str], str], Written]
@@ -51,6 +52,7 @@ class Both:
 def both(row: Mapping[str, Any], columns: Mapping[str, str], shape: str, read: Read) -> Both:
     """The pair of a row; `read` reads one conversation of such a shape. Raises RowError."""
     one = ONE[shape]
+    _refuse_other_rows(row, columns, shape)
     chosen, rejected = (_side(row, {**columns, one: columns[side]}, columns[side], shape, read) for side in SIDES)
     if isinstance(chosen, tuple) or isinstance(rejected, tuple):
         if not (isinstance(chosen, tuple) and isinstance(rejected, tuple)):  # a list next to a string
@@ -67,6 +69,29 @@ def both(row: Mapping[str, Any], columns: Mapping[str, str], shape: str, read: R
         first = _common(chosen.turns, rejected.turns, columns)
     prompt = {"turns": [turn.without_ids for turn in chosen.turns[:first]], "tools": chosen.tools}
     return Both(replace(chosen, first=first), replace(rejected, first=first), prompt)
+
+
+def _refuse_other_rows(row: Mapping[str, Any], columns: Mapping[str, str], shape: str) -> None:
+    """Raise RowError where both answers are as another shape has them."""
+    found = [row[columns[side]] for side in SIDES]
+    names = " and ".join(columns[side] for side in SIDES)
+    plain = all(isinstance(one, str) and not one.lstrip().startswith("[") for one in found)
+    if shape == "messages" and plain:
+        raise RowError(
+            f"{names} are strings instead of lists of turns",
+            f"`rows: prompt_completion`, which reads two strings beside a prompt, or lists as {TURNS}",
+        )
+    if shape == "prompt_completion" and isinstance(row[columns["prompt"]], str) and all(map(_whole, found)):
+        raise RowError(
+            f"{columns['prompt']} is a string, {names} are lists of turns that begin with a prompt",
+            "`rows: messages`, which reads such lists alone",
+        )
+
+
+def _whole(turns: Any) -> bool:
+    """Whether a value is turns that begin with a prompt."""
+    first = turns[0] if isinstance(turns, list) and len(turns) > 1 else None
+    return isinstance(first, dict) and first.get("role") in ("system", "user")
 
 
 def answers(chat: Chat) -> int:
@@ -116,7 +141,8 @@ def _common(chosen: Sequence[Turn], rejected: Sequence[Turn], columns: Mapping[s
             )
     if not first:
         raise RowError(
-            f"{' and '.join(columns[side] for side in SIDES)} begin with an answer, and no prompt asks for it"
+            f"{' and '.join(columns[side] for side in SIDES)} begin with an answer, and no prompt asks for it",
+            f"two lists as {TURNS}, or `rows: prompt_completion`, which reads answers beside a list `prompt`",
         )
     return first
 

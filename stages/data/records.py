@@ -36,7 +36,6 @@ EXAMPLES = {
     "messages": '[{"role": "user", "content": "..."}, ...]',
     "conversations": '[{"from": "human", "value": "..."}, ...]',
 }
-TURNS = '[{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]'
 _ENCODER = json.JSONEncoder()  # as json.dumps has it
 
 
@@ -57,17 +56,17 @@ class Shape:
         return self.name.startswith(PAIRED)
 
     @cached_property
-    def needed(self) -> tuple[str, ...]:
-        """Columns that every row has."""
-        return tuple(name for key, name in self.columns.items() if key not in OPTIONAL)
+    def needed(self) -> dict[str, str]:
+        """What every row has, and the columns that have it."""
+        return {key: name for key, name in self.columns.items() if key not in OPTIONAL}
 
     @property
     def hint(self) -> str:
         """A row of this shape, for messages."""
         examples = EXAMPLES
         if self.name == f"{PAIRED}messages":
-            examples = dict.fromkeys(("chosen", "rejected"), TURNS)
-        shown = (f'"{name}": {examples.get(key, DOTS)}' for key, name in self.columns.items() if key not in OPTIONAL)
+            examples = dict.fromkeys(preference.SIDES, preference.TURNS)
+        shown = (f'"{name}": {examples.get(key, DOTS)}' for key, name in self.needed.items())
         return f"{{{', '.join(shown)}}}"
 
 
@@ -123,9 +122,9 @@ def _row(raw: Raw, shape: Shape) -> dict[str, Any]:
         raise RowError(raw.why, raw.allowed)
     assert not isinstance(raw, str), "text has no columns"
     row = parsed(raw) if isinstance(raw, bytes) else raw
-    for name in shape.needed:
+    for key, name in shape.needed.items():
         if name not in row:
-            raise RowError(_missing(row, name, shape.name))
+            raise RowError(_missing(row, key, name, shape.name))
     return row
 
 
@@ -167,8 +166,9 @@ def _of_row(row: dict[str, Any], columns: Mapping[str, str], shape: str) -> Chat
             return chats.prompt_completion(row, columns)
 
 
-def _missing(row: Mapping[str, Any], name: str, shape: str) -> str:
-    return f"the key {name!r} is missing (found: {', '.join(map(repr, row)) or 'none'}{other_kinds.hint(row, shape)})"
+def _missing(row: Mapping[str, Any], key: str, name: str, shape: str) -> str:
+    found = ", ".join(map(repr, row)) or "none"
+    return f"the key {name!r} is missing (found: {found}{other_kinds.hint(row, shape, key)})"
 
 
 def _continued(prompt: str, completion: str) -> Document:

@@ -29,7 +29,7 @@ def parquet(piece: Piece, wanted: Shape) -> Rows:
     Raises UserError for a damaged file, or one without a column that is needed.
     """
     with _damage(piece.file), _parquet(piece.file) as file:
-        chosen = _columns(piece.file, file.schema_arrow.names, wanted)
+        chosen = _columns(piece.file, file.schema_arrow, wanted)
         if not piece.start:
             table_ends.refuse_joined_parquet(piece.file, file.metadata)
         groups = [number for number, start in enumerate(_starts(file)) if piece.start <= start < piece.end]
@@ -86,7 +86,7 @@ def arrow(piece: Piece, wanted: Shape) -> Rows:
         reader = ipc.open_file(source) if is_file else ipc.open_stream(source)
         if is_file:
             table_ends.refuse_joined_arrow(piece.file, source)
-        chosen = _columns(piece.file, reader.schema.names, wanted)
+        chosen = _columns(piece.file, reader.schema, wanted)
         numbers = range(reader.num_record_batches) if is_file else ()
         batches = map(reader.get_batch, numbers) if is_file else table_ends.batches(piece.file, source, reader)
         slices = (batch.select(chosen).slice(at, BATCH) for batch in batches for at in range(0, len(batch), BATCH))
@@ -152,15 +152,17 @@ def _starts(file: Any) -> Iterator[int]:
         yield first.data_page_offset if first.dictionary_page_offset is None else first.dictionary_page_offset
 
 
-def _columns(file: Input, found: Sequence[str], wanted: Shape) -> list[str]:
+def _columns(file: Input, schema: Any, wanted: Shape) -> list[str]:
     """The columns to read: those of the shape that are there."""
-    missing = [name for name in wanted.needed if name not in found]
+    found = schema.names
+    missing = {key: name for key, name in wanted.needed.items() if name not in found}
     if missing:
-        other = other_kinds.fitting(dict.fromkeys(found), wanted.name)
+        other = other_kinds.fitting({field.name: _empty(field.type) for field in schema}, wanted.name)
         raise UserError(
-            f"{file.name}: no column {' and '.join(map(repr, missing))}; found: {', '.join(map(repr, found))}"
-            f"{f', as {other} has them: correct the kind or rows' if other else ''}. "
-            "Name the columns that are there with `columns` in the corpus's spec."
+            f"{file.name}: no column {' and '.join(map(repr, missing.values()))}; "
+            f"found: {', '.join(map(repr, found))}"
+            f"{f', as {other} has them: correct the kind or rows' if other else ''}. Name what is meant with `columns` "
+            f"in the corpus's spec, as `columns: {{{', '.join(f'{key}: NAME' for key in missing)}}}`."
         )
     chosen = [name for name in wanted.columns.values() if name in found]
     twice = [name for name in chosen if found.count(name) > 1]
@@ -169,6 +171,13 @@ def _columns(file: Input, found: Sequence[str], wanted: Shape) -> list[str]:
             f"{file.name}: {found.count(twice[0])} columns are called {twice[0]!r}; allowed: one. Rename them."
         )
     return chosen
+
+
+def _empty(kind: Any) -> Any:
+    """An empty value of a column's type: for messages, which read no value."""
+    if "list" in str(kind).partition("<")[0]:
+        return []
+    return "" if "string" in str(kind) and not kind.num_fields else None
 
 
 @contextmanager

@@ -149,8 +149,25 @@ def test_a_table_without_a_needed_column_is_refused_and_says_whose_columns_it_ha
     declare(project, "a.parquet", "sft", rows="prompt_completion", on_bad_row={"skip": 9})
     with pytest.raises(
         UserError,
-        match=r"^a\.parquet: no column 'completion'; found: 'prompt', 'chosen', 'rejected', as kind preference ",
+        match=r"^a\.parquet: no column 'completion'; found: 'prompt', 'chosen', 'rejected', as kind preference with ",
     ):
+        read(project)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "said"),
+    [
+        ("content", pa.array(TEXTS), r"found: 'content'\. Name what is meant .* as `columns: \{text: NAME\}`"),
+        ("content", pa.array([TEXTS]), "as builder pictures with rows: interleaved has them"),
+        ("messages", pa.array([[{"role": "user"}]], pa.large_list(pa.map_(pa.string(), pa.string()))), "kind sft has"),
+    ],
+)
+def test_what_a_table_without_text_has_is_told_by_the_types_of_its_columns(
+    project: Small, column: str, values: Any, said: str
+) -> None:
+    pq.write_table(pa.table({column: values}), project.root / "a.parquet")
+    declare(project, "a.parquet")
+    with pytest.raises(UserError, match=rf"^a\.parquet: no column 'text'; .*{said}"):
         read(project)
 
 

@@ -93,6 +93,15 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
         r"chosen\[1\] is a turn of the user, and the first in which the two diff",
     ),
     "no question": ("messages", {"chosen": [answer(1)], "rejected": [answer(2)]}, "begin with an answer, and no"),
+    "answers beside their question": (
+        "messages", {"prompt": asked(1), "chosen": [answer(1)], "rejected": [answer(2)]}, "or `rows: prompt_com",
+    ),
+    "strings for lists of turns": (
+        "messages", {"prompt": "a", "chosen": "b", "rejected": "c"}, "strings instead .* `rows: prompt_completion`",
+    ),
+    "whole lists of turns beside a string": (
+        "prompt_completion", {"prompt": "a", **pair(1)}, "prompt is a string, .* begin with a prompt; .* `rows: mess",
+    ),
     "no rejected answer": (
         "messages", {"chosen": [*asked(1), answer(2)], "rejected": asked(1)}, "rejected: no turn is the assistant's",
     ),

@@ -87,6 +87,16 @@ def turns(*pairs: tuple[object, object]) -> bytes:
         ),
         ("sft", b'{"prompt": "a", "chosen": [], "rejected": []}', "the key 'messages' .*, as kind preference has it."),
         ("sft", b'{"instruction": "a", "output": "b"}', "the key 'messages' .*, as kind sft with rows: alpaca has it."),
+        (
+            "text",
+            b'{"content": "a"}',
+            "the key 'text' is missing .found: 'content'; `columns: {text: NAME}` in its spec",
+        ),
+        (
+            "text",
+            b'{"content": []}',
+            "the key 'text' is missing .*, as builder pictures with rows: interleaved has it.",
+        ),
         ("text", b'{"conversations": []}', "the key 'text' is missing .*, as kind sft with rows: sharegpt has it."),
         ("preference", b'{"messages": []}', "the key 'chosen' is missing .found: 'messages', as kind sft has it."),
         (

@@ -79,11 +79,7 @@ def rows_before(piece: Piece) -> int:
 
 def arrow(piece: Piece, wanted: Shape) -> Rows:
     """Rows of an Arrow file or stream. Raises UserError as `parquet` does."""
-    pa, ipc = pyarrow(piece.file.name), pyarrow(piece.file.name, "pyarrow.ipc")
-    with _damage(piece.file), pa.memory_map(str(piece.file.path)) as source:
-        is_file = source.read(len(table_ends.ARROW)) == table_ends.ARROW
-        source.seek(0)
-        reader = ipc.open_file(source) if is_file else ipc.open_stream(source)
+    with _arrow(piece.file) as (source, reader, is_file):
         if is_file:
             table_ends.refuse_joined_arrow(piece.file, source)
         chosen = _columns(piece.file, reader.schema, wanted)
@@ -92,6 +88,15 @@ def arrow(piece: Piece, wanted: Shape) -> Rows:
         slices = (batch.select(chosen).slice(at, BATCH) for batch in batches for at in range(0, len(batch), BATCH))
         for number, row in enumerate(_rows(piece.file, slices), start=1):
             yield Row(number, row, piece.end if is_file else source.tell())
+
+
+def names(file: Input) -> list[str]:
+    """The names of all columns. Raises UserError for a damaged file."""
+    if file.suffix == ".parquet":
+        with _damage(file), _parquet(file) as opened:
+            return list(opened.schema_arrow.names)
+    with _arrow(file) as (_, reader, _):
+        return list(reader.schema.names)
 
 
 def _rows(file: Input, batches: Any) -> Iterator[dict[str, Any] | Broken]:
@@ -135,6 +140,16 @@ def _bytes(value: Any) -> int:
     if isinstance(value, dict):
         return sum(map(_bytes, value.values()))
     return sum(map(_bytes, value)) if isinstance(value, list) else 0
+
+
+@contextmanager
+def _arrow(file: Input) -> Iterator[tuple[Any, Any, bool]]:
+    """The file, what reads it, and whether it is a file of Arrow's and no stream."""
+    pa, ipc = pyarrow(file.name), pyarrow(file.name, "pyarrow.ipc")
+    with _damage(file), pa.memory_map(str(file.path)) as source:
+        is_file = source.read(len(table_ends.ARROW)) == table_ends.ARROW
+        source.seek(0)
+        yield source, ipc.open_file(source) if is_file else ipc.open_stream(source), is_file
 
 
 @contextmanager

@@ -105,6 +105,16 @@ def test_of_a_pair_each_answer_stands_below_what_it_is(
     assert "rejected" not in said(capsys, 1)
 
 
+def test_columns_that_are_not_read_are_named_where_it_is_prepared_and_shown(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows(project / "a.jsonl", [{"system": "be brief", **chat(number)} for number in range(20)])
+    prepared(project, "a.jsonl", "sft")
+    named = "mine: columns of a.jsonl that are not read: 'system'"
+    assert named in capsys.readouterr().err
+    assert said(capsys, 1).splitlines()[1] == named
+
+
 def test_numbers_in_the_head_are_those_of_the_mask(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows(project / "a.jsonl", [chat(number) for number in range(20)])
     prepared(project, "a.jsonl", "sft")

@@ -94,13 +94,17 @@ def known_pipeline(
 
 def unknown(what: str, name: str, known: Sequence[str], meant: Iterable[str] = ()) -> UsageError:
     """The error about a name that there is not, with those that there are and the likeliest of them, or of `meant`."""
-    listed, names = f"no {what} {name!r}; there are: {', '.join(known)}.", tuple(meant or known)
+    of, names = "pipelines " if meant else "", tuple(meant or known)  # stages of all of which are meant
+    listed = f"no {what} {name!r}; there are: {of}{', '.join(known)}."
     plain = _PATH.sub("", name).strip("/")
     hint = near(plain if plain in names else name, names)
     if not hint and (Path.cwd() / "specs/scales" / f"{plain}.yaml").is_file():
         hint = f"{plain} is a scale: --scale {plain}."
     if not hint and what == "pipeline" and (owners := [one for one in known if _has_file(one, plain)]):
         hint = f"{plain} is a stage: did you mean {f'{owners[0]}/{plain}'!r}?"
+    pipeline, _, stage = plain.partition("/")
+    if not hint and pipeline in known and _has_file(pipeline, stage):  # the path of its file
+        hint = f"Did you mean {plain!r}?"
     return UsageError(f"{listed} {hint}".rstrip())
 
 
@@ -189,7 +193,9 @@ def pick(loaded: Graph, ref: str) -> tuple[str, Stage]:
         raise UsageError(f"{pipeline} is a pipeline; allowed: one of its stages, {pipeline}/STAGE: {own}.")
     if beside := [member.partition("/")[2] for member in loaded.members.get(pipeline, ())]:
         raise _no_stage(pipeline, written, beside)
-    raise unknown("stage", ref, sorted({name.partition("/")[0] + "/..." for name in stages}), stages)
+    if not slash:  # a stage without its pipeline, or no name at all
+        raise unknown("pipeline", ref, sorted(loaded.members))
+    raise unknown("stage", ref, sorted(loaded.members), stages)
 
 
 def _no_stage(pipeline: str, written: str, names: Sequence[str]) -> UsageError:

@@ -6,6 +6,7 @@ Nothing outside is read: links are followed first, and what they lead to has to 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from stages.data import entry_files, mapped
@@ -17,6 +18,7 @@ from stages.spec.files import Files
 from stages.spec.loader_data import load_roots
 from stages.spec.schema.corpora import MASKED
 from stages.spec.schema.paths import GZIPPED, PICTURE_SUFFIXES, SUFFIXES, ZSTANDARD, conversion
+from stages.store import lfs
 from stages.store.contained import contained
 
 MARKED = (*GZIPPED, *ZSTANDARD, ".parquet", ".arrow", ".tar")  # kinds that begin with something in any case
@@ -39,6 +41,8 @@ def find(root: Path, corpus: CorpusSpec) -> list[Input]:
             found[number] = Input(shown, real, stat.st_size)
     for one in found.values():
         _refuse_kind(one, corpus)
+        with suppress(OSError):  # of a file that cannot be read, whoever reads it
+            lfs.refuse(one.path, one.name, one.size)
     return list(found.values())
 
 
@@ -56,6 +60,9 @@ def datasets(root: Path, corpus: CorpusSpec) -> list[tuple[str, Input, Input]]:
             pair = ((".bin", data), (".idx", index))
             bin_, idx = (Input(f"{prefix}{kind}", one, one.stat().st_size) for kind, one in pair)
             _refuse_name(bin_)
+            for one in (bin_, idx):
+                with suppress(OSError):
+                    lfs.refuse(one.path, one.name, one.size)
             found[number] = (prefix, bin_, idx)
     return list(found.values())
 

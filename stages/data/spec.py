@@ -169,7 +169,8 @@ def load(root: Path, name: str, declared: bool = True) -> CorpusSpec:
     """
     if name in NOT_CORPORA or not (root / FOLDER / f"{name}.yaml").is_file():
         known = sorted(names(root), key=lambda one: one == TOKENIZER)  # which the command takes too, last
-        raise UsageError(f"no corpus {name!r}; there are: {', '.join(known) or 'none'}. {near(name, known)}".rstrip())
+        hint = near(Path(name).stem, known)  # of the path of its spec, or of its file, too
+        raise UsageError(f"no corpus {name!r}; there are: {', '.join(known) or 'none'}. {hint}".rstrip())
     raw = load_corpus(Files(root), name, declared)
     return CorpusSpec.model_validate(raw.model_dump())
 

@@ -21,7 +21,8 @@ from stages.errors import UserError
 from stages.spec.files import Files, check_name
 from stages.spec.schema.tokenizers import RawTokenizerFiles
 from stages.spec.schema.tokenizers import tokenizer as read_spec
-from stages.store import json_file
+from stages.spec.validate import near
+from stages.store import json_file, lfs
 from stages.store.contained import contained
 from stages.store.digest import digest_bytes
 
@@ -55,7 +56,8 @@ def load(root: Path, name: str, declared: bool = True) -> RawTokenizerFiles:
     files = Files(root)
     names = files.names("tokenizers")
     if name not in names:
-        raise UserError(f"no tokenizer {name!r} in {FOLDER}; there are: {', '.join(names) or 'none'}.")
+        hint = near(Path(name).stem, names)  # of the path of its spec, or of its folder, too
+        raise UserError(f"no tokenizer {name!r} in {FOLDER}; there are: {', '.join(names) or 'none'}. {hint}".rstrip())
     document = files.entry("tokenizers", name)
     check_name(document, "tokenizer", name)
     return read_spec(document, declared)
@@ -64,10 +66,15 @@ def load(root: Path, name: str, declared: bool = True) -> RawTokenizerFiles:
 def read(root: Path, spec: RawTokenizerFiles) -> TokenizerFiles:
     """The files of a spec's folder. Raises UserError for one that is missing, outside the project, or no text."""
     folder = root / spec.path
+    if folder.is_file():
+        raise UserError(
+            f"{folder}: found a file; allowed: the folder that it is in. {spec.tokenizer}'s spec says "
+            f"`path: {spec.path}`."
+        )
     tokens = _text(root, folder / TOKENS, spec)
     if tokens is None:
         raise UserError(
-            f"{folder / TOKENS}: no such file; {spec.tokenizer}'s spec says `path: {spec.path}`.{_made_of(folder)}"
+            f"{folder / TOKENS}: no such file; {spec.tokenizer}'s spec says `path: {spec.path}`.{_made_of(root, spec)}"
         )
     config = _config(_text(root, folder / CONFIG, spec), folder / CONFIG)
     template = _template(root, spec, config)
@@ -95,14 +102,26 @@ def _template(root: Path, spec: RawTokenizerFiles, config: dict[str, Any]) -> st
     return found[TEMPLATE] if alone is not None else found[CONFIG]
 
 
-def _made_of(folder: Path) -> str:
+def _made_of(root: Path, spec: RawTokenizerFiles) -> str:
     """What to do with a folder that has a tokenizer in another form."""
+    folder = root / spec.path
     found = sorted(path.name for pattern in OTHERS for path in folder.glob(pattern)) if folder.is_dir() else []
     if not found:
         return ""
+    known = any(
+        _config(_text(root, folder / name, spec), folder / name).get(key)
+        for name, key in ((CONFIG, "tokenizer_class"), ("config.json", "model_type"))
+    )
+    named = "AutoTokenizer" if known else "CLASS"
+    which = (
+        ""
+        if known
+        else "; CLASS is the one that it was made for, as GPT2TokenizerFast of GPT-2's vocab.json and merges.txt: no "
+        "config.json beside it says which"
+    )
     return (
         f' It has {", ".join(found)}: transformers makes a tokenizer.json of it, `python -c "from transformers import '
-        f"AutoTokenizer; AutoTokenizer.from_pretrained('{folder}').save_pretrained('{folder}')\"`."
+        f"{named}; {named}.from_pretrained('{folder}').save_pretrained('{folder}')\"`{which}."
     )
 
 
@@ -118,6 +137,7 @@ def _text(root: Path, path: Path, spec: RawTokenizerFiles) -> str | None:
     if real is None:
         return None
     try:
+        lfs.refuse(real, str(path), real.stat().st_size)
         return real.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as UTF-8 ({error})") from None

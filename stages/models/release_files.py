@@ -7,11 +7,13 @@ files of its snapshots; one that leads anywhere else is refused.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from stages.errors import UserError
 from stages.models import hf_files
 from stages.models.release_config import CONFIG
+from stages.store import lfs
 from stages.store.contained import contained
 from stages.store.digest import digest_bytes, measure
 
@@ -45,7 +47,11 @@ def read_files(folder: Path) -> list[Path]:
             f"{folder}: {found}; allowed: weights in *.safetensors. Take the release's safetensors files, or "
             "convert the weights with transformers (save_pretrained writes them)."
         )
-    return [folder / CONFIG, *index, *hf_files.listed(folder)]
+    read = [folder / CONFIG, *index, *hf_files.listed(folder)]
+    for path in read:
+        with suppress(OSError):  # of a file that cannot be read, whoever reads it
+            lfs.refuse(path, str(path), path.stat().st_size)
+    return read
 
 
 def digest(folder: Path) -> str:

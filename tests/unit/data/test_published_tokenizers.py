@@ -208,9 +208,14 @@ def test_files_that_are_none_are_refused(tmp_path: Path, change: Callable[[Path]
 @pytest.mark.parametrize("other", ["tokenizer.model", "qwen.tiktoken", "tekken.json", "vocab.json"])
 def test_a_tokenizer_in_another_form_is_named_with_what_makes_a_tokenizer_json(tmp_path: Path, other: str) -> None:
     published.write(tmp_path)
-    (tmp_path / "tokenizers/mine/tokenizer.json").rename(tmp_path / "tokenizers/mine" / other)
-    with pytest.raises(UserError, match=rf"no such file; .* It has {other}: transformers makes .*AutoTokenizer"):
-        declared(tmp_path, tokenizer_files.load(tmp_path, "mine", declared=False), check=False)
+    folder, spec = tmp_path / "tokenizers/mine", tokenizer_files.load(tmp_path, "mine", declared=False)
+    (folder / "tokenizer.json").rename(folder / other)
+    made = rf"no such file; .* It has {other}: transformers makes .*"
+    with pytest.raises(UserError, match=made + "import CLASS; .*; CLASS is the one that it was made for, .* GPT2"):
+        tokenizer_files.read(tmp_path, spec)
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "GPT2Tokenizer"}')
+    with pytest.raises(UserError, match=made + r"import AutoTokenizer; AutoTokenizer\.from_pretrained.*`\.$"):
+        tokenizer_files.read(tmp_path, spec)
 
 
 def test_what_is_declared_is_held_against_the_files(
@@ -296,3 +301,17 @@ def test_a_tokenizer_that_extends_another_keeps_every_id(
         UserError, match=r"extends: mine, whose token '</s>' has id \d+, found \d+ here \(\d tokens differ"
     ):
         declared(tmp_path, spec, check=False)
+
+
+def test_a_file_as_a_tokenizers_folder_is_told_so(tmp_path: Path) -> None:
+    published.write(tmp_path, path="tokenizers/mine/tokenizer.json")
+    spec = tokenizer_files.load(tmp_path, "mine", declared=False)
+    with pytest.raises(UserError, match=r"tokenizer.json: found a file; allowed: the folder that it is in"):
+        tokenizer_files.read(tmp_path, spec)
+
+
+@pytest.mark.parametrize("named", ["specs/tokenizers/mine.yaml", "tokenizers/mine", "mime"])
+def test_a_path_as_a_tokenizers_name_is_told_the_name(tmp_path: Path, named: str) -> None:
+    published.write(tmp_path)
+    with pytest.raises(UserError, match=r"there are: mine\. Did you mean 'mine'\?"):
+        tokenizer_files.load(tmp_path, named)

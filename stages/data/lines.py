@@ -169,6 +169,8 @@ def _text(lines: list[bytes]) -> tuple[int, str | Broken] | None:
             text.append(line.decode())
         except UnicodeDecodeError:
             return number, Broken("not UTF-8", "text in UTF-8")
+        if b"\0" in line:
+            return number, Broken("a byte of zero, as UTF-16 without a byte order mark has", "text in UTF-8")
     return (0, "\n".join(text)) if any(line.strip() for line in text) else None
 
 

@@ -33,18 +33,24 @@ def refuse_left_out(
         answer = message.get("role") == ASSISTANT
         learned = answer and place >= first
         where = _Text(_answer(rendered, *next(spans))) if learned else whole
-        reasoning = [message[key] for key in REASONING if key in message] if learned else []
+        reasoning = {message[key]: key for key in REASONING if key in message} if learned else {}
         for text in (*_texts(message.get("content")), *reasoning):
+            key = reasoning.get(text)
             if answer and not learned:
                 text = text.rpartition(end_of_reasoning)[2]
             forms = (text, *_as_json(text)) if message.get("role") == "tool" else (text,)
             if not any(where.has(form) for form in forms):
                 role, there = message.get("role"), "the answer" if learned else "the text"
                 more = SEPARATE if learned and place + 1 < len(messages) else ""
+                its = f", its {key!r} (templates read one of {', '.join(REASONING)})" if key else ""
                 raise TemplateError(
-                    f"messages[{place}]: what the {role} says is not in {there} that the chat template writes; leave "
-                    f"it out of the row if it is not to be learned, or take a template that writes it{more}"
+                    f"messages[{place}]: what the {role} says is not in {there} that the chat template writes{its}; "
+                    f"leave it out of the row if it is not to be learned, or take a template that writes it{more}"
                 )
+        if message.get("role") != "tool" and not whole.has(name := message.get("name", "")):  # a tool's is in its call
+            raise TemplateError(
+                f"messages[{place}]: the chat template does not write the name {name!r}; leave it out of the row"
+            )
         for name in _names(message.get("tool_calls")):
             if not where.has(name):
                 raise TemplateError(f"messages[{place}]: the chat template does not write the tool call {name!r}")

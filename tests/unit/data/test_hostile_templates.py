@@ -41,6 +41,11 @@ LEFT_OUT: dict[str, tuple[str, list[dict[str, Any]], list[dict[str, Any]] | None
     "the reasoning of an answer": (
         body("{{ m.content.split('</think>')[-1] }}"), REASONED, None,
         r"messages\[1\]: what the assistant says is not in the answer"),
+    "a key that the template does not read": (
+        CHATML, [SHORT[0], {**SHORT[1], "thinking": "hm"}], None, r"messages\[1\]: .* writes, its 'thinking'"),
+    "the name of who asks": (
+        CHATML, [{**SHORT[0], "name": "bob"}, SHORT[1]], None,
+        r"messages\[0\]: the chat template does not write the name 'bob'"),
     "the answer": (
         body("{{ m.content if m.role == 'user' else '' }}"), SHORT, None,
         r"messages\[1\]: what the assistant says is not in the answer"),

@@ -33,6 +33,8 @@ class Chat:
 def messages(row: Mapping[str, Any], columns: Mapping[str, str], pictures: list[str] | None = None) -> Chat:
     """OpenAI's messages; the names of their pictures are added to `pictures`, which is None where none is allowed."""
     found = _messages(row[columns["messages"]], columns["messages"], pictures)
+    if pictures is None:
+        _refuse_lost_pictures(row, found)
     return Chat(_answered(found), _tools(row, columns))
 
 
@@ -49,6 +51,7 @@ def sharegpt(row: Mapping[str, Any], columns: Mapping[str, str]) -> Chat:
     """ShareGPT's conversations."""
     name = columns["conversations"]
     found = [turns.of_sharegpt(turn, f"{name}[{place}]") for place, turn in enumerate(_list(row[name], name))]
+    _refuse_lost_pictures(row, found)
     return Chat(_answered(_system(row, columns) + found), _tools(row, columns))
 
 
@@ -89,6 +92,16 @@ def _refuse_unasked(turns: Sequence[Turn], name: str) -> None:
         known += (one for one in turn.ids if one is not None)
         if known and (found := turn.more.get("tool_call_id", known[0])) not in known:
             raise RowError(f"{name}[{place}].tool_call_id: found {found!r}, the calls before it are {', '.join(known)}")
+
+
+def _refuse_lost_pictures(row: Mapping[str, Any], turns: Sequence[Turn]) -> None:
+    """Raise RowError where a text says where pictures of the row are, as LLaVA's do: a model would learn the word."""
+    name = next((name for name in ("image", "images") if row.get(name)), None)
+    if name and any("<image>" in turn.content for turn in turns):
+        raise RowError(
+            f"<image> in a turn, and pictures in {name!r}, which this kind does not read",
+            "builder pictures; `llava` of docs/known-data.md makes its rows",
+        )
 
 
 def _list(value: Any, name: str) -> Sequence[Any]:

@@ -8,6 +8,8 @@ from typing import Any
 from stages.spec.builders import COLUMNS, PAIRED, PICTURE_ROWS
 
 OPTIONAL = ("system", "history", "input", "tools")
+PICTURES = "builder pictures"
+NAMED = "; `columns: {{{}: NAME}}` in its spec names another"
 UNNAMED = ("text", "messages", f"{PAIRED}messages", "pictures")  # shapes that no `rows` names
 
 
@@ -39,11 +41,20 @@ def hint(row: Mapping[str, Any], shape: str, lacking: str) -> str:
     other = fitting(row, shape)
     if other or not row:
         return f", as {other} has it" if other else ""
-    another = "" if shape == "text" else ", `rows` another form"
-    return f"; `columns: {{{lacking}: NAME}}` in its spec names another{another}"
+    return NAMED.format(lacking) + ("" if shape == "text" else ", `rows` another form")
+
+
+def of_pictures(row: Mapping[str, Any], shape: str, lacking: str) -> str:
+    """The same of a row that should have pictures: no kind without them is named, since it would lose them."""
+    other = fitting(row, shape)
+    if other.startswith(PICTURES):
+        return f", as {other} has it"
+    if "conversations" in row:
+        return "; `llava` of docs/known-data.md makes messages of it"
+    return f"{NAMED.format(lacking)}, `rows` another form" if row else ""
 
 
 def _kind(shape: str) -> str:
     if shape in ("pictures", PICTURE_ROWS[0]):
-        return "builder pictures"
+        return PICTURES
     return f"kind {'preference' if shape.startswith(PAIRED) else 'text' if shape == 'text' else 'sft'}"

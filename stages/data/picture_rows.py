@@ -176,7 +176,7 @@ def _caption(data: bytes) -> str:
 
 def _there(row: dict[str, Any], key: str, name: str, shape: str) -> None:
     if name not in row:
-        found = f"found: {', '.join(map(repr, row))[:200] or 'none'}{other_kinds.hint(row, shape, key)}"
+        found = f"found: {', '.join(map(repr, row))[:200] or 'none'}{other_kinds.of_pictures(row, shape, key)}"
         raise RowError(f"the key {name!r} is missing ({found})")
 
 

@@ -173,6 +173,19 @@ BAD_ROWS: dict[str, tuple[str, dict[str, object], str]] = {
     "no answer": ("sharegpt", {"conversations": [{"from": "human", "value": "?"}]}, "no turn is the assistant's"),
     "no output": ("alpaca", {"instruction": "x"}, "the key 'output' is missing"),
     "an empty output": ("alpaca", alpaca(output=""), "output is empty"),
+    "a picture that is named beside the turns": (
+        "sharegpt",
+        {
+            "image": "1.png",
+            "conversations": [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "one"}],
+        },
+        r"<image> in a turn, and pictures in 'image', which this kind does not read",
+    ),
+    "pictures beside messages": (
+        "messages",
+        {"images": ["1.png"], **turn(role="user", content="What is <image>?")},
+        "pictures in 'images'",
+    ),
     "a number as input": ("alpaca", alpaca(input=3), "input is a int"),
     "half of a pair": ("alpaca", alpaca(history=[["x"]]), r"history\[0\] is not a question and its answer"),
     "no completion": ("prompt_completion", {"prompt": "x"}, "the key 'completion' is missing"),

@@ -184,9 +184,7 @@ def test_plain_text_that_is_not_utf8_names_the_line(project: Small) -> None:
 def test_plain_text_in_utf16_without_a_mark_is_no_text(project: Small, name: str) -> None:
     (project.root / name).write_bytes("one\n\ntwo\n\nthree".encode("utf-16-le"))  # which is UTF-8 too
     declare(project, name)
-    with pytest.raises(
-        BadRowError, match=rf"{name}:1: a byte of zero, as UTF-16 without .* has; allowed: text in U"
-    ):
+    with pytest.raises(BadRowError, match=rf"{name}:1: a byte of zero, as UTF-16 without .* has; allowed: text in U"):
         prepared(project)
 
 

@@ -52,7 +52,7 @@ def prepare(name: str, scale: str, awaited: Path | None = None, processes: int |
         vocabulary = name == spec.TOKENIZER
         size = f"a vocabulary of {made.size:,}" if vocabulary else f"{made.size:,} {spec.load(root, name).unit}"
         print(f"{name}: {made.documents:,} documents, {made.heldout:,} held out, {size}", file=sys.stderr)
-        _say_left_out(root, name, made)
+        _say_left_out(layout, name, made)
         break
     else:
         print(f"{name}: prepared already, as specs/data/{name}.yaml declares", file=sys.stderr)
@@ -74,7 +74,7 @@ def print_declaration(name: str, processes: int | None = None, scale: str = DEFA
         spec.load(root, name, declared=False)  # a mistake in the spec is reported before anything is prepared
     _tokenizer_first(root, layout, name)
     made = prepare_corpus(root, name, layout.corpus(name), accept=True, processes=processes or cpus())
-    _say_left_out(root, name, made)
+    _say_left_out(layout, name, made)
     packed = {} if name == spec.TOKENIZER else packed_rows(Corpus(layout.corpus(name)), contexts(project))
     known, path = _declares(root, name, made, packed), f"{spec.FOLDER}/{name}.yaml"
     if known:
@@ -119,12 +119,11 @@ def _phases(pipeline: LoadedPipeline) -> Iterator[RawPhase]:
         yield from training.phases if training is not None else ()
 
 
-def _say_left_out(root: Path, name: str, made: DataManifest) -> None:
+def _say_left_out(layout: Layout, name: str, made: DataManifest) -> None:
+    from stages.commands.first_rows import notices
     from stages.commands.left_out import lines
-    from stages.data import unread
 
-    columns = "" if name == spec.TOKENIZER else unread.said(root, spec.load(root, name, declared=False))
-    for line in (*lines(made), *filter(None, [columns])):
+    for line in (*lines(made), *(() if name == spec.TOKENIZER else notices(layout, name))):
         print(f"{name}: {line}", file=sys.stderr)
 
 

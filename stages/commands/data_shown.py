@@ -9,7 +9,8 @@ from pathlib import Path
 from rich.text import Text
 
 from stages.commands.find_project import open_project
-from stages.data import document_view, spec, unread
+from stages.commands.first_rows import notices
+from stages.data import document_view, spec
 from stages.data.document_view import Shown, Stretch
 from stages.data.prepared import Corpus
 from stages.data.spec import CorpusSpec
@@ -36,8 +37,8 @@ def print_documents(name: str, scale: str, count: int) -> None:
     tokenizer = of_corpus(layout.corpus(name), layout.corpus(spec.TOKENIZER) / FILE)
     console = Console(soft_wrap=True, highlight=False)
     console.print(Text(f"{name}: {corpus.documents:,} documents, of which {corpus.manifest.heldout:,} are held out"))
-    if columns := unread.said(root, declared):
-        console.print(Text(f"{name}: {columns}"))
+    for notice in notices(layout, name):
+        console.print(Text(f"{name}: {notice}"))
     console.print(Text(LEGEND))
     for origin, number in _chosen(root, declared, corpus, tokenizer, count):
         console.print()

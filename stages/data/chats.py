@@ -19,6 +19,7 @@ from typing import Any
 
 from stages.data import turns
 from stages.data.turns import Part, RowError, Turn, string
+from stages.errors import page
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def _refuse_lost_pictures(row: Mapping[str, Any], turns: Sequence[Turn]) -> None
     if name and any("<image>" in turn.content for turn in turns):
         raise RowError(
             f"<image> in a turn, and pictures in {name!r}, which this kind does not read",
-            "builder pictures; `llava` of docs/known-data.md makes its rows",
+            f"builder pictures; `llava` in {page('known-data')} makes its rows",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from stages.errors import page
 from stages.spec.builders import COLUMNS, PAIRED, PICTURE_ROWS
 
 OPTIONAL = ("system", "history", "input", "tools")
@@ -50,7 +51,7 @@ def of_pictures(row: Mapping[str, Any], shape: str, lacking: str) -> str:
     if other.startswith(PICTURES):
         return f", as {other} has it"
     if "conversations" in row:
-        return "; `llava` of docs/known-data.md makes messages of it"
+        return f"; `llava` in {page('known-data')} makes messages of it"
     return f"{NAMED.format(lacking)}, `rows` another form" if row else ""
 
 

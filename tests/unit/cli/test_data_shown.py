@@ -115,6 +115,23 @@ def test_columns_that_are_not_read_are_named_where_it_is_prepared_and_shown(
     assert said(capsys, 1).splitlines()[1] == named
 
 
+def test_words_of_special_tokens_in_plain_text_are_said_to_be_letters(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = ["one<eos>", "two <|endoftext|> three", "<|im_start|>user", "<|im_start|>user\nfour", "five"]
+    rows(project / "a.jsonl", [{"text": text} for text in texts])
+    prepared(project, "a.jsonl")
+    named = (
+        "mine: 4 of the first 5 documents have '<|im_start|>', '<eos>', '<|endoftext|>' in their text, which is read "
+        "as letters: no token that ends a document or a turn. Conversations are kind sft"
+    )
+    assert named in capsys.readouterr().err
+    assert said(capsys, 1).splitlines()[1] == named
+    rows(project / "a.jsonl", [{"text": "plain <p>"}, {"text": "text"}])
+    prepared(project, "a.jsonl")
+    assert "letters" not in capsys.readouterr().err
+
+
 def test_numbers_in_the_head_are_those_of_the_mask(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows(project / "a.jsonl", [chat(number) for number in range(20)])
     prepared(project, "a.jsonl", "sft")

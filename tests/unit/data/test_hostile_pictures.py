@@ -247,7 +247,7 @@ ROWS: dict[str, tuple[dict[str, Any], Callable[[Path], object] | None, str]] = {
     "a name that acts on a terminal": ({"image": f"{ESC}.png", "text": "a"}, None, r"'\\x1b\[2Jb\.png': no such file"),
     "no caption": ({"image": "pictures/0001.png"}, None, "the key 'text' is missing .found: 'image'"),
     "no picture": ({"text": "a"}, None, "the key 'image' is missing .found: 'text'; `columns: {image: NAME}` in its"),
-    "a conversation": ({"image": "a", "conversations": []}, None, "the key 'text' is missing .*; `llava` of docs/know"),
+    "a conversation": ({"image": "a", "conversations": []}, None, "the key 'text' is missing .*; `llava` in docs/know"),
     "parts": ({"content": []}, None, "the key 'text' is missing .*, as builder pictures with rows: interleaved has it"),
     "two captions": ({"image": "b.png", "text": ["a", "b"]}, None, "text is a list instead of a string"),
     "pixels in the row": ({"image": {"bytes": "iVBOR"}, "text": "a"}, None, "image is a dict instead of a string"),

@@ -106,7 +106,8 @@ def check_name(document: Document, key: str, name: str) -> None:
     """Raises for a file whose `key` is another name than the file's, or a name that nothing may have."""
     found = document.value.get(key)
     if found != name:
-        raise document.error((key,), quantities.describe(found), repr(name), "A spec is named as its file is.")
+        repair = f"Add `{key}: {name}`." if found is None else "A spec is named as its file is."
+        raise document.error((key,), quantities.describe(found), repr(name), repair)
     if not is_name(name):
         raise document.error((key,), repr(name), ALLOWED, "Rename the file, and whatever names it.")
     if key == "pipeline" and name in TAKEN:

@@ -175,7 +175,7 @@ def _stage(files: Files, pipeline: str, name: str, base: LoadedPipeline | None, 
     document = overlay(inherited.document, own) if inherited else own
     kind = document.value.get("kind")
     if not isinstance(kind, str) or kind not in STAGES:
-        repair = other_trainers.word(kind) or hint(str(kind), STAGES)
+        repair = "Add `kind: ...`." if kind is None else other_trainers.word(kind) or hint(str(kind), STAGES)
         raise document.error(("kind",), quantities.describe(kind), ", ".join(STAGES), repair)
     raw = validate(document, STAGES[kind])
     check_sources(own)

@@ -133,14 +133,24 @@ def marks(tree: Tree) -> Iterator[tuple[Path, str]]:
 
 
 def origins(tree: Tree) -> Iterator[tuple[Path, dict[str, Tree]]]:
-    """The source of every figure of a file that has `sources:`, as it is written; paths as of `marks`."""
-    entries = tree.get("sources", []) if isinstance(tree, dict) else []
-    by_path = {path: entry for entry in entries for path in entry["covers"]}
+    """The source of every figure of a file that has `sources:`, as it is written; paths as of `marks`.
+
+    Of a file that nothing has validated, what is no entry is left out: it is a finding where the file is loaded.
+    """
+    written = tree.get("sources") if isinstance(tree, dict) else None
+    entries = written if isinstance(written, list) else []
+    by_path = {path: entry for entry in entries if _whole(entry) for path in entry["covers"]}
     covers = Covers(by_path)
     for path, aliases, _ in figures(tree):
         matching = covers.matching(path, aliases)
         if matching:
             yield aliases, by_path[max(matching, key=lambda cover: (cover != EVERYTHING, cover.count(".")))]
+
+
+def _whole(entry: Tree) -> bool:
+    """Whether an entry has a mark and names paths."""
+    covers = entry.get("covers") if isinstance(entry, dict) and isinstance(entry.get("mark"), str) else None
+    return isinstance(covers, list) and all(isinstance(path, str) for path in covers)
 
 
 def figures(

@@ -110,6 +110,8 @@ def _one(document: Document, model: type[BaseModel], detail: ErrorDetails) -> Sp
     if kind in ("missing", "union_tag_not_found"):
         name = str(loc[-1]) if kind == "missing" else context["discriminator"].strip("'")
         repair = added(name, _needed(model, loc)) if kind == "missing" else added(name)
+        if kind == "missing" and _may_be_none(model, loc):
+            repair = f"Add `{name}: none`, or {repair.removeprefix('Add ')}"
         invariant = invariants.of_missing((*path, name))
         return SpecError(where, dotted((*path, name)), "nothing", f"{name} is required", repair, invariant)
     if kind == "union_tag_invalid":
@@ -226,6 +228,14 @@ def _needed(model: type[BaseModel], loc: Path) -> list[str]:
     """The keys that the mapping at pydantic's location `loc` cannot do without; none where it is none of ours."""
     found = _at(model, loc)
     return required_keys(found) if isinstance(found, type) and issubclass(found, BaseModel) else []
+
+
+def _may_be_none(model: type[BaseModel], loc: Path) -> bool:
+    """Whether what is missing is a key that has to be written, and may say that there is none."""
+    above = _at(model, loc[:-1])
+    known = above.model_fields if isinstance(above, type) and issubclass(above, BaseModel) else {}
+    field = next((one for name, one in known.items() if loc[-1] in (name, one.alias)), None)
+    return field is not None and field.is_required() and NoneType in typing.get_args(field.annotation)
 
 
 def allowed_keys(model: type[BaseModel], loc: Path) -> list[str]:

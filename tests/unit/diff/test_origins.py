@@ -24,6 +24,26 @@ def test_figures_that_come_from_elsewhere_are_told(root: Path, told: Told) -> No
 
 
 @pytest.mark.parametrize(
+    "sources",
+    [
+        "",
+        " 3",
+        " true",
+        " {a: b}",
+        " [a]",
+        " [{mark: chosen}]",
+        " [{covers: [[a]], mark: chosen}]",
+        " [{covers: ['*']}]",
+    ],
+)
+def test_sources_of_another_scale_are_those_that_are_entries(root: Path, told: Told, sources: str) -> None:
+    """That of another scale: what is wrong with it is a finding of that scale."""
+    text = (root / "specs/scales/mini.yaml").read_text()
+    (root / "specs/scales/mini.yaml").write_text(f"{text.partition('sources:')[0]}sources:{sources}\n")
+    assert "no semantic change" in told(scale="paper")
+
+
+@pytest.mark.parametrize(
     ("before", "after", "what"),
     [
         ("", "  - {id: I-19, at: phases.main.document_mask, found: false, reason: why}", "added"),

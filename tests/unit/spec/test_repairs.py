@@ -60,6 +60,10 @@ def test_a_unit_of_another_kind(read: Callable[[object], object], text: str, say
         (MINI, "device: cpu", "device: gpu", "device", "Write `cuda`."),
         (PIPELINE, "clip: 1.0", "clip: ~", "optimizers.adamw.clip", "Write none, or a number."),
         (PIPELINE, "beta1: 0.9", "beta1: ~", "optimizers.adamw.beta1", "Write a quantity."),
+        (SECOND, "kind: train\n", "", "kind", "Add `kind: ...`."),
+        (SECOND, "stage: second\n", "", "stage", "Add `stage: second`."),
+        (SECOND, "llama3: none, ", "", "rope.llama3", "Add `llama3: none`, or `llama3: {factor: ...,"),
+        (PIPELINE, ", clip: 1.0", "", "optimizers.adamw.clip", "Add `clip: "),
         # its likeliest key is there already
         (PIPELINE, "family: llama", "family: olmo2", "models.small.head_dim", "Use one of these, or remove it."),
         (PIPELINE, "for: 100 steps", "for: 1B steps", "schedules.main.0.for", "Leave out `steps`: it is a length in t"),
@@ -69,6 +73,7 @@ def test_a_unit_of_another_kind(read: Callable[[object], object], text: str, say
 )
 def test_what_was_meant(root: Path, file: str, old: str, new: str, key: str, says: str) -> None:
     line = edit(root, file, old, new)
+    line = 1 if old.endswith("\n") else line  # a key at the top that is gone
     with pytest.raises((SpecError, SpecErrors)) as caught:
         resolve_everything(root)
     (error,) = [one for one in each(caught.value) if one.key == key]

@@ -35,6 +35,11 @@ def record() -> None:
             f"{layout.results}: is a link to {layout.results.resolve()}, and DVC records nothing outside of the "
             "project. Mount that folder at results/ instead (`mount --bind`)."
         )
+    if not any((folder / ".dvc").is_dir() for folder in (root, *root.parents)):
+        raise UserError(
+            f"{root}: no DVC repository here or above, so nothing was recorded. Make one with `dvc init`; `--no-scm` "
+            "where there is no git."
+        )
     _refuse_damaged(root / LOCK)
     names = loaded.published_corpora
     verdicts = [

@@ -38,6 +38,11 @@ def files(base: Path, name: str, where: str, kinds: tuple[str, ...]) -> list[Pat
     `where` begins messages. Raises UserError where there are none, or others than those that are meant.
     """
     path = base / name
+    if "://" in name:
+        raise UserError(
+            f"{where}: an address, and nothing is downloaded. Fetch it first, as with `hf download` or `curl`, and "
+            "name what came."
+        )
     if any(sign in name for sign in PATTERN):
         return _pattern(base, name, where, kinds)
     if not path.is_dir():

@@ -16,6 +16,9 @@ CONVERSIONS = {  # what is often given instead, and how it becomes what is read
     ".csv": "`pyarrow.parquet.write_table(pyarrow.csv.read_csv(IN), OUT)` makes Parquet of it.",
     ".tsv": "Read it by pyarrow.csv with `ParseOptions(delimiter='\\t')`, and write it as Parquet.",
     ".gz": "Unpack it, or read lines of JSON as .jsonl.gz.",
+    ".bz2": "Unpack it with `bunzip2`.",
+    ".xz": "Unpack it with `unxz`.",
+    ".lz4": "Unpack it with `unlz4`.",
     ".tgz": "Unpack it.",
     ".zip": "Unpack it.",
 }
@@ -44,6 +47,8 @@ def _one_path(value: object) -> object:
 
 def conversion(name: str) -> str:
     """What to do with a file that cannot be read, by its name."""
+    if name != name.lower() and name.lower().endswith((*SUFFIXES, *PICTURE_SUFFIXES)):
+        return "Rename it, with an ending in small letters."
     return CONVERSIONS.get(PurePosixPath(name).suffix, "Convert it.")
 
 

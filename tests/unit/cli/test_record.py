@@ -19,6 +19,7 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project in which nothing is left to be done."""
     small_project.write(tmp_path)
     (tmp_path / "rules").mkdir()
+    (tmp_path / ".dvc").mkdir()
     write.sync(tmp_path, Project.load(tmp_path), "mini")
     for judge in ("judge", "judge_corpora"):
         monkeypatch.setattr(record, judge, lambda *given, **named: {})
@@ -43,6 +44,14 @@ def test_why_dvc_failed_is_said_in_its_own_words(
 
     monkeypatch.setattr(record.subprocess, "run", failed)
     with pytest.raises(UserError, match=f"dvc commit failed with exit code 255: {why}"):
+        record.record()
+
+
+def test_without_a_repository_of_dvc_there_is_nothing_to_record_in(finished: Path) -> None:
+    (finished / ".dvc").rmdir()
+    with pytest.raises(
+        UserError, match=r"no DVC repository here or above, .* `dvc init`; `--no-scm` where there is no"
+    ):
         record.record()
 
 

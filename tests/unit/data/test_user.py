@@ -191,6 +191,9 @@ def test_plain_text_in_utf16_without_a_mark_is_no_text(project: Small, name: str
 @pytest.mark.parametrize(
     ("name", "kind", "why"),
     [
+        ("A.JSONL", "text", r"found 'A\.JSONL'; allowed: a file that ends in .*\. Rename it, with an ending in s"),
+        ("a.jsonl.xz", "text", r"allowed: a file that ends in .*\. Unpack it with `unxz`"),
+        ("https://example.org/a.jsonl", "text", r"path: https://example.org/a.jsonl: an address, and nothing is"),
         ("none.jsonl", "text", r"specs/data/mine\.yaml:4: path: none\.jsonl: there is no such file"),
         ("empty.jsonl", "text", "0 different documents; allowed: at least two"),
         ("twice.jsonl", "text", "1 different documents; allowed: at least two"),

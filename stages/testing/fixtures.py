@@ -106,7 +106,7 @@ class Curve(_Fixture):
         device: dict[str, object] = {"threads": torch.get_num_threads()}
         if torch.cuda.is_available():
             device["cuda"] = torch.cuda.get_device_name()
-        return fingerprint.fingerprint(device)
+        return fingerprint.fingerprint(device, torch.get_num_threads())
 
     @property
     def _environment(self) -> dict[str, Any]:

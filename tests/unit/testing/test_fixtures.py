@@ -54,6 +54,17 @@ def test_the_page_is_followed_and_a_change_of_the_loop_is_reported(session: Sess
     assert session.update()[1].count("no golden has changed") == 1
 
 
+def test_the_environment_of_a_golden_has_the_threads_of_the_loop_and_not_of_the_shell(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A golden made in CI, which sets OMP_NUM_THREADS, counts in a shell that does not."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    session.update("-k", "curve")
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    code, said = session("-k", "curve")
+    assert (code, "1 passed" in said, "not seen before" in said) == (0, True, False), said
+
+
 def test_a_loop_that_does_not_bring_back_the_generator(session: Session) -> None:
     change(session, '        torch.set_rng_state(saved["rng"])\n', "")
     assert_failed(

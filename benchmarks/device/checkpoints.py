@@ -19,6 +19,7 @@ from benchmarks.device.sections import Size
 from benchmarks.device.training import CPU, GPU, ROOT
 from stages.models.build import build
 from stages.store import partials
+from stages.store.digest import Written, digest_bytes
 from stages.train import checkpoint
 from stages.train.checkpoint import Counters, Held
 from stages.train.optimizer import Optimizer
@@ -26,6 +27,7 @@ from stages.train.param_groups import trained_slots
 from stages.train.snapshot import Snapshot
 
 REPEAT, TABLE = 3, b"step\n"
+TABLE_WRITTEN = Written(len(TABLE), digest_bytes(TABLE))
 
 
 def run(size: Size, rows: Rows) -> None:
@@ -58,7 +60,7 @@ def compared(work: harness.Work, device: torch.device) -> list[Row]:
             blocking.append(harness.now(device) - began)
             held = Held(
                 {key: copies[key] for key in weights}, {key: copies[key] for key in moments}, None,
-                Counters(0, 0, 0, number, 0, 0), {checkpoint.METRICS: len(TABLE), checkpoint.TIMING: len(TABLE)},
+                Counters(0, 0, 0, number, 0, 0), dict.fromkeys((checkpoint.METRICS, checkpoint.TIMING), TABLE_WRITTEN),
             )  # fmt: skip
             partials.save(folder / f"partial-{number:09}", partial(checkpoint.save, state=held, tables=folder))
             whole.append(harness.now(device) - began)

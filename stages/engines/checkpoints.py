@@ -64,16 +64,16 @@ class Checkpoints:
         self._attempt.check()
         for table in self._tables.values():
             table.flush()
-        sizes, beside = {name: table.size for name, table in self._tables.items()}, self._beside()
+        tables, beside = {name: table.written for name, table in self._tables.items()}, self._beside()
         weights, shapes = self._modules.state_dict(), self._optimizer.shapes()
         state = self._optimizer.gather_state()
         if wait or not in_background(self._device):
-            self._write(folder, Held(weights, shapes, state, counters, sizes), beside, then)
+            self._write(folder, Held(weights, shapes, state, counters, tables), beside, then)
         else:
             if not self._copies:
                 self._copies = Snapshot(weights, self._device), Snapshot(shapes, self._device)
             copied = self._copies[0].take(weights.items()), self._copies[1].take(state)
-            copy = Held(copied[0], copied[1], None, counters, sizes)
+            copy = Held(copied[0], copied[1], None, counters, tables)
             self._flight.start(lambda: self._write(folder, copy, beside, then))
         self.seconds[WAITED] += time.perf_counter() - began
 

@@ -23,7 +23,7 @@ from stages.guards.reads import Reads
 from stages.printable import printable
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import both_answers
-from stages.store import attempts, evaluated, json_file, partials
+from stages.store import attempts, evaluated, files, json_file, partials
 from stages.train import checkpoint, metrics
 from stages.train.checkpoint import Counters
 from stages.train.loop import Run, metric_columns, run_phase
@@ -70,6 +70,7 @@ class Training:
             guards.check_start(self.stage, report)
             self.read_frozen = readback.read_frozen(report)
         counters = self._train(trainer)
+        self._refuse_changed_tables()
         shapes, state = trainer.state()
         if self.ranks.first:
             results.write_state(shapes, counters, self.attempt.result, state)
@@ -200,6 +201,13 @@ class Training:
         self.heldout.refuse_changed()
         if self._data is not None:
             self._data.refuse_changed()
+
+    def _refuse_changed_tables(self) -> None:
+        """What the first rank wrote of the steps is what it meant: raises UserError, while there are checkpoints."""
+        for name in (checkpoint.METRICS, checkpoint.TIMING, checkpoint.CHECKSUMS) if self.ranks.first else ():
+            path = self.attempt.result / name
+            if (written := self.attempt.written.get(path)) is not None:
+                files.refuse_changed(path, written)
 
     def _beside(self) -> Callable[[Path], None]:
         """Record what a checkpoint says besides the state; returns what writes it into the checkpoint's folder."""

@@ -13,7 +13,7 @@ from blake3 import blake3
 
 from stages.errors import UserError
 from stages.store import here
-from stages.store.digest import BLOCK, Written
+from stages.store.digest import BLOCK, Written, digest_bytes, measure
 from stages.store.disk import Disk
 
 disk = Disk()
@@ -112,16 +112,37 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{here.process()}.tmp")
 
 
-def beginning(path: Path, size: int) -> Iterator[memoryview]:
-    """The first `size` bytes of a file that may be growing, in blocks. Raises OSError where it is shorter."""
+def beginning(path: Path, wanted: Written) -> Iterator[memoryview]:
+    """What was written of a file that may be growing, in blocks.
+
+    Raises OSError where it is shorter, and UserError at the end where it has other bytes.
+    """
+    hasher = blake3()
     with path.open("rb", buffering=0) as file:
-        left = size
+        left = wanted.size
         while left > 0:
             block = file.read(min(left, BLOCK))
             if not block:
-                raise OSError(errno.EIO, f"{path} has {size - left} bytes, {size} were written")
+                raise OSError(errno.EIO, f"{path} has {wanted.size - left} bytes, {wanted.size} were written")
+            hasher.update(block)
             yield memoryview(block)
             left -= len(block)
+    if (found := str(hasher.hexdigest())) != wanted.blake3:
+        raise _changed(path, wanted, found)
+
+
+def refuse_changed(path: Path, wanted: Written) -> None:
+    """Raise UserError where a file is not as it was written."""
+    found = measure(path) if path.is_file() else None
+    if found != wanted:
+        raise _changed(path, wanted, "nothing" if found is None else found.blake3)
+
+
+def _changed(path: Path, wanted: Written, found: str) -> UserError:
+    return UserError(
+        f"{path}: expected blake3 {wanted.blake3}, found {found}: something else than its run has written to it. "
+        f"Nothing of it is kept. Give the same command again: a stage goes on from its last checkpoint."
+    )
 
 
 def append(path: Path, data: bytes) -> None:
@@ -144,16 +165,16 @@ class Growing:
     """A file that is written piece by piece, hashed on the way. Raises WriteError."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.size, self._hasher = path, 0, blake3()
+        self.path, self.written, self._hasher = path, Written(0, digest_bytes(b"")), blake3()
         write(path, b"")
 
     def add(self, data: bytes) -> None:
         """Add a piece at the end and flush it."""
         with failing(self.path):
             append(self.path, data)
-        self.size += len(data)
         self._hasher.update(data)
-        _note(self.path, Written(self.size, str(self._hasher.hexdigest())))
+        self.written = Written(self.written.size + len(data), str(self._hasher.hexdigest()))
+        _note(self.path, self.written)
 
 
 def _write(path: Path, data: Data, flush: bool = True) -> Written:

@@ -21,6 +21,7 @@ from stages.models import tensor_file
 from stages.models.tensor_file import Stored
 from stages.spec.resolved import Stage
 from stages.store import files, json_file
+from stages.store.digest import Written
 from stages.train.optimizer import Optimizer
 
 WEIGHTS, OPTIMIZER, COUNTERS = "weights.safetensors", "optimizer.safetensors", "counters.json"
@@ -51,16 +52,19 @@ class Held:
     optimizer: Mapping[str, Tensor]  # its state, or the types and shapes of what `gathered` gives one by one
     gathered: Iterable[tuple[str, Tensor]] | None
     counters: Counters
-    tables: Mapping[str, int]  # bytes of metrics.csv, timing.csv and checksums.csv then, which grow later on
+    tables: Mapping[str, Written]  # metrics.csv, timing.csv and checksums.csv as they were then: they grow later on
 
 
 def save(folder: Path, state: Held, tables: Path) -> None:
-    """Fill a (temporary) folder with a checkpoint; the tables are copied from the folder `tables`."""
+    """Fill a (temporary) folder with a checkpoint; the tables are copied from the folder `tables`.
+
+    Raises UserError where these are not as they were written.
+    """
     files.write(folder / WEIGHTS, tensor_file.blocks(state.weights))
     save_state(folder / OPTIMIZER, state.optimizer, state.gathered)
     save_counters(folder / COUNTERS, state.counters)
-    for name, size in state.tables.items():
-        files.write(folder / name, files.beginning(tables / name, size))
+    for name, written in state.tables.items():
+        files.write(folder / name, files.beginning(tables / name, written))
 
 
 def save_state(path: Path, like: Mapping[str, Tensor], state: Iterable[tuple[str, Tensor]] | None) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from stages.errors import UserError
 from stages.store import files
+from stages.store.digest import Written
 from stages.store.live import text
 
 COMMON = ("phase", "step", "tokens", "clock", "lr", "loss", "grad_norm", "supervised")
@@ -48,9 +49,9 @@ class Table:
         self._kept.clear()
 
     @property
-    def size(self) -> int:
-        """Bytes that were brought to the disk."""
-        return self._file.size
+    def written(self) -> Written:
+        """What was brought to the disk."""
+        return self._file.written
 
     def __enter__(self) -> Table:
         return self

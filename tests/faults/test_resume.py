@@ -22,6 +22,7 @@ from stages.errors import UserError
 from stages.spec.resolved import Stage
 from stages.store import attempts, done, evaluated_by, json_file, manifest, partials
 from stages.store.digest import digest_file
+from tests.edits import replaced
 from tests.faults.test_damage import DAMAGE, flip
 from tests.unit.train import tiny
 
@@ -251,8 +252,8 @@ def test_what_a_checkpoint_says_of_itself_is_named_where_it_cannot_be_read(
     ("name", "edit", "found"),
     [
         ("metrics.csv", lambda text: text + text.splitlines()[-1] + "\n", ":8: found step '6' after step 6"),
-        ("metrics.csv", lambda text: text.replace("main,3,", "main,4,"), ":4: found step '4' after step 2"),
-        ("metrics.csv", lambda text: text.replace("main,3,", "main,\u0663,"), ":4: found step '\u0663' after step 2"),
+        ("metrics.csv", lambda text: replaced(text, "main,3,", "main,4,"), ":4: found step '4' after step 2"),
+        ("metrics.csv", lambda text: replaced(text, "main,3,", "main,\u0663,"), ":4: found step '\u0663' after step 2"),
         ("metrics.csv", lambda text: text + "main,7\n", ":8: found another number of cells than columns"),
         ("timing.csv", lambda text: text + "main,7,1,2,3\n", ":8: found another number of cells than columns"),
         ("checksums.csv", lambda text: text + text.splitlines()[-1] + "\n", ":8: found step '6' after step 6"),
@@ -299,6 +300,45 @@ def test_tensors_of_another_type_or_shape_are_named_though_every_digest_fits(
     shutil.rmtree(sixth)
     run(tiny.make("next_token"), tiny.inputs(root))
     assert (root / BOX / manifest.NAME).read_bytes() == stopped[1]
+
+
+def saved(path: Path) -> None:
+    """As an editor does that saves: another file of as many bytes."""
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(data[:-2] + b"x\n")
+
+
+class Edited(tiny.Data):
+    """Something else writes to a table of the run while it reads the step that begins with a sample."""
+
+    at, path, edit = 0, Path(), staticmethod(saved)
+
+    def samples(self, first: int, count: int, tail: int) -> list[Any]:
+        if first == self.at and self.phase.name == "main":
+            self.edit(self.path)
+        return super().samples(first, count, tail)
+
+
+@pytest.mark.parametrize("at", [12, 40])  # the fourth step, with a checkpoint after it, and the last
+@pytest.mark.parametrize("name", ["metrics.csv", "timing.csv", "checksums.csv"])
+@pytest.mark.parametrize("edit", [saved, Path.unlink, lambda path: os.truncate(path, 0)])
+def test_what_something_else_wrote_to_a_table_is_not_kept_and_the_steps_before_it_are(
+    edit: Callable[[Path], object], name: str, at: int, stopped: tuple[Path, bytes], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    stage = tiny.make("next_token")
+    stage = stage.model_copy(update={"execution": stage.execution.model_copy(update={"checkpoint_every": 2})})
+    path = tmp_path / RUNS / "attempt-0001/result" / name
+    for field, value in (("at", at), ("path", path), ("edit", staticmethod(edit))):
+        monkeypatch.setattr(Edited, field, value)
+    monkeypatch.setattr(training, "PhaseData", Edited)
+    with pytest.raises(UserError, match=rf"{name}: (expected|cannot be written).*a stage goes on from its last"):
+        run(stage, tiny.inputs(tmp_path))
+    assert not (tmp_path / BOX).exists()
+    monkeypatch.setattr(training, "PhaseData", tiny.Data)
+    run(stage, tiny.inputs(tmp_path))
+    assert (tmp_path / BOX / manifest.NAME).read_bytes() == stopped[1]
 
 
 def test_what_made_a_checkpoint_does_not_act_on_the_terminal(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

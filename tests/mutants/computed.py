@@ -19,6 +19,7 @@ from stages.errors import UserError
 from stages.models import build, coca, hf, hf_names, hf_rope
 from stages.models.ops.labels import IGNORED
 from stages.spec.resolved import Stage
+from stages.store.digest import Written, digest_bytes
 from stages.train import checkpoint, finite, loop, replicated
 from stages.train.checkpoint import Counters
 from stages.train.loop import Run
@@ -121,9 +122,8 @@ def trained(stage: Stage, folder: Path, start: Path | None, stop_at: int | None)
         for name in (checkpoint.METRICS, checkpoint.TIMING):
             (folder.parent / name).touch()
         if counters.steps == stop_at:
-            held = checkpoint.Held(
-                modules.state_dict(), optimizer.state(), None, counters, {checkpoint.METRICS: 0, checkpoint.TIMING: 0}
-            )
+            tables = dict.fromkeys((checkpoint.METRICS, checkpoint.TIMING), Written(0, digest_bytes(b"")))
+            held = checkpoint.Held(modules.state_dict(), optimizer.state(), None, counters, tables)
             checkpoint.save(folder, held, folder.parent)
             raise StoppedError("stopped")
         return folder

@@ -20,6 +20,7 @@ from stages.engines import checkpoints, results, run, training
 from stages.errors import UserError
 from stages.models.build import build
 from stages.store import files, json_file, manifest, partials, trees
+from stages.store.digest import Written, digest_bytes
 from stages.store.disk import Disk
 from stages.train import checkpoint, loop, replicated
 from stages.train.stopping import StoppedError
@@ -214,14 +215,16 @@ def test_a_full_disk_ends_the_run_at_the_next_step_with_the_message_of_a_run_tha
 def test_rows_that_come_while_a_checkpoint_is_written_are_not_in_it(tmp_path: Path) -> None:
     for name in (checkpoint.METRICS, checkpoint.TIMING):
         (tmp_path / name).write_bytes(b"step\n1\n2\n")
-    sizes = {checkpoint.METRICS: 7, checkpoint.TIMING: 5}
-    held = checkpoint.Held({}, {}, None, checkpoint.Counters(0, 1, 1, 1, 1, 1), sizes)
+    then = {name: Written(len(data), digest_bytes(data)) for name, data in (
+        (checkpoint.METRICS, b"step\n1\n"), (checkpoint.TIMING, b"step\n"),
+    )}  # fmt: skip
+    held = checkpoint.Held({}, {}, None, checkpoint.Counters(0, 1, 1, 1, 1, 1), then)
     (tmp_path / "checkpoint").mkdir()
     checkpoint.save(tmp_path / "checkpoint", held, tmp_path)
     assert (tmp_path / "checkpoint" / checkpoint.METRICS).read_bytes() == b"step\n1\n"
     assert (tmp_path / "checkpoint" / checkpoint.TIMING).read_bytes() == b"step\n"
     with pytest.raises(files.WriteError, match=r"metrics.csv: cannot be written \(.*has 9 bytes, 10 were written"):
-        checkpoint.save(tmp_path / "checkpoint", replace(held, tables={**sizes, checkpoint.METRICS: 10}), tmp_path)
+        checkpoint.save(tmp_path / "checkpoint", replace(held, tables={checkpoint.METRICS: Written(10, "")}), tmp_path)
 
 
 def test_blocking_and_writing_seconds_are_recorded(tmp_path: Path, background: None) -> None:

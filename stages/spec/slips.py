@@ -49,6 +49,8 @@ def cause(text: str, line: int, problem: str) -> Cause | None:
         if (alike := _alike(lines, number)) is not None:
             return Cause(number, f"the character {foreign(alike)}", "Type the line again with plain characters.")
     here, before = _bare(lines[line]), _bare(lines[above])
+    if problem.startswith(TOO_FAR_IN) and here.count("}") > here.count("{"):
+        return Cause(line, "a } that closes nothing", "Put the line with its { back, or take the rest out.")
     if not problem.startswith(TOO_FAR_IN) or here.count(": ") + here.endswith(":") > 1 or before.endswith(":"):
         return None
     if _depth(here) <= _depth(before):

@@ -56,7 +56,10 @@ YAML = {
     ),
     "did not find expected ',' or ']'": ("a [...] that is not closed, or lacks a comma", "Close it, or add the comma."),
     "did not find expected node content": ("a [ or { that is not closed", "Close it."),
-    "did not find expected key": ("a line that is neither a key nor further in than the key above", "Indent it."),
+    "did not find expected key": (
+        "a line that is neither a key nor further in than the key above",
+        "Indent it, or put the key that it belongs to back.",
+    ),
     "did not find expected '-' indicator": ("a line that belongs to no item of the list", "Begin it with `- `."),
     "could not find expected ':'": ("a key without a colon", "Write `key: value`."),
     "mapping values are not allowed": ("a second colon in a line", "Put quotes around the text."),

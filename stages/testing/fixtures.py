@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytest
 
@@ -175,6 +175,8 @@ class Layout(_Fixture):
             self._compare(one, other, steps, tier)
 
     def _compare(self, one: Train, other: Train, steps: int, tier: Tier) -> None:
+        if tier not in get_args(Tier):  # another word would be taken for the looser one
+            raise GoldenError(f"layout: tier: found {tier!r}; allowed: {' or '.join(map(repr, get_args(Tier)))}.")
         first = loops.run(one, steps, self.fresh())
         second = loops.run(other, steps, self.fresh())
         old, new = (run.content(drawn=()) for run in (first, second))

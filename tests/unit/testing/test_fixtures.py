@@ -153,6 +153,8 @@ def test_layouts_are_the_same_run_or_what_differs_is_named(session: Session) -> 
     assert session()[0] == 0
     (session.folder / TESTS).write_text(body.format(""))
     assert_failed(session(), "train and halves are not the same run: first differs at step 1: gradient")
+    (session.folder / TESTS).write_text(body.format(', tier="bit_exact"'))
+    assert_failed(session(), "layout: tier: found 'bit_exact'; allowed: 'bit-exact' or 'same-order'.")
     (session.folder / TESTS).write_text(body.format(', tier="same-order"'))
     change(session, ".mean() / 2).backward()", ".mean()).backward()")
     assert_failed(session(), "are not the same run, to 1e-05: first differs at step 1: gradient norm")

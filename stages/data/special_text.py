@@ -21,14 +21,14 @@ def said(root: Path, corpus: CorpusSpec, special: Iterable[str]) -> str:
     """A sentence about them, as the first documents have them; "" where there are none. Conversations refuse them."""
     if corpus.builder != "file" or corpus.kind != "text":
         return ""
-    texts = list(islice(_texts(root, corpus), ROWS))
-    marks = [{word for word in {*special, BETWEEN} if word in text} for text in texts]
+    known = {*special, BETWEEN}
+    marks = [{word for word in known if word in text} for text in islice(_texts(root, corpus), ROWS)]
     found = Counter(word for some in marks for word in some)
     words = [printable(repr(word)) for word, _ in sorted(found.items(), key=lambda one: (-one[1], one[0]))]
     if not words:
         return ""
     return (
-        f"{sum(map(bool, marks))} of the first {len(texts)} documents have {first_few(words, MOST)} in their text, "
+        f"{sum(map(bool, marks))} of the first {len(marks)} documents have {first_few(words, MOST)} in their text, "
         "which is read as letters: no token that ends a document or a turn. Conversations are kind sft"
     )
 

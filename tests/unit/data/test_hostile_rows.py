@@ -155,5 +155,7 @@ def test_a_name_with_a_line_break_is_refused(project: Small) -> None:
 def test_a_column_without_a_name_is_no_other_kind(project: Small) -> None:
     (project.root / "a.jsonl").write_text('{"": 1, "b": 2}\n')
     declare(project, "a.jsonl")
-    with pytest.raises(UserError, match=r"the key 'text' is missing \(found: '', 'b'; `columns: \{text: NAME\}` in its spec names another"):
+    with pytest.raises(
+        UserError, match=r"the key 'text' is missing \(found: '', 'b'; `columns: \{text: NAME\}` in its spec"
+    ):
         read(project)

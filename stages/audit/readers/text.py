@@ -53,8 +53,11 @@ def text(path: Path, name: str) -> str:
             data = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise refuse(top, error.strerror or "an error", "a file that can be read", "See its permissions.") from None
-    if len(data) > MAX_BYTES or b"\0" in data:
-        raise refuse(top, "a binary or growing file", "text", "Audit the recipe alone.")
+    if len(data) > MAX_BYTES:
+        raise refuse(top, "a file that grows", "one that nothing writes to", "Audit the recipe alone.")
+    if b"\0" in data:
+        zero = "a byte of zero, as UTF-16 and binary files have"
+        raise refuse(top, zero, "UTF-8 text", "Save it so, or audit the recipe alone.")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

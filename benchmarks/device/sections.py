@@ -38,11 +38,8 @@ SECTIONS = (
     Section("pipelines", "Whole pipelines, a few steps of every stage", 130, timed=False),
     Section("exact_attention", "Attention with the same bits in every run: by torch", 20, part="torch", by_name=True),
     Section(
-        "exact_attention",
-        "Attention with the same bits in every run: FlashAttention 4",
-        48,
-        part="flash4",
-        by_name=True,
+        "exact_attention", "Attention with the same bits in every run: FlashAttention 4", 48,
+        part="flash4", by_name=True,
     ),
     Section("checkpoints", "Checkpoints", 19),
     Section("kernels", "Operations: Apex, torch, plain", 15),
@@ -50,7 +47,7 @@ SECTIONS = (
     Section("shares", "What a step's time goes to", 40),
     Section("fused", "Between the products: as it is, and by torch.compile", 40),
     Section("loss", "The loss of a long row over a large vocabulary", 27),
-)
+)  # fmt: skip
 
 
 def chosen(sections: Sequence[Section], only: Sequence[str]) -> list[Section]:

@@ -68,6 +68,7 @@ class Clock:
         self.color = SimpleNamespace(blue="", red="", reset="")
         self.data_loading_times: list[float] = []
         self.ntokens_since_last_log = 0
+        # Of its log's MFU, and nothing is logged.
         memory = SimpleNamespace(max_reserved_gib=0.0, max_reserved_pct=0.0)
         self.device_memory_monitor = SimpleNamespace(device_name="H100", get_peak_stats=lambda: memory)
 

@@ -112,23 +112,25 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{here.process()}.tmp")
 
 
-def beginning(path: Path, wanted: Written) -> Iterator[memoryview]:
-    """What was written of a file that may be growing, in blocks.
+def copy_beginning(path: Path, target: Path, wanted: Written) -> None:
+    """Write what was written of a file that may be growing to another.
 
-    Raises OSError where it is shorter, and UserError at the end where it has other bytes.
+    Raises WriteError, OSError where the file is shorter, UserError where it has other bytes.
     """
-    hasher = blake3()
+    copied = write(target, _beginning(path, wanted.size))
+    if copied != wanted:
+        raise _changed(path, wanted, copied.blake3)
+
+
+def _beginning(path: Path, size: int) -> Iterator[memoryview]:
     with path.open("rb", buffering=0) as file:
-        left = wanted.size
+        left = size
         while left > 0:
             block = file.read(min(left, BLOCK))
             if not block:
-                raise OSError(errno.EIO, f"{path} has {wanted.size - left} bytes, {wanted.size} were written")
-            hasher.update(block)
+                raise OSError(errno.EIO, f"{path} has {size - left} bytes, {size} were written")
             yield memoryview(block)
             left -= len(block)
-    if (found := str(hasher.hexdigest())) != wanted.blake3:
-        raise _changed(path, wanted, found)
 
 
 def refuse_changed(path: Path, wanted: Written) -> None:

@@ -64,7 +64,7 @@ def save(folder: Path, state: Held, tables: Path) -> None:
     save_state(folder / OPTIMIZER, state.optimizer, state.gathered)
     save_counters(folder / COUNTERS, state.counters)
     for name, written in state.tables.items():
-        files.write(folder / name, files.beginning(tables / name, written))
+        files.copy_beginning(tables / name, folder / name, written)
 
 
 def save_state(path: Path, like: Mapping[str, Tensor], state: Iterable[tuple[str, Tensor]] | None) -> None:

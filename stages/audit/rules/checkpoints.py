@@ -15,7 +15,8 @@ from stages.audit.recipe import HOLE, Edge, Fault, Pipeline, Stage
 
 _NEAR = 0.85  # of difflib's ratio between two paths
 _STEP = re.compile(  # of a checkpoint in a run's folder
-    r"/(?:(?:step|iter|checkpoint|global_step|epoch)?[-_]?\d+(?:-unsharded)?|latest(?:-rank\d+(?:\.pt)?)?|[\w.-]+\.(?:bin|pth?|safetensors))$"
+    r"/(?:(?:step|iter|checkpoint|global_step|epoch)?[-_]?\d+(?:-unsharded)?|latest(?:-rank\d+(?:\.pt)?)?"
+    r"|[\w.-]+\.(?:bin|pth?|safetensors))$"
 )
 _ALIKE = str.maketrans("lIoO", "1100")  # letters that are read as digits
 _NUMBER = re.compile(r"\d+")

@@ -71,7 +71,7 @@ class Checkpoints:
         def fill(temporary: Path) -> None:
             checkpoint.save_counters(temporary / COUNTERS, counters)
             for name, table in self._tables.items():
-                files.write(temporary / name, files.beginning(self._attempt.result / name, table.written))
+                files.copy_beginning(self._attempt.result / name, temporary / name, table.written)
             beside(temporary)
             files.disk.mkdir(temporary / STATE)
             self._ranks.broadcast(str(temporary / STATE))

@@ -61,7 +61,7 @@ def print_status(scale: str, named: Sequence[str], deep: bool, failed: bool, as_
         note += [f"{name}: its specs cannot be read: {error}" for name, error in unreadable.items()]
         if drift:
             note.append(f"{len(drift)} made by other code than stages/ has now, which is no reason to run them again")
-        note += [*_strangers(shown, root), *_left_out(shown, layout), *map(str, others)]
+        note += [*_unlisted(shown, root), *_left_out(shown, layout), *map(str, others)]
         note += pulled.note(root, layout, shown.values())
         _print(scale, shown, root, failed)
         running = sum(one.state == "running" for one in verdicts.values())
@@ -70,11 +70,11 @@ def print_status(scale: str, named: Sequence[str], deep: bool, failed: bool, as_
     return 1 if wrong or unreadable else 0
 
 
-def _strangers(verdicts: Mapping[str, Verdict], root: Path) -> Iterator[str]:
+def _unlisted(verdicts: Mapping[str, Verdict], root: Path) -> Iterator[str]:
     """A line for each result in whose folder a deep check found other files."""
     for verdict in verdicts.values():
-        if verdict.strangers:
-            names = ", ".join(str(_short(path, root)) for path in verdict.strangers)
+        if verdict.unlisted:
+            names = ", ".join(str(_short(path, root)) for path in verdict.unlisted)
             yield f"{verdict.ref}: nothing lists, and nothing reads: {printable(names)}. Move them away."
 
 
@@ -134,7 +134,7 @@ def _fields(verdict: Verdict, root: Path) -> dict[str, object]:
         "log": _short(verdict.log, root),
         "command": verdict.command,
         "repeats": verdict.repeats,
-        "strangers": [_short(path, root) for path in verdict.strangers],
+        "unlisted": [_short(path, root) for path in verdict.unlisted],
     }
 
 

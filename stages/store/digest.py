@@ -32,7 +32,7 @@ def digest_file(path: Path) -> str:
 
 
 def digest_found(path: Path) -> str:
-    """What a look for damage finds of a file: its blake3, or why its disk cannot give it back, which no digest equals.
+    """What a check for damage finds of a file: its blake3, or why its disk cannot give it back, which no digest equals.
 
     Raises OSError where this user may not read it: that says nothing of the file.
     """

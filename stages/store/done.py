@@ -43,7 +43,7 @@ class Verdict:
     repeats: bool = False  # a rerun of the same spec ends as the last run did
     damaged_checkpoints: bool = False  # a deep check found some, of a run that did not finish
     note: str = ""  # what a stage that is done lacks, since this machine cannot make it
-    strangers: tuple[Path, ...] = ()  # what a deep check found in the result's folder that nothing lists or reads
+    unlisted: tuple[Path, ...] = ()  # what a deep check found in the result's folder that nothing lists or reads
 
     @property
     def done(self) -> bool:
@@ -124,7 +124,7 @@ def _look(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str], de
         broken = seal.problems(folder) if deep else []
         why = "; ".join(filter(None, [str(error), _damage(layout, ref, broken)]))
         return Verdict(ref, key, "damaged", why, command=command)
-    strangers = unlisted.files(folder, record) if deep else ()
+    others = unlisted.files(folder, record) if deep else ()
     if deep:
         known = _damage(layout, ref, [*seal.problems(folder), *manifest.problems(folder, record, deep)])
         damage.note(folder, known)
@@ -134,7 +134,7 @@ def _look(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str], de
     why = "" if known else _why_stale(layout, key, record, parent_keys)
     known = known or ("" if why else _damage(layout, ref, manifest.problems(folder, record, deep=False)))
     state: State = "damaged" if known else "stale" if why else "done"
-    return Verdict(ref, key, state, known or why, command=command if known or why else None, strangers=strangers)
+    return Verdict(ref, key, state, known or why, command=command if known or why else None, unlisted=others)
 
 
 def _why_stale(layout: Layout, key: str, record: Manifest, parent_keys: Mapping[str, str]) -> str:

@@ -46,4 +46,4 @@ def _notes(root: Path) -> Iterator[tuple[Path, str]]:
         try:
             yield note, urlsafe_b64decode(note.name).decode()
         except (binascii.Error, UnicodeDecodeError):
-            continue  # a part of a name that is longer than a file's may be, or a stranger
+            continue  # a part of a name that is longer than a file's may be, or a file that is not Snakemake's

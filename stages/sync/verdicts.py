@@ -138,8 +138,8 @@ def _judge_corpus(root: Path, layout: Layout, name: str, deep: bool) -> Verdict:
     folder = layout.corpus(name)
     state, why = _judge_prepared(root, name, folder, deep) if folder.exists() else ("missing", "not prepared yet")
     command = f"stages data {name} --scale {layout.scale}" if why else None
-    strangers = _strangers(folder) if deep and state == "done" else ()
-    return Verdict(f"data/{name}", corpus_key(root, name), state, why, command=command, strangers=strangers)
+    others = _unlisted(folder) if deep and state == "done" else ()
+    return Verdict(f"data/{name}", corpus_key(root, name), state, why, command=command, unlisted=others)
 
 
 def _judge_prepared(root: Path, name: str, folder: Path, deep: bool) -> tuple[State, str]:
@@ -163,7 +163,7 @@ def _judge_prepared(root: Path, name: str, folder: Path, deep: bool) -> tuple[St
     return ("done", "") if declared else ("stale", f"not what specs/data/{name}.yaml declares")
 
 
-def _strangers(folder: Path) -> tuple[Path, ...]:
+def _unlisted(folder: Path) -> tuple[Path, ...]:
     from stages.data.corpus_manifest import read_manifest
 
     return unlisted.files(folder, read_manifest(folder))

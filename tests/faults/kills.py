@@ -16,8 +16,8 @@ from stages.train.checkpoint import CHECKSUMS, METRICS
 from tests.faults import cases
 from tests.faults.cases import SCALE, Case
 from tests.faults.defects import DEFECTS
+from tests.faults.fork_server import LIMIT, ForkServer, Ran
 from tests.faults.victim import Job
-from tests.faults.zygote import LIMIT, Ran, Zygote
 from tests.unit.data.small import Small
 
 MOMENTS = 0.5  # share of kills at a moment; the others are at a change of the disk
@@ -71,7 +71,7 @@ class Killer:
     """Kills stages in a folder of its own; with `background`, they write checkpoints while they go on training."""
 
     def __init__(self, folder: Path, small: Small, background: bool = False) -> None:
-        self.folder, self.small, self.zygote, self.tally = folder, small, Zygote(), Tally()
+        self.folder, self.small, self.server, self.tally = folder, small, ForkServer(), Tally()
         self.background = background
         self._wholes: dict[str, Whole] = {}
 
@@ -117,7 +117,7 @@ class Killer:
         root = self._copy(whole.root, self.folder / name / f"chain-{self.tally.chains}")
         had: int | None = None  # steps that were finished so far
         for kills, plan in enumerate([*plans, Plan()]):
-            ran = self.zygote.run(self._job(whole.case, root, plan.place, plan.at, defect), plan.seconds)
+            ran = self.server.run(self._job(whole.case, root, plan.place, plan.at, defect), plan.seconds)
             had = self._count(whole, ran, had)
             if not ran.killed:
                 break
@@ -164,7 +164,7 @@ class Killer:
         return max(began, ran.reached)
 
     def _finish(self, case: Case, root: Path) -> Ran:
-        ran = self.zygote.run(self._job(case, root))
+        ran = self.server.run(self._job(case, root))
         if ran.code:
             raise SeenError(f"{case.ref}: exit code {ran.code} without a kill: {_said(root)}")
         return ran

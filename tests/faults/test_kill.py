@@ -1,8 +1,8 @@
 """Killed with SIGKILL, at random and more than once, and run again: the same bits as a run that nothing disturbed.
 
-A stage of every objective, and of every other kind, in processes of their own (tests/faults/zygote.py). After every
-kill what is in place is whole; after the last run the manifest, with all digests in it, and metrics.csv are those of
-the undisturbed run; no run redoes more than one checkpoint interval. `make nightly` kills many more times.
+A stage of every objective, and of every other kind, in processes of their own (tests/faults/fork_server.py). After
+every kill what is in place is whole; after the last run the manifest, with all digests in it, and metrics.csv are
+those of the undisturbed run; no run redoes more than one checkpoint interval. `make nightly` kills many more times.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ import pytest
 from stages.store.layout import Layout
 from tests.faults import cases, victim
 from tests.faults.cases import SCALE, Case
+from tests.faults.fork_server import LIMIT, ForkServer
 from tests.faults.victim import Job
 from tests.faults.whole import of_ranks
-from tests.faults.zygote import LIMIT, Zygote
 from tests.unit.data.small import Small, build
 
 SEED = 1
@@ -56,12 +56,12 @@ def rows(root: Path) -> int:
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", ["next_token", "joint", "coca"])
 def test_killed_ranks_and_launchers_change_nothing(name: str, tmp_path: Path) -> None:
-    small, zygote, draw = build(tmp_path / "small"), Zygote(), random.Random(f"{SEED} {name}")
+    small, server, draw = build(tmp_path / "small"), ForkServer(), random.Random(f"{SEED} {name}")
     one, two = (of_ranks(cases.make(name, small), ranks) for ranks in (1, 2))
     expected = laid(tmp_path / "one", one, small)
-    assert zygote.run(Job(one, expected)).code == 0
+    assert server.run(Job(one, expected)).code == 0
     cut = laid(tmp_path / "cut", two, small)
     killed = [kill(Job(two, cut), who, draw.uniform(0, 0.4)) for who in draw.sample(WHO, len(WHO))]
     assert any(killed)
-    assert zygote.run(Job(two, cut)).code == 0
+    assert server.run(Job(two, cut)).code == 0
     assert Layout(cut, SCALE).manifest(two.ref).read_bytes() == Layout(expected, SCALE).manifest(one.ref).read_bytes()

@@ -133,7 +133,7 @@ PIECES = (
             "faults/test_gc.py",
             "faults/test_links.py",
             "faults/test_store.py",
-            "faults/test_strangers.py",
+            "faults/test_unlisted.py",
         ),
         without=(
             "unit/store/test_json_file.py",

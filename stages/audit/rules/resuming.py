@@ -68,7 +68,7 @@ def optimizer(edge: Edge) -> Iterator[Fault]:
             other,
             edge.child.said(other),
             edge.parent.said(other) + f", as {edge.parent.name}",
-            "the checkpoint's figures count, and the file's are dead text",
+            "the checkpoint's figures count, and the file's are ignored",
             unless="the framework sets them again after the load",
         )
 

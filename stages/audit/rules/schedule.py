@@ -136,7 +136,7 @@ def warmup_twice(stage: Stage) -> Iterator[Fault]:
     lengths = [one for one in ("warmup_steps", "warmup_samples") if stage.stated(one) and stage.count(one)]
     if not lengths or not stage.stated("warmup_fraction") or not stage.number("warmup_fraction"):
         return
-    counts = "the steps count and the share is dead text" if stage.framework in TRAINERS else "the launch stops"
+    counts = "the steps count, and the share is ignored" if stage.framework in TRAINERS else "the launch stops"
     yield stage.fault(
         "warmup_fraction",
         f"a share {stage.get('warmup_fraction')}, and {stage.get(lengths[0])} {lengths[0].rpartition('_')[2]}",

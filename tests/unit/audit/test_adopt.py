@@ -1,4 +1,4 @@
-"""`stages adopt`: a recipe becomes specs that load, beside what is there; names and texts of strangers do no harm."""
+"""`stages adopt`: a recipe becomes specs that load, beside what is there; other names and texts do no harm."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_long_names_and_equal_names_in_other_folders_stay_apart(project: Path) -
     assert release["source"] == "/models/third/final"
 
 
-def test_what_a_stranger_wrote_is_only_text(project: Path) -> None:
+def test_what_others_wrote_is_only_text(project: Path) -> None:
     recipes = project / "recipes"
     recipes.mkdir()
     text = (SOUND / "arguments_json/training_args.json").read_text()

@@ -45,8 +45,8 @@ def test_who_asks_for_the_port_without_sharing_it_is_refused() -> None:
 
 
 def test_the_first_rank_says_that_another_program_listens_on_its_port(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("", 0)) as stranger:
-        port = str(stranger.getsockname()[1])
+    with socket.create_server(("", 0)) as other:
+        port = str(other.getsockname()[1])
         where = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         for name, value in where.items():
             monkeypatch.setenv(name, value)

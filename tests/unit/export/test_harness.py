@@ -77,7 +77,7 @@ def whole(root: Path, ref: str) -> bool:
     record = manifest.read(layout.manifest(ref))
     parents = {parent: one.key for parent, one in record.parents.items()}
     verdict = done.is_done(layout, ref, record.key, parents, deep=True)
-    return verdict.done and not verdict.strangers
+    return verdict.done and not verdict.unlisted
 
 
 @pytest.mark.lm_eval

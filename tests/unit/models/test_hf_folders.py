@@ -96,7 +96,7 @@ def test_without_an_index_the_one_file_is_read_and_a_second_is_named(
 
 
 @pytest.mark.parametrize("name", ["model-00003-of-00003.safetensors", "a.safetensors"])
-def test_shards_without_an_index_and_a_stranger_are_refused(sharded: Path, name: str) -> None:
+def test_shards_without_an_index_and_an_unlisted_file_are_refused(sharded: Path, name: str) -> None:
     (sharded / INDEX).unlink()
     assert torch.equal(loaded(sharded)[HEAD], built(1).state_dict()[HEAD]), "they count themselves"
     save_file({HEAD: torch.zeros(40, 16)}, sharded / name)

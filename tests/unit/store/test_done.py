@@ -178,10 +178,10 @@ def test_a_manifest_that_cannot_be_read_is_damage_and_a_deep_look_adds_what_the_
     assert deep(layout).why == f"{caught.value}; {problem}; `{COMMAND}` rebuilds it"
 
 
-def test_strangers_are_named_by_a_deep_look_alone(layout: Layout, run: Run) -> None:
+def test_unlisted_files_are_named_by_a_deep_check_alone(layout: Layout, run: Run) -> None:
     run("toy/one", A)
     (layout.stage("toy/one") / "copy").write_bytes(b"")
-    assert (verdict(layout).strangers, deep(layout).strangers) == ((), (layout.stage("toy/one") / "copy",))
+    assert (verdict(layout).unlisted, deep(layout).unlisted) == ((), (layout.stage("toy/one") / "copy",))
     assert deep(layout).done
 
 

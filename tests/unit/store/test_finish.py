@@ -159,7 +159,7 @@ def test_a_record_of_another_version_says_so(tmp_path: Path) -> None:
         stage_record.read(tmp_path)
 
 
-def test_strangers_are_named_once_and_pictures_are_none(layout: Layout, run: Run) -> None:
+def test_unlisted_files_are_named_once_and_pictures_are_none(layout: Layout, run: Run) -> None:
     run("toy/one", A)
     folder = layout.stage("toy/one")
     for name in ("plots/lr.png", "plots/inner/a", "model/copy", "stale/a", "stale/b", "damage.txt", "z"):
@@ -172,9 +172,7 @@ def test_strangers_are_named_once_and_pictures_are_none(layout: Layout, run: Run
     assert unlisted.files(folder, record) == ()
 
 
-def test_a_link_in_the_place_of_a_folder_is_a_stranger_and_is_not_looked_into(
-    layout: Layout, run: Run, tmp_path: Path
-) -> None:
+def test_a_link_in_the_place_of_a_folder_is_unlisted_and_is_not_read(layout: Layout, run: Run, tmp_path: Path) -> None:
     run("toy/one", A)
     folder = layout.stage("toy/one")
     record = manifest.read(folder / "manifest.json")

@@ -47,7 +47,7 @@ def test_all_that_was_written_on_the_way_is_listed_and_nothing_else(tmp_path: Pa
             files.make_dirs((tmp_path / name).parent)
             files.write(tmp_path / name, name.encode())
     (tmp_path / "model/a").write_bytes(b"rotten")
-    (tmp_path / "model/stranger").write_bytes(b"")
+    (tmp_path / "model/unlisted").write_bytes(b"")
     found = manifest.shards(tmp_path, ["model", "state"], written)
     names = ["model/a", "model/b", "state/c"]
     assert [(one.file, one.blake3) for one in found] == [(name, digest_bytes(name.encode())) for name in names]

@@ -92,7 +92,7 @@ def test_what_names_stages_in_its_content_is_made_anew(layout: Layout, run: Run,
     assert take(layout) is None
 
 
-def test_strangers_and_pictures_stay_where_they_are(layout: Layout, run: Run) -> None:
+def test_unlisted_files_and_pictures_stay_where_they_are(layout: Layout, run: Run) -> None:
     run("toy/old", A)
     for name in ("plots/loss.png", "model/model.sync-conflict-1.safetensors", "damage.txt"):
         path = layout.stage("toy/old") / name

@@ -17,7 +17,7 @@ from stages.store.layout import Layout
 from tests.faults import finished_project
 from tests.unit.store.conftest import A, Run
 
-STRANGERS = (
+UNLISTED = (
     "model/llm/model.sync-conflict-1.safetensors",
     "model/llm/model-00003-of-00002.safetensors",
     "state/.optimizer.safetensors.7.tmp",
@@ -28,7 +28,7 @@ STRANGERS = (
 def test_a_deep_look_names_what_nothing_lists_and_calls_the_stage_done(layout: Layout, run: Run) -> None:
     run("toy/one", A)
     folder = layout.stage("toy/one")
-    for name in STRANGERS:
+    for name in UNLISTED:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"left over")
     (folder / "model copy/deeper").mkdir(parents=True)
@@ -41,11 +41,11 @@ def test_a_deep_look_names_what_nothing_lists_and_calls_the_stage_done(layout: L
     assert found.done
     # A folder that holds nothing listed is named once, whatever is in it.
     wanted = {"model/llm", "state", "notes.txt", "model copy", "link", "pipe"}
-    assert {path.relative_to(folder).as_posix() for path in found.strangers} == wanted
-    assert done.is_done(layout, "toy/one", A, {}).strangers == ()
+    assert {path.relative_to(folder).as_posix() for path in found.unlisted} == wanted
+    assert done.is_done(layout, "toy/one", A, {}).unlisted == ()
 
 
-def test_without_its_seal_a_folder_has_no_strangers_since_nobody_knows_what_it_listed(layout: Layout, run: Run) -> None:
+def test_a_folder_without_its_seal_has_no_unlisted_files(layout: Layout, run: Run) -> None:
     """`Move them away` would be said of the manifest and of run.json."""
     run("toy/one", A)
     seal = layout.stage("toy/one") / "seal.json"
@@ -53,7 +53,7 @@ def test_without_its_seal_a_folder_has_no_strangers_since_nobody_knows_what_it_l
         seal.write_text(text) if text else seal.unlink()
         found = done.is_done(layout, "toy/one", A, {}, deep=True)
         assert found.state == "damaged"
-        assert found.strangers == ()
+        assert found.unlisted == ()
 
 
 def test_what_somebody_puts_into_the_folder_of_a_run_is_not_sealed_with_its_result(layout: Layout) -> None:
@@ -68,7 +68,7 @@ def test_what_somebody_puts_into_the_folder_of_a_run_is_not_sealed_with_its_resu
         finish.finish(attempt, record)
     found = done.is_done(layout, "toy/one", A, {}, deep=True)
     assert found.done
-    assert [path.name for path in found.strangers] == ["weights (conflicted copy)"]
+    assert [path.name for path in found.unlisted] == ["weights (conflicted copy)"]
 
 
 def test_weights_are_the_files_that_the_manifest_lists(layout: Layout, run: Run) -> None:
@@ -82,7 +82,7 @@ def test_weights_are_the_files_that_the_manifest_lists(layout: Layout, run: Run)
     assert manifest.weights(folder, "llm") == [folder / "model/llm/model.safetensors"]
 
 
-def test_status_names_strangers_in_a_line_and_its_exit_code_is_0(
+def test_status_names_unlisted_files_in_a_line_and_its_exit_code_is_0(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     layout = finished_project.make(tmp_path)

@@ -49,8 +49,8 @@ class Ran:
         return {place: int(count) for place, count in counts.items()}
 
 
-class Zygote:
-    """Python's fork server, told what to import."""
+class ForkServer:
+    """Python's fork server, which has the imports made."""
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")

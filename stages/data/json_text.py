@@ -7,12 +7,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from stages.store.json_file import keys_once
+
 WHITE = " \t\n\r"  # white space of JSON
 ENDS = ("\n", "", "\r\n")  # of a line, as a rule
-
-
-class RepeatedKeyError(ValueError):
-    """An object has a key twice, so that readers differ in what it says."""
 
 
 def parsed(text: str) -> Any:
@@ -22,17 +20,8 @@ def parsed(text: str) -> Any:
             row, end = _SCAN(text, 0)
             if (behind := text[end:]) in ENDS or not behind.strip(WHITE):
                 return row
-    return json.loads(text, object_pairs_hook=_object)
+    return json.loads(text, object_pairs_hook=keys_once)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise RepeatedKeyError(f"the key {twice!r} is there {names.count(twice)} times in one object")
-    return found
-
-
-_DECODER: Any = json.JSONDecoder(object_pairs_hook=_object)  # whose types do not have `scan_once`
+_DECODER: Any = json.JSONDecoder(object_pairs_hook=keys_once)  # whose types do not have `scan_once`
 _SCAN: Callable[[str, int], tuple[Any, int]] = _DECODER.scan_once  # raises StopIteration where a value has to be

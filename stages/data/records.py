@@ -24,6 +24,7 @@ from stages.data.pieces import LONGEST, Broken, Raw
 from stages.data.turns import RowError
 from stages.spec import wording
 from stages.spec.builders import COLUMNS, PAIRED
+from stages.store.json_file import RepeatedKeyError
 
 T = TypeVar("T")
 TEXT = "text"  # the shape whose rows are one text, and its column
@@ -207,7 +208,7 @@ def parsed(line: bytes) -> dict[str, Any]:
         row = json_text.parsed(line.decode())
     except UnicodeDecodeError:
         raise RowError("not UTF-8", UTF8) from None
-    except json_text.RepeatedKeyError as error:
+    except RepeatedKeyError as error:
         raise RowError(str(error)) from None
     except ValueError as error:
         more = SEVERAL_LINES if line.strip() in (b"[", b"{") else MARKED if line.startswith(lines.MARK) else ""

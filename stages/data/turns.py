@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stages.data import json_text
+from stages.store.json_file import RepeatedKeyError
 
 ROLES = ("system", "user", "assistant", "tool")
 SILENT = ("system", "tool")  # roles that may say nothing: many rows have an empty system's turn, and tools may be mute
@@ -157,6 +158,8 @@ def from_json(text: str, name: str) -> Any:
     """What a text says that has to be JSON. Raises RowError."""
     try:
         return json_text.parsed(text)
+    except RepeatedKeyError as error:
+        raise RowError(f"{name}: {error}") from None
     except (ValueError, RecursionError):
         raise RowError(f"{name} is not JSON") from None
 

@@ -49,6 +49,10 @@ class MissingFileError(JsonFileError):
     """There is no such file."""
 
 
+class RepeatedKeyError(ValueError):
+    """An object has a key twice, so that readers differ in what it says: most take the last one."""
+
+
 def encode(value: Any, indent: int | None = 2) -> bytes:
     """JSON with sorted keys and a closing newline. Raises ValueError for NaN and infinities: JSON has none."""
     return (json.dumps(value, sort_keys=True, indent=indent, allow_nan=False) + "\n").encode()
@@ -98,7 +102,15 @@ def parse(data: bytes, path: Path) -> Any:
     if _too_deep(data):
         raise JsonFileError(path, f"is nested more than {DEPTH} deep")
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite, parse_int=_bounded)
+        value = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=keys_once,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            parse_int=_bounded,
+        )
+    except RepeatedKeyError as error:
+        raise JsonFileError(path, str(error)) from None
     except ValueError as error:  # also of text that is not UTF-8
         raise JsonFileError(path, f"is not JSON ({wording.of_json(error)})") from None
     if b"\\u" in data and any(map(_HALF.search, _texts(value))):
@@ -145,6 +157,16 @@ def _too_deep(data: bytes) -> bool:
             case 0x5D | 0x7D:  # ] }
                 depth -= 1
     return False
+
+
+def keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON by its pairs. Raises RepeatedKeyError."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RepeatedKeyError(f"the key {twice[:SHOWN]!r} is there {names.count(twice)} times in one object")
+    return found
 
 
 def _no_constant(name: str) -> float:

@@ -142,6 +142,11 @@ BAD_ROWS: dict[str, tuple[str, dict[str, object], str]] = {
     "an id of an assistant": ("messages", turn(role="assistant", content="x", tool_call_id="1"), "only .* role tool"),
     "a call of nothing": ("messages", call(arguments="{}"), r"tool_calls\[0\] does not name a function"),
     "arguments of text": ("messages", call(name="f", arguments="{"), r"arguments is not JSON"),
+    "arguments with a key twice": (
+        "messages",
+        call(name="f", arguments='{"a": 1, "a": 2}'),
+        r"arguments: the key 'a' is there 2 times",
+    ),
     "arguments of a list": ("messages", call(name="f", arguments=[1]), "arguments is a list instead of an object"),
     "a call's id of a number": (
         "messages",

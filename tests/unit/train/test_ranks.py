@@ -1,4 +1,4 @@
-"""One, two and four ranks train to the same bits, across a stop and a change of their number; three nearly."""
+"""One, two, four and eight ranks train to the same bits, across a stop and a change of their number; three nearly."""
 
 from __future__ import annotations
 
@@ -67,6 +67,20 @@ def test_one_two_and_four_ranks_agree_bit_for_bit(tmp_path: Path, monkeypatch: p
         told = json.loads((many / "run.json").read_bytes())
         assert (told["ranks"], told["nodes"], len(told["peak_memory_mb_by_rank"])) == (2, 1, 2)
         assert told["peak_memory_mb"] == max(told["peak_memory_mb_by_rank"]) > min(told["peak_memory_mb_by_rank"]) > 50
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+def test_eight_ranks_have_the_bits_of_one_also_where_a_step_has_fewer_micro_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps of two and four micro-batches leave ranks without one. Stopped on the last of eight; the rest with four."""
+    monkeypatch.setattr(training, "PhaseData", tiny.Data)
+    run(ranked.make("moe", 1), tiny.inputs(tmp_path / "one"))
+    in_ranks(tmp_path, ["moe"], 8, 7, SAMPLE)
+    in_ranks(tmp_path, ["moe"], 4)
+    one, many = (root / BOX / manifest.NAME for root in (tmp_path / "one", tmp_path / "moe"))
+    assert many.read_bytes() == one.read_bytes()
 
 
 @pytest.mark.slow

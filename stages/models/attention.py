@@ -29,7 +29,7 @@ from torch import Tensor
 
 from stages.models import attention_calls
 from stages.models.common import for_products, take_rows
-from stages.models.documents import Documents, Layout, Spans
+from stages.models.documents import Documents, Layout, Spans, whole_rows
 from stages.models.ops import choice
 
 READ = 16  # bytes
@@ -52,19 +52,18 @@ def attend_in(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGE: Tensor, how: Documents | N
     """`attend`, within a window and with capped scores, shapes alike.
 
     torch's kernels have no capped scores: rows are then computed with their scores whole, [B, H, T, T] in fp32. On a
-    GPU in bf16 windows are FlashAttention's, elsewhere a mask for SDPA.
+    GPU in bf16 windows are FlashAttention's, in whole rows too; elsewhere a mask for SDPA.
     """
     if sight.softcap is None and not sight.narrows(k_BTGK.shape[1]):
         return attend(q_BTHK, k_BTGK, v_BTGE, how, sight.scale)
-    if how is None:
-        return seen_rows(q_BTHK, k_BTGK, v_BTGE, sight)
     has: frozenset[choice.Feature] = choice.features() if sight.softcap is None else frozenset()
     match choice.attention(q_BTHK.device.type, q_BTHK.dtype, q_BTHK.shape[-1], has):
         case "flash_varlen":
+            where = whole_rows(*q_BTHK.shape[:2], q_BTHK.device) if how is None else how.spans
             flat = q_BTHK.flatten(0, 1), k_BTGK.flatten(0, 1), v_BTGE.flatten(0, 1)
-            return spans(*flat, how.spans, sight.scale, causal=True, window=sight.window).unflatten(0, q_BTHK.shape[:2])
+            return spans(*flat, where, sight.scale, causal=True, window=sight.window).unflatten(0, q_BTHK.shape[:2])
         case "sdpa":
-            if how.one_a_row:
+            if how is None or how.one_a_row:
                 return seen_rows(q_BTHK, k_BTGK, v_BTGE, sight)
             return _laid_out(q_BTHK, k_BTGK, v_BTGE, how.layout, lambda a, b, c: seen_rows(a, b, c, sight))
 
@@ -210,7 +209,7 @@ def in_rows(q: Tensor, k: Tensor, v: Tensor, scale: float, unseen: Tensor | None
     causal mask, where it is given. Values narrower than keys (MLA) are widened, since fused kernels want equal widths.
     """
     width, groups = v.shape[-1], q.shape[2] // k.shape[2]
-    if groups > 1 and choice.equal_heads(q.device.type, q.dtype):
+    if groups > 1 and choice.equal_heads(q.device.type, q.dtype, q.shape[-1], unseen is not None):
         k, v, groups = k.repeat_interleave(groups, dim=2), v.repeat_interleave(groups, dim=2), 1
     fewer = unseen if q.shape[1] == k.shape[1] else _last_queries(q.shape[1], k.shape[1])
     v = _widened(v, q.shape[-1])

@@ -55,7 +55,8 @@ FAMILIES: dict[str, Model] = {  # what attention and layers have besides those o
         tied=False, **WIDE,
     ),
 }  # fmt: skip
-KINDS = (*stages.KINDS, "z-loss and average", *FAMILIES)
+ROWS = "windows in whole rows"  # documents see each other
+KINDS = (*stages.KINDS, "z-loss and average", *FAMILIES, ROWS)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,9 @@ WAYS = (
 
 def make(kind: str) -> Stage:
     """The tiny stage of a kind."""
-    if kind in FAMILIES:
+    if kind == ROWS:
+        made = tiny.stage({"llm": FAMILIES["windows"]}, (tiny.phase("next_token", document_mask=False),), ("llm",))
+    elif kind in FAMILIES:
         router = Router(bias_update=0.0, aux_loss=1e-4) if kind == "probabilities" else None
         made = tiny.stage({"llm": FAMILIES[kind]}, (tiny.phase("next_token", router=router),), ("llm",))
     elif kind == "z-loss and average":

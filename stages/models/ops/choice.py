@@ -57,12 +57,14 @@ def fused(x: Tensor) -> ModuleType | None:
     return None
 
 
-def equal_heads(device: str, dtype: torch.dtype) -> bool:
+def equal_heads(device: str, dtype: torch.dtype, head_dim: int, masked: bool) -> bool:
     """Whether SDPA needs as many key heads as query heads, to keep from making the whole matrix of scores.
 
-    Of its kernels for GPUs only those for half precision take groups of query heads (torch's sdp_utils.cpp).
+    Of its kernels for GPUs FlashAttention alone takes groups of query heads under deterministic algorithms, in half
+    precision, up to a width, and without a mask; memory-efficient attention, which takes the rest, does not (torch's
+    sdp_utils.cpp).
     """
-    return device == "cuda" and dtype == torch.float32
+    return device == "cuda" and (dtype == torch.float32 or masked or head_dim > WIDEST_HEAD)
 
 
 def multiprocessors(queries: Tensor) -> int:

@@ -207,6 +207,23 @@ def test_key_heads_are_repeated_where_no_fused_kernel_takes_groups(monkeypatch: 
     torch.testing.assert_close(attend(q, k, v, documents(LONG), 0.3), plain)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "head_dim", "masked", "wanted"),
+    [
+        (torch.bfloat16, 128, False, False),
+        (torch.bfloat16, 256, False, False),
+        (torch.bfloat16, 128, True, True),
+        (torch.bfloat16, 264, False, True),
+        (torch.float32, 64, False, True),
+    ],
+)
+def test_a_gpus_fused_kernels_take_groups_without_a_mask_in_half_precision_up_to_a_width(
+    dtype: torch.dtype, head_dim: int, masked: bool, wanted: bool
+) -> None:
+    assert choice.equal_heads("cuda", dtype, head_dim, masked) is wanted
+    assert not choice.equal_heads("cpu", dtype, head_dim, masked)
+
+
 @pytest.mark.parametrize("segments", [SHORT, LONG], ids=["short", "long"])
 def test_padding_is_finite(segments: Tensor) -> None:
     assert attend(*inputs(segments), documents(segments), 0.3).isfinite().all()

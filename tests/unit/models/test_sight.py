@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.attention import varlen
 
-from stages.models.attention import Sight, attend, attend_in
+from stages.models import attention
+from stages.models.attention import Sight, attend, attend_in, spans
 from stages.models.documents import Documents
 from stages.models.ops import choice
 from tests.unit.models.test_attention import varlen_by_hand
@@ -56,15 +59,27 @@ def test_it_is_the_dense_computation_with_its_gradients(sight: Sight, segments: 
         assert (mine.grad - other.grad).abs().max() <= 1e-5
 
 
+@pytest.mark.parametrize("segments", [None, SEGMENTS], ids=["whole rows", "documents"])
 @pytest.mark.parametrize("window", [1, 2, 5, 20])
 def test_a_gpus_kernel_is_told_the_window_without_the_querys_own_key(
-    window: int, monkeypatch: pytest.MonkeyPatch
+    window: int, segments: np.ndarray | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In whole rows too, where a mask would have SDPA make all scores of grouped heads."""
     monkeypatch.setattr(choice, "attention", lambda *_: "flash_varlen")
     monkeypatch.setattr(varlen, "varlen_attn", varlen_by_hand)
+    calls: list[Any] = []
+
+    def counted(*given: Any, **named: Any) -> Tensor:
+        calls.append(named["window"])
+        return spans(*given, **named)
+
+    monkeypatch.setattr(attention, "spans", counted)
     ours, sight = heads(4), Sight(0.3, window=window)
-    found = attend_in(*ours, Documents(SEGMENTS, torch.device("cpu")), sight)
-    assert (found - dense(*ours, sight, SEGMENTS))[torch.from_numpy(SEGMENTS) >= 0].abs().max() <= 1e-6
+    how = None if segments is None else Documents(segments, torch.device("cpu"))
+    found = attend_in(*ours, how, sight)
+    own = np.zeros_like(SEGMENTS) if segments is None else segments
+    assert (found - dense(*ours, sight, own))[torch.from_numpy(own) >= 0].abs().max() <= 1e-6
+    assert calls == [window]
 
 
 def test_a_window_of_the_whole_row_is_no_window() -> None:

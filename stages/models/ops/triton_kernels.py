@@ -53,7 +53,7 @@ def rotate(
     row, position = place // positions, place % positions
     pair = tl.arange(0, LANES)[None, :]
     for first in range(0, HEADS, AT_ONCE):
-        head = first + tl.arange(0, AT_ONCE)[:, None]
+        head = (first + tl.arange(0, AT_ONCE)[:, None]).to(tl.int64)  # heads may be outside positions, far apart
         there = (head < HEADS) & (pair < PAIRS)
         angle = row * table_row + position * table_position + head * table_head + pair
         c, s = tl.load(cos + angle, mask=there, other=0.0), SIGN * tl.load(sin + angle, mask=there, other=0.0)

@@ -6,6 +6,7 @@ Numbers are in fp32, so that nothing is rounded at the end but in fp32; the inte
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -62,6 +63,18 @@ def test_rotate_and_its_gradient(interleaved: bool, width: int, heads: int) -> N
         torch.testing.assert_close(found, wanted, rtol=0, atol=2e-6)  # a fused product and sum, or not
         (mine,), (other,) = (torch.autograd.grad(out, x, grad) for out in (found, wanted))
         torch.testing.assert_close(mine, other, rtol=0, atol=2e-6)
+
+
+def test_heads_may_be_further_apart_than_32_bits_count(tmp_path: Path) -> None:
+    """The third head's numbers are 2.2e9 elements behind the first's, in a file of which three pages are there."""
+    apart, width = 1_100_000_000, 4
+    file = torch.from_file(str(tmp_path / "heads"), shared=True, size=2 * apart + width, dtype=torch.float16)
+    x = file.as_strided((1, 1, 3, width), (0, 0, apart, 1))
+    x.copy_(draw(1, 1, 3, width).half())
+    angles = draw(1, 1, 1, width // 2, seed=1)
+    found = triton_forms.rotate(x, angles.cos(), angles.sin(), False)
+    wanted = functional.rotate(x.float(), angles.cos(), angles.sin(), False)
+    torch.testing.assert_close(found.float(), wanted, rtol=2.0**-10, atol=0)
 
 
 @pytest.mark.parametrize("vocab", [3, 4096, 9001])

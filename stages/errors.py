@@ -67,10 +67,20 @@ class SpecErrors(UserError):  # noqa: N818 - several errors
 
 _PLACE = "See that this user may read and write there, and give the same command again."
 _LATER = "Give the same command again once that is corrected; a stage goes on from its last checkpoint."
+_RESUMED = "The same command goes on from the last checkpoint."
 _MEMORY = (
     "Give it more, or see what it takes: `stages plan`. `execution: {activations: recomputed}` takes less and changes "
-    "no bit. The same command goes on from the last checkpoint."
+    f"no bit. {_RESUMED}"
 )
+_OF_CUDA = ("CUDA error: ", "CUDA driver error: ", "cuDNN error: ", "NCCL error")  # how errors of a GPU begin
+# What a GPU refuses, and no program is the cause of -> what to do. Memory is of CUDA's own and of its libraries.
+_GPU = {
+    **dict.fromkeys(("out of memory", "STATUS_ALLOC_FAILED"), _MEMORY),
+    "busy or unavailable": f"Another process has the GPU for itself (`nvidia-smi` names it): take another. {_RESUMED}",
+    "uncorrectable ECC error": f"The GPU's memory is at fault: take another GPU, and have this one reset. {_RESUMED}",
+    "no kernel image is available": "Install a PyTorch that is built for this GPU.",
+    "system not yet initialized": f"NVIDIA's fabric manager does not run on this machine: start it. {_RESUMED}",
+}
 _TEMPORARY = f"such as temporary files, in {os.environ.get('TMPDIR') or '/tmp'}"
 _NO_FOLDER = "No usable temporary directory found in "  # Python's tempfile
 # What a machine refuses, and no program is the cause of -> what to do.
@@ -106,6 +116,19 @@ def of_machine(error: BaseException) -> UserError | None:
     if out_of_memory or _is_torchs(error) or _is_loaders(error):
         detail = f" ({str(error).strip().splitlines()[0][:300]})" if str(error).strip() else ""
         return UserError(f"memory ran out{detail}. {_MEMORY}")
+    return _of_gpu(error)
+
+
+def _of_gpu(error: BaseException) -> UserError | None:
+    """What a GPU refuses, besides the memory that PyTorch's allocator asks for."""
+    text = str(error)
+    if not isinstance(error, RuntimeError) or not (text.startswith(_OF_CUDA) or type(error).__name__ == "CudaError"):
+        return None
+    for line in text.splitlines():
+        for words, repair in _GPU.items():
+            if words in line:
+                what = "memory ran out" if repair == _MEMORY else "a GPU cannot be used"
+                return UserError(f"{what} ({line.strip()[:300]}). {repair}")
     return None
 
 

@@ -59,7 +59,8 @@ def attend_in(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGE: Tensor, how: Documents | N
     has: frozenset[choice.Feature] = choice.features() if sight.softcap is None else frozenset()
     match choice.attention(q_BTHK.device.type, q_BTHK.dtype, q_BTHK.shape[-1], has):
         case "flash_varlen":
-            where = whole_rows(*q_BTHK.shape[:2], q_BTHK.device) if how is None else how.spans
+            rows, length = q_BTHK.shape[:2]
+            where = whole_rows(rows, length, q_BTHK.device) if how is None else how.spans
             flat = q_BTHK.flatten(0, 1), k_BTGK.flatten(0, 1), v_BTGE.flatten(0, 1)
             return spans(*flat, where, sight.scale, causal=True, window=sight.window).unflatten(0, q_BTHK.shape[:2])
         case "sdpa":

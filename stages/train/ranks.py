@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from stages.errors import UserError
+from stages.errors import UserError, of_machine
 from stages.train import collectives
 from stages.train.collectives import all_gather
 from stages.train.reduce import Gradients, block
@@ -49,12 +49,20 @@ def together(call: Callable[P, T]) -> Callable[P, T]:
             ours = isinstance(error, (dist.DistBackendError, dist.DistNetworkError))
             if not ours and "gloo" not in str(error):  # gloo says where in its own sources a connection broke
                 raise
-            reason = f" ({str(error).strip().partition(chr(10))[0]})" if ours else ""
+            if of_machine(error) is not None:  # what this rank's GPU refuses NCCL
+                raise
+            reason = f" ({_reason(str(error))})" if ours else ""
             raise LostRankError(
                 f"another rank has ended or is out of reach{reason}; the log's last line says which."
             ) from error
 
     return tried
+
+
+def _reason(text: str) -> str:
+    """The first line of an error, and what NCCL adds at its end of what it met."""
+    first, last = text.strip().partition("\n")[0], text.partition("Last error:")[2].strip()
+    return f"{first}; {last}" if last else first
 
 
 class Ranks:

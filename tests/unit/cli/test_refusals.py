@@ -34,6 +34,10 @@ class OutOfMemoryError(RuntimeError):
     """As torch's, which is known by its name."""
 
 
+class CudaError(RuntimeError):
+    """As torch.cuda's, of calls that Python makes itself."""
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [
@@ -52,6 +56,21 @@ class OutOfMemoryError(RuntimeError):
         (MemoryError(), "memory ran out. Give it more"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory ran out ([Errno 12] Cannot allocate memory)"),
         (OutOfMemoryError("CUDA out of memory.\nmore"), "memory ran out (CUDA out of memory.)"),
+        (RuntimeError("CUDA error: out of memory\nSearch for"), "memory ran out (CUDA error: out of memory). Give it"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "memory ran out (CUDA error: CUBLAS_"),
+        (CudaError("out of memory (2)"), "memory ran out (out of memory (2)). Give it more"),
+        (
+            RuntimeError("NCCL error in: x.cpp:1, unhandled cuda error\nLast error:\nCuda failure 2 'out of memory'"),
+            "memory ran out (Cuda failure 2 'out of memory'). Give it more",
+        ),
+        (
+            RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable\nmore"),
+            "a GPU cannot be used (CUDA error: CUDA-capable device(s) is/are busy or unavailable). Another process has",
+        ),
+        (
+            RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore"),
+            "for execution on the device). Install a PyTorch that is built for this GPU.",
+        ),
         (
             RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory"),
             "memory ran out ([enforce",
@@ -72,6 +91,9 @@ def test_what_a_machine_refuses_is_one_line(error: Exception, told: str) -> None
         ImportError("no such name"),
         FileNotFoundError(errno.ENOENT, "No such file", "a"),
         RuntimeError("memory"),
+        RuntimeError("out of memory"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        ValueError("CUDA error: out of memory"),
         OSError("x"),
     ],
 )

@@ -174,6 +174,10 @@ def test_an_error_of_nccl_or_of_the_network_is_another_ranks_end(error: type[Run
 
     with pytest.raises(LostRankError, match=r"out of reach \(NCCL error: remote process exited\); the log's last line"):
         broken(error("NCCL error: remote process exited\nat ProcessGroupNCCL.cpp:1"))
+    with pytest.raises(LostRankError, match=r"\(NCCL error: remote; NET/IB : Got completion with error 12\); the log"):
+        broken(error("NCCL error: remote\nncclRemoteError: more\nLast error:\nNET/IB : Got completion with error 12\n"))
+    with pytest.raises(error, match="out of memory"):  # of this rank's own GPU
+        broken(error("NCCL error in: x\nLast error:\nCuda failure 2 'out of memory'"))
     with pytest.raises(RuntimeError, match="shapes differ"):
         broken(RuntimeError("shapes differ"))
 

@@ -20,7 +20,6 @@ from stages.spec.resolved import Stage
 from stages.testing import page_emitted
 from tests import shipped
 
-ROOT = Path(__file__).resolve().parents[2]
 PROJECT = shipped.project()
 FIXED = page_emitted.fixed()
 READ = 8  # one in so many of the configurations is read again

@@ -13,7 +13,6 @@ from tests import shipped
 from tests.edits import replaced
 from tests.snapshot.describe import page
 
-ROOT = Path(__file__).resolve().parents[2]
 SCALES = ("paper", "mini")
 SHIPPED = shipped.project()
 

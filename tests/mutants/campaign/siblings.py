@@ -9,7 +9,6 @@ from tests.mutants.campaign.leaves import Entry, Path
 Texts = Mapping[str, Sequence[Entry]]
 Shape = tuple[str, ...]
 NAMED = frozenset({"models", "optimizers", "schedules", "pipelines", "epochs", "corpora", "packages"})
-MODULES = ("modules", "weights", "from")
 
 
 def shape(file: str, path: Path) -> Shape:

@@ -28,7 +28,7 @@ class Defect:
 
 PRETRAIN, ANNEAL = "megatron_finetune/pretrain.sh", "megatron_finetune/anneal.sh"
 ONE, TWO = "megatron_override/one.sh", "megatron_override/two.sh"
-SAMPLES, LAUNCHER, COMMON = "megatron_samples/run.sh", "megatron_launcher/train.sh", "megatron_launcher/common.sh"
+SAMPLES, LAUNCHER = "megatron_samples/run.sh", "megatron_launcher/train.sh"
 JSON, FACTORY, SFT = "arguments_json/training_args.json", "factory/pretrain.yaml", "factory/sft.yaml"
 RESUMED, RESUMING = "trainer_resumed/first.json", "trainer_resumed/second.json"
 DECAY, LONG = "megatron_three/02_decay.sbatch", "megatron_three/03_long.sbatch"

@@ -23,7 +23,6 @@ PIPELINE, SECOND = "toy/pipeline.yaml", "toy/second.yaml"
 LINEAR = "{shape: linear, to: 0.4, until: 4B}"
 DECAY = "    - {shape: constant, from: 0.1, until: 1B}\n    - " + LINEAR + "\n"
 RULES = {"I-03", "I-04", "I-05", "I-28", "I-35", "I-36", "S-07"}
-ADAMW = "optimizers:\n  adamw: {kind: adamw, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1"
 
 
 def toy(folder: Path, pieces: str = DECAY, *edits: tuple[str, str, str]) -> Project:

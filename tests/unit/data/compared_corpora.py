@@ -47,4 +47,3 @@ def exam(project: Small, mixed: list[str], against: dict[str, str], words: int =
 
 
 QUOTED = f"They asked us:  WHAT, is the SUM of 3 and 10; and why! Nobody knew. {OWN[3]}"
-NEAR = "what is the sum of 3 and"  # five words of the exam, and the sixth is another

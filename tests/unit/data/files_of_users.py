@@ -32,7 +32,6 @@ ALPACA = [
     {"instruction": chat[1]["content"], "input": "", "output": chat[2]["content"], "system": "be brief"}
     for chat in CHATS
 ]
-HALVES = [{"prompt": chat[:2], "completion": chat[2:]} for chat in CHATS]
 
 Write = Callable[[Path, list[dict[str, Any]]], object]
 

@@ -26,7 +26,6 @@ CPU = torch.device("cpu")
 SHAPES = (
     Shape(2, (200,), 4, 2, 16), Shape(1, (150, 30, 30, 30), 2, 2, 16), Shape(1, (1, 127, 128, 129, 300), 2, 1, 8),
 )  # fmt: skip
-UNIT = 2.0**-24
 
 
 def attended(attend: Attend, shape: Shape, dtype: torch.dtype = torch.float32) -> list[Tensor]:

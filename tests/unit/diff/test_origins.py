@@ -10,7 +10,7 @@ from tests.edits import replaced
 from tests.unit.diff.conftest import Told, commit, found
 from tests.unit.spec.small_project import edit
 
-PIPELINE, FIRST, SECOND = "toy/pipeline.yaml", "toy/first.yaml", "toy/second.yaml"
+FIRST, SECOND = "toy/first.yaml", "toy/second.yaml"
 
 
 def test_figures_that_come_from_elsewhere_are_told(root: Path, told: Told) -> None:

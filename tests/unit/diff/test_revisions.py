@@ -12,7 +12,7 @@ from stages.errors import UsageError, UserError
 from tests.unit.diff.conftest import GIT, Told, commit, found, refs
 from tests.unit.spec.small_project import edit
 
-PIPELINE, FIRST, SECOND = "toy/pipeline.yaml", "toy/first.yaml", "toy/second.yaml"
+SECOND = "toy/second.yaml"
 
 
 def test_two_revisions_without_touching_the_work_tree(root: Path, told: Told) -> None:

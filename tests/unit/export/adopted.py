@@ -24,7 +24,6 @@ from tests.unit.data import published
 from tests.unit.data.small import ZERO, write_spec
 
 ROPE = "rope: {base: 1_000_000, llama3: none, interpolation: 1}\n"
-MODEL = {"layers": 2, "hidden": 32, "ffn": 64, "heads": 4, "kv_heads": 2, "head_dim": 8, "norm_eps": 1e-6}
 PARENT = "{{from: {0}, weights: inherit, optimizer: reset, clock: reset, data: restart}}"
 STAGES = ("base", "more", "tuned", "given")
 SPECS = {

@@ -1,6 +1,5 @@
 """Closed-form parameter counts against the models themselves, on the meta device."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from stages.models.build import make
 from stages.spec.resolved_models import Rope
 from tests import shipped
 
-ROOT = Path(__file__).parents[3]
 ROPE = Rope(base=10_000.0, llama3=None, interpolation=1.0)
 PUBLISHED = {
     "llama": ["8.03B"],

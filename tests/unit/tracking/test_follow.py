@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -232,9 +232,6 @@ def test_a_row_gives_its_numbers_and_the_speed_since_the_row_before() -> None:
     row = {"phase": "main", "step": "7", "tokens": "700", "loss": "nan?", "lr": "1e-3", "entropy": "", "seconds": "0.5"}
     assert measured(row, None) == {"tokens": 700.0, "lr": 1e-3}
     assert measured(row, {"tokens": "600"})["tokens_per_second"] == 200.0
-
-
-Say = Callable[[str], None]
 
 
 def test_the_command_sends_what_is_missing_once(

@@ -30,7 +30,6 @@ from tests.unit.train.beginning import begin
 BOX = "results/mini/tiny/box"
 ATTEMPT = f"results/.runs/{'a' * 32}/attempt-0001"
 PATIENCE = 60.0  # seconds until a test gives up on what should happen at once
-CPU = torch.device("cpu")
 
 Steps = Callable[[int], None]
 

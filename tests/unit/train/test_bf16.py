@@ -31,7 +31,6 @@ from tests.rounding import BF16, LAMBDA
 from tests.unit.train import tiny
 from tests.unit.train.beginning import begin
 
-CPU = torch.device("cpu")
 KINDS = (*tiny.OBJECTIVES, "moe")
 
 

@@ -33,8 +33,6 @@ from tests.unit.models.rows import documents
 from tests.unit.train import tiny
 from tests.unit.train.beginning import begin
 
-CPU = torch.device("cpu")
-
 
 def setting(stage: Stage) -> tuple[nn.ModuleDict, Optimizer, Any]:
     modules = build(stage)

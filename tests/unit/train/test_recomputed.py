@@ -20,7 +20,6 @@ from tests.live import Live
 from tests.unit.train import tiny
 from tests.unit.train.beginning import begin
 
-CPU = torch.device("cpu")
 CASES = ("next_token", "looped", "moe", "align", "joint", "coca", "sft")
 
 

@@ -186,7 +186,7 @@ held_by_code(
     rule="Exit probabilities sum to 1, their entropy lies in [0, log T], and one loop equals the plain transformer.",
     why="A gate that saturates turns a logarithm into an infinity, and the loss hides which loop was trained.",
     threads=(),
-    held_by=("tests/parity/test_ouro.py", "tests/unit/train/test_objectives.py", "stages/guards/end.py"),
+    held_by=("tests/parity/test_ouro.py", "tests/unit/train/test_looped_loss.py", "stages/guards/end.py"),
 )
 held_by_code(
     "I-33",

@@ -117,6 +117,7 @@ PIECES = (
             "unit/store/test_attempts.py",
             "unit/store/test_holder.py",
             "unit/store/test_lease.py",
+            "unit/store/test_lease_numbers.py",
             "unit/store/test_partials.py",
             "unit/store/test_progress.py",
             "faults/test_attempts.py",
@@ -138,6 +139,7 @@ PIECES = (
         without=(
             "unit/store/test_json_file.py",
             "unit/store/test_lease.py",
+            "unit/store/test_lease_numbers.py",
         ),
     ),
     Piece(

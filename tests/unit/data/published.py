@@ -6,8 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from stages.commands import tokenizer as command
+from stages.data import tokenizer as cutting
+from stages.data import tokenizer_files
+from stages.data.tokenizer_declared import declared
 
 TEXTS = ["the cat sat on the mat and said hello", "What is 1 + 2? It is 3.", "user assistant system tool"] * 3
 SPECIAL = ("<s>", "</s>", "<|im_start|>", "<|im_end|>", "<img>")
@@ -57,3 +63,18 @@ def save(root: Path, spec: dict[str, Any]) -> None:
     path = root / "specs" / "tokenizers" / f"{spec['tokenizer']}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(spec))
+
+
+def opened(root: Path, **changes: Any) -> cutting.Tokenizer:
+    write(root, **changes)
+    return declared(root, tokenizer_files.load(root, "mine", declared=False), check=False).open()
+
+
+def declare(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **changes: Any) -> None:
+    """Write the spec, and put into it what `stages tokenizer --accept` prints."""
+    write(root, **changes)
+    (root / "specs/scales").mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(root)
+    command.print_declaration("mine")
+    path = root / "specs/tokenizers/mine.yaml"
+    path.write_text(path.read_text() + capsys.readouterr().out)

@@ -14,8 +14,8 @@ from stages.data.prepared import Corpus
 from stages.data.tokenizer_declared import declared
 from stages.errors import UserError
 from stages.spec.resolved_phases import Source
+from tests.unit.data.published import declare
 from tests.unit.data.small import ZERO, Small, load, phase, write_spec
-from tests.unit.data.test_published_tokenizers import declare
 
 
 def test_a_corpus_keeps_its_tokenizer_and_is_read_by_its_roles(

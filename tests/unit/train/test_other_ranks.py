@@ -1,10 +1,8 @@
-"""Ranks that were given different things, read different files, or whose memory changed: nothing of it is kept."""
+"""Ranks that were given different things, read different rows, or whose memory changed: nothing of it is kept."""
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,56 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
-from stages.engines import Inputs, rank, torch_engine, torch_trainer, training
+from stages.engines import rank, torch_trainer
 from stages.engines.launch import write_job
 from stages.engines.torch_trainer import TorchTrainer
 from stages.spec.resolved import Stage
 from stages.store import fingerprint, manifest
-from stages.train import checkpoint, replicated
+from stages.train import replicated
 from stages.train.optimizer import Optimizer
-from tests.nemo.engines import call, stopping_after
+from tests.nemo.engines import call
 from tests.nemo.ranks import RankError
 from tests.unit.train import ranked, tiny
+from tests.unit.train.disturbed import BOX, Disturb, nothing, refused, run_one, second, train
 
 pytestmark = pytest.mark.slow
-BOX = "tiny/box"
 STEP = 3  # whose rows or weights are changed
-Disturb = Callable[[], None]
-
-
-def nothing() -> None:
-    """Ranks as they should be."""
-
-
-def second() -> bool:
-    return os.environ["RANK"] == "1"
-
-
-def _rank(stage: Stage, given: Inputs, disturb: Disturb, other: Callable[[Stage], Stage]) -> None:
-    training.PhaseData = tiny.Data  # type: ignore[misc, assignment]
-    disturb()
-    torch_engine.run(other(stage) if second() else stage, given)
-
-
-def train(
-    root: Path,
-    disturb: Disturb,
-    objective: str = "next_token",
-    size: int = 2,
-    other: Callable[[Stage], Stage] = lambda one: one,
-) -> None:
-    call(size, _rank, ranked.make(objective, size), tiny.inputs(root), disturb, other)
-
-
-def refused(root: Path, disturb: Disturb, said: str, objective: str = "next_token", **how: Any) -> None:
-    """Every rank says it, and there is no result."""
-    size = how.get("size", 2)
-    with pytest.raises(RankError) as caught:
-        train(root, disturb, objective, **how)
-    assert str(caught.value).count(said) == size, caught.value
-    assert not tiny.inputs(root).layout.manifest(BOX).exists()
 
 
 def reseeded(stage: Stage) -> Stage:
@@ -161,7 +124,7 @@ def without_promise(stage: Stage) -> Stage:
 def test_so_it_is_where_no_equal_bits_are_promised(tmp_path: Path) -> None:
     stage = without_promise(ranked.make("next_token", 2))
     with pytest.raises(RankError, match="rank 1 reads other rows of step"):
-        call(2, _rank, stage, tiny.inputs(tmp_path), changed("tokens"), lambda one: one)
+        call(2, run_one, stage, tiny.inputs(tmp_path), changed("tokens"), lambda one: one)
 
 
 def flipped(which: str, rank_: int = 1) -> Disturb:
@@ -249,53 +212,3 @@ def received() -> None:
 
 def test_ranks_that_received_different_weights_do_not_begin(tmp_path: Path) -> None:
     refused(tmp_path, received, "tiny/box as received: llm.model.embed_tokens.weight of rank 1 is not that of rank 0")
-
-
-def local_copy(file: str, change: Callable[[Path], None]) -> Disturb:
-    """Rank 1 reads the checkpoint in a folder of its own node's, in which one file is another."""
-
-    def disturb() -> None:
-        real = checkpoint.load
-
-        def load(folder: Path, *given: Any) -> Any:
-            if second():
-                shutil.copytree(folder, folder := folder.parents[4] / "local")
-                change(folder / file)
-            return real(folder, *given)
-
-        checkpoint.load = load
-
-    return disturb
-
-
-def zeroed(tensor: str) -> Callable[[Path], None]:
-    def change(path: Path) -> None:
-        tensors = load_file(path)
-        names = [name for name in tensors if tensor in name]
-        assert names
-        save_file(tensors | {name: torch.zeros_like(tensors[name]) for name in names}, path)
-
-    return change
-
-
-def earlier(path: Path) -> None:
-    counters = json.loads(path.read_text())
-    path.write_text(json.dumps(counters | {"clock": counters["clock"] - 1}))
-
-
-@pytest.mark.parametrize(
-    ("file", "change", "said"),
-    [
-        (checkpoint.OPTIMIZER, zeroed(".exp_avg_sq"), "not what the first rank's file has"),
-        (checkpoint.WEIGHTS, zeroed("norm"), "allowed: the same on all"),
-        (checkpoint.COUNTERS, earlier, "rank 1 has read other counters there than the first rank"),
-    ],
-)
-def test_a_rank_that_goes_on_from_another_checkpoint_does_not_begin(
-    file: str, change: Callable[[Path], None], said: str, tmp_path: Path
-) -> None:
-    with pytest.raises(RankError, match="stopped after step 4"):
-        train(tmp_path, stopping_after(4))
-    refused(tmp_path, local_copy(file, change), said)
-    train(tmp_path, nothing)
-    assert manifest.read(tiny.inputs(tmp_path).layout.manifest(BOX)).tier == "bit-exact"

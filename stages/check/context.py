@@ -50,10 +50,10 @@ class Context:
     hardware: Hardware | None
     shrink: Scale
 
-    @cached_property
+    @property
     def by_ref(self) -> dict[str, Stage]:
         """Stages by "pipeline/stage"; a variant's parents may live in the pipeline that it extends."""
-        return {self.pipeline.refs[name]: stage for name, stage in self.pipeline.stages.items()}
+        return self.pipeline.by_ref
 
     @cached_property
     def own(self) -> tuple[tuple[str, Stage], ...]:

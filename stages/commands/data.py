@@ -17,7 +17,6 @@ from stages.spec.loader import LoadedPipeline
 from stages.spec.project import Project
 from stages.spec.schema.corpora import UNDECLARED
 from stages.spec.schema.phases import RawPhase
-from stages.spec.schema.stages import RawImport, RawTrain
 from stages.store import lease, markers
 from stages.store.fingerprint import cpus
 from stages.store.layout import Layout
@@ -114,9 +113,7 @@ def contexts(project: Project) -> set[int]:
 
 def _phases(pipeline: LoadedPipeline) -> Iterator[RawPhase]:
     for stage in pipeline.stages.values():
-        raw = stage.raw
-        training = raw if isinstance(raw, RawTrain) else raw.stand_in if isinstance(raw, RawImport) else None
-        yield from training.phases if training is not None else ()
+        yield from stage.raw.training.phases if stage.raw.training is not None else ()
 
 
 def _say_left_out(layout: Layout, name: str, made: DataManifest) -> None:

@@ -36,10 +36,14 @@ def lr_before(schedule: Schedule, clock: int) -> float:
 
     Together with `lr` it shows jumps: the curve is continuous at `clock` exactly when both agree.
     """
-    for piece in schedule.pieces:
-        if piece.start <= clock < piece.end:
-            return _value(piece, clock)
-    raise ValueError(f"no piece of schedule {schedule.name!r} begins or continues at clock {clock}")
+    if (piece := piece_from(schedule, clock)) is None:
+        raise ValueError(f"no piece of schedule {schedule.name!r} begins or continues at clock {clock}")
+    return _value(piece, clock)
+
+
+def piece_from(schedule: Schedule, clock: int) -> Piece | None:
+    """The piece that begins or continues at `clock`; None in a gap and at the end."""
+    return next((piece for piece in schedule.pieces if piece.start <= clock < piece.end), None)
 
 
 def covers(schedule: Schedule, start: int, end: int) -> bool:

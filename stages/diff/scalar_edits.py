@@ -138,10 +138,8 @@ def _walk(tree: Tree, path: Path, known: Path, named: Path) -> Iterator[tuple[Pa
     ):
         yield path, known, named, SEPARATOR.join(tree)
     elif isinstance(tree, list):
-        for index, item in enumerate(tree):
-            name = _called(item, index)
-            own = index if path[-1:] == ("phases",) else name
-            yield from _walk(item, (*path, index), (*known, own), (*named, name))
+        for item, *paths in _items(tree, path, known, named):
+            yield from _walk(item, *paths)
     else:
         yield path, known, named, {True: "true", False: "false", None: "null"}.get(tree, str(tree))
 
@@ -157,10 +155,16 @@ def _ordered(tree: Tree, path: Path, known: Path, named: Path) -> Iterator[tuple
         for key, value in tree.items():
             yield from _ordered(value, (*path, key), (*known, key), (*named, key))
     elif isinstance(tree, list):
-        for index, item in enumerate(tree):
-            name = _called(item, index)
-            own = index if path[-1:] == ("phases",) else name
-            yield from _ordered(item, (*path, index), (*known, own), (*named, name))
+        for item, *paths in _items(tree, path, known, named):
+            yield from _ordered(item, *paths)
+
+
+def _items(tree: list[Tree], path: Path, known: Path, named: Path) -> Iterator[tuple[Tree, Path, Path, Path]]:
+    """The items of a list with their paths, as `_walk` has them."""
+    for index, item in enumerate(tree):
+        name = _called(item, index)
+        own = index if path[-1:] == ("phases",) else name
+        yield item, (*path, index), (*known, own), (*named, name)
 
 
 def _called(item: Tree, index: int) -> str | int:

@@ -86,7 +86,7 @@ def fields(device: torch.device, engine: Engine = "torch") -> dict[str, object] 
     """
     found = _gpu(device, engine) if device.type != "cpu" else {}
     if engine == "nemo":
-        found["engine"] = {name: there for name in NEMO if (there := fingerprint.version(name)) != "not installed"}
+        found["engine"] = fingerprint.installed(NEMO)
     return found or None
 
 

@@ -76,7 +76,7 @@ def check_weights(stage: Stage, modules: nn.ModuleDict) -> None:
 def check_evaluations(stage: Stage, found: Mapping[str, Any], when: str, step: int | None) -> None:
     """Raise NonFiniteError unless all numbers of an evaluation are finite; `step` is the last one of a training."""
     if broken := list(finite.broken_numbers(found)):
-        cut = stage.evaluation.context < max((phase.context for phase in stage.phases), default=0)
+        cut = stage.evaluation.context < stage.longest
         rows = f", or evaluate longer rows than the {stage.evaluation.context} tokens of `evaluation`" if cut else ""
         trained = "Its last checkpoint is kept. A rerun meets the same numbers again: lower the learning rate, or "
         given = "Nothing is trained here, and a rerun meets the same numbers again: "

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.errors import UserError
-from stages.export.result import Result
+from stages.export.result import Result, families
 from stages.spec.resolved_models import LANGUAGE_MODELS, Model, MoonViTModel
 
 Shape = tuple[int, ...]
@@ -60,17 +60,16 @@ def published(result: Result) -> Published:
 
 def of_modules(modules: Mapping[str, Model], ref: str) -> Published:
     """The layout for these modules of the stage `ref`. Raises UserError where there is none."""
-    families = {name: cfg.family for name, cfg in modules.items()}
-    if sorted(families.values()) == sorted(PREFIXES):
+    found = sorted(cfg.family for cfg in modules.values())
+    if found == sorted(PREFIXES):
         made = _auto_map("configuration_kimi_vl.KimiVLConfig", "modeling_kimi_vl.KimiVLForConditionalGeneration")
         return Published(modules, "image-text-to-text", made, KIMI_VL, PREFIXES)
-    if len(families) != 1 or not set(families.values()) <= set(LANGUAGE_MODELS):
-        found = ", ".join(f"{name} ({family})" for name, family in families.items())
+    if len(found) != 1 or found[0] not in LANGUAGE_MODELS:
         raise UserError(
-            f"{ref}: found the modules {found}; allowed: a language model alone, or a moonlight with a moonvit and a "
-            "projector."
+            f"{ref}: found the modules {families(modules)}; allowed: a language model alone, or a moonlight with a "
+            "moonvit and a projector."
         )
-    if "ouro" in families.values():
+    if found == ["ouro"]:
         made = _auto_map("configuration_ouro.OuroConfig", "modeling_ouro.OuroForCausalLM")
         return Published(modules, auto_map=made, code=OURO)
     return Published(modules)

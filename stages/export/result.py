@@ -9,7 +9,7 @@ from pathlib import Path
 from stages.errors import UserError
 from stages.spec.loader_data import LoadedData
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import LANGUAGE_MODELS
+from stages.spec.resolved_models import LANGUAGE_MODELS, Model
 from stages.store import manifest, stage_record
 from stages.store.layout import Layout
 
@@ -41,8 +41,8 @@ class Result:
         found = [name for name, cfg in self.stage.modules.items() if cfg.family in LANGUAGE_MODELS]
         if len(found) != 1:
             raise UserError(
-                f"{self.ref}: found the modules {_families(self.stage)}; allowed: one language model, alone or with a "
-                "`vit` and a `projector`. Name a stage that has one."
+                f"{self.ref}: found the modules {families(self.stage.modules)}; allowed: one language model, alone or "
+                "with a `vit` and a `projector`. Name a stage that has one."
             )
         return found[0]
 
@@ -51,6 +51,6 @@ class Result:
         return manifest.weights(self.folder, module)
 
 
-def _families(stage: Stage) -> str:
-    modules: Mapping[str, object] = {name: cfg.family for name, cfg in stage.modules.items()}
-    return ", ".join(f"{name} ({family})" for name, family in modules.items())
+def families(modules: Mapping[str, Model]) -> str:
+    """Modules with their families, for messages."""
+    return ", ".join(f"{name} ({cfg.family})" for name, cfg in modules.items())

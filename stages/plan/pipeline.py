@@ -68,11 +68,10 @@ def plan_pipeline(project: Project, name: str, scale: str, hardware: Hardware) -
     """Plan the stages that have rules here; claims are compared where budgets are the published ones."""
     resolved, lengths = project.resolve(name, scale), document_lengths(project.data)
     full_size = project.shrink(name, scale).shrink is None
-    by_ref = {resolved.refs[one]: stage for one, stage in resolved.stages.items()}
     stages = tuple(
         plan_stage(
             resolved.refs[one], resolved.stages[one], resolved.states[one], hardware, lengths, project.data,
-            evaluations.read(resolved.stages[one], by_ref),
+            evaluations.read(resolved.stages[one], resolved.by_ref),
         )
         for one in resolved.own
     )  # fmt: skip

@@ -99,7 +99,7 @@ def _padded(result: StageResult) -> str:
 
 def _contexts(stage: Stage) -> str:
     """The phases' contexts, and what rows are evaluated where those are shorter than any of them."""
-    longest, evaluated = max(phase.context for phase in stage.phases), stage.evaluation.context
+    longest, evaluated = stage.longest, stage.evaluation.context
     short = f", evaluated {length(evaluated)}" if stage.evaluation.names and evaluated < longest else ""
     return " → ".join(lengths(stage)) + short
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from stages.spec.loader_data import LoadedData, load_data, load_hardware
 from stages.spec.resolved_pipeline import ResolvedPipeline, resolved
 from stages.spec.scale_names import same, unknown_names, unknown_pipelines
 from stages.spec.scales import Scale
+from stages.spec.schema.corpora import RawCorpus
 from stages.spec.schema.data import RawScale
 from stages.spec.schema.hardware import RawHardware
 from stages.spec.scope import Scope
@@ -147,6 +149,13 @@ class Project:
     def data(self) -> LoadedData:
         """Corpora, mixtures and the tokenizer."""
         return load_data(self.files)
+
+    @property
+    def readable_corpora(self) -> Mapping[str, RawCorpus]:
+        """The corpora of specs/data; none where these cannot be read, which is a finding of its own."""
+        with suppress(SpecError, SpecErrors):
+            return self.data.corpora
+        return {}
 
     def loaded(self, name: str) -> LoadedPipeline:
         """A pipeline's raw specs."""

@@ -222,6 +222,11 @@ class Stage(Frozen):
         return sum(phase.budget for phase in self.phases)
 
     @property
+    def longest(self) -> int:
+        """Positions of its longest rows; 0 without phases."""
+        return max((phase.context for phase in self.phases), default=0)
+
+    @property
     def prepared(self) -> bool:
         """Whether all that it is trained or evaluated on are local corpora: published ones have no digest."""
         return all(source.digest for phase in self.evaluated_on for source in phase.sources)

@@ -62,6 +62,11 @@ class ResolvedPipeline:
             found[name] = by_ref[self.refs[name]] = stage_key(stage, by_ref)
         return found
 
+    @cached_property
+    def by_ref(self) -> dict[str, Stage]:
+        """Stages by "pipeline/stage"; of a variant, a stage that it has unchanged is the other pipeline's."""
+        return {self.refs[name]: stage for name, stage in self.stages.items()}
+
     def where(self, stage: str, *path: str | int) -> Where:
         """Where a stage's spec, or a key of it, stands."""
         return self.documents[stage].where(path)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
@@ -140,6 +140,11 @@ def version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
+
+
+def installed(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of those of some packages that are installed."""
+    return {name: there for name in packages if (there := version(name)) != "not installed"}
 
 
 def torch_build() -> str:

@@ -16,7 +16,7 @@ from stages.store import files, json_file, trees
 from stages.store.digest import Written, digest_bytes, measure
 from stages.store.json_file import JsonFileError, Strict
 from stages.store.layout import Layout
-from stages.store.shards import Hex64, Problem, Shard, compare
+from stages.store.shards import Hex64, Problem, Shard, compare, listed
 
 NAME = "manifest.json"
 REPLACED = "eval.json"  # the one file of a result that may be replaced after its manifest was written
@@ -74,7 +74,7 @@ def shards(folder: Path, parts: Iterable[str], written: Mapping[Path, Written] |
         sums = {file: measure(folder / file) for file in sorted(found)}
     else:
         sums = {file: written[folder / file] for file in sorted(found) if folder / file in written}
-    return [Shard(file=file, size=made.size, blake3=made.blake3) for file, made in sums.items()]
+    return listed(sums)
 
 
 def encode(manifest: Manifest) -> bytes:

@@ -8,7 +8,7 @@ scale's corpora were removed. Only that files are there is looked at, and their 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from stages.check.findings import FILES, Finding
 from stages.errors import SpecError, SpecErrors
 from stages.spec.loader_data import load_roots
 from stages.spec.project import Project
-from stages.spec.schema.corpora import RawCorpus
 from stages.store import json_file
 from stages.store.layout import Layout
 from stages.store.shards import Problem, Shard, compare, problem
@@ -64,7 +63,7 @@ _MANIFEST = TypeAdapter(_Manifest)
 
 def lost(project: Project, root: Path, scales: Sequence[str]) -> Iterator[Finding]:
     """A finding for each file of a corpus that was prepared as its spec declares it and is not whole any more."""
-    declared = {name: one.digest for name, one in _corpora(project).items()}
+    declared = {name: one.digest for name, one in project.readable_corpora.items()}
     with suppress(SpecError, SpecErrors):
         declared |= {"tokenizer": project.data.tokenizer.digest} if project.data.tokenizer is not None else {}
     for scale in scales:
@@ -83,7 +82,7 @@ def changed_sources(project: Project, root: Path, scales: Sequence[str]) -> Iter
     What is prepared stays as declared, so it is no finding; another scale or machine could not prepare it. Files named
     by a pattern are not looked for, and where none of them is there any more, they were removed on purpose.
     """
-    for name, corpus in _corpora(project).items():
+    for name, corpus in project.readable_corpora.items():
         paths = [corpus.path] if isinstance(corpus.path, str) else [*(corpus.path or ())]
         base = _base(project, Layout(root, scales[0]), corpus.root) if paths else None
         if base is None or any("*" in path or (base / path).is_dir() for path in paths):
@@ -98,13 +97,6 @@ def changed_sources(project: Project, root: Path, scales: Sequence[str]) -> Iter
                 f"prepared stays as declared. To take in what is there now: `stages data {name} --accept`; else put "
                 "the files back, for they could not be prepared again."
             )
-
-
-def _corpora(project: Project) -> Mapping[str, RawCorpus]:
-    """The corpora of specs/data; none where these cannot be read, which is a finding of its own."""
-    with suppress(SpecError, SpecErrors):
-        return project.data.corpora
-    return {}
 
 
 def _manifest(folder: Path) -> _Manifest | None:

@@ -111,8 +111,7 @@ class Curve(_Fixture):
     @property
     def _environment(self) -> dict[str, Any]:
         """The fingerprint's fields, and packages that may move a bit."""
-        here = {name: version for name in PACKAGES if (version := fingerprint.version(name)) != "not installed"}
-        return {**golden.environment(self._fingerprint), **here}
+        return {**golden.environment(self._fingerprint), **fingerprint.installed(PACKAGES)}
 
     @property
     def _node(self) -> str:

@@ -74,10 +74,9 @@ def last_rate(resolved: ResolvedPipeline, ref: str) -> float | None:
 
 def trained(resolved: ResolvedPipeline, ref: str) -> Stage | None:
     """A stage or, if it does not train, the first of its ancestors that does; None if none."""
-    by_ref = {resolved.refs[name]: stage for name, stage in resolved.stages.items()}
-    stage = by_ref.get(ref)
+    stage = resolved.by_ref.get(ref)
     while stage is not None and not stage.phases:
-        stage = by_ref.get(stage.parents[0]) if stage.parents else None
+        stage = resolved.by_ref.get(stage.parents[0]) if stage.parents else None
     return stage
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stages.check.notices.full_size import contexts
+from stages.contract.schedule import piece_from
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 
@@ -17,15 +18,11 @@ def early(project: Project, scale: str) -> Iterator[str]:
                 trunk = context.by_ref.get(point.trunk or "")
                 if trunk is None:
                     continue
-                where, length, read = context.where(name, "init", "from"), _length(stage), _length(point)
+                where, length, read = context.where(name, "init", "from"), stage.budget, point.budget
                 if context.writes(where) and _rising(trunk, point):
                     yield f"{where}: {name} starts from {ref}, where the rate of {trunk.name} still warms up."
                 elif context.writes(where) and length > read:
                     yield f"{where}: {name} starts from {ref}, which has read {read:,}, and reads {length:,}."
-
-
-def _length(stage: Stage) -> int:
-    return sum(phase.budget for phase in stage.phases)
 
 
 def _rising(trunk: Stage, point: Stage) -> bool:
@@ -33,5 +30,5 @@ def _rising(trunk: Stage, point: Stage) -> bool:
     if trunk.schedule is None or not point.phases:
         return False
     start, end = point.phases[0].clock_start, point.phases[-1].clock_end
-    first = next((one for one in trunk.schedule.pieces if one.start <= start < one.end), None)
+    first = piece_from(trunk.schedule, start)
     return first is not None and first.first < first.last and end < first.end

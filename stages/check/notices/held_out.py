@@ -4,14 +4,12 @@ way than what is trained from them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
 
-from stages.errors import SpecError, SpecErrors, Where
+from stages.errors import Where
 from stages.spec import points
 from stages.spec.loader import LoadedPipeline
 from stages.spec.project import Project
-from stages.spec.schema.corpora import RawCorpus
 from stages.spec.schema.stages import RawImport, RawTrain
 
 FEWEST = 300  # documents: of fewer, chance may hold out any number
@@ -20,7 +18,7 @@ LEAST, MOST = 0.01, 0.12  # of all: 4% of origins are, of pictures of digits 10%
 
 def few_or_many(project: Project) -> Iterator[str]:
     """A notice for each corpus whose held-out documents are far from the share that is held out."""
-    for name, corpus in _corpora(project).items():
+    for name, corpus in project.readable_corpora.items():
         whole = corpus.documents + corpus.heldout
         if whole >= FEWEST and not LEAST <= corpus.heldout / whole <= MOST:
             where = _where(project, name, "heldout")
@@ -33,7 +31,7 @@ def few_or_many(project: Project) -> Iterator[str]:
 def read_twice(project: Project) -> Iterator[str]:
     """A notice for each file that two corpora read alike: what a lineage has read is known by the corpus's name."""
     known: dict[tuple[object, ...], str] = {}
-    for name, corpus in _corpora(project).items():
+    for name, corpus in project.readable_corpora.items():
         key, given = ("prefix", corpus.prefix) if corpus.path is None else ("path", corpus.path)
         paths = (given,) if isinstance(given, str) else given or ()
         before = corpus.prefix if key == "path" else None
@@ -43,12 +41,6 @@ def read_twice(project: Project) -> Iterator[str]:
             if other != name:
                 where = _where(project, name, key)
                 yield f"{where}: {name} reads {path}, and so does {other}: whoever reads both reads it twice."
-
-
-def _corpora(project: Project) -> Mapping[str, RawCorpus]:
-    with suppress(SpecError, SpecErrors):  # a finding
-        return project.data.corpora
-    return {}
 
 
 def _where(project: Project, corpus: str, key: str) -> Where:

@@ -22,7 +22,7 @@ def as_before(project: Project, scale: str) -> Iterator[str]:
     """A notice for each stage of a longer context that reads nothing but published corpora of short rows."""
     for context in contexts(project, scale):
         for name, stage in context.own:
-            longest = max((phase.context for phase in stage.phases), default=0)
+            longest = stage.longest
             if longest < LONG or not _grows(context, stage):
                 continue
             known = _read(context, name)
@@ -78,4 +78,4 @@ def _read(context: Context, name: str) -> dict[str, int]:
 def _grows(context: Context, stage: Stage) -> bool:
     """Whether a stage reads longer rows than those above it."""
     old = max((above.max_context for _, above in context.parents(stage)), default=None)
-    return old is not None and max(phase.context for phase in stage.phases) > old
+    return old is not None and stage.longest > old

@@ -165,7 +165,7 @@ def kind_of(context: Context, stage: Stage) -> str:
     if not objectives <= {"next_token", "looped", "joint"}:
         return ""
     above = max((one.max_context for _, one in context.parents(stage)), default=None)
-    longer = above is not None and max(phase.context for phase in stage.phases) > above
+    longer = above is not None and stage.longest > above
     # On a clock that goes on, contexts grow in the middle of the pre-training's own schedule.
     return LONGER if longer and stage.clock == "reset" else "pre-training"
 

@@ -93,11 +93,8 @@ def planned_only(project: Project, scale: str) -> list[str]:
     with suppress(SpecError, SpecErrors):
         if not project.scale(scale).has_corpora:
             return []
-    for name in project.pipelines(variants=True):
-        with suppress(SpecError, SpecErrors):  # which are findings
-            resolved = project.resolve(name, scale)
-            own = [resolved.stages[stage] for stage in resolved.own]
-            refused += [stage for stage in own if not stage.prepared]
+    for resolved in project.resolve_all(scale)[0].values():
+        refused += [resolved.stages[own] for own in resolved.own if not resolved.stages[own].prepared]
     if not refused:
         return []
     hardware = priced_on(project, scale)
@@ -121,17 +118,14 @@ def shortened(project: Project, scale: str) -> Iterator[str]:
     if rows is None:  # checks resolve no scale that differs in its seeds alone, and neither does this
         return
     cut, beyond = [], []
-    for name in project.pipelines(variants=True):
-        with suppress(SpecError, SpecErrors):  # which are findings
-            resolved = project.resolve(name, scale)
-            known = {one.ref: one.max_context for one in resolved.stages.values()}
-            for stage in (resolved.stages[own] for own in resolved.own):
-                longest = max((phase.context for phase in stage.phases), default=0)
-                if stage.evaluation.names and stage.evaluation.context < longest:
-                    ref = f"{name}/{stage.name}"
-                    cut.append(ref)
-                    old = max((known[parent] for parent in stage.parents), default=longest)
-                    beyond += [ref] if stage.evaluation.context <= old < longest else []
+    for name, resolved in project.resolve_all(scale)[0].items():
+        known = {one.ref: one.max_context for one in resolved.stages.values()}
+        for stage in (resolved.stages[own] for own in resolved.own):
+            if stage.evaluation.names and stage.evaluation.context < stage.longest:
+                ref = f"{name}/{stage.name}"
+                cut.append(ref)
+                old = max((known[parent] for parent in stage.parents), default=stage.longest)
+                beyond += [ref] if stage.evaluation.context <= old < stage.longest else []
     if cut:
         lost = (
             f" The loss beyond the old context, and its gate, is not there for {', '.join(beyond)}." if beyond else ""

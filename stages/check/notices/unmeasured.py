@@ -60,7 +60,7 @@ def _everywhere(project: Project, pipeline: str, name: str, wanted: set[str]) ->
 def _does(context: Context, stage: Stage, does: str) -> bool:
     if does == LONGER:
         above = [one.max_context for _, one in context.parents(stage)]
-        return bool(above) and max((phase.context for phase in stage.phases), default=0) > max(above)
+        return bool(above) and stage.longest > max(above)
     if does == "learns answers":
         return any(phase.objective == "sft" for phase in stage.phases)
     return True  # what its evaluation needs is what it does

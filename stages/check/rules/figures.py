@@ -15,11 +15,11 @@ from stages.errors import Where
 
 @dataclass(frozen=True)
 class Usual:
-    """From where to where a figure lies in published models, with a margin."""
+    """From where to where a figure lies in published models or recipes, with a margin; `seen` says what they have."""
 
     least: float
     most: float
-    models: str
+    seen: str
 
 
 USUAL: Mapping[str, Usual] = {
@@ -63,7 +63,7 @@ def figures_are_plausible(context: Context) -> Iterator[Finding]:
             if context.shrink.pipeline == context.loaded.name if context.shrink.shrink else context.writes(where):
                 yield context.of_pipeline(
                     "S-15", f"models.{name}.{key}", observed=f"{key} {value:g}",
-                    expected=f"{usual.least:g} to {most:.3g}; published models have {usual.models}",
+                    expected=f"{usual.least:g} to {most:.3g}; published models have {usual.seen}",
                     repair="Correct it, or waive this with its reason.", where=where, found=Fraction(str(value)),
                 )  # fmt: skip
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 
 from stages.check import facts
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
+from stages.check.rules.figures import Usual
 from stages.contract.numbers import extremes
 from stages.spec.language_model import LanguageModel
 from stages.spec.nodes import Path
@@ -17,17 +17,7 @@ from stages.spec.numbers import of_phase
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase, Preference
 
-
-@dataclass(frozen=True)
-class Usual:
-    """From where to where a number lies in recipes, with a margin; `least` is for one that is not 0."""
-
-    least: float
-    most: float
-    recipes: str
-
-
-BY_NAME = {
+BY_NAME = {  # `least` is for a weight that is not 0
     # arXiv 2408.15664 compares 1e-4 to 1e-2, at which the load is uneven again; 2412.19437 has 1e-3.
     "router.bias_update": Usual(1e-6, 0.01, "1e-4 to 1e-2, most 1e-3"),
     # arXiv 2101.03961, section 2.2, compares 1e-5 to 1e-1: at 1e-2 the loss of the words is not disturbed.
@@ -66,7 +56,7 @@ def weights_are_plausible(context: Context) -> Iterator[Finding]:
             if value and not usual.least <= value <= usual.most:
                 yield _finding(
                     context, name, number, key, f"{key.rpartition('.')[2]} {_written(value)}{beside}",
-                    f"{_written(usual.least)} to {_written(usual.most)}{beside}; recipes have {usual.recipes}",
+                    f"{_written(usual.least)} to {_written(usual.most)}{beside}; recipes have {usual.seen}",
                     "Correct it, or waive this with its reason.", _written(value),
                 )  # fmt: skip
         yield from _unbalanced(context, name, stage, number, phase)

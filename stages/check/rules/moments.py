@@ -10,7 +10,7 @@ from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.check.rules.optimizer import trainer
 from stages.check.rules.peaks import trained_at
-from stages.contract.schedule import lr_before
+from stages.contract.schedule import lr_before, piece_from
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Optimizer, Schedule
 
@@ -36,7 +36,7 @@ def running_clock_keeps_moments(context: Context) -> Iterator[Finding]:
         if not stage.phases or stage.schedule is None:
             continue
         start = stage.phases[0].clock_start
-        first = next((piece for piece in stage.schedule.pieces if piece.start <= start < piece.end), None)
+        first = piece_from(stage.schedule, start)
         if first is not None and first.last <= first.first:  # no gap, which I-05 names, and no warm-up
             yield from _dropped(context, name, stage, start)
         if stage.clock == "continue":

@@ -120,7 +120,7 @@ def _same_edge(here: Init, full: Init) -> bool:
 def _shrunk(context: Context, here: Stage, full: Stage) -> Fraction:
     """What the stage's rows are multiplied by; of a stage that reads none at full size, what the scale says."""
     if here.phases and full.phases:
-        return Fraction(*(max(phase.context for phase in stage.phases) for stage in (here, full)))
+        return Fraction(here.longest, full.longest)
     return context.shrink.shrink.context if context.shrink.shrink is not None else Fraction(1)
 
 

@@ -9,13 +9,14 @@ from typing import Literal
 
 from stages.errors import SpecError
 from stages.spec.language_model import LanguageModel
+from stages.spec.model_keys import required_keys
 from stages.spec.nodes import Document, Path
 from stages.spec.resolved_models import LANGUAGE_MODELS, LOOPED, ROUTED, Model
 from stages.spec.resolved_phases import ObjectiveName
 from stages.spec.scheduled import Named
 from stages.spec.schema.corpora import Kind
 from stages.spec.schema.phases import RawCoca, RawLoops, RawPhase, RawPreference, RawRouter
-from stages.spec.validate import added, required_keys
+from stages.spec.validate import added
 
 IMAGES = ("moonvit", "projector")  # what brings images to a language model
 PLAIN = tuple(family for family in LANGUAGE_MODELS if family not in LOOPED)

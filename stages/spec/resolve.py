@@ -11,6 +11,7 @@ from stages.spec.hand_over import Node, clock_rule, data_rule, loops, optimizer_
 from stages.spec.inits import inits
 from stages.spec.loader import LoadedStage
 from stages.spec.merging import shares, weights_of
+from stages.spec.model_keys import required_keys
 from stages.spec.point_node import point_node
 from stages.spec.points import RawPoint
 from stages.spec.ranges import farthest
@@ -21,7 +22,7 @@ from stages.spec.schema.stages import RawImport, RawMerge, RawRope, RawTrain, Ra
 from stages.spec.scope import Scope
 from stages.spec.stage_evaluation import evaluation
 from stages.spec.training import Training, moved, training, trains
-from stages.spec.validate import added, hint, required_keys
+from stages.spec.validate import added, hint
 
 
 class Resolver:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
-import typing
 from collections.abc import Iterable, Sequence
-from types import NoneType
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from stages.errors import SpecError, SpecErrors, UserError
 from stages.spec import invariants, other_trainers, quantities, wording
-from stages.spec.mapping import Fields, OneOf
+from stages.spec.model_keys import allowed_keys, may_be_none, needed
 from stages.spec.nodes import Document, Path, Tree, dotted
 
 MANY = 20  # mistakes of one file that are listed one by one: of more, the first ones
@@ -109,8 +106,8 @@ def _one(document: Document, model: type[BaseModel], detail: ErrorDetails) -> Sp
         return SpecError(where, key, found, allowed, "Add those that are missing.")
     if kind in ("missing", "union_tag_not_found"):
         name = str(loc[-1]) if kind == "missing" else context["discriminator"].strip("'")
-        repair = added(name, _needed(model, loc)) if kind == "missing" else added(name)
-        if kind == "missing" and _may_be_none(model, loc):
+        repair = added(name, needed(model, loc)) if kind == "missing" else added(name)
+        if kind == "missing" and may_be_none(model, loc):
             repair = f"Add `{name}: none`, or {repair.removeprefix('Add ')}"
         invariant = invariants.of_missing((*path, name))
         return SpecError(where, dotted((*path, name)), "nothing", f"{name} is required", repair, invariant)
@@ -217,72 +214,3 @@ def added(name: str, keys: Iterable[str] = ()) -> str:
     """The repair for a key that is missing; of a mapping, `keys` are those that it needs."""
     inside = ", ".join(f"{key}: ..." for key in keys)
     return f"Add `{name}: {{{inside}}}`." if inside else f"Add `{name}: ...`."
-
-
-def required_keys(model: type[BaseModel]) -> list[str]:
-    """The keys that a mapping of a spec cannot do without."""
-    return [field.alias or name for name, field in model.model_fields.items() if field.is_required()]
-
-
-def _needed(model: type[BaseModel], loc: Path) -> list[str]:
-    """The keys that the mapping at pydantic's location `loc` cannot do without; none where it is none of ours."""
-    found = _at(model, loc)
-    return required_keys(found) if isinstance(found, type) and issubclass(found, BaseModel) else []
-
-
-def _may_be_none(model: type[BaseModel], loc: Path) -> bool:
-    """Whether what is missing is a key that has to be written, and may say that there is none."""
-    above = _at(model, loc[:-1])
-    known = above.model_fields if isinstance(above, type) and issubclass(above, BaseModel) else {}
-    field = next((one for name, one in known.items() if loc[-1] in (name, one.alias)), None)
-    return field is not None and field.is_required() and NoneType in typing.get_args(field.annotation)
-
-
-def allowed_keys(model: type[BaseModel], loc: Path) -> list[str]:
-    """The keys of the mapping at pydantic's location `loc` in `model`."""
-    found = _at(model, loc)
-    if isinstance(found, Fields):
-        return list(found.types)
-    if isinstance(found, type) and issubclass(found, BaseModel):
-        return [field.alias or name for name, field in found.model_fields.items()]
-    return []
-
-
-def _at(model: type[BaseModel], loc: Path) -> Any:
-    """The type at pydantic's location `loc` in `model`."""
-    found: Any = model
-    for part in loc:
-        found = _below(found, part)
-    return _bare(found)
-
-
-def _below(annotation: Any, part: str | int) -> Any:
-    """The type at one part of pydantic's location; a part that names a type leads nowhere."""
-    annotation = _bare(annotation)
-    if isinstance(annotation, OneOf):
-        return annotation.kinds.get(str(part))
-    if isinstance(annotation, Fields):
-        return annotation.types.get(str(part))
-    if typing.get_origin(annotation) in (list, dict):
-        return typing.get_args(annotation)[-1]
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        fields = {field.alias or name: field for name, field in annotation.model_fields.items()}
-        return _declared(fields[str(part)]) if str(part) in fields else None
-    return annotation
-
-
-def _declared(field: FieldInfo) -> Any:
-    """A field's type with what marks it."""
-    marks = [one for one in field.metadata if isinstance(one, (Fields, OneOf))]
-    return marks[0] if marks else field.annotation
-
-
-def _bare(annotation: Any) -> Any:
-    """Without Annotated[...] and None; what marks a mapping stands for it."""
-    arguments = typing.get_args(annotation)
-    if typing.get_origin(annotation) is Annotated:
-        marks = [one for one in arguments if isinstance(one, (Fields, OneOf))]
-        return marks[0] if marks else _bare(arguments[0])
-    if NoneType in arguments:
-        return _bare(next(one for one in arguments if one is not NoneType))
-    return annotation

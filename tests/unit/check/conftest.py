@@ -28,6 +28,12 @@ def files_read_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A project of its own with the shipped specs."""
+    return copy(tmp_path)
+
+
 @pytest.fixture(scope="session")
 def project() -> Project:
     return Project.load(ROOT)

@@ -10,7 +10,7 @@ from stages.check.notices.batches import stepped
 from stages.check.notices.run import two_precisions
 from stages.spec.project import Project
 from tests import shipped
-from tests.unit.check.told import of_all
+from tests.unit.check.reported import of_all
 from tests.unit.spec.small_project import edit
 
 CPT, LONG = "llama31_1m/cpt_1m.yaml", "kimi_vl/joint_longctx.yaml"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -14,20 +13,13 @@ from stages.contract import engines
 from stages.errors import SpecErrors, UserError
 from stages.spec.project import Project
 from stages.sync import params
-from tests.unit.check.told import only
+from tests.unit.check.reported import only
 from tests.unit.data.small import write_spec
-from tests.unit.spec.spec_files import ROOT
 
 OWN = {
     "corpus": "my_web", "kind": "text", "unit": "tokens", "builder": "file", "path": "web/*.parquet",
     "digest": "ab" * 32, "size": "6T", "documents": 5_000_000_000, "longest": 100_000, "heldout": 200_000_000,
 }  # fmt: skip
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    shutil.copytree(ROOT / "specs", tmp_path / "specs")
-    return tmp_path
 
 
 def bind(root: Path, size: str = "6T", **names: str) -> Project:

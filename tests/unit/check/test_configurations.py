@@ -13,7 +13,7 @@ from stages.spec.families import FAMILIES
 from stages.spec.project import Project
 from tests import shipped
 from tests.unit.check import recipes
-from tests.unit.check.told import of_all
+from tests.unit.check.reported import of_all
 from tests.unit.spec.small_project import edit
 
 KIMI, LLAMA, BASE = "kimi_vl/pipeline.yaml", "llama31_1m/pipeline.yaml", "llama31_1m/base.yaml"

@@ -12,7 +12,7 @@ from stages.check.notices.run import as_written
 from stages.spec.project import Project
 from tests import shipped
 from tests.mutants import unshipped
-from tests.unit.check.told import of_all
+from tests.unit.check.reported import of_all
 from tests.unit.spec.small_project import edit
 
 LLAMA, COCA = "llama31_1m/pipeline.yaml", "kimi_vl/vit_coca.yaml"

@@ -12,7 +12,7 @@ from stages.check.notices.run import notices
 from stages.spec.project import Project
 from tests import shipped
 from tests.mutants import unshipped
-from tests.unit.check.told import of_all
+from tests.unit.check.reported import of_all
 from tests.unit.spec.small_project import edit
 
 LLAMA = "llama31_1m/pipeline.yaml"

@@ -26,12 +26,6 @@ EXECUTION = frozenset({"I-42", "I-43", "I-44", "I-45"})
 ON_ONE_NODE = r"nodes: 16, ranks: 128((?:.|\n)*?)cp: 16", r"nodes: 1, ranks: 8\1cp: 1"  # rows of a million positions
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    shutil.copytree(ROOT / "specs", tmp_path / "specs")
-    return tmp_path
-
-
 def edit(root: Path, file: str, old: str, new: str) -> int:
     """Replaces the first match of a regular expression; the line at which it stood, counted from 1."""
     path = root / "specs" / file

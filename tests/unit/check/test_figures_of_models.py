@@ -10,7 +10,7 @@ from stages.check.findings import Finding
 from stages.check.run import run
 from stages.spec.project import Project
 from tests import shipped
-from tests.unit.check.told import only
+from tests.unit.check.reported import only
 from tests.unit.spec import small_project
 
 FILE = "toy/pipeline.yaml"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from stages.check.findings import SPEC, Finding, unwaived
 from stages.check.run import run
 from stages.spec.project import Project
 from tests.edits import replaced
-from tests.mutants.mutant import ROOT
+from tests.unit.check.reported import line
 from tests.unit.data.small import write_spec
 from tests.unit.spec.small_project import edit
 
@@ -19,19 +18,8 @@ SFT = "ouro/reasoning_sft_1_4b.yaml"
 PAIR = ("ouro/pipeline.yaml", "  - thinking_1_4b\n", "  - thinking_1_4b\n  - early_sft\n")
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    shutil.copytree(ROOT / "specs", tmp_path / "specs")
-    return tmp_path
-
-
 def found(root: Path, id: str, scale: str = "paper") -> list[Finding]:
     return unwaived(run(Project.load(root), scale, {id}))
-
-
-def line(finding: Finding, root: Path) -> str:
-    assert finding.where is not None
-    return (root / finding.where.file).read_text().splitlines()[finding.where.line - 1].strip()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from stages.commands.emit import print_script
 from stages.commands.run import run_stage
 from stages.spec.project import Project
 from stages.sync import graph, saved_graph, workflow, write
-from tests.mutants.mutant import ROOT
+from tests.shipped import copy
 from tests.unit.spec.small_project import edit
 
 UNMASKED = ("llama31_1m/cpt_512k.yaml", "document_mask: true", "document_mask: false")
@@ -22,8 +21,7 @@ WAIVED = "\nwaivers:\n  - {id: I-19, at: phases.main.document_mask, found: false
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the shipped specs, whose second stage of long-context training masks no documents."""
-    shutil.copytree(ROOT / "specs", tmp_path / "specs")
-    edit(tmp_path, *UNMASKED)
+    edit(copy(tmp_path), *UNMASKED)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -12,6 +12,7 @@ from stages.check.run import run
 from stages.spec.project import Project
 from tests.edits import replaced
 from tests.mutants.mutant import ROOT, Edited
+from tests.unit.check.reported import line
 from tests.unit.spec import small_project
 
 MAIN = "    - {shape: linear, from: 0, to: 1e-3, for: 100 steps}\n    - {shape: cosine, to: 1e-4, until: 4B}\n"
@@ -35,11 +36,6 @@ def toy(folder: Path, *edits: tuple[str, str, str], scale: str = "paper") -> lis
     for file, old, new in edits:
         small_project.edit(folder, file, old, new)
     return unwaived(run(Project.load(folder), scale, {"I-03"}))
-
-
-def line(finding: Finding, folder: Path = ROOT) -> str:
-    assert finding.where is not None
-    return (folder / finding.where.file).read_text().splitlines()[finding.where.line - 1].strip()
 
 
 STEPS = (

@@ -11,8 +11,9 @@ from stages.check.run import check, run
 from stages.spec.project import Project
 from tests.edits import replaced
 from tests.mutants import changes
-from tests.mutants.mutant import ROOT, Edited
+from tests.mutants.mutant import Edited
 from tests.unit.check.conftest import Shipped
+from tests.unit.check.reported import line
 from tests.unit.spec import small_project
 
 
@@ -26,11 +27,6 @@ def toy(folder: Path, id: str, *edits: tuple[str, str, str], scale: str = "paper
     for edit in edits:
         small_project.edit(folder, *edit)
     return unwaived(run(Project.load(folder), scale, {id}))
-
-
-def line(finding: Finding, folder: Path = ROOT) -> str:
-    assert finding.where is not None
-    return (folder / finding.where.file).read_text().splitlines()[finding.where.line - 1].strip()
 
 
 def test_positions_that_go_back_are_named_with_both(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from stages.spec.project import Project
 from tests import shipped
 from tests.edits import edit as edited
 from tests.mutants import unshipped
-from tests.unit.check.told import of_all
+from tests.unit.check.reported import of_all
 from tests.unit.spec.small_project import edit
 
 TELLS = (changed, as_before, early, often, highest, lowest, strong, implausible, leaping, whole_anyway, cut_short)

@@ -13,7 +13,7 @@ from stages.spec.project import Project
 from tests import shipped
 from tests.edits import replaced
 from tests.mutants import unshipped
-from tests.unit.check.told import of_all
+from tests.unit.check.reported import of_all
 from tests.unit.spec.small_project import edit
 
 TINY = Path(__file__).parents[3] / "examples" / "tiny"

@@ -10,7 +10,7 @@ from stages.check.notices.merges import reaching_back
 from stages.check.notices.run import as_written
 from stages.spec.project import Project
 from tests.mutants import unshipped
-from tests.unit.check.told import of_all
+from tests.unit.check.reported import of_all
 from tests.unit.spec.small_project import edit
 
 UNIFORM, EMA = "dense/uniform.yaml", "dense/average.yaml"

@@ -12,7 +12,7 @@ from stages.spec.project import Project
 from tests import shipped
 from tests.edits import edit
 from tests.mutants import unshipped
-from tests.unit.check.told import of_all
+from tests.unit.check.reported import of_all
 
 RATES = (
     "joint_pretrain trains vit at {} times the rate of llm; recipes have the same rate, or a fifth to a tenth of it."

@@ -10,7 +10,7 @@ from stages.check.notices.names import lengths, misnamed
 from stages.spec.project import Project
 from tests import shipped
 from tests.edits import replaced
-from tests.unit.check.told import of_all
+from tests.unit.check.reported import of_all
 from tests.unit.spec.small_project import edit
 
 

@@ -15,7 +15,7 @@ from stages.spec.project import Project
 from stages.spec.resolved_parallel import Parallel
 from tests.edits import edit as edit_file
 from tests.edits import replaced
-from tests.unit.check.told import only
+from tests.unit.check.reported import only
 from tests.unit.spec import small_project
 from tests.unit.spec.small_project import edit
 

@@ -12,7 +12,7 @@ from stages.check.run import run
 from stages.spec.project import Project
 from tests import shipped
 from tests.edits import replaced
-from tests.unit.check.told import only
+from tests.unit.check.reported import only
 from tests.unit.spec import small_project
 from tests.unit.spec.small_project import edit
 

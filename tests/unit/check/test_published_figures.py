@@ -17,7 +17,7 @@ from stages.spec.project import Project
 from tests import shipped
 from tests.edits import edit as edited
 from tests.mutants import unshipped
-from tests.unit.check.told import of_all
+from tests.unit.check.reported import of_all
 from tests.unit.spec.small_project import edit
 
 KIMI, OURO = "kimi_vl/pipeline.yaml", "ouro/pipeline.yaml"

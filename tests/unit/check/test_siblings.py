@@ -12,7 +12,7 @@ from stages.check.run import run
 from stages.spec.project import Project
 from tests import shipped
 from tests.edits import replaced
-from tests.unit.check.told import of_all, only
+from tests.unit.check.reported import of_all, only
 from tests.unit.spec.small_project import edit
 
 ONE, TWO = "ouro/longct_1_4b.yaml", "ouro/longct_2_6b.yaml"

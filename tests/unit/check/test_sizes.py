@@ -11,7 +11,7 @@ from stages.check.notices.sizes import unusual
 from stages.spec.project import Project
 from tests import shipped
 from tests.mutants import unshipped
-from tests.unit.check.told import of_all
+from tests.unit.check.reported import of_all
 from tests.unit.spec.small_project import edit
 
 

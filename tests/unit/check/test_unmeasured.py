@@ -14,7 +14,7 @@ from tests import shipped
 from tests.edits import edit, replaced
 from tests.mutants import unshipped
 from tests.unit.check import recipes
-from tests.unit.check.told import of_all
+from tests.unit.check.reported import of_all
 
 
 def test_the_shipped_pipelines_have_none() -> None:

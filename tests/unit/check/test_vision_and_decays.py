@@ -20,7 +20,7 @@ from stages.check.notices.vocabularies import KNOWN, mistyped
 from stages.spec.project import Project
 from tests import shipped
 from tests.unit.check import recipes
-from tests.unit.check.told import of_all
+from tests.unit.check.reported import of_all
 from tests.unit.spec.small_project import edit
 
 OURO, KIMI = "ouro/pipeline.yaml", "kimi_vl/pipeline.yaml"

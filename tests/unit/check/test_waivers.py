@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,8 @@ from stages.spec.project import Project
 from stages.spec.resolved import Waiver
 from tests.edits import replaced
 from tests.mutants.mutant import ROOT
-from tests.unit.check.told import only
+from tests.shipped import copy
+from tests.unit.check.reported import only
 from tests.unit.spec import small_project
 from tests.unit.spec.small_project import edit
 
@@ -25,8 +25,7 @@ PIPELINE = "kimi_vl/pipeline.yaml"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    shutil.copytree(ROOT / "specs", tmp_path / "specs")
-    return tmp_path
+    return copy(tmp_path)
 
 
 def found(folder: Path, scale: str = "mini") -> list[Finding]:

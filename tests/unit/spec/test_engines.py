@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
 from stages.spec.resolved import Execution
 from stages.spec.resolved_parallel import Parallel
+from tests import shipped
 from tests.unit.spec.small_project import edit
 
 ROOT = Path(__file__).parents[3]
@@ -20,8 +20,7 @@ PIPELINES = ("llama31_1m", "kimi_vl", "ouro")
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    shutil.copytree(ROOT / "specs", tmp_path / "specs")
-    return tmp_path
+    return shipped.copy(tmp_path)
 
 
 def engines(root: Path, pipeline: str, scale: str = "mini_nemo") -> dict[str, str]:

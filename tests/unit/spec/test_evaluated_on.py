@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from stages.spec.project import Project
 from stages.spec.resolved_phases import Loops
 from stages.spec.validate import each
 from stages.sync import dvc, graph, params
+from tests import shipped
 from tests.edits import edit, replaced, substituted
 
 ROOT = Path(__file__).parents[3]
@@ -46,8 +46,7 @@ SLIPS = [
 
 @pytest.fixture
 def specs(tmp_path: Path) -> Path:
-    shutil.copytree(ROOT / "specs", tmp_path / "specs")
-    return tmp_path
+    return shipped.copy(tmp_path)
 
 
 def edited(specs: Path, old: str, new: str, file: str = BASE) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from fractions import Fraction
 from itertools import permutations
 from pathlib import Path
@@ -15,6 +14,7 @@ from stages.contract import numbers
 from stages.errors import SpecError
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
+from tests import shipped
 from tests.edits import replaced
 from tests.unit.spec.small_project import edit
 
@@ -137,8 +137,7 @@ def test_a_merge_hands_on_no_optimizer_state(root: Path) -> None:
 
 def test_models_that_are_looped_otherwise_have_no_average(tmp_path: Path) -> None:
     """The result's config.json has one count, and which parent's it was would follow from their names."""
-    shutil.copytree(ROOT / "specs", tmp_path / "specs")
-    edit(tmp_path, "ouro/pipeline.yaml", "\nstages:", "\nstages:\n  - soup")
+    edit(shipped.copy(tmp_path), "ouro/pipeline.yaml", "\nstages:", "\nstages:\n  - soup")
     (tmp_path / "specs/ouro/soup.yaml").write_text(
         "stage: soup\nbox: Soup\nkind: merge\ninit: {from: [stable_1, stable_2_1_4b], weights: uniform}\nsources: []\n"
     )
@@ -149,8 +148,7 @@ def test_models_that_are_looped_otherwise_have_no_average(tmp_path: Path) -> Non
 @pytest.mark.parametrize("through", ["kind: keep", "kind: upcycle"])
 def test_loops_are_those_of_the_last_training_above(tmp_path: Path, through: str) -> None:
     """A parent that only hands on says nothing of loops itself: 24 layers x 8 loops go on as 48 x 4, or as 24 x 8."""
-    shutil.copytree(ROOT / "specs", tmp_path / "specs")
-    edit(tmp_path, "ouro/pipeline.yaml", "\nstages:", "\nstages:\n  - soup")
+    edit(shipped.copy(tmp_path), "ouro/pipeline.yaml", "\nstages:", "\nstages:\n  - soup")
     parents = {"kind: keep": "keep_1_4b, stable_2_1_4b", "kind: upcycle": "upcycle_2_6b, stable_2_2_6b"}[through]
     (tmp_path / "specs/ouro/soup.yaml").write_text(
         f"stage: soup\nbox: Soup\nkind: merge\ninit: {{from: [{parents}], weights: uniform}}\nsources: []\n"

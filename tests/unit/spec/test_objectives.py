@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -14,6 +13,7 @@ from stages.spec.objectives import NEEDS
 from stages.spec.project import Project
 from stages.spec.resolved_phases import ObjectiveName
 from stages.spec.validate import each
+from tests import shipped
 from tests.edits import edit, replaced, substituted
 
 ROOT = Path(__file__).parents[3]
@@ -122,8 +122,7 @@ SLIPS = [
 
 @pytest.fixture
 def specs(tmp_path: Path) -> Path:
-    shutil.copytree(ROOT / "specs", tmp_path / "specs")
-    return tmp_path
+    return shipped.copy(tmp_path)
 
 
 def anyhow(text: str) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from stages.check.findings import SPEC, Finding
 from stages.spec.loader import LoadedPipeline
 from stages.spec.project import Project
+from tests.mutants.mutant import ROOT
 
 
 def of_all(project: Project, tell: Callable[[LoadedPipeline], Iterable[str]]) -> list[str]:
@@ -20,3 +22,9 @@ def only(findings: Iterable[Finding], id: str) -> list[Finding]:
     found = list(findings)
     assert not [one for one in found if one.id == SPEC], "an edit broke a spec"
     return [one for one in found if one.id == id]
+
+
+def line(finding: Finding, root: Path = ROOT) -> str:
+    """The text of the line that a finding names."""
+    assert finding.where is not None
+    return (root / finding.where.file).read_text().splitlines()[finding.where.line - 1].strip()

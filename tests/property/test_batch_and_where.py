@@ -22,8 +22,8 @@ from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import BatchStep, Phase, ShareRamp, Source
 from tests.unit.contract._make import phase as bare
 from tests.unit.contract._make import source as weighed
+from tests.unit.data.adopted_tokens import DOCUMENTS, accept, declare, root, write
 from tests.unit.data.small import Small, build, coca, phase
-from tests.unit.data.test_adopted import DOCUMENTS, accept, declare, root, write
 from tests.unit.train import tiny
 
 __all__ = ["root"]  # a fixture

@@ -9,8 +9,8 @@ from typing import Any
 
 from stages.data import prepare
 from stages.data.corpus_manifest import DataManifest
+from tests.unit.data.own_files import texts
 from tests.unit.data.small import Small, write_spec
-from tests.unit.data.test_user import texts
 
 OWN = [f"document {number} of my own, with a few words that nobody else has" for number in range(60)]
 THEIRS = [f"text {number} of theirs, which others copy" for number in range(30)]

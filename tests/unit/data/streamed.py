@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import random
 
-import pytest
-
-from stages.data import merge, merge_blocks, pieces, prepare, prepared, spec, user, worker
+from stages.data import prepare, prepared, spec, user
 from stages.data.corpus_manifest import DataManifest
 from stages.data.encode import encode
 from stages.data.tokenizer import Tokenizer
 from stages.data.tokenizer_use import FILE
+from tests.unit.data.own_files import declare
 from tests.unit.data.small import Small
-from tests.unit.data.test_user import declare
 
 WORDS = ["the", "sum", "of", "two", "numbers", "is", "never less", "than\n", "them\u2028", "<eos>", "\U0001f600"]
 
@@ -45,13 +43,3 @@ def in_memory(project: Small) -> dict[str, bytes]:
     corpus = spec.load(project.root, "mine", declared=False)
     made, _ = prepare.in_order("mine", user.documents(project.root, corpus))
     return prepared.contents(encode(made, Tokenizer(project.data / "tokenizer" / FILE), None), corpus.kind)
-
-
-@pytest.fixture
-def cut_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many pieces, runs and stretches, of a small input."""
-    monkeypatch.setattr(pieces, "PIECE", 3000)
-    monkeypatch.setattr(worker, "TOKENS", 900)
-    monkeypatch.setattr(worker, "CHARACTERS", 500)
-    monkeypatch.setattr(merge_blocks, "STRETCH", 12000)
-    monkeypatch.setattr(merge, "FAN", 3)

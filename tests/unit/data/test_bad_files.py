@@ -26,10 +26,8 @@ from tests.unit.data.files_of_users import (
     saved,
     zst,
 )
+from tests.unit.data.own_files import MEASURED
 from tests.unit.data.small import Small, write_spec
-from tests.unit.data.test_user import MEASURED, project
-
-__all__ = ["project"]
 
 
 def cut_off(write: Write) -> Write:

@@ -9,9 +9,6 @@ from stages.data.document import Document
 from stages.errors import UserError
 from tests.unit.data.files_of_users import CHATS, alpaca, call, declare, jsonl, lines, read, said, turn
 from tests.unit.data.small import Small
-from tests.unit.data.test_user import project
-
-__all__ = ["project"]
 
 
 def supervised(document: Document) -> list[object]:

@@ -15,9 +15,6 @@ from stages.data.ngrams import NGrams
 from stages.errors import UserError
 from tests.unit.data.compared_corpora import EXAM, OWN, QUOTED, declare, exam, rows, run, said
 from tests.unit.data.small import Small
-from tests.unit.data.test_user import project
-
-__all__ = ["project"]
 
 
 def test_documents_with_text_of_an_evaluation_set_are_left_out(project: Small) -> None:

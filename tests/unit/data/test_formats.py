@@ -23,9 +23,6 @@ from tests.unit.data.files_of_users import (
     read,
 )
 from tests.unit.data.small import Small, write_spec
-from tests.unit.data.test_user import project
-
-__all__ = ["project"]
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -10,9 +10,6 @@ import pytest
 from stages.errors import UserError
 from tests.unit.data.small import Small
 from tests.unit.data.test_formats import declare, read
-from tests.unit.data.test_user import project
-
-__all__ = ["project"]
 
 
 def text(said: str) -> bytes:

@@ -36,9 +36,6 @@ from tests.unit.data.pictures_of_users import (
     tar,
 )  # fmt: skip
 from tests.unit.data.small import Small
-from tests.unit.data.test_user import project
-
-__all__ = ["project"]
 
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
 

@@ -18,9 +18,6 @@ from stages.errors import UserError
 from tests.unit.data.files_of_users import alpaca, call, declare, parquet, read, said, turn
 from tests.unit.data.small import Small
 from tests.unit.data.test_chat_templates import TALK, TOOLS, opened
-from tests.unit.data.test_user import project
-
-__all__ = ["project"]
 
 pa = pytest.importorskip("pyarrow", reason="Parquet is read by pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")

@@ -16,9 +16,6 @@ from stages.errors import UserError
 from tests.edits import replaced
 from tests.unit.data.files_of_users import declare, jsonl, read
 from tests.unit.data.small import Small
-from tests.unit.data.test_user import project
-
-__all__ = ["project"]
 
 pa = pytest.importorskip("pyarrow", reason="tables are read by pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")

@@ -11,9 +11,6 @@ import pytest
 from stages.errors import UserError
 from tests.unit.data.files_of_users import declare, read
 from tests.unit.data.small import Small
-from tests.unit.data.test_user import project
-
-__all__ = ["project"]
 
 pa = pytest.importorskip("pyarrow", reason="tables are read by pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")

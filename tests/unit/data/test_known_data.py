@@ -17,9 +17,6 @@ from stages.data import prepare, records
 from tests.unit.data.files_of_users import declare, jsonl, parquet, read, zst
 from tests.unit.data.pictures_of_users import png, tar
 from tests.unit.data.small import Small, write_spec
-from tests.unit.data.test_user import project
-
-__all__ = ["project"]
 
 PAGE = (Path(__file__).parents[3] / "docs/known-data.md").read_text()
 TEXT = [f"document {number}" for number in range(4)]

@@ -14,9 +14,6 @@ from stages.errors import SpecError, SpecErrors, UserError
 from stages.spec.files import Files
 from tests.unit.data.compared_corpora import OWN, THEIRS, declare, rows, run, said
 from tests.unit.data.small import Small, write_spec
-from tests.unit.data.test_user import project
-
-__all__ = ["project"]
 
 
 def tokens(project: Small, wanted: list[str]) -> int:

@@ -14,9 +14,6 @@ from stages.store import trees
 from tests.faults.disks import Failing, PowerCutError, using
 from tests.unit.data.compared_corpora import EXAM, OWN, QUOTED, THEIRS, declare, exam, rows, run
 from tests.unit.data.small import Small, write_spec
-from tests.unit.data.test_user import project
-
-__all__ = ["project"]
 
 
 @pytest.fixture

@@ -21,9 +21,6 @@ from stages.spec.resolved_phases import Phase, Preference
 from tests.unit.data import small
 from tests.unit.data.small import Small
 from tests.unit.data.test_preference_rows import ROWS, pair, prepared
-from tests.unit.data.test_user import project
-
-__all__ = ["project"]
 
 SETTINGS = Preference(loss="dpo", beta=0.1, answers="sum", turn_ends="learned", nll=0.0)
 CONTEXT = 256

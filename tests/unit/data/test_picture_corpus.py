@@ -32,11 +32,8 @@ from stages.train.replicated import gather
 from tests.edits import edit
 from tests.unit.data.pictures_of_users import declare, grey, jsonl, listed, members, png, prepared, rows, saved, tar
 from tests.unit.data.small import ZERO, Small
-from tests.unit.data.test_user import project
 from tests.unit.train import tiny
 from tests.unit.train.beginning import begin
-
-__all__ = ["project"]
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -27,9 +27,7 @@ from tests.unit.data import published
 from tests.unit.data.pictures_of_users import declare, grey, jsonl, png, prepared, saved, tar
 from tests.unit.data.small import Small
 from tests.unit.data.small import phase as phase_with
-from tests.unit.data.test_picture_corpus import project
 
-__all__ = ["project"]
 SIDES = [(16, 16), (8, 16), (24, 8), (40, 64)]
 
 

@@ -13,10 +13,7 @@ import pytest
 from stages.errors import SpecError, UserError
 from tests.unit.data.pictures_of_users import declare, jsonl, png, prepared, tar
 from tests.unit.data.small import Small
-from tests.unit.data.test_picture_corpus import project
 from tests.unit.data.test_pictures_in_chats import URL, ask, in_files, picture, text
-
-__all__ = ["project"]
 
 BAD: dict[str, tuple[object, str]] = {
     "an address": ([picture("https://somewhere/1.png")], "'https://somewhere/1.png': an address, and nothing is"),

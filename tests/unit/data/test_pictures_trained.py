@@ -23,12 +23,9 @@ from tests.unit.data import published
 from tests.unit.data.pictures_of_users import declare, jsonl, png, prepared
 from tests.unit.data.small import Small
 from tests.unit.data.test_known_data import Rows, converted, tables
-from tests.unit.data.test_picture_corpus import project
 from tests.unit.data.test_pictures_in_chats import publish
 from tests.unit.train import tiny
 from tests.unit.train.beginning import begin
-
-__all__ = ["project"]
 
 
 def llava(number: int) -> dict[str, Any]:

@@ -17,9 +17,6 @@ from stages.data.template import TemplateError
 from stages.errors import SpecError, SpecErrors, UserError
 from tests.unit.data.files_of_users import declare, identities, jsonl, parquet, read
 from tests.unit.data.small import Small
-from tests.unit.data.test_user import project
-
-__all__ = ["project"]
 
 
 def asked(number: int) -> list[dict[str, str]]:

@@ -20,14 +20,9 @@ from stages.errors import SpecError, SpecErrors
 from stages.store import trees
 from tests.faults.disks import Failing, PowerCutError, using
 from tests.unit.data import published, streamed
+from tests.unit.data.conversations import REASONS, TALK, documents
 from tests.unit.data.files_of_users import declare, jsonl
 from tests.unit.data.small import Small
-from tests.unit.data.streamed import cut_small
-from tests.unit.data.test_user import project
-
-__all__ = ["cut_small", "project"]
-
-from tests.unit.data.conversations import REASONS, TALK, documents
 
 
 def conversations(count: int) -> list[dict[str, Any]]:

@@ -13,11 +13,9 @@ import pytest
 from stages.data import inputs, lines, packing, pieces, pool, sorted_runs, spec, user, worker
 from stages.data.prepared import Corpus
 from stages.errors import UserError
+from tests.unit.data.own_files import declare
 from tests.unit.data.small import Small
-from tests.unit.data.streamed import cut_small, held, in_memory, rows, run, write
-from tests.unit.data.test_user import declare, project
-
-__all__ = ["cut_small", "project"]
+from tests.unit.data.streamed import held, in_memory, rows, run, write
 
 
 @pytest.mark.parametrize("kind", ["text", "sft"])

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +15,8 @@ from stages.data.tokenizer_use import FILE
 from stages.data.user import BadRowError
 from stages.errors import SpecError, UserError
 from tests.edits import edit
-from tests.unit.data.small import ZERO, Small, write_spec
+from tests.unit.data.own_files import MEASURED, declare, texts
+from tests.unit.data.small import ZERO, Small
 
 GOOD = {
     "text": {"text": "a sentence"},
@@ -28,34 +26,10 @@ GOOD = {
         "rejected": [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "3"}],
     },
 }
-MEASURED = {"digest": ZERO, "size": 0, "documents": 0, "longest": 0, "heldout": 0}
-
-
-@pytest.fixture
-def project(small: Small, tmp_path: Path) -> Small:
-    """A project of its own, with the tokenizer prepared and no other corpus."""
-    (tmp_path / "specs/data").mkdir(parents=True)
-    shutil.copy(small.root / "specs/data/tokenizer.yaml", tmp_path / "specs/data")
-    shutil.copytree(small.data / "tokenizer", tmp_path / "prepared" / "tokenizer")
-    return Small(tmp_path, tmp_path / "prepared")
-
-
-def declare(project: Small, path: str | list[str], kind: str = "text", **more: object) -> None:
-    """Write specs/data/mine.yaml as a user does before the first preparation."""
-    write_spec(
-        project.root,
-        "mine",
-        {"corpus": "mine", "kind": kind, "unit": "tokens", "builder": "file", "path": path, **more},
-    )
 
 
 def prepared(project: Small) -> DataManifest:
     return prepare.prepare(project.root, "mine", project.data / "mine", accept=True)
-
-
-def texts(project: Small) -> list[str]:
-    corpus, tokenizer = Corpus(project.data / "mine"), Tokenizer(project.data / "tokenizer" / FILE)
-    return [tokenizer.decode(corpus.tokens[a:b]) for a, b in pairwise(corpus.offsets[:])]
 
 
 def turns(*pairs: tuple[object, object]) -> bytes:

@@ -13,63 +13,24 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-from stages.commands.data import prepare
 from stages.commands.replay import inputs as replay_inputs
 from stages.commands.replay import print_replay, training
-from stages.commands.run import run_stage
 from stages.errors import UserError
 from stages.forensics import replay as replaying
-from stages.store import partials, trees
+from stages.store import trees
 from stages.store.digest import digest_file
 from tests.edits import replaced
 from tests.faults import flips
 from tests.faults.flipped_bits import KINDS, planted
 from tests.faults.recording import record, with_sums
-from tests.unit.cli.own_chats import SCALE, write
-from tests.unit.spec.small_project import edit
-
-REF, STEPS = "toy/first", 8
-
-
-@pytest.fixture(scope="module")
-def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small stage that has been run, with its checkpoints still there; copied for each test that changes it."""
-    root = tmp_path_factory.mktemp("replay") / "project"
-    with pytest.MonkeyPatch.context() as patch:
-        write(root, str(STEPS * 4 * 128), short=300, long=0)
-        edit(root, "scales/paper.yaml", "checkpoint_every: 100 steps", "checkpoint_every: 3 steps")
-        patch.chdir(root)
-        accept_quietly(root)
-        prepare("chats", SCALE)
-        patch.setattr(partials, "clear", lambda *_: None)
-        run_stage(REF, SCALE, None)
-    return root
-
-
-def accept_quietly(root: Path) -> None:
-    import contextlib
-    import io
-
-    from stages.commands.data import print_declaration
-    from tests.unit.cli.own_chats import OWN
-
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        print_declaration("chats")
-    (root / "specs/data/chats.yaml").write_text(OWN + said.getvalue())
+from tests.unit.cli.own_chats import SCALE
+from tests.unit.forensics.conftest import REF, STEPS
 
 
 @pytest.fixture
 def here(pattern: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(pattern)
     return pattern
-
-
-@pytest.fixture
-def copy(pattern: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(pattern, tmp_path / "project")
-    monkeypatch.chdir(tmp_path / "project")
-    return tmp_path / "project"
 
 
 def change(path: Path, step: int, column: str, cell: Callable[[str], str]) -> None:

@@ -27,10 +27,9 @@ from stages.forensics import signed
 from stages.store import attempts, files, finish, json_file, manifest, stage_record, trees
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest, Parent
-from tests.unit.forensics.test_replay import REF, SCALE, copy, pattern
+from tests.unit.forensics.conftest import REF, SCALE
 from tests.unit.train import tiny
 
-__all__ = ["copy", "pattern"]  # fixtures
 CHAIN = ("tiny/first", "tiny/second", "tiny/third")
 
 

@@ -12,10 +12,10 @@ pytest.importorskip("securesystemslib")
 from stages.commands.sign import sign as sign_stage
 from stages.commands.sign import verify
 from tests.faults.flipped_bits import planted
-from tests.unit.forensics.test_replay import REF, SCALE, copy, pattern
+from tests.unit.forensics.conftest import REF, SCALE
 from tests.unit.forensics.test_signed import keys
 
-__all__ = ["copy", "keys", "pattern"]  # fixtures
+__all__ = ["keys"]
 
 
 def test_random_steps_of_a_signed_result_are_computed_again(

@@ -15,9 +15,7 @@ from stages.commands.spike import print_spikes
 from stages.forensics import spike
 from stages.forensics.spike import LEAST, spikes
 from tests.unit.cli.own_chats import SCALE
-from tests.unit.forensics.test_replay import REF, copy, pattern
-
-__all__ = ["copy", "pattern"]  # fixtures
+from tests.unit.forensics.conftest import REF
 
 
 def rows(count: int, seed: int, phase: str = "main") -> list[dict[str, str]]:

@@ -13,8 +13,8 @@ from stages.spec.project import Project
 from stages.spec.validate import each
 from tests.edits import replaced
 from tests.shipped import ROOT
+from tests.unit.spec.mistakes import FIRST, MINI, PIPELINE, SECOND, Bad, resolve_everything
 from tests.unit.spec.small_project import edit
-from tests.unit.spec.test_bad_specs import FIRST, MINI, PIPELINE, SECOND, Bad, resolve_everything
 
 IMPORT = """\
 stage: first

@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from stages.errors import SpecError, SpecErrors
-from stages.spec.project import Project
+from tests.unit.spec.mistakes import FIRST, MINI, MIXTURES, PIPELINE, SECOND, Bad, refused, resolve_everything
 from tests.unit.spec.small_project import edit
-
-FIRST, SECOND, PIPELINE = "toy/first.yaml", "toy/second.yaml", "toy/pipeline.yaml"
-MIXTURES, MINI = "data/mixtures.yaml", "scales/mini.yaml"
-
-
-class Bad(NamedTuple):
-    name: str
-    file: str
-    old: str
-    new: str
-    says: str  # words of the message
-    key: str
-    lines_down: int = 0  # from the edited place to the reported line
-    reported: str = ""  # the file that the error names, if another than the edited one
-
 
 BAD = [
     Bad("unknown key", SECOND, "box: Second", "box: Second\nboks: x", "unknown key 'boks'", "boks", 1),
@@ -200,29 +184,13 @@ BAD = [
 ]  # fmt: skip
 
 
-def resolve_everything(root: Path) -> None:
-    project = Project.load(root)
-    for scale in ("paper", "mini"):
-        for pipeline in project.pipelines(variants=True):
-            project.resolve(pipeline, scale)
-
-
 def test_the_project_they_are_made_from_is_good(root: Path) -> None:
     resolve_everything(root)
 
 
 @pytest.mark.parametrize("bad", BAD, ids=[bad.name for bad in BAD])
 def test_one_clear_error(root: Path, bad: Bad) -> None:
-    line = edit(root, bad.file, bad.old, bad.new) + bad.lines_down
-    with pytest.raises(SpecError) as caught:
-        resolve_everything(root)
-    error = caught.value
-    assert error.where.file == f"specs/{bad.reported or bad.file}"
-    assert error.key == bad.key
-    assert bad.says in str(error)
-    assert error.repair
-    if not bad.reported:
-        assert error.where.line == line
+    refused(root, bad)
 
 
 def test_several_mistakes_come_together_in_file_order(root: Path) -> None:

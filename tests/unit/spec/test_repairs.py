@@ -11,8 +11,8 @@ from stages.errors import SpecError, SpecErrors
 from stages.spec import units
 from stages.spec.quantities import BadQuantity
 from stages.spec.validate import each
+from tests.unit.spec.mistakes import MINI, PIPELINE, SECOND, resolve_everything
 from tests.unit.spec.small_project import edit
-from tests.unit.spec.test_bad_specs import MINI, PIPELINE, SECOND, resolve_everything
 
 SHARE = "a share of a budget is written as the tokens that it comes to"
 

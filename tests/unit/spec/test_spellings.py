@@ -13,8 +13,8 @@ from stages.spec import nodes, quantities, units
 from stages.spec.extends import overlay
 from stages.spec.project import Project
 from tests.edits import replaced
+from tests.unit.spec.mistakes import FIRST, MINI, MIXTURES, PIPELINE, SECOND, Bad, refused, resolve_everything
 from tests.unit.spec.small_project import edit
-from tests.unit.spec.test_bad_specs import FIRST, MINI, MIXTURES, PIPELINE, SECOND, Bad, resolve_everything
 
 PUBLISHED = "data/published.yaml"
 BAD = [
@@ -66,12 +66,7 @@ BAD = [
 
 @pytest.mark.parametrize("bad", BAD, ids=[bad.name for bad in BAD])
 def test_one_clear_error(root: Path, bad: Bad) -> None:
-    line = edit(root, bad.file, bad.old, bad.new) + bad.lines_down
-    with pytest.raises(SpecError) as caught:
-        resolve_everything(root)
-    error = caught.value
-    assert (error.where.file, error.where.line, error.key) == (f"specs/{bad.file}", line, bad.key)
-    assert bad.says in str(error)
+    refused(root, bad)
 
 
 def test_a_name_in_a_list_of_lines_is_told_at_its_own_line(root: Path) -> None:

@@ -13,8 +13,8 @@ from stages.spec.project import Project
 from stages.spec.schema.phases import RawPhase
 from stages.spec.schema.pipeline import RawPipeline
 from stages.spec.schema.stages import RawTrain
+from tests.unit.spec.mistakes import PIPELINE, SECOND, Bad, refused
 from tests.unit.spec.small_project import edit
-from tests.unit.spec.test_bad_specs import PIPELINE, SECOND, Bad, resolve_everything
 
 TOKENIZER = "data/tokenizer.yaml"
 
@@ -79,12 +79,7 @@ BAD = [
 
 @pytest.mark.parametrize("bad", BAD, ids=[bad.name for bad in BAD])
 def test_one_clear_error(root: Path, bad: Bad) -> None:
-    line = edit(root, bad.file, bad.old, bad.new) + bad.lines_down
-    with pytest.raises(SpecError) as caught:
-        resolve_everything(root)
-    assert (caught.value.where.file, caught.value.where.line) == (f"specs/{bad.file}", line)
-    assert caught.value.key == bad.key
-    assert bad.says in str(caught.value)
+    refused(root, bad)
 
 
 def test_a_null_of_a_variant_removes_the_key(root: Path) -> None:

@@ -15,7 +15,7 @@ from stages.errors import SpecError, SpecErrors, UserError
 from stages.spec import nodes
 from stages.spec.project import Project
 from stages.spec.unread_files import strays
-from tests.unit.spec.test_bad_specs import SECOND, resolve_everything
+from tests.unit.spec.mistakes import SECOND, resolve_everything
 
 SOON = 2  # times what PyYAML takes to read the largest file that may be a spec; what is quadratic takes 20 times that
 

@@ -7,7 +7,7 @@ import sys
 
 
 def open_missing() -> None:
-    """Lead the standard streams that are closed to nowhere.
+    """Open the standard streams that are closed, on the null device.
 
     The next file that a run opens, such as a checkpoint, would get the number of one, and with it whatever a library
     prints there; and Python has no stream to print to.

@@ -90,7 +90,7 @@ def family(stage: Stage) -> Family:
 
 
 def _called(text: str) -> str | None:
-    """The family of a model's name, by the longest name that is in it; of a routed one, that of its routed kin."""
+    """The family of a model's name, by the longest name that is in it; with experts, the one that has them."""
     plain = re.sub(r"[^a-z0-9]", "", text)
     names: dict[str, str] = {}
     for name in traits():
@@ -100,8 +100,8 @@ def _called(text: str) -> str | None:
     found = max((one for one in names if one in plain), key=len, default=None)
     if found is None:
         return None
-    kin = [name for one, name in names.items() if one.startswith(found) and traits()[name].routed]
-    return kin[0] if kin and _ROUTED.search(text) else names[found]
+    routed = [name for one, name in names.items() if one.startswith(found) and traits()[name].routed]
+    return routed[0] if routed and _ROUTED.search(text) else names[found]
 
 
 def _named(stage: Stage) -> list[Value]:

@@ -100,7 +100,7 @@ class Turn:
             if self.requeued.is_set() or not slurm.goes_on(self.job, self.number):
                 return
             self._say("going back into the queue, to continue from the last checkpoint")
-            self.requeued.set()  # first: SIGTERM comes as soon as Slurm has heard it
+            self.requeued.set()  # first: SIGTERM comes as soon as Slurm has the request
             try:
                 slurm.requeue(self.job)
             except slurm.SlurmError:

@@ -33,7 +33,7 @@ class _Split:
 class Mixture:
     """The order in which a phase's sources take turns.
 
-    `pick(i)` says which source sample i is read from and its ordinal there: the how-manieth sample of that source.
+    `pick(i)` says which source sample i is read from, and its index among the samples of that source.
     """
 
     def __init__(self, phase: Phase) -> None:

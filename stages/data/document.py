@@ -51,7 +51,7 @@ class Conversation:
 
 @dataclass(frozen=True)
 class Document:
-    """`identity` names the document for ever: its rank decides the order. `heldout` documents are never trained on.
+    """`identity` names the document and never changes: its rank decides the order. `heldout`: it is never trained on.
 
     Parts leave out BOS and EOS: every document gets exactly one of each, as far as the tokenizer has them. A
     `conversation` is rendered by the chat template of a published tokenizer; for the local one its parts count, which

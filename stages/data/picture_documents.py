@@ -1,4 +1,4 @@
-"""A row with pictures as a document: what names it for ever, what holds it out, and what is cut into tokens."""
+"""A row with pictures as a document: its identity, what decides whether it is held out, what is cut into tokens."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def identity(found: Found, pictures: Sequence[str]) -> str:
 
 
 def origin(pictures: Sequence[str], known: str) -> str:
-    """What holds a row out: its pictures, in whatever order; of a row without any, what it is known by.
+    """What decides whether a row is held out: its pictures, in any order; of a row without any, its identity.
 
     So everything about the same pictures is held out, or nothing of it.
     """

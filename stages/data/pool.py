@@ -19,7 +19,7 @@ from stages.data.tokenizer import Source, Tokenizer
 from stages.data.worker import Job, Report, encode_piece
 from stages.errors import UserError
 
-BLINK = 0.5  # seconds between two looks at how far processes are
+BLINK = 0.5  # seconds between two readings of how far processes are
 ORPHANED = 71  # exit code of a process whose parent was killed
 
 

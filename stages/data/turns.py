@@ -12,7 +12,7 @@ from stages.data import json_text
 from stages.store.json_file import RepeatedKeyError
 
 ROLES = ("system", "user", "assistant", "tool")
-SILENT = ("system", "tool")  # roles that may say nothing: many rows have an empty system's turn, and tools may be mute
+SILENT = ("system", "tool")  # whose content may be empty: in many rows that of the system, or what a tool returned
 SHAREGPT = {
     "system": "system", "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant",
     "assistant": "assistant", "function_call": "assistant", "observation": "tool", "tool": "tool",

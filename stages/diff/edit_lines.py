@@ -41,8 +41,8 @@ def lines(found: Difference, share: float) -> list[str]:
 
 
 def scalars(edits: Sequence[Edit]) -> Iterator[str]:
-    """One line an edit. Told together: the same edit in several files; files, or values below one key, that are new or
-    gone.
+    """One line an edit. On one line together: the same edit in several files; files, or values below one key, that are
+    new or gone.
     """
     blocks: dict[tuple[str, ...], list[Edit]] = {}
     for edit in edits:

@@ -1,4 +1,4 @@
-"""The ranks of a stage as processes of this machine: started together, heard under their names, every exit noticed.
+"""The ranks of a stage as processes of this machine: started together, printing under their names, every exit noticed.
 
 Their environment is the one that `torchrun` gives (RANK, WORLD_SIZE, MASTER_ADDR, ...): a rank need not know who
 started it.
@@ -24,7 +24,7 @@ from stages.printable import printable
 from stages.train.stopping import PortTakenError, on_request
 
 LAUNCHED = "STAGES_LAUNCHED"  # environment variable: the standard input is open for as long as the launcher lives
-BLINK = 1.0  # seconds between two looks up: a signal that another thread got is handled then
+BLINK = 1.0  # seconds until the loop is entered again: a signal that another thread got is handled then
 ORPHANED = 71  # sysexits' EX_OSERR: a rank that lost its launcher; no process is left to read it
 GRACE = 30.0  # seconds that ranks have for leaving by themselves after one has failed; then they are killed
 
@@ -73,9 +73,9 @@ def run(
 ) -> tuple[list[Exit], bool]:
     """Run `command` once for each of `ranks` and wait for all. What asks for a stop is passed on to each as SIGTERM.
 
-    `tell` hears of every exit at once. A None put into `exits` ends what still runs. Returns the exits in the order in
-    which they were noticed, without those of ranks that had to be killed because another had failed, and whether
-    a stop was requested.
+    `tell` is called with every exit at once. A None put into `exits` ends what still runs. Returns the exits in the
+    order in which they were noticed, without those of ranks that had to be killed because another had failed, and
+    whether a stop was requested.
     """
     processes: list[subprocess.Popen[str]] = []
     listeners: list[threading.Thread] = []

@@ -26,7 +26,7 @@ EXIT = "@exit "  # how a node's line with a rank's exit begins; what ranks print
 CRASHED = LostRankError.exit_code  # also of a rank that left with a traceback, which may only echo another rank's end
 ANSWER = 10.0  # seconds in which a node that is there has ended its ranks and reported it
 PATIENCE = 60.0  # seconds that a step which we end has for ending
-# What a step inherits of the job; the rest describes the batch script, and would be taken for wishes of the step.
+# What a step inherits of the job; the rest describes the batch script, and would be taken for requests of the step.
 KEPT = ("SLURM_CONF", "SLURM_JOB_ID", "SLURM_CLUSTER_NAME")
 
 

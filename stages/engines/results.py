@@ -54,7 +54,7 @@ def write_state(
     like: Mapping[str, Tensor], counters: Counters, folder: Path, state: Iterable[tuple[str, Tensor]] | None = None
 ) -> None:
     """Optimizer state, as `checkpoint.save_state`, and counters. No optimizer file where there is no state: a child
-    must hear so.
+    must see that there is none.
     """
     files.make_dirs(folder / "state")
     if like:

@@ -104,7 +104,7 @@ def root(digests: Mapping[str, str]) -> str:
     level = [blake3(b"\0" + f"{file}\0{digest}".encode()).digest() for file, digest in sorted(digests.items())]
     if not level:
         raise ValueError("a tree without leaves has no root")
-    while len(level) > 1:  # a last one without a neighbour goes up as it is
+    while len(level) > 1:  # an odd one at the end is taken over as it is
         pairs = [level[place : place + 2] for place in range(0, len(level), 2)]
         level = [blake3(b"\1" + b"".join(pair)).digest() if len(pair) == 2 else pair[0] for pair in pairs]
     return level[0].hex()

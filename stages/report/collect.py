@@ -45,7 +45,7 @@ def _places(layout: Layout, unreadable: list[str]) -> dict[str, Path]:
 
 
 def _is_result(folder: Path) -> bool:
-    """Whether a folder has a manifest; also where that cannot be told, as in another user's: its reader says why."""
+    """Whether a folder has a manifest; also where it cannot be found out, as in another user's: its reader says why."""
     try:
         os.lstat(folder / manifest.NAME)
     except (FileNotFoundError, NotADirectoryError):

@@ -189,7 +189,7 @@ def _release(scope: Scope, name: str) -> Init:
 
 
 def _known(loaded: LoadedStage, raw: RawTrain | RawUpcycle, modules: Mapping[str, Model]) -> None:
-    """The edge speaks of the stage's modules only, and of parents of which something is taken."""
+    """The edge names the stage's modules only, and of parents of which something is taken."""
     for key, named in (("from", raw.init.from_), ("weights", raw.init.weights), ("optimizer", raw.init.optimizer)):
         for module in named:
             if module != ALL and module not in modules:

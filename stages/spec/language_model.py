@@ -33,7 +33,7 @@ ALL_KEYS, LOCAL_KEYS = "full_attention", "sliding_attention"  # transformers' wo
 
 @dataclass(frozen=True)
 class Published:
-    """How Hugging Face's config.json speaks of a family.
+    """A family in the terms of Hugging Face's config.json.
 
     `names` are its names of our fields, `fixed` what is in every config.json of the family. `absent` is what
     transformers takes where a field is not given, `free` are fields without effect here, beyond those that are for all

@@ -48,8 +48,8 @@ def recorded(folder: Path) -> Iterator[None]:
                 path.unlink()
 
 
-def told(folder: Path) -> str:
-    """How the run of an attempt crashed, where, and what to do; "" if nothing tells of it."""
+def described(folder: Path) -> str:
+    """How the run of an attempt crashed, where, and what to do; "" if nothing was recorded."""
     try:
         with open(folder / NAME, "rb", opener=without_waiting) as file:
             text = file.read(LIMIT).decode(errors="replace")

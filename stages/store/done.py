@@ -94,7 +94,7 @@ def _there(layout: Layout, parent_keys: Mapping[str, str], attempt: Path) -> Map
 def _ended(layout: Layout, ref: str, key: str, attempt: Path, parents: Mapping[str, Parent], deep: bool) -> Verdict:
     found, command = attempts.finding(attempt), layout.command(ref)
     partial = partials.latest(layout, key, parents)
-    why = found.message if found else crash.told(attempt) or KILLED
+    why = found.message if found else crash.described(attempt) or KILLED
     if partial is None and partials.latest(layout, key, attempts.built_on(attempt) or {}) is not None:
         why += "; its checkpoints were built on another result of a parent, so a rerun begins at the start"
     broken = []

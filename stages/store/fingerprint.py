@@ -36,7 +36,7 @@ NUMBERLESS = frozenset(
         *("report", "scaffold", "shipped", "streams.py", "sync", "terminal.py", "testing", "tracking"),
     }
 )
-COMMAND_LINE = "cli"  # how the names of the files begin that are the words of `stages`: numberless too
+COMMAND_LINE = "cli"  # what the names of files with the commands of `stages` begin with: no number depends on them
 
 # Instruction sets by which PyTorch, oneDNN and OpenBLAS choose kernels, as /proc/cpuinfo spells them.
 # Flags that only concern security or virtualisation are left out: they differ between machines with equal bits.

@@ -48,7 +48,7 @@ def restore(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) -
     """Put an earlier result of `key`, built on the same parents, back in place; False if there is none that is whole.
 
     Also finds a result that was complete when its run was killed between the two renames of a finish. The digests are
-    read in full: what has lain aside is not trusted on its size.
+    read in full: of what was put aside, a size is not enough.
     """
     for folder in candidates(layout, key):
         try:

@@ -17,7 +17,7 @@ NAMESPACE = Path("/proc/self/ns/pid")
 
 @cache
 def boot() -> str:
-    """Names this start of the kernel; empty where it cannot be told, as elsewhere than on Linux."""
+    """Names this start of the kernel; empty where it is unknown, as elsewhere than on Linux."""
     try:
         return BOOT.read_text(encoding="ascii").strip()
     except OSError:
@@ -26,7 +26,7 @@ def boot() -> str:
 
 @cache
 def pid_namespace() -> str:
-    """Names the namespace of this process's number within the kernel; empty where it cannot be told."""
+    """Names the namespace of this process's number within the kernel; empty where it is unknown."""
     try:
         return os.readlink(NAMESPACE).removeprefix("pid:").strip("[]")
     except OSError:

@@ -1,7 +1,7 @@
 """The one reader and writer of JSON files under results/, where anything may have been changed since it was written.
 
-A file is read only if it is a regular file of bearable size; what it has is finite, not deeply nested, and text. So
-no reader of a result needs a second guard against a file that is not what a run writes.
+A file is read only if it is a regular file of limited size; its numbers are finite, it is text, and not deeply
+nested. So no reader of a result needs a second guard against a file that is not what a run writes.
 """
 
 from __future__ import annotations

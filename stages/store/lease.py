@@ -11,7 +11,7 @@ The token grows with every lease. Each number is given out once, by creating a f
 number, which is refused when a later run already has it. So a run that was taken for dead and wakes up cannot finish.
 It finds out before that: at a heartbeat, or before it writes a checkpoint.
 
-leases.jsonl tells of every lease: who took it, and who released or lost it, and when.
+leases.jsonl records every lease: who took it, and who released or lost it, and when.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def _log(folder: Path, event: str, whose: Holder) -> None:
 
 
 def last_time(folder: Path) -> float:
-    """When a lease on `folder` was last taken, released or lost, in seconds since 1970; 0 if nothing tells."""
+    """When a lease on `folder` was last taken, released or lost, in seconds since 1970; 0 where it is unknown."""
     with suppress(json_file.JsonFileError, OSError):
         lines = json_file.read_bytes(folder / LOG).splitlines()
         return max((json_file.parse_as(line, folder / LOG, _EVENT).time for line in lines), default=0.0)

@@ -1,4 +1,4 @@
-"""Replacing files of a result in place that its manifest need not vouch for, such as evaluations made again.
+"""Replacing files of a result in place that its manifest has no digest of, such as evaluations made again.
 
 A whole new folder takes the place of the old one by renames, its unchanged files shared: whatever stops in between,
 the old result or the new one is there. The manifest stays as it is, so that children see the same parent; the seal

@@ -50,7 +50,7 @@ def write(
 ) -> None:
     """Seal a folder that is complete except for its manifest, whose bytes are given.
 
-    `later`: files that the manifest lists and that were replaced since; the seal speaks for them. `written`: what the
+    `later`: files that the manifest lists and that were replaced since; the seal has their digests. `written`: what the
     run wrote, hashed on the way; where it is given, nothing is read again and no other file is sealed, so that a deep
     check names what others put there.
     """

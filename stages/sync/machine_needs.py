@@ -1,4 +1,4 @@
-"""What Snakemake needs of a machine, and would end with a traceback without: told in a line before anything is run."""
+"""What Snakemake needs of a machine: without it, one line before anything is run in place of Snakemake's traceback."""
 
 from __future__ import annotations
 

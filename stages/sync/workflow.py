@@ -156,7 +156,7 @@ def asked_for(flow: Workflow, rules: Collection[str]) -> list[str]:
 
 
 def or_exit(call: Callable[[], T]) -> T:
-    """Call, and end the process with the error's own exit code and no traceback when the user has something to mend."""
+    """Call, and end the process with the error's own exit code and no traceback for what the user can correct."""
     try:
         return call()
     except Exception as error:

@@ -23,7 +23,7 @@ EDGE = 1.0  # pixels next to the first and the last stage, for their frames
 
 @dataclass(frozen=True)
 class Paper:
-    """How places become pixels: left to right on a desk, top to bottom on a phone."""
+    """How places become pixels: left to right on a wide screen, top to bottom on a phone."""
 
     wide: bool
     width: float

@@ -97,7 +97,7 @@ def frame(
 
 
 def _name(here: Sequence[Column], numbers: Mapping[str, int], wide: bool) -> list[str]:
-    """What is written over columns in one place: the numbers of their stages, and on a desk their box and contexts."""
+    """What is written over columns in one place: the numbers of their stages; on a wide screen, box and contexts."""
     number, stage = "·".join(str(numbers[column.stage.ref]) for column in here), here[0].stage
     if not wide:
         return [number]

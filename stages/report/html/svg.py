@@ -178,7 +178,7 @@ def drawing(width: float, height: float, label: str, parts: Iterable[Markup]) ->
 
 
 def both(draw: Callable[[bool], Markup]) -> Markup:
-    """A drawing for a desk and one for a phone, of which CSS shows the one that fits: text keeps its size."""
+    """A drawing for a wide screen and one for a phone, of which CSS shows the one that fits: text keeps its size."""
     return Markup(f'<div class="wide">{draw(True)}</div><div class="narrow">{draw(False)}</div>')
 
 

@@ -66,7 +66,7 @@ class View:
 
     @property
     def anchor(self) -> str:
-        """The place on the page that tells of this stage."""
+        """The anchor of this stage's part of the page."""
         return f"{self.stage.pipeline}-{self.stage.name}"
 
     def figures(self, side: str) -> dict[str, float]:

@@ -35,7 +35,7 @@ def test_a_fatal_signal_leaves_word_and_ends_the_process_as_it_does_anyway(
 ) -> None:
     done = subprocess.run([sys.executable, "-c", DIES, str(tmp_path), str(number)], capture_output=True, check=False)
     assert done.returncode == -number
-    assert crash.told(tmp_path) == f"crashed: {name} in at_work (<string>:6); {advice}"
+    assert crash.described(tmp_path) == f"crashed: {name} in at_work (<string>:6); {advice}"
 
 
 @pytest.mark.parametrize(
@@ -44,14 +44,14 @@ def test_a_fatal_signal_leaves_word_and_ends_the_process_as_it_does_anyway(
 def test_other_ends_leave_nothing(end: str, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", end, str(tmp_path)], capture_output=True, check=False)
     assert list(tmp_path.iterdir()) == []
-    assert crash.told(tmp_path) == ""
+    assert crash.described(tmp_path) == ""
 
 
 def test_a_thread_of_a_library_has_no_line_and_what_else_is_there_tells_nothing(tmp_path: Path) -> None:
     (tmp_path / crash.NAME).write_text("Fatal Python error: Aborted\n\n<no Python frame>\n")
-    assert crash.told(tmp_path) == f"crashed: Aborted; {crash._DEFECT}"
+    assert crash.described(tmp_path) == f"crashed: Aborted; {crash._DEFECT}"
     (tmp_path / crash.NAME).write_bytes(b"\xff\x00")
-    assert crash.told(tmp_path) == ""
+    assert crash.described(tmp_path) == ""
 
 
 def test_a_disk_that_takes_no_file_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,8 +50,13 @@ def run(size: Size, rows: Rows) -> None:
             return ops.weighted_head_loss(states, matrix, labels, ones, changed)[0]
 
         seconds, held, _ = timed(loss, inputs, device)
-        setting = f"{size.rows * chunks:,} positions a product; {held:.3g} GB, beside {now[0][1]:.3g}"
-        return against(f"gradients of {chunks} chunks at once", setting, seconds, ("as it is", now[0][0]), "s")
+        what, setting = (
+            f"gradients of {chunks} chunks at once",
+            f"{size.rows * chunks:,} positions a product; {held:.3g} GB",
+        )
+        if not now:
+            return Row(what, setting, figure(seconds, "s"), "none: as it is, it failed")
+        return against(what, f"{setting}, beside {now[0][1]:.3g}", seconds, ("as it is", now[0][0]), "s")
 
     rows.measure("loss in chunks", compared)
     for chunks in OTHERS:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from stages.contract.evaluated_rows import LONGEST, REPLIES, SLACK
 from stages.data.roles import Roles
-from stages.evals.language import corpus_losses
+from stages.evals.language import corpus_losses, joined
 from stages.evals.subject import Subject
 from stages.spec.evaluations import EVALUATIONS
 
@@ -18,7 +17,7 @@ from stages.spec.evaluations import EVALUATIONS
 def answers(subject: Subject) -> dict[str, Any]:
     """Loss (nats a supervised token) of held-out answers, and the share of well-formed greedy replies."""
     names = subject.corpora(*EVALUATIONS["answers"].kinds)
-    losses = torch.cat([corpus_losses(subject, name)[-1] for name in names])
+    losses = joined([corpus_losses(subject, name)[-1] for name in names])
     formed, right = [], []
     for name in names:
         prompts, references = _prompts(subject, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -40,7 +41,7 @@ def loops(subject: Subject) -> dict[str, Any]:
     if not any(len(losses[-1]) for losses in corpora):
         raise _too_little(subject)
     return {
-        str(number): float(torch.cat(parts).mean()) for number, parts in enumerate(zip(*corpora, strict=True), start=1)
+        str(number): float(joined(parts).mean()) for number, parts in enumerate(zip(*corpora, strict=True), start=1)
     }
 
 
@@ -85,6 +86,11 @@ def corpus_losses(subject: Subject, name: str) -> list[Tensor]:
         nothing = [[torch.empty(0)] * (subject.loops or 1)]
         subject.by_corpus[name] = [torch.cat(parts) for parts in zip(*(batches or nothing), strict=True)]
     return subject.by_corpus[name]
+
+
+def joined(corpora: Sequence[Tensor]) -> Tensor:
+    """Losses of several corpora, one corpus after the other; those of a corpus without any are on no device."""
+    return torch.cat([losses for losses in corpora if len(losses)] or list(corpora[:1]))
 
 
 def heldout_rows(subject: Subject, name: str) -> list[Sample]:

@@ -18,14 +18,17 @@ from tests.cuda import stages
 from tests.cuda.test_evaluations import CASES
 from tests.traced.steps import GPU, WAYS, as_on_a_gpu
 from tests.traced.watch import unordered, where
+from tests.unit.evals.stages_by_hand import OURO, phase, stage
 
-TRACED = [name for name in CASES if name != "pictures"]  # which reads its own rows back
+# Conversations that are all longer than the context, beside text.
+TOO_LONG = {"too long": stage({"llm": OURO}, ("loops",), phase("text", "chats", loops=2), context=24)}
+TRACED = [name for name in CASES if name != "pictures"] + [*TOO_LONG]  # pictures read their own rows back
 QUICK = [name for name in TRACED if name != "conversations"]  # whose replies go on and on
 
 
 def trace(case: str, corpora: Path, mode: FakeTensorMode) -> dict[str, int]:
     """All evaluations of a stage; raises what torch finds wrong with an operation."""
-    of = stages.on(CASES[case], GPU, "torch-bf16")
+    of = stages.on((CASES | TOO_LONG)[case], GPU, "torch-bf16")
     with as_on_a_gpu(WAYS[0]), mode, deterministic(of.execution), MadeUp():
         evals.run(evals.Whole(of, build(of, "cuda")), of, Heldout(corpora))
     return {}

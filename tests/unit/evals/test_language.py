@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from stages.data.heldout import Heldout
 from stages.errors import UserError
 from stages.evals import COMPUTED, Whole, run
+from stages.evals.language import joined
 from stages.evals.subject import Subject
 from stages.spec.evaluations import EVALUATIONS
 from stages.spec.resolved_models import Rope
@@ -58,6 +59,15 @@ def test_without_a_document_mask_a_row_is_one_text(heldout: Heldout) -> None:
 def test_corpora_that_hold_out_less_than_a_row_are_named(heldout: Heldout, of: Any, name: str) -> None:
     with pytest.raises(UserError, match="text: too little is held out for one row of 100000 tokens; add documents"):
         evaluate(stage({"llm": of}, (name,), phase("text", context=100_000), context=100_000), heldout)
+
+
+def test_a_corpus_that_holds_out_nothing_is_left_out_on_any_device() -> None:
+    """Its losses were never computed: they are nowhere."""
+    there, nothing = torch.ones(3, dtype=torch.float64, device="meta"), torch.empty(0)
+    for corpora in ([nothing, there], [there, nothing]):
+        found = joined(corpora)
+        assert (found.shape, found.device.type) == ((3,), "meta")
+    assert len(joined([nothing, nothing])) == 0
 
 
 def test_position_buckets_cover_every_position_once(heldout: Heldout) -> None:

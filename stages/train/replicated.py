@@ -92,6 +92,7 @@ def gather(
             for parameter in parameters:
                 parameter.grad = None  # the next backward pass makes new tensors: no copy, and none is shared
             tree.add([*leaf, *values])
+            del leaf  # what was added to another sum is not needed while the next backward pass is made
     zero = torch.zeros((), device=parameters[0].device)
     total = ranks.all_reduce(tree.result(), [*parameters, zero, *(zero for _ in objective.extras)])
     if total is None:

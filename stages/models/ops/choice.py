@@ -115,6 +115,8 @@ def _triton_works() -> bool:
     ones = torch.ones(8, dtype=torch.bfloat16, device="cuda")
     try:
         return torch.equal(importlib.import_module(TRITON).silu_mul(ones, ones), F.silu(ones))
+    except torch.OutOfMemoryError:  # another job has the GPU's memory: that says nothing of Triton
+        raise
     except Exception:  # of a compiler, a driver or a file system: torch's own kernels need none of them
         return False
 

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Sequence
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -193,6 +194,26 @@ def test_no_other_version_of_flash_attention_4_is_taken(monkeypatch: pytest.Monk
     for found, wanted in (("4.0.0b36", True), ("4.0.0", False)):
         monkeypatch.setattr(choice, "version", lambda name, found=found: found)
         assert choice._flash4_is_here() is wanted
+
+
+def test_a_gpu_without_memory_says_nothing_of_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiler that fails does: torch's kernels need none."""
+
+    def full(*_: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def broken(*_: Tensor) -> Tensor:
+        raise RuntimeError("no C compiler")
+
+    ones = torch.ones(8, dtype=torch.bfloat16)
+    monkeypatch.setattr(torch, "ones", lambda *_, **__: ones)
+    monkeypatch.setattr(choice, "find_spec", lambda name: name)
+    for silu_mul, wanted in ((broken, False), (lambda gate, up: F.silu(gate) * up, True)):
+        monkeypatch.setattr(choice.importlib, "import_module", lambda _, made=silu_mul: SimpleNamespace(silu_mul=made))
+        assert choice._triton_works() is wanted
+    monkeypatch.setattr(choice.importlib, "import_module", lambda _: SimpleNamespace(silu_mul=full))
+    with pytest.raises(torch.OutOfMemoryError):
+        choice._triton_works()
 
 
 def test_a_cpu_takes_the_layout_and_says_so() -> None:

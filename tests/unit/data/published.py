@@ -65,8 +65,8 @@ def save(root: Path, spec: dict[str, Any]) -> None:
     path.write_text(yaml.safe_dump(spec))
 
 
-def opened(root: Path, **changes: Any) -> cutting.Tokenizer:
-    write(root, **changes)
+def opened(root: Path, template: str | None = CHATML, **changes: Any) -> cutting.Tokenizer:
+    write(root, template=template, **changes)
     return declared(root, tokenizer_files.load(root, "mine", declared=False), check=False).open()
 
 

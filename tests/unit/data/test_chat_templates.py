@@ -11,15 +11,14 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from stages.data import tokenizer_files
-from stages.data.document import Document, Picture, conversation
+from stages.data.document import Picture
 from stages.data.encode import encode
 from stages.data.template import TemplateError
-from stages.data.tokenizer import Tokenizer
-from stages.data.tokenizer_declared import declared
 from stages.errors import UserError
 from tests.edits import replaced
 from tests.unit.data import published
+from tests.unit.data.published import opened
+from tests.unit.data.talks import TALK, TOOLS, learned, talk
 
 HEADERS = (  # as Llama 3.1's: header tokens, contents trimmed, the date of a clock where there is one
     "{{- bos_token }}{%- if strftime_now is defined %}{%- set date = strftime_now('%d %b %Y') %}"
@@ -43,41 +42,11 @@ GENERATION = (
 CLOSED = published.CHATML.removesuffix("{% endif %}") + (
     "{% else %}{{ eos_token }}{% endif %}"  # as Phi 3's: eos where nothing follows
 )
-TOOLS = (
-    "{% if tools %}{{ '<|im_start|>system\\n' + (tools | tojson) + '<|im_end|>\\n' }}{% endif %}"
-    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + (m['content'] or '') }}"
-    "{% for c in m.get('tool_calls') or [] %}{{ c | tojson }}{% endfor %}{{ '<|im_end|>\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
 FORGETS = (  # as Qwen3's: an earlier answer's reasoning is left out
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' }}"
     "{{ m['content'].split('</think>')[-1] if not loop.last else m['content'] }}{{ '<|im_end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-TALK: list[dict[str, Any]] = [
-    {"role": "user", "content": "What is 1 + 2?"},
-    {"role": "assistant", "content": "It is 3."},
-    {"role": "user", "content": "the cat said hello?"},
-    {"role": "assistant", "content": "<think>hello, hello</think>The cat sat.\nhello"},
-]
-
-
-def opened(root: Path, template: str | None, **changes: Any) -> Tokenizer:
-    published.write(root, template=template, **changes)
-    return declared(root, tokenizer_files.load(root, "mine", declared=False), check=False).open()
-
-
-def talk(messages: list[dict[str, Any]] = TALK, **more: Any) -> Document:
-    return conversation(json.dumps(messages), messages, False, **more)
-
-
-def learned(made: Tokenizer, document: Document, cell: int | None = None) -> list[str]:
-    """The stretches that are learned, as text."""
-    encoded = encode([document], made, cell)
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], encoded.supervised, [0]]).astype(int)))
-    return [made.decode(encoded.tokens[start:end]) for start, end in edges.reshape(-1, 2)]
-
-
 ANSWERS = [one["content"] for one in TALK if one["role"] == "assistant"]
 CASES = {
     "chatml": (published.CHATML, {}, [f"{answer}<|im_end|>" for answer in ANSWERS]),

@@ -16,8 +16,9 @@ from stages.data.encode import encode
 from stages.data.template import TemplateError
 from stages.errors import UserError
 from tests.unit.data.files_of_users import alpaca, call, declare, parquet, read, said, turn
+from tests.unit.data.published import opened
 from tests.unit.data.small import Small
-from tests.unit.data.test_chat_templates import TALK, TOOLS, opened
+from tests.unit.data.talks import TALK, TOOLS
 
 pa = pytest.importorskip("pyarrow", reason="Parquet is read by pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")

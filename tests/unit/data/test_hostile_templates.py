@@ -15,7 +15,8 @@ from stages.data.template import TemplateError
 from stages.errors import UserError
 from tests.edits import replaced
 from tests.unit.data import published
-from tests.unit.data.test_chat_templates import TALK, TOOLS, learned, opened, talk
+from tests.unit.data.published import opened
+from tests.unit.data.talks import TALK, TOOLS, learned, talk
 
 CHATML = published.CHATML
 SHORT: list[dict[str, Any]] = TALK[:2]

@@ -12,7 +12,7 @@ from stages.data import tokenizer_declared, tokenizer_files
 from stages.data.encode import encode, encode_texts
 from tests.unit.data import published
 from tests.unit.data.conversations import whole
-from tests.unit.data.test_chat_templates import learned
+from tests.unit.data.talks import learned
 
 TALK = [
     {"role": "user", "content": "What is 1 + 2?"}, {"role": "assistant", "content": "it is 3."},

@@ -18,7 +18,8 @@ from stages.data.turns import RowError
 from tests.edits import replaced
 from tests.unit.data import published
 from tests.unit.data.conversations import LLAMA2, MARKED, PROMPTED, REASONS, SYSTEM_LAST, TALK, documents, whole
-from tests.unit.data.test_chat_templates import learned, opened
+from tests.unit.data.published import opened
+from tests.unit.data.talks import learned
 
 SHAPES: dict[str, tuple[str, dict[str, str], str]] = {
     "reasoning of earlier answers": (REASONS, {}, "<|im_end|>"),

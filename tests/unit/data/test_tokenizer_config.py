@@ -19,7 +19,7 @@ from stages.data.tokenizer import Tokenizer
 from stages.data.tokenizer_declared import declared
 from stages.errors import UserError
 from tests.unit.data import published
-from tests.unit.data.test_chat_templates import TALK
+from tests.unit.data.talks import TALK
 
 TEXTS = ("the cat sat", " What is 1 + 2?\n\nIt is 3. ", "user", "caté <think> x")
 WORDS = published.trained()

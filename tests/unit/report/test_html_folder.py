@@ -12,7 +12,7 @@ from stages.commands.report import write_report
 from stages.errors import UsageError
 from stages.report.html import folder
 from tests.unit.report.make import ouro_like
-from tests.unit.report.test_html import HEAD, subject
+from tests.unit.report.pages import HEAD, subject
 from tests.unit.spec import small_project
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from stages.report.html import graph
 from tests.unit.report.make import T, phase, stage
-from tests.unit.report.test_html import subject
+from tests.unit.report.pages import subject
 
 
 @pytest.mark.parametrize("wide", [True, False])

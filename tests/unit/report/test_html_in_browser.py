@@ -14,7 +14,7 @@ from stages.store.layout import Layout
 from tests.edits import replaced
 from tests.unit.report.browser import CHROMIUM, DRIVER, Browser, browser
 from tests.unit.report.make import kimi_like, ouro_like, write_result
-from tests.unit.report.test_html import BUCKETS, HEAD, NEEDLES, subject
+from tests.unit.report.pages import BUCKETS, HEAD, NEEDLES, subject
 
 pytestmark = [
     pytest.mark.slow,

@@ -13,7 +13,7 @@ from stages.report.html.sweeps import Swept
 from stages.spec.resolved import Stage
 from stages.store.done import State
 from tests.unit.report.make import ouro_like, write_result
-from tests.unit.report.test_html import HEAD, Balanced, subject
+from tests.unit.report.pages import HEAD, Balanced, subject
 from tests.unit.spec import small_project
 
 FIELD = "schedules.decay.0.to"

@@ -7,8 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from stages.data import prepare
-from stages.data.corpus_manifest import DataManifest
 from tests.unit.data.own_files import texts
 from tests.unit.data.small import Small, write_spec
 
@@ -30,10 +28,6 @@ def declare(project: Small, name: str, path: str, **more: Any) -> None:
     kind = more.pop("kind", "text")
     content = {"corpus": name, "kind": kind, "unit": "tokens", "builder": "file", "path": path}
     write_spec(project.root, name, {**content, **more})
-
-
-def run(project: Small, processes: int = 1) -> DataManifest:
-    return prepare.prepare(project.root, "mine", project.data / "mine", accept=True, processes=processes)
 
 
 def said(project: Small) -> list[str]:

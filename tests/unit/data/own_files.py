@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from stages.data import prepare
+from stages.data.corpus_manifest import DataManifest
 from stages.data.prepared import Corpus
 from stages.data.tokenizer import Tokenizer
 from stages.data.tokenizer_use import FILE
@@ -19,6 +21,11 @@ def declare(project: Small, path: str | list[str], kind: str = "text", **more: o
         "mine",
         {"corpus": "mine", "kind": kind, "unit": "tokens", "builder": "file", "path": path, **more},
     )
+
+
+def run(project: Small, processes: int = 1) -> DataManifest:
+    """Prepare the corpus, whatever its spec declares."""
+    return prepare.prepare(project.root, "mine", project.data / "mine", accept=True, processes=processes)
 
 
 def texts(project: Small) -> list[str]:

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from stages.data import prepare
-from stages.data.corpus_manifest import DataManifest
 from tests.unit.data.small import Small, write_spec
 
 PARAMETERS = {"cell": 8, "patch": 4, "channels": 1, "side": 16}
@@ -74,7 +72,3 @@ def declare(project: Small, path: object, kind: str = "pairs", **more: Any) -> N
     unit = "items" if kind == "pairs" else "tokens"
     content = {"corpus": "mine", "kind": kind, "unit": unit, "builder": "pictures", "path": path}
     write_spec(project.root, "mine", {**content, "parameters": PARAMETERS, **more})
-
-
-def prepared(project: Small) -> DataManifest:
-    return prepare.prepare(project.root, "mine", project.data / "mine", accept=True)

@@ -6,7 +6,6 @@ import json
 import random
 
 from stages.data import prepare, prepared, spec, user
-from stages.data.corpus_manifest import DataManifest
 from stages.data.encode import encode
 from stages.data.tokenizer import Tokenizer
 from stages.data.tokenizer_use import FILE
@@ -27,10 +26,6 @@ def rows(count: int, seed: int = 1) -> list[str]:
 def write(project: Small, lines: list[str], name: str = "rows.jsonl") -> None:
     (project.root / name).write_text("\n".join(lines) + "\n")
     declare(project, name)
-
-
-def run(project: Small, processes: int = 1) -> DataManifest:
-    return prepare.prepare(project.root, "mine", project.data / "mine", accept=True, processes=processes)
 
 
 def held(project: Small) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stages.data import pieces, prepare, spec
+from stages.data import pieces, spec
 from stages.data.corpus_manifest import read_manifest
 from stages.errors import SpecError, UserError
 from tests.unit.data.files_of_users import (
@@ -26,7 +26,7 @@ from tests.unit.data.files_of_users import (
     saved,
     zst,
 )
-from tests.unit.data.own_files import MEASURED
+from tests.unit.data.own_files import MEASURED, run
 from tests.unit.data.small import Small, write_spec
 
 
@@ -140,7 +140,7 @@ def test_a_file_that_is_of_no_use_is_named(project: Small, case: str) -> None:
     write(project.root / name, [{"text": text} for text in TEXTS])
     declare(project, name, on_bad_row={"skip": 10_000})
     with pytest.raises(UserError, match=why):
-        prepare.prepare(project.root, "mine", project.data / "mine", accept=True)
+        run(project)
     assert [entry.name for entry in project.data.iterdir()] == ["tokenizer"]
 
 
@@ -156,9 +156,9 @@ def test_a_copy_of_a_file_of_rows_is_refused_unless_duplicates_are_dropped(proje
         jsonl(project.root / name, [{"text": text} for text in TEXTS])
     declare(project, "*.jsonl")
     with pytest.raises(UserError, match=r"^b\.jsonl: its content is that of a\.jsonl, so that each row would be read"):
-        prepare.prepare(project.root, "mine", project.data / "mine", accept=True)
+        run(project)
     declare(project, "*.jsonl", duplicates="drop")
-    prepare.prepare(project.root, "mine", project.data / "mine", accept=True)
+    run(project)
 
 
 def test_a_pattern_that_fits_nothing_is_refused(project: Small) -> None:
@@ -217,9 +217,9 @@ def test_bad_rows_are_left_out_as_far_as_the_spec_says_and_listed(
     monkeypatch.setattr(pieces, "PIECE", 200)
     if allowed == 2:
         with pytest.raises(UserError, match=r"^a\.jsonl:34: the key 'text' is missing"):
-            prepare.prepare(project.root, "mine", project.data / "mine", accept=True)
+            run(project)
         return
-    made = prepare.prepare(project.root, "mine", project.data / "mine", accept=True)
+    made = run(project)
     assert made.documents + made.heldout == 37
     inputs = read_manifest(project.data / "mine").inputs
     assert inputs is not None

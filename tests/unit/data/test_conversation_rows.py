@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from stages.data import prepare
 from stages.data.document import Document
 from stages.errors import UserError
 from tests.unit.data.files_of_users import CHATS, alpaca, call, declare, jsonl, lines, read, said, turn
+from tests.unit.data.own_files import run
 from tests.unit.data.small import Small
 
 
@@ -50,7 +50,7 @@ def test_parts_of_text_are_joined_and_calls_are_for_a_chat_template(project: Sma
     assert '"id"' not in found.identity, "drawn, and no part of what is said"
     assert (called["content"], answered["tool_call_id"], told["content"]) == ("", "1", "It is 2.")
     with pytest.raises(UserError, match=r"^a\.jsonl:1: found tools, .*allowed: role and content"):
-        prepare.prepare(project.root, "mine", project.data / "mine", accept=True)
+        run(project)
 
 
 @pytest.mark.parametrize("tools", [[{"name": "add"}], '[{"name": "add"}]'])

@@ -13,7 +13,8 @@ from stages.data import hashes, overlap
 from stages.data.document import plain
 from stages.data.ngrams import NGrams
 from stages.errors import UserError
-from tests.unit.data.compared_corpora import EXAM, OWN, QUOTED, declare, exam, rows, run, said
+from tests.unit.data.compared_corpora import EXAM, OWN, QUOTED, declare, exam, rows, said
+from tests.unit.data.own_files import run
 from tests.unit.data.small import Small
 
 

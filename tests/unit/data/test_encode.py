@@ -8,20 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.data import conversations, tokenizer, tokenizer_files
+from stages.data import conversations, tokenizer
 from stages.data.document import Document, Part, conversation, plain
 from stages.data.encode import encode, encode_accepted, encode_texts
 from stages.data.records import document_of_text
 from stages.data.template import TemplateError
 from stages.data.tokenizer import Tokenizer
-from stages.data.tokenizer_declared import declared
 from tests.unit.data import published
 
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Tokenizer:
-    published.write(tmp_path)
-    return declared(tmp_path, tokenizer_files.load(tmp_path, "mine", declared=False), check=False).open()
+    return published.opened(tmp_path)
 
 
 def chat(number: int, answer: str = "It is 3.") -> Document:

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from stages.data import pieces, prepare
+from stages.data import pieces
 from stages.errors import UserError
 from tests.edits import replaced
 from tests.unit.data.files_of_users import (
@@ -22,6 +22,7 @@ from tests.unit.data.files_of_users import (
     parquet,
     read,
 )
+from tests.unit.data.own_files import run
 from tests.unit.data.small import Small, write_spec
 
 
@@ -90,7 +91,7 @@ def test_the_prepared_bytes_are_the_same_in_every_format(project: Small) -> None
     for name, write in FORMATS.items():
         write(project.root / name, [{"text": text} for text in TEXTS])
         declare(project, name)
-        manifest = prepare.prepare(project.root, "mine", project.data / "mine", accept=True)
+        manifest = run(project)
         digests.add((manifest.digest, manifest.heldout))
     assert len(digests) == 1
 

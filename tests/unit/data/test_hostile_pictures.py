@@ -23,6 +23,7 @@ from stages.data.pieces import Input
 from stages.data.turns import RowError
 from stages.errors import UserError
 from tests.edits import replaced
+from tests.unit.data.own_files import run
 from tests.unit.data.pictures_of_users import (
     declare,
     grey,
@@ -30,7 +31,6 @@ from tests.unit.data.pictures_of_users import (
     jsonl,
     members,
     png,
-    prepared,
     rows,
     saved,
     tar,
@@ -117,7 +117,7 @@ def test_a_bad_sample_is_named_with_tar_and_member(project: Small, name: str) ->
     tar(project.root / "a.tar", [*members(rows(3)), *found])
     declare(project, "a.tar")
     with pytest.raises(UserError, match=rf"^a\.tar:4: .*{why}") as said:
-        prepared(project)
+        run(project)
     assert "\x1b" not in str(said.value)
     assert not (project.data / "mine").exists()
 
@@ -177,7 +177,7 @@ def test_a_tar_is_refused_as_a_whole_whatever_rows_may_be_bad(project: Small, na
     (project.root / "a.tar").write_bytes(data)
     declare(project, "a.tar", on_bad_row={"skip": 100})
     with pytest.raises(UserError, match=why) as said:
-        prepared(project)
+        run(project)
     assert "\x1b" not in str(said.value)
     assert [path.name for path in project.data.iterdir()] == ["tokenizer"]
 
@@ -187,7 +187,7 @@ def test_nothing_of_a_tar_is_unpacked_and_other_members_are_passed_over(project:
     tar(project.root / "a.tar", [*members(rows(3)), *pair("b"), *others, ("./c.txt", b"c\r\n")])
     before = sorted(path.name for path in project.root.rglob("*"))
     declare(project, "a.tar")
-    made = prepared(project)
+    made = run(project)
     assert made.documents + made.heldout == 5
     after = sorted(path.name for path in project.root.rglob("*") if (project.data / "mine") not in path.parents)
     assert after == sorted([*before, "mine", "mine.yaml"])
@@ -199,7 +199,7 @@ def test_long_names_as_gnu_and_pax_write_them_are_read(project: Small) -> None:
             for name, data in [*members(rows(3)), *pair("\u00e9" * 90 + "/" + "n" * 90)]:
                 out.addfile(info(name, size=len(data)), io.BytesIO(data))
         declare(project, "a.tar")
-        made = prepared(project)
+        made = run(project)
         assert made.documents + made.heldout == 4
 
 
@@ -261,7 +261,7 @@ def test_a_bad_row_of_jsonl_is_named_with_its_line(project: Small, name: str) ->
         make(project.root / "b.png")
     declare(project, "rows.jsonl")
     with pytest.raises(UserError, match=rf"^rows\.jsonl:2: .*{why}") as said:
-        prepared(project)
+        run(project)
     assert "\x1b" not in str(said.value)
     assert not (project.data / "mine").exists()
 
@@ -270,4 +270,4 @@ def test_one_picture_with_several_captions_has_nothing_to_hold_out(project: Smal
     tar(project.root / "a.tar", members([(f"{n}", png(1), f"caption {n}") for n in range(5)]))
     declare(project, "a.tar")
     with pytest.raises(UserError, match=r"a\.tar: 1 different pictures, as they are scaled; allowed: at least two"):
-        prepared(project)
+        run(project)

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from stages.data import prepare, records
+from stages.data import records
 from tests.unit.data.files_of_users import declare, jsonl, parquet, read, zst
+from tests.unit.data.own_files import run
 from tests.unit.data.pictures_of_users import png, tar
 from tests.unit.data.small import Small, write_spec
 
@@ -143,7 +144,7 @@ def test_pictures_as_img2dataset_writes_them_are_found(project: Small, name: str
     tar(project.root / "00000.tar", members)
     sizes = {"cell": 8, "patch": 4, "channels": 1, "side": 32}
     write_spec(project.root, "mine", {"corpus": "mine", "unit": "items", "parameters": sizes, **tables()[name]})
-    made = prepare.prepare(project.root, "mine", project.data / "mine", accept=True)
+    made = run(project)
     assert made.documents + made.heldout == 4
 
 

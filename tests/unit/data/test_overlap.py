@@ -12,7 +12,8 @@ from stages.data import overlap, prepare
 from stages.data.prepared import Corpus
 from stages.errors import SpecError, SpecErrors, UserError
 from stages.spec.files import Files
-from tests.unit.data.compared_corpora import OWN, THEIRS, declare, rows, run, said
+from tests.unit.data.compared_corpora import OWN, THEIRS, declare, rows, said
+from tests.unit.data.own_files import run
 from tests.unit.data.small import Small, write_spec
 
 

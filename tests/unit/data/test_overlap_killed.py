@@ -12,7 +12,8 @@ from stages.data import buckets, overlap, pieces, worker
 from stages.errors import UserError
 from stages.store import trees
 from tests.faults.disks import Failing, PowerCutError, using
-from tests.unit.data.compared_corpora import EXAM, OWN, QUOTED, THEIRS, declare, exam, rows, run
+from tests.unit.data.compared_corpora import EXAM, OWN, QUOTED, THEIRS, declare, exam, rows
+from tests.unit.data.own_files import run
 from tests.unit.data.small import Small, write_spec
 
 

@@ -30,7 +30,8 @@ from stages.store.digest import BLOCK
 from stages.train import objectives
 from stages.train.replicated import gather
 from tests.edits import edit
-from tests.unit.data.pictures_of_users import declare, grey, jsonl, listed, members, png, prepared, rows, saved, tar
+from tests.unit.data.own_files import run
+from tests.unit.data.pictures_of_users import declare, grey, jsonl, listed, members, png, rows, saved, tar
 from tests.unit.data.small import ZERO, Small
 from tests.unit.train import tiny
 from tests.unit.train.beginning import begin
@@ -45,11 +46,11 @@ def test_a_tar_and_jsonl_of_the_same_rows_in_any_order_are_one_corpus(project: S
     found = rows(60)
     tar(project.root / "a.tar", members(found))
     declare(project, "a.tar", kind)
-    made = prepared(project)
+    made = run(project)
     written = files(project.data / "mine")
     listed(project.root, found[::-1])
     declare(project, "rows.jsonl", kind)
-    again = prepared(project)
+    again = run(project)
     assert again.digest == made.digest
     assert files(project.data / "mine") == written
     assert made.inputs is not None
@@ -63,7 +64,7 @@ def test_each_caption_stays_with_its_own_pixels(project: Small, kind: str) -> No
     found = rows(40)
     tar(project.root / "a.tar", members(found))
     declare(project, "a.tar", kind)
-    made = prepared(project)
+    made = run(project)
     corpus, tokenizer = Corpus(project.data / "mine"), Tokenizer(project.data / "tokenizer" / FILE)
     expected = {said: decode.pixels(data, Size(8, 16)) for _, data, said in found}
     for document in range(corpus.documents):
@@ -81,7 +82,7 @@ def test_what_is_declared_is_compared_when_it_is_prepared_again(project: Small) 
     edit(words, ZERO, read_manifest(project.data / "tokenizer").digest)
     tar(project.root / "a.tar", members(rows(9)))
     declare(project, "a.tar")
-    made = prepared(project)
+    made = run(project)
     measured = {key: getattr(made, key) for key in ("digest", "size", "documents", "longest", "heldout")}
     declare(project, "a.tar", **measured)
     assert prepare.prepare(project.root, "mine", project.data / "mine") == made
@@ -96,7 +97,7 @@ def test_all_captions_of_a_picture_are_held_out_or_none(project: Small) -> None:
     pictures = [(f"{n}", png(n % 30), f"caption {n}") for n in range(120)]
     tar(project.root / "a.tar", members(pictures))
     declare(project, "a.tar")
-    made = prepared(project)
+    made = run(project)
     corpus = Corpus(project.data / "mine")
     seen = [corpus.raw_picture(n).tobytes() for n in range(120)]
     assert not set(seen[: made.documents]) & set(seen[made.documents :])
@@ -110,7 +111,7 @@ def test_pixels_are_never_in_memory_all_at_once(project: Small, kind: str) -> No
     tar(project.root / "a.tar", members(found))
     declare(project, "a.tar", kind, parameters={"cell": 28, "patch": 14, "channels": 1, "side": 896})
     tracemalloc.start()
-    prepared(project)
+    run(project)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (project.data / "mine" / "images.bin").stat().st_size == 50 * 896 * 896
@@ -122,7 +123,7 @@ def test_duplicates_are_kept_or_dropped_as_the_spec_says(project: Small) -> None
     tar(project.root / "a.tar", members(found))
     for said, count in (("keep", 20), ("drop", 5)):
         declare(project, "a.tar", duplicates=said)
-        made = prepared(project)
+        made = run(project)
         assert made.inputs is not None
         assert (made.documents + made.heldout, made.inputs.duplicates) == (count, 20 - count)
 
@@ -130,12 +131,12 @@ def test_duplicates_are_kept_or_dropped_as_the_spec_says(project: Small) -> None
 def test_bad_rows_are_left_out_up_to_a_number_and_listed(project: Small) -> None:
     tar(project.root / "a.tar", [*members(rows(8)), ("bad.png", b"text"), ("bad.txt", b"a"), ("worse.png", png(9))])
     declare(project, "a.tar", on_bad_row={"skip": 2})
-    made = prepared(project)
+    made = run(project)
     assert made.inputs is not None
     assert [(one.file, one.line) for one in made.inputs.skipped] == [("a.tar", 9), ("a.tar", 10)]
     declare(project, "a.tar", on_bad_row={"skip": 1})
     with pytest.raises(UserError, match=r"a\.tar:10: member 'worse': 0 members are its caption"):
-        prepared(project)
+        run(project)
     assert [path.name for path in project.data.iterdir() if path.name.startswith(".")] == []
 
 
@@ -145,11 +146,11 @@ def test_a_caption_may_be_a_column_of_a_members_json_and_columns_have_other_name
     both = sorted([*members(found), *with_json])
     tar(project.root / "a.tar", [(name, b"ignored" if name.endswith(".txt") else data) for name, data in both])
     declare(project, "a.tar", columns={"text": "caption"}, extensions={"image": ["png"], "text": "json"})
-    made = prepared(project)
+    made = run(project)
     listed(project.root, found)
     jsonl(project.root / "r.jsonl", [{"caption": said, "file": f"pictures/{key}.png"} for key, _, said in found])
     declare(project, "r.jsonl", columns={"text": "caption", "image": "file"})
-    assert prepared(project).digest == made.digest
+    assert run(project).digest == made.digest
 
 
 def test_a_link_out_of_the_root_and_a_changed_spec_are_refused(project: Small, tmp_path: Path) -> None:
@@ -160,7 +161,7 @@ def test_a_link_out_of_the_root_and_a_changed_spec_are_refused(project: Small, t
     os.symlink(outside, project.root / "pictures" / "0003.png")
     declare(project, "rows.jsonl")
     with pytest.raises(UserError, match=r"rows\.jsonl:4: 'pictures/0003\.png': picture: a link that leads out of"):
-        prepared(project)
+        run(project)
 
 
 @pytest.mark.parametrize(
@@ -180,13 +181,13 @@ def test_a_link_out_of_the_root_and_a_changed_spec_are_refused(project: Small, t
 def test_a_spec_is_refused_by_its_own_line(project: Small, changes: dict[str, Any], why: str) -> None:
     declare(project, "a.tar", **changes)
     with pytest.raises((SpecError, UserError), match=why):
-        prepared(project)
+        run(project)
 
 
 def test_extensions_are_of_builder_pictures_alone(project: Small) -> None:
     declare(project, "a.txt", kind="text", builder="file", parameters={}, extensions={"text": "txt"})
     with pytest.raises((SpecError, UserError), match="builder file has no extensions"):
-        prepared(project)
+        run(project)
 
 
 def test_text_files_do_not_take_a_tar_and_pictures_take_nothing_else(project: Small) -> None:
@@ -194,10 +195,10 @@ def test_text_files_do_not_take_a_tar_and_pictures_take_nothing_else(project: Sm
         (project.root / name).write_bytes(b"x")
     declare(project, "a.parquet")
     with pytest.raises(UserError, match=r"a\.parquet: of no known kind; allowed: \.tar, \.jsonl"):
-        prepared(project)
+        run(project)
     declare(project, "a.tar", builder="file", kind="text", parameters={}, unit="tokens")
     with pytest.raises(UserError, match=r"a\.tar: of no known kind; allowed: \.jsonl, "):
-        prepared(project)
+        run(project)
 
 
 def test_without_pillow_the_extra_is_named(project: Small, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +209,7 @@ def test_without_pillow_the_extra_is_named(project: Small, monkeypatch: pytest.M
     declare(project, "a.tar")
     monkeypatch.setattr(decode, "import_module", missing)
     with pytest.raises(UserError, match=r"mine: Pillow decodes pictures, and is not installed: `pip install 'stages"):
-        prepared(project)
+        run(project)
 
 
 # ---------------------------------------------------------------- what is done to pixels
@@ -268,7 +269,7 @@ def test_a_step_is_trained_on_ones_own_pictures(project: Small, objective: str) 
     tar(project.root / "a.tar", members(rows(60)))
     kind = "pairs" if objective == "coca" else "multimodal"
     declare(project, "a.tar", kind)
-    made = prepared(project)
+    made = run(project)
     stage = tiny.make(objective)
     source = Source(corpus="mine", group="multimodal", weight=1, start=0, end=made.size, digest=made.digest, kind=kind)
     changes: dict[str, Any] = {

@@ -24,7 +24,8 @@ from stages.data.tokenizer_use import FILE
 from stages.errors import UserError
 from tests.edits import replaced
 from tests.unit.data import published
-from tests.unit.data.pictures_of_users import declare, grey, jsonl, png, prepared, saved, tar
+from tests.unit.data.own_files import run
+from tests.unit.data.pictures_of_users import declare, grey, jsonl, png, saved, tar
 from tests.unit.data.small import Small
 from tests.unit.data.small import phase as phase_with
 
@@ -100,7 +101,7 @@ def test_a_chat_has_its_pictures_in_place_and_only_answers_are_learned(project: 
     found = chats(30)
     in_tar(project.root / "a.tar", found)
     declare(project, "a.tar", "multimodal", rows="messages", **RGB)
-    made = prepared(project)
+    made = run(project)
     corpus = Corpus(project.data / "mine")
     assert corpus.supervised is not None
     seen = set()
@@ -123,7 +124,7 @@ def test_a_chat_has_its_pictures_in_place_and_only_answers_are_learned(project: 
     assert seen == set(range(30))
     in_files(project.root, found)
     declare(project, "rows.jsonl", "multimodal", rows="messages", **RGB)
-    assert prepared(project).digest == made.digest
+    assert run(project).digest == made.digest
 
 
 def test_texts_and_pictures_stand_as_the_row_has_them_and_all_text_is_learned(project: Small) -> None:
@@ -133,7 +134,7 @@ def test_texts_and_pictures_stand_as_the_row_has_them_and_all_text_is_learned(pr
     ]
     in_files(project.root, found)
     declare(project, "rows.jsonl", "multimodal", rows="interleaved")
-    made = prepared(project)
+    made = run(project)
     corpus = Corpus(project.data / "mine")
     assert (made.documents + made.heldout, corpus.supervised) == (12, None)
     tokens = np.asarray(corpus.tokens[slice(*corpus.offsets[:2].tolist())]).astype(int)
@@ -143,14 +144,14 @@ def test_texts_and_pictures_stand_as_the_row_has_them_and_all_text_is_learned(pr
     assert runs == f"<bos>begin {number} {'#' * cells[0]}then {'#' * cells[1]}end<eos>"
     in_tar(project.root / "a.tar", found)
     declare(project, "a.tar", "multimodal", rows="interleaved")
-    assert prepared(project).digest == made.digest
+    assert run(project).digest == made.digest
 
 
 def test_all_that_is_said_of_the_same_pictures_is_held_out_or_none_of_it(project: Small) -> None:
     found = [ask(n, [picture(f"{n // 4}.0.png"), text(f"question {n}")]) for n in range(120)]
     in_files(project.root, found)
     declare(project, "rows.jsonl", "multimodal", rows="messages")
-    made = prepared(project)
+    made = run(project)
     corpus = Corpus(project.data / "mine")
     seen = [corpus.raw_pictures(n)[0].tobytes() for n in range(120)]
     assert made.heldout % 4 == 0
@@ -162,7 +163,7 @@ def test_a_published_template_writes_the_pictures_and_the_mask_is_exact(project:
     publish(project, published.CHATML)
     in_files(project.root, chats(12))
     declare(project, "rows.jsonl", "multimodal", rows="messages", tokenizer="mine")
-    prepared(project)
+    run(project)
     corpus = Corpus(project.data / "mine")
     assert corpus.supervised is not None
     image = corpus.roles.image
@@ -175,14 +176,14 @@ def test_a_published_template_writes_the_pictures_and_the_mask_is_exact(project:
         assert mask.any()
     publish(project, replaced(published.CHATML, "<img>", ""))
     with pytest.raises(UserError, match=r"rows\.jsonl:1: the chat template wrote 0 image tokens for 2 pictures"):
-        prepared(project)
+        run(project)
 
 
 @pytest.mark.parametrize("objective", ["sft", "next_token"])
 def test_a_row_has_colours_as_the_encoder_takes_them_and_the_answers_as_targets(project: Small, objective: str) -> None:
     in_files(project.root, chats(30))
     declare(project, "rows.jsonl", "multimodal", rows="messages", **RGB)
-    prepared(project)
+    run(project)
     source = project.source("mine")
     phase = phase_with(source, objective=objective, context=128, packing="whole", budget=512)
     (row,) = PhaseData(phase, 1, "scope", project.data).samples(0, 1, 0)
@@ -209,15 +210,15 @@ def test_a_picture_may_be_in_the_row_itself(project: Small) -> None:
     names = [f"{n}.0.png" for n in range(6)]
     in_files(project.root, [ask(n, [picture(name), text(f"{n}?")]) for n, name in enumerate(names)])
     declare(project, "rows.jsonl", "multimodal", rows="messages")
-    made = prepared(project)
+    made = run(project)
     inside = [URL + base64.b64encode((project.root / name).read_bytes()).decode() for name in names]
     jsonl(project.root / "rows.jsonl", [ask(n, [picture(one), text(f"{n}?")]) for n, one in enumerate(inside)])
-    assert prepared(project).digest == made.digest
+    assert run(project).digest == made.digest
 
 
 def test_a_grey_corpus_says_nothing_of_colours(project: Small) -> None:
     """So that digests and manifests of before stay as they were."""
     tar(project.root / "a.tar", [one for n in range(4) for one in ((f"{n}.png", saved(grey(n))), (f"{n}.txt", b"one"))])
     declare(project, "a.tar")
-    prepared(project)
+    run(project)
     assert "pixels" not in (project.data / "mine" / "manifest.json").read_text()

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from stages.errors import SpecError, UserError
-from tests.unit.data.pictures_of_users import declare, jsonl, png, prepared, tar
+from tests.unit.data.own_files import run
+from tests.unit.data.pictures_of_users import declare, jsonl, png, tar
 from tests.unit.data.small import Small
 from tests.unit.data.test_pictures_in_chats import URL, ask, in_files, picture, text
 
@@ -36,7 +37,7 @@ def test_a_bad_picture_of_a_chat_is_named_with_its_line(project: Small, name: st
     in_files(project.root, [ask(0, [picture("0.0.png")]), ask(1, [picture("1.0.png")]), ask(2, content)])
     declare(project, "rows.jsonl", "multimodal", rows="messages")
     with pytest.raises(UserError, match=rf"^rows\.jsonl:3: .*{why}"):
-        prepared(project)
+        run(project)
 
 
 def test_a_picture_in_an_answer_is_refused(project: Small) -> None:
@@ -44,7 +45,7 @@ def test_a_picture_in_an_answer_is_refused(project: Small) -> None:
     in_files(project.root, [row])
     declare(project, "rows.jsonl", "multimodal", rows="messages")
     with pytest.raises(UserError, match=r"rows\.jsonl:1: messages\[1\]\.content: a picture in an answer"):
-        prepared(project)
+        run(project)
 
 
 def test_a_row_of_a_tar_names_each_of_its_pictures_and_no_others(project: Small) -> None:
@@ -61,7 +62,7 @@ def test_a_row_of_a_tar_names_each_of_its_pictures_and_no_others(project: Small)
         tar(project.root / "a.tar", members)
         declare(project, "a.tar", "multimodal", rows="messages")
         with pytest.raises(UserError, match=rf"^a\.tar:1: member '0': .*{why}"):
-            prepared(project)
+            run(project)
 
 
 def test_the_members_of_one_row_are_bounded_together(project: Small, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +74,7 @@ def test_the_members_of_one_row_are_bounded_together(project: Small, monkeypatch
             out.addfile(info, io.BytesIO(bytes([number]) * 60))
     declare(project, "a.tar")
     with pytest.raises(UserError, match=r"^a\.tar:1: member '0': its members have more than 100 bytes"):
-        prepared(project)
+        run(project)
 
 
 @pytest.mark.parametrize(
@@ -92,4 +93,4 @@ def test_a_spec_is_refused_by_its_own_line(project: Small, changes: dict[str, An
     jsonl(project.root / "rows.jsonl", [ask(0, [picture("0.0.png")])])
     declare(project, "rows.jsonl", **{"kind": "multimodal", "unit": "tokens", **changes})
     with pytest.raises((SpecError, UserError), match=why):
-        prepared(project)
+        run(project)

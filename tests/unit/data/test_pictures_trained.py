@@ -20,7 +20,8 @@ from stages.spec.resolved_phases import BatchStep
 from stages.train import objectives
 from stages.train.replicated import gather
 from tests.unit.data import published
-from tests.unit.data.pictures_of_users import declare, jsonl, png, prepared
+from tests.unit.data.own_files import run
+from tests.unit.data.pictures_of_users import declare, jsonl, png
 from tests.unit.data.small import Small
 from tests.unit.data.test_known_data import Rows, converted, tables
 from tests.unit.data.test_pictures_in_chats import publish
@@ -76,7 +77,7 @@ def test_rows_become_a_step_of_a_model(project: Small, name: str) -> None:
     jsonl(project.root / "rows.jsonl", found)
     publish(project, published.CHATML)
     declare(project, **tables()[lines], tokenizer="mine")
-    prepared(project)
+    run(project)
     corpus, words = Corpus(project.data / "mine"), of_corpus(project.data / "mine", project.data / FILE)
     assert corpus.documents == 24
     image = words.roles.image

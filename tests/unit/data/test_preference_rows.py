@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.data import prepare
 from stages.data.encode import Encoded
 from stages.data.preference import BEGINS, joined
 from stages.data.prepared import Corpus
 from stages.data.template import TemplateError
 from stages.errors import SpecError, SpecErrors, UserError
 from tests.unit.data.files_of_users import declare, identities, jsonl, parquet, read
+from tests.unit.data.own_files import run
 from tests.unit.data.small import Small
 
 
@@ -48,7 +48,7 @@ SHAPES: dict[str, list[dict[str, Any]]] = {
 def prepared(project: Small, rows: list[dict[str, Any]], **more: object) -> Corpus:
     jsonl(project.root / "a.jsonl", rows)
     declare(project, "a.jsonl", "preference", **more)
-    prepare.prepare(project.root, "mine", project.data / "mine", accept=True)
+    run(project)
     return project.corpus("mine")
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from stages.commands.left_out import lines as left_out
-from stages.data import prepare, spec, tokenizer_declared, tokenizer_files, worker
+from stages.data import spec, tokenizer_declared, tokenizer_files, worker
 from stages.data.batches import Batch, encode_batch
 from stages.data.corpus_manifest import DataManifest
 from stages.data.encode import encode
@@ -19,9 +19,10 @@ from stages.data.tokenizer import Tokenizer
 from stages.errors import SpecError, SpecErrors
 from stages.store import trees
 from tests.faults.disks import Failing, PowerCutError, using
-from tests.unit.data import published, streamed
+from tests.unit.data import published
 from tests.unit.data.conversations import REASONS, TALK, documents
 from tests.unit.data.files_of_users import declare, jsonl
+from tests.unit.data.own_files import run
 from tests.unit.data.small import Small
 
 
@@ -50,7 +51,7 @@ def cut(project: Small, rows: list[dict[str, Any]], **more: Any) -> tuple[DataMa
     published.save(project.root, {**declared, "vocab": words.vocab, "digest": found.digest})
     said = {key: value for key, value in {"answers": "separate", **more}.items() if value is not None}
     declare(project, "rows.jsonl", "sft", tokenizer="mine", **said)
-    return prepare.prepare(project.root, "mine", project.data / "mine", accept=True), words
+    return run(project), words
 
 
 def held(project: Small, words: Tokenizer) -> list[tuple[str, bool]]:
@@ -143,7 +144,7 @@ def test_any_number_of_processes_gives_the_same_bytes(project: Small) -> None:
     cut(project, conversations(60))
     wanted = {path.name: path.read_bytes() for path in (project.data / "mine").iterdir()}
     trees.remove_tree(project.data / "mine")
-    streamed.run(project, processes=3)
+    run(project, processes=3)
     assert {path.name: path.read_bytes() for path in (project.data / "mine").iterdir()} == wanted
 
 
@@ -155,12 +156,12 @@ def test_after_a_kill_at_any_change_of_the_disk_it_ends_with_the_same_manifest(p
     trees.remove_tree(project.data / "mine")
     counter = Failing(at=0, code=None, lasting=False)
     with using(counter):
-        streamed.run(project)
+        run(project)
     for at in range(1, counter.count + 1, 9):
         trees.remove_tree(project.data / "mine")
         with pytest.raises(PowerCutError), using(Failing(at, None, lasting=True, after=at % 2 == 0)):
-            streamed.run(project)
-        assert streamed.run(project) == wanted, at
+            run(project)
+        assert run(project) == wanted, at
 
 
 def branching(count: int) -> list[dict[str, Any]]:

@@ -13,9 +13,9 @@ import pytest
 from stages.data import inputs, lines, packing, pieces, pool, sorted_runs, spec, user, worker
 from stages.data.prepared import Corpus
 from stages.errors import UserError
-from tests.unit.data.own_files import declare
+from tests.unit.data.own_files import declare, run
 from tests.unit.data.small import Small
-from tests.unit.data.streamed import held, in_memory, rows, run, write
+from tests.unit.data.streamed import held, in_memory, rows, write
 
 
 @pytest.mark.parametrize("kind", ["text", "sft"])

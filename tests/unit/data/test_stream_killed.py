@@ -15,9 +15,9 @@ from stages.data.tokenizer import Tokenizer
 from stages.errors import UserError
 from stages.store import files, trees
 from tests.faults.disks import Failing, PowerCutError, using
-from tests.unit.data.own_files import declare
+from tests.unit.data.own_files import declare, run
 from tests.unit.data.small import Small
-from tests.unit.data.streamed import held, in_memory, rows, run, write
+from tests.unit.data.streamed import held, in_memory, rows, write
 
 
 def broken_off(project: Small, target: object, name: str, stop: Callable[..., object]) -> None:

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from stages.data import prepare, spec, user
-from stages.data.corpus_manifest import DataManifest
 from stages.data.prepared import Corpus
 from stages.data.tokenizer import Tokenizer
 from stages.data.tokenizer_use import FILE
 from stages.data.user import BadRowError
 from stages.errors import SpecError, UserError
 from tests.edits import edit
-from tests.unit.data.own_files import MEASURED, declare, texts
+from tests.unit.data.own_files import MEASURED, declare, run, texts
 from tests.unit.data.small import ZERO, Small
 
 GOOD = {
@@ -26,10 +25,6 @@ GOOD = {
         "rejected": [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "3"}],
     },
 }
-
-
-def prepared(project: Small) -> DataManifest:
-    return prepare.prepare(project.root, "mine", project.data / "mine", accept=True)
 
 
 def turns(*pairs: tuple[object, object]) -> bytes:
@@ -91,7 +86,7 @@ def test_a_bad_row_is_named_and_nothing_is_written(project: Small, kind: str, ro
     (project.root / "rows.jsonl").write_bytes(json.dumps(GOOD[kind]).encode() + b"\n\n" + row + b"\n")
     declare(project, "rows.jsonl", kind)
     with pytest.raises(BadRowError, match=rf"^rows\.jsonl:3: {why}.*; allowed: "):
-        prepared(project)
+        run(project)
     assert [entry.name for entry in project.data.iterdir()] == ["tokenizer"]
 
 
@@ -102,7 +97,7 @@ def test_rows_become_documents(project: Small) -> None:
         )
     )
     declare(project, "rows.jsonl")
-    manifest = prepared(project)
+    manifest = run(project)
     assert sorted(texts(project)) == sorted(f"<bos>number {i} <eos><eos>" for i in range(200))
     assert np.count_nonzero(Corpus(project.data / "mine").tokens[:] == 2) == 200  # "<eos>" that a user wrote stays text
     assert manifest.documents + manifest.heldout == 200
@@ -114,7 +109,7 @@ def test_chats_are_supervised_on_their_answers(project: Small) -> None:
         json.dumps(GOOD["sft"]).encode() + b"\n" + turns(("user", "3?"), ("assistant", "4"))
     )
     declare(project, "rows.jsonl", "sft")
-    prepared(project)
+    run(project)
     corpus, tokenizer = Corpus(project.data / "mine"), Tokenizer(project.data / "tokenizer" / FILE)
     assert corpus.supervised is not None
     said = tokenizer.decode(corpus.tokens[np.flatnonzero(corpus.supervised)])
@@ -124,7 +119,7 @@ def test_chats_are_supervised_on_their_answers(project: Small) -> None:
 def test_blank_lines_separate_the_documents_of_plain_text(project: Small) -> None:
     (project.root / "book.txt").write_bytes(b"\xef\xbb\xbftwo\r\nlines\r\n\r\n \nanother\n\n\nlast")
     declare(project, "book.txt")
-    prepared(project)
+    run(project)
     assert sorted(texts(project)) == ["<bos>another<eos>", "<bos>last<eos>", "<bos>two\nlines<eos>"]
 
 
@@ -133,7 +128,7 @@ def test_only_line_ends_end_a_line_of_plain_text(project: Small, kept: str) -> N
     alone = f"{kept}\nand below a line that holds nothing else"
     (project.root / "book.txt").write_bytes(f"one{kept}page\n\n{alone}\r\n\r\n{kept}\n\nlast\rline".encode())
     declare(project, "book.txt")
-    prepared(project)
+    run(project)
     documents = {f"one{kept}page", alone, "last\nline"}  # white space alone is no document
     assert set(texts(project)) == {f"<bos>{text}<eos>" for text in documents}
 
@@ -142,7 +137,7 @@ def test_only_line_ends_end_a_line_of_plain_text(project: Small, kept: str) -> N
 def test_one_document_at_least_is_held_out_and_one_is_not(project: Small, count: int) -> None:
     (project.root / "few.txt").write_text("\n\n".join(f"document {number}" for number in range(count)))
     declare(project, "few.txt")
-    manifest = prepared(project)
+    manifest = run(project)
     assert manifest.heldout >= 1
     assert manifest.documents >= 1
 
@@ -151,7 +146,7 @@ def test_plain_text_that_is_not_utf8_names_the_line(project: Small) -> None:
     (project.root / "book.txt").write_bytes(b"one\ntwo \xe9\n")
     declare(project, "book.txt")
     with pytest.raises(BadRowError, match=r"book\.txt:2: not UTF-8"):
-        prepared(project)
+        run(project)
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.md"])
@@ -159,7 +154,7 @@ def test_plain_text_in_utf16_without_a_mark_is_no_text(project: Small, name: str
     (project.root / name).write_bytes("one\n\ntwo\n\nthree".encode("utf-16-le"))  # which is UTF-8 too
     declare(project, name)
     with pytest.raises(BadRowError, match=rf"{name}:1: a byte of zero, as UTF-16 without .* has; allowed: text in U"):
-        prepared(project)
+        run(project)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +185,7 @@ def test_unusable_files_are_refused(
     (project.root / "circle.txt").symlink_to(project.root / "circle.txt")
     declare(project, name, kind)
     with pytest.raises(UserError, match=why):
-        prepared(project)
+        run(project)
     assert not (project.data / "mine").exists()
 
 
@@ -201,7 +196,7 @@ def test_unusable_files_are_refused(
 def test_a_path_that_could_leave_the_project_is_refused_where_it_is_written(project: Small, path: str) -> None:
     declare(project, path)
     with pytest.raises(SpecError, match=r"^specs/data/mine\.yaml:\d+: path: found ") as caught:
-        prepared(project)
+        run(project)
     assert "Traceback" not in str(caught.value)
 
 
@@ -216,10 +211,10 @@ def test_a_failed_preparation_keeps_the_previous_one(project: Small) -> None:
     path = project.root / "rows.jsonl"
     path.write_text(json.dumps(GOOD["text"]) + "\n" + json.dumps({"text": "another"}) + "\n")
     declare(project, "rows.jsonl")
-    before = prepared(project)
+    before = run(project)
     path.write_text("broken\n")
     with pytest.raises(BadRowError):
-        prepared(project)
+        run(project)
     assert Corpus(project.data / "mine").manifest == before
 
 
@@ -227,7 +222,7 @@ def test_a_file_that_changed_under_its_name_is_refused(project: Small) -> None:
     path = project.root / "rows.txt"
     path.write_text("one\n\ntwo")
     declare(project, "rows.txt")
-    made = prepared(project)
+    made = run(project)
     declare(project, "rows.txt", **{key: getattr(made, key) for key in MEASURED})
     manifest = prepare.read_manifest(project.data / "tokenizer")
     tokens = project.root / "specs/data/tokenizer.yaml"

@@ -12,6 +12,7 @@ import typer
 
 from stages import __version__, cli_audit, cli_finished, cli_forensics, cli_inputs, cli_project, cli_results, streams
 from stages.cli_options import RUNS, SPECS, Json, Marker, Names, Ref, Releases, Scale
+from stages.commands.collection import uncollected
 from stages.errors import UserError, for_user
 
 app = typer.Typer(
@@ -128,6 +129,7 @@ def new(
 
 
 @app.command(rich_help_panel=SPECS)
+@uncollected()
 def check(
     names: Names = None,
     scale: Annotated[str | None, typer.Option("--scale", help="One scale; all of them if left out.")] = None,
@@ -139,13 +141,9 @@ def check(
 
     Example: `stages check ouro --scale paper`.
     """
-    from stages.commands.collection import uncollected
+    from stages.commands.check import print_explanation, run_checks
 
-    with uncollected():
-        from stages.commands.check import print_explanation, run_checks
-
-        code = print_explanation(explain) if explain else run_checks(scale, as_json, only or (), names or ())
-    raise typer.Exit(code)
+    raise typer.Exit(print_explanation(explain) if explain else run_checks(scale, as_json, only or (), names or ()))
 
 
 @app.command(rich_help_panel=SPECS)

@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from stages.cli_options import FORENSICS, Json, Ref, Releases, Scale
+from stages.commands.collection import uncollected
 
 app = typer.Typer()
 
 
 @app.command(rich_help_panel=FORENSICS)
+@uncollected()
 def batch(
     ref: Ref,
     step: Annotated[int, typer.Option("--step", help="A step of the stage, from 1, as metrics.csv counts them.")],
@@ -24,15 +26,13 @@ def batch(
 
     Example: `stages batch ouro/warmup --step 12`.
     """
-    from stages.commands.collection import uncollected
+    from stages.commands.batch import print_batch
 
-    with uncollected():
-        from stages.commands.batch import print_batch
-
-        print_batch(ref, step, scale, text, as_json)
+    print_batch(ref, step, scale, text, as_json)
 
 
 @app.command(rich_help_panel=FORENSICS)
+@uncollected()
 def where(
     corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A corpus of specs/data.")],
     document: Annotated[int, typer.Argument(metavar="DOC", help="Its number, from 1, as `batch` prints it.")],
@@ -44,12 +44,9 @@ def where(
 
     Example: `stages where prose 12 --pipeline ouro`.
     """
-    from stages.commands.collection import uncollected
+    from stages.commands.where import print_where
 
-    with uncollected():
-        from stages.commands.where import print_where
-
-        print_where(corpus, document, pipeline, scale, as_json)
+    print_where(corpus, document, pipeline, scale, as_json)
 
 
 @app.command(rich_help_panel=FORENSICS)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from stages.cli_options import RESULTS, RUNS, Json, Names, Ref, Scale
+from stages.commands.collection import uncollected
 
 app = typer.Typer()
 
@@ -73,18 +74,15 @@ def compare(
 
 
 @app.command(rich_help_panel=RESULTS)
+@uncollected()
 def table(names: Names = None, scale: Scale = "mini", as_json: Json = False) -> None:
     """Print a table of finished stages: budgets, losses, evaluations, time, and which results are stale.
 
     Example: `stages table ouro llama31_1m/instruct`.
     """
-    from stages.commands.collection import uncollected
+    from stages.commands.table import print_table
 
-    with uncollected():
-        from stages.commands.table import print_table
-
-        code = print_table(scale, names or (), as_json)
-    raise typer.Exit(code)
+    raise typer.Exit(print_table(scale, names or (), as_json))
 
 
 @app.command(rich_help_panel=RESULTS)

@@ -54,8 +54,7 @@ def _read(project: Project, pipeline: str) -> Read:
 
 def _shared(root: Path, pipeline: str, read: Read) -> Iterator[tuple[str, str]]:
     """The files that pipelines share, without what is the others'."""
-    text = _only((root / MIXTURES).read_text(encoding="utf-8"), "mixtures", read.mixtures)
-    yield MIXTURES, text
+    yield MIXTURES, _only((root / MIXTURES).read_text(encoding="utf-8"), "mixtures", read.mixtures)
     yield PUBLISHED, _only((root / PUBLISHED).read_text(encoding="utf-8"), "corpora", read.published)
     for scale in SCALES:
         path = f"specs/scales/{scale}.yaml"

@@ -55,12 +55,10 @@ def gone(settings: RawTracking, name: str, root: Path, known: str) -> bool:
     """Whether the folder that had the run `known` was removed; a server, and files that W&B sent, are not looked at."""
     if name == "tensorboard":
         return not any(Path(known).glob("events.*"))
-    store = (
-        None
-        if name != "mlflow" or settings.mlflow is None
-        else Path(uri(settings.mlflow, root).removeprefix("file://"))
-    )
-    return store is not None and store.is_absolute() and not any(store.glob(f"*/{known}"))
+    if name != "mlflow" or settings.mlflow is None:
+        return False
+    store = Path(uri(settings.mlflow, root).removeprefix("file://"))
+    return store.is_absolute() and not any(store.glob(f"*/{known}"))
 
 
 def uri(settings: RawMlflow, root: Path) -> str:

@@ -11,8 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,63 +19,14 @@ import pytest
 from stages.commands.status import print_status
 from stages.errors import UsageError
 from stages.spec.project import Project
-from stages.store import attempts, partials, progress
+from stages.store import attempts, partials
 from stages.store.layout import Layout
 from stages.train.stopping import NonFiniteError, StoppedError
 from tests import shipped
 from tests.edits import edit
-from tests.unit.spec import small_project
+from tests.unit.cli.status_lines import Squeue, row, said
 
 ROOT = Path(__file__).resolve().parents[3]
-Squeue = Callable[[str], None]
-
-
-@pytest.fixture
-def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small project, which is also the working directory, on a machine without Slurm."""
-    monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.chdir(small_project.write(tmp_path))
-    return tmp_path
-
-
-@pytest.fixture
-def squeue(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Squeue:
-    """Have Slurm say these jobs: lines of id, state, comment, time left and nodes. Those that wait do so for others."""
-
-    def say(lines: str) -> None:
-        folder = toy / "bin"
-        folder.mkdir(exist_ok=True)
-        why = {True: "Priority", False: "None"}
-        rows = "\n".join(f"{'|'.join(line.split(' '))}|{why['PENDING' in line]}|{toy}" for line in lines.splitlines())
-        (folder / "squeue").write_text(f"#!/bin/sh\nprintf '%s\\n' '{rows}'\n")
-        (folder / "squeue").chmod(0o755)
-        monkeypatch.setenv("PATH", f"{folder}:/bin")
-
-    return say
-
-
-@pytest.fixture
-def runs(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
-    """Begin an attempt of this process at a stage, which is at `step` of 400, a tenth of a second each."""
-    layout, keys = Layout(toy, "mini"), Project.load(toy).keys("mini")
-    with ExitStack() as stack:
-
-        def begin(ref: str, step: int) -> Path:
-            attempt = stack.enter_context(attempts.start(layout, ref, keys[ref], {}))
-            progress.write(attempt.folder, "main", step, 400, 0.1)
-            return attempt.folder
-
-        yield begin
-
-
-def said(capsys: pytest.CaptureFixture[str], code: int = 0, named: str | None = None, **options: bool) -> str:
-    asked = {"deep": False, "failed": False, "as_json": False, **options}
-    assert print_status("mini", (named,) if named else (), **asked) == code
-    return capsys.readouterr().out
-
-
-def row(text: str, ref: str) -> str:
-    return " ".join(next(line for line in text.splitlines() if line.startswith(ref)).split())
 
 
 def test_pipelines_of_which_nothing_was_run_take_a_line_each(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:

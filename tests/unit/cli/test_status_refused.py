@@ -14,9 +14,7 @@ from stages.printable import CONTROL
 from stages.spec.project import Project
 from stages.store import json_file
 from stages.store.layout import Layout
-from tests.unit.cli.test_status import runs, said, toy
-
-__all__ = ["runs", "toy"]
+from tests.unit.cli.status_lines import said
 
 
 def test_nothing_of_a_state_file_acts_on_the_terminal(

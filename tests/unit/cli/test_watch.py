@@ -19,10 +19,9 @@ from stages.errors import UsageError
 from stages.spec.project import Project
 from stages.store import attempts, live, progress
 from stages.store.layout import Layout
-from tests.unit.cli.test_status import Squeue, row, runs, squeue, toy
+from tests.unit.cli.status_lines import Squeue, row
 from tests.waiting import until
 
-__all__ = ["runs", "squeue", "toy"]  # fixtures
 COLUMNS = ("phase", "step", "tokens", "lr", "loss")
 
 

@@ -19,7 +19,7 @@ from stages.train.optimizer import Optimizer
 from stages.train.param_groups import Slot
 from stages.train.replicated import Replicated
 from tests.unit.train import tiny
-from tests.unit.train.test_engine import child
+from tests.unit.train.children import child
 from tests.unit.train.test_scheduled import given, steps
 
 pytestmark = pytest.mark.usefixtures("made_up_data")

@@ -15,12 +15,11 @@ from stages.contract import schedule
 from stages.engines import run, training
 from stages.errors import UserError
 from stages.spec.key import stage_key
-from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_phases import Loops
 from stages.store import manifest
-from stages.store.manifest import Parent
 from stages.train.loop import Run
 from tests.unit.train import tiny
+from tests.unit.train.children import child
 
 pytestmark = pytest.mark.usefixtures("made_up_data")
 
@@ -36,20 +35,6 @@ def digests(root: Path, name: str = "box") -> dict[str, str]:
 
 def record(root: Path, name: str = "box") -> manifest.Manifest:
     return manifest.read(root / f"results/mini/tiny/{name}/manifest.json")
-
-
-def child(parent: Stage, root: Path, name: str, key: str, **changes: Any) -> tuple[Stage, Any]:
-    """A stage that takes everything over from a finished one, and its inputs."""
-    ref = f"tiny/{parent.name}"
-    layout = tiny.inputs(root).layout
-    found, digest = manifest.read_with_digest(layout.manifest(ref))
-    init = Init(weights="inherit", parent=ref, release=None, optimizer="inherit", layer_map=None, stand_in=False)
-    fields = {"name": name, "parents": (ref,), "init": dict.fromkeys(parent.modules, init)}
-    built = tiny.inputs(root, key)
-    built = type(built)(
-        built.layout, key, built.phase_keys, {ref: Parent(key=found.key, manifest=digest)}, built.data_root, {}
-    )
-    return parent.model_copy(update=fields | changes), built
 
 
 @pytest.mark.parametrize("objective", tiny.OBJECTIVES)

@@ -16,7 +16,7 @@ from stages.models import build, extend
 from stages.spec.resolved import Init, Stage
 from stages.train.optimizer import Optimizer
 from tests.unit.train import tiny
-from tests.unit.train.test_engine import child
+from tests.unit.train.children import child
 
 pytestmark = pytest.mark.usefixtures("made_up_data")
 EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"

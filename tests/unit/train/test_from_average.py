@@ -16,8 +16,8 @@ from stages.models.hf_names import to_hf
 from stages.spec.resolved import Stage
 from stages.train.optimizer import Optimizer
 from tests.unit.train import tiny
+from tests.unit.train.children import child
 from tests.unit.train.test_average import STATE, WEIGHTS, averaged
-from tests.unit.train.test_engine import child
 
 pytestmark = pytest.mark.usefixtures("made_up_data")
 BOX, EMA = "results/mini/tiny/box", 0.75

@@ -17,8 +17,8 @@ from stages.spec.families.qwen3_moe import Qwen3MoeModel
 from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_phases import Router
 from tests.unit.train import tiny
+from tests.unit.train.children import child
 from tests.unit.train.test_average import averaged
-from tests.unit.train.test_engine import child
 
 pytestmark = pytest.mark.usefixtures("made_up_data")
 SHAPE: dict[str, Any] = {**tiny.STACK, "norm_eps": 1e-5, "tied": False, "init_std": 0.05}

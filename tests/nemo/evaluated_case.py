@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.unit.train import tiny
 CONTEXT, OLD = 160, 80
 SHAPE = {"layers": 4, "hidden": 32, "ffn": 48, "heads": 4, "kv_heads": 2, "head_dim": 8}
 ENDS = {"vocab": VOCAB, "init_std": 0.2}  # weights under which attention depends on places
+ROUNDING = 2.0**-24  # of fp32: one rounding of every weight changes numbers as much as the roundings of one engine do
 ELSEWHERE = Rope(base=500.0, llama3=None, interpolation=4.0)  # a parent's
 TEXT = ("validation_loss", "position_loss", "needle", "answers")
 
@@ -94,3 +96,28 @@ def leaves(found: Any, name: str = "") -> dict[str, float]:
     if isinstance(found, list):
         return {key: value for i, inner in enumerate(found) for key, value in leaves(inner, f"{name}.{i}").items()}
     return {name: float(found)}
+
+
+STAGES = {
+    "llama": llama(),
+    "tied": llama(tied=True),
+    "ouro": ouro(),
+    "joint": joint(),
+    "pairs": pairs(),
+}
+
+
+@lru_cache
+def wanted(name: str, root: Path) -> tuple[dict[str, float], float]:
+    """The torch engine's numbers, and how far those of another engine may be: both have roundings of their own, each of
+    the size of one rounding of all weights.
+    """
+    found = leaves(by_torch(STAGES[name], root))
+    drawn = [leaves(by_torch(STAGES[name], root, ROUNDING, seed)) for seed in range(2)]
+    return found, 2 * max(apart(one, found) for one in drawn)
+
+
+def apart(one: dict[str, float], other: dict[str, float]) -> float:
+    """The largest difference, relative to numbers above 1."""
+    assert one.keys() == other.keys()
+    return max(abs(one[name] - number) / max(abs(number), 1.0) for name, number in other.items())

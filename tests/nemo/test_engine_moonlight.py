@@ -71,6 +71,20 @@ def test_phases_of_growing_contexts_agree(where: Layout, tmp_path: Path) -> None
     assert engines.apart(found.state, known.state) < 5e-6
 
 
+@pytest.mark.parametrize("where", [layout(), layout(2, cp=2)], ids=str)
+def test_values_wider_than_keys_agree(where: Layout, tmp_path: Path) -> None:
+    stage = tiny.make("moe")
+    model = tiny.MOONLIGHT.model_copy(update={"v_head_dim": 12})
+    assert model.v_head_dim > model.qk_nope_dim + model.qk_rope_dim
+    stage = stage.model_copy(update={"modules": {"llm": model}})
+    given, known = tiny.inputs(tmp_path / "nemo"), engines.by_torch(stage, tmp_path / "torch")
+    engines.run(engines.on_nemo(stage, where), given)
+    found = engines.left(given)
+    assert engines.exact(found) == engines.exact(known)
+    assert engines.apart(found.weights, known.weights) < 5e-6
+    assert engines.apart(found.state, known.state) < 5e-6
+
+
 def test_a_tower_that_is_not_trained_keeps_every_bit(tmp_path: Path) -> None:
     stage = tiny.make("joint").model_copy(update={"trained": ("llm", "projector")})
     given, known = tiny.inputs(tmp_path / "nemo"), engines.by_torch(stage, tmp_path / "torch")

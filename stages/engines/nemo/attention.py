@@ -31,7 +31,7 @@ PLAIN = {
 
 
 class DocumentAttention(nn.Module):
-    """`core_attention` of a layer specification: grouped heads, and values narrower than keys (MLA).
+    """`core_attention` of a layer specification: grouped heads, and values of another width than keys (MLA).
 
     Raises ValueError where the configuration asks for attention of another kind.
     """
@@ -80,6 +80,9 @@ class DocumentAttention(nn.Module):
         if attention_bias is not None or packed_seq_params is not None:
             raise ValueError("documents come as segments in the place of the attention mask, not as a bias or packed")
         segments = _checked(attention_mask, query, 1 if self._ranks is None else self._ranks.size())
+        # Kernels want values no wider than keys; zeros add nothing to scores, whose scale is by the width before.
+        if (wider := value.shape[-1] - query.shape[-1]) > 0:
+            query, key = nn.functional.pad(query, (0, wider)), nn.functional.pad(key, (0, wider))
         if self._ranks is not None:
             return self._over_ranks(query, key, value, segments).flatten(2)
         where = documents(segments.numpy().tobytes(), segments.shape, query.device)

@@ -10,6 +10,7 @@ from tokenizers import AddedToken, Tokenizer
 
 from stages.data.roles import Roles
 from stages.errors import UserError
+from stages.store import json_file
 
 OF_TEXT = ("think", "end_think")  # roles whose tokens texts may write
 
@@ -33,7 +34,7 @@ def refuse_other_ids(tokenizer: Tokenizer, text: str, at: Path) -> None:
 
     `tokenizers` numbers added tokens one after the other, whatever ids be there: a gap moves all that come behind.
     """
-    for token in _FILE.validate_json(text).added_tokens:
+    for token in json_file.validate(text.encode(), at, _FILE).added_tokens:
         found = tokenizer.token_to_id(token.content)
         if found != token.id:
             raise UserError(

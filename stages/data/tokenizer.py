@@ -95,7 +95,7 @@ class Tokenizer:
         special_tokens.refuse_other_ids(made.inner, files.tokens, at)
         special_tokens.keep_apart(made.inner, roles)
         made.roles = roles
-        made.unknown = unknown_token.of(made.inner, files.tokens)
+        made.unknown = unknown_token.of(made.inner, files.tokens, at)
         made.template = None if files.template is None else ChatTemplate(files.template, files.words)
         made.files = tokenizer_use.kept(files, roles)
         return made

@@ -57,6 +57,9 @@ def _of_names(config: Mapping[str, Any], made: Tokenizer) -> Iterator[str]:
     for key, value in config.items():
         entries: Any = []
         if key in LISTS:
+            if value and not isinstance(value, dict | list):
+                yield f"{key}: found {value!r:.80}, no list of tokens"
+                continue
             entries = value.values() if isinstance(value, dict) else value or []
         elif key.endswith("_token"):
             entries = [value]

@@ -14,6 +14,7 @@ from pydantic import BaseModel, TypeAdapter
 from tokenizers import Tokenizer, pre_tokenizers
 
 from stages.errors import UserError
+from stages.store import json_file
 
 NEVER = {0xC0, 0xC1, *range(0xF5, 0x100)}  # bytes that no UTF-8 has; ByteLevel writes them as the characters themselves
 
@@ -22,7 +23,7 @@ class _Model(BaseModel):
     type: str | None = None  # old files have none
     unk_token: str | None = None
     unk_id: int | None = None
-    byte_fallback: bool = False
+    byte_fallback: bool | None = None
     continuing_subword_prefix: str | None = None
     end_of_word_suffix: str | None = None
 
@@ -38,12 +39,12 @@ class _File(BaseModel):
 _FILE = TypeAdapter(_File)
 
 
-def of(tokenizer: Tokenizer, text: str) -> int | None:
+def of(tokenizer: Tokenizer, text: str, at: Path) -> int | None:
     """The id that texts become where the tokenizer, of this tokenizer.json, has no token for them.
 
-    None where it has one for everything.
+    None where it has one for everything. Raises JsonFileError for a field of another kind; `at` is the file's name.
     """
-    found = _FILE.validate_json(text)
+    found = json_file.validate(text.encode(), at, _FILE)
     return None if _missing(tokenizer, found) is None else _unknown(tokenizer, found)
 
 
@@ -52,7 +53,7 @@ def refuse_lost(tokenizer: Tokenizer, text: str, at: Path) -> None:
 
     `tokenizers` then leaves out of a text what it has no token for, or fails.
     """
-    found = _FILE.validate_json(text)
+    found = json_file.validate(text.encode(), at, _FILE)
     if (missing := _missing(tokenizer, found)) is not None and _unknown(tokenizer, found) is None:
         raise UserError(
             f"{at}: model: no token for {missing}, and no unknown token (found {found.model.unk_token!r}): texts would "

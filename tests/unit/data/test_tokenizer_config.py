@@ -40,6 +40,10 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "a new token by a name": ({"extra_special_tokens": {"image_token": "<new>"}}, {}, r"'<new>' is no token of"),
     "a new pad": ({"pad_token": "<pad>"}, {}, r"tokenizer_config.json: pad_token: '<pad>' is no token of"),
     "a word of texts": ({"additional_special_tokens": ["at"]}, {}, r"'at' is an ordinary word of tokenizer.json"),
+    "no list of tokens": ({"additional_special_tokens": -1}, {}, r"additional_special_tokens: found -1, no list of t"),
+    "no list of tokens by another name": (
+        {"extra_special_tokens": True}, {}, r"extra_special_tokens: found True, no list of tokens"),
+    "an empty list of tokens": ({"additional_special_tokens": [], "extra_special_tokens": {}}, {}, ""),
     "the same flags": ({"added_tokens_decoder": {str(BOS): entry()}}, {}, ""),
     "another flag": (
         {"added_tokens_decoder": {str(BOS): entry(rstrip=True)}}, {}, r"decoder.\d+: '<s>' has rstrip True, in t"),

@@ -211,10 +211,18 @@ WHOLE: dict[str, tuple[Callable[[], Tokenizer], bool]] = {
 def test_texts_become_the_unknown_token_where_not_every_byte_has_one(name: str) -> None:
     make, becomes = WHOLE[name]
     made = make()
-    found = unknown_token.of(made, made.to_str())
+    found = unknown_token.of(made, made.to_str(), Path("tokenizer.json"))
     assert (found is not None) == becomes
     if becomes:
         assert found in made.encode("\u00fc x\U0001f600", add_special_tokens=False).ids
+
+
+def test_null_is_no_fallback_to_bytes() -> None:
+    """`tokenizers` reads it so; that is a field of another kind for nobody."""
+    written = json.loads(bytes_of(unk_token="<unk>").to_str())
+    written["model"]["byte_fallback"] = None
+    text = json.dumps(written)
+    assert unknown_token.of(Tokenizer.from_str(text), text, Path("tokenizer.json")) is None
 
 
 @pytest.mark.parametrize("role", ["eos", "pad"])

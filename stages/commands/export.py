@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import cast, get_args
 
@@ -55,7 +56,7 @@ def _dtype(found: str | None) -> Dtype:
 
 def _bytes(text: str) -> int:
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(KB|MB|GB)", text.strip())
-    size = int(float(found[1]) * UNITS[found[2]]) if found else 0
+    size = int(Fraction(found[1]) * UNITS[found[2]]) if found else 0
     if size < 1:
         raise UsageError(f"--shard-size: found {text!r}; allowed: a number of KB, MB or GB, such as 5GB (10^9 bytes).")
     return size

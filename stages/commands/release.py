@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from stages.commands.find_project import find_root
@@ -9,6 +10,9 @@ from stages.errors import UserError
 from stages.spec.files import Files
 from stages.spec.loader_data import load_release
 from stages.spec.schema.releases import RawReleaseFiles
+
+CLASS = re.compile("[A-Za-z_][A-Za-z0-9_]*")  # what is printed goes into a spec: anything else could be further lines
+SHOWN = 200  # characters
 
 
 def check(name: str, folder: Path) -> None:
@@ -36,8 +40,11 @@ def print_declaration(name: str, folder: Path) -> None:
     except json_file.JsonFileError as error:
         raise UserError(f"{error}. Download the folder's config.json again.") from None
     named = config.get("architectures") if isinstance(config, dict) else None
-    if not (isinstance(named, list) and named and isinstance(named[0], str)):
-        raise UserError(f"{folder / 'config.json'}: architectures: found {named!r}; allowed: one name.")
+    if not (isinstance(named, list) and len(named) == 1 and isinstance(named[0], str) and CLASS.fullmatch(named[0])):
+        raise UserError(
+            f"{folder / 'config.json'}: architectures: found {repr(named)[:SHOWN]}; allowed: one name, that of a class "
+            "of transformers. Download the folder again."
+        )
     print(f"# for specs/releases/{name}.yaml, with the source, revision and licence that it is from:")
     print(f'architecture: {named[0]}\ndigest: "{digest}"')
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from stages import evals
 from stages.data.heldout import Heldout
-from stages.engines import looping
+from stages.engines import looping, results
 from stages.errors import UserError
 from stages.export import model
 from stages.export.result import Result
@@ -20,7 +20,7 @@ from stages.train.determinism import denormals_flushed, deterministic
 def evaluate(result: Result, tasks: Sequence[str]) -> dict[str, Any]:
     """Numbers by section, as eval.json has them under "after": nothing of the result is changed.
 
-    Raises UserError for a task that lacks a module or a corpus.
+    Raises UserError for a task that lacks a module or a corpus, and NonFiniteError.
     """
     read = phases(result)
     refuse(result, tasks, read)
@@ -28,7 +28,9 @@ def evaluate(result: Result, tasks: Sequence[str]) -> dict[str, Any]:
     stage = result.stage.model_copy(update={"evaluation": evaluation})
     with deterministic(stage.execution), denormals_flushed():
         whole = evals.Whole(stage, model.modules(result))
-        return evals.run(whole, stage, Heldout(result.layout.data), phases=read)
+        found = evals.run(whole, stage, Heldout(result.layout.data), phases=read)
+    results.check_evaluations(stage, found, "as it is", None)
+    return found
 
 
 def refuse(result: Result, tasks: Sequence[str], read: Sequence[Phase]) -> None:

@@ -75,7 +75,8 @@ def _sampler(how: Sampling) -> Callable[[Tensor], int]:
     generator = torch.Generator().manual_seed(how.seed)
 
     def choose(logits: Tensor) -> int:
-        likely, order = (logits.double() / how.temperature).softmax(-1).sort(descending=True, stable=True)
+        below = logits.double() - logits.max()  # at most 0: divided by a small temperature, the others are -inf
+        likely, order = (below / how.temperature).softmax(-1).sort(descending=True, stable=True)
         before = likely.cumsum(-1) - likely  # of the tokens that are likelier: the first one always stays
         kept = likely * (before < how.top_p)
         return int(order[torch.multinomial(kept, 1, generator=generator)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,20 @@ def test_what_accept_prints_declares_the_folder_and_no_other(folder: Path, capsy
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
     with pytest.raises(UserError, match=rf"digest: declared {lines['digest']}, found [0-9a-f]{{64}} in "):
         release.check("tiny", folder)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [None, "Llama", [], [1], ["LlamaForCausalLM", "Other"], ["Llama\nlicence: mit"], ["Llama #"], ["no: yes"], [""]],
+)
+def test_only_the_name_of_a_class_is_printed_for_a_spec(
+    named: object, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": named}))
+    with pytest.raises(UserError, match=r"config.json: architectures: found .*; allowed: one name, that of a class"):
+        release.print_declaration("tiny", folder)
+    assert capsys.readouterr().out == ""
 
 
 def test_what_the_folder_decides_may_be_missing_until_it_is_accepted(

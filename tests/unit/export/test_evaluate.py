@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from stages.commands.evaluate import evaluate
+from stages.data.heldout import Heldout
 from stages.errors import UserError
 
 
@@ -75,3 +76,13 @@ def test_not_on_damaged_documents(finished: Path, tmp_path: Path, capsys: pytest
     tokens.write_bytes(data)
     with pytest.raises(UserError, match=r"corpus math cannot be used: .*tokens.bin: expected blake3"):
         found(root, "plain/base", capsys, "validation_loss")
+
+
+def test_what_is_no_number_is_refused_as_in_a_run(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where every held-out conversation is longer than a row, the mean loss of no answer is no number."""
+    monkeypatch.setattr(Heldout, "rows", lambda *given: [])
+    with pytest.raises(UserError, match=r"plain/tuned: evaluated as it is: answers.loss is nan; allowed: finite numb"):
+        found(finished, "plain/tuned", capsys, "answers")
+    assert capsys.readouterr().out == ""

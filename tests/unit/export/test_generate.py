@@ -89,6 +89,12 @@ def test_drawn_tokens_are_as_likely_as_stated() -> None:
     assert set(sample.written(lambda _: logits, [0], (), 50, Sampling(2.0, 1e-9, seed=3))) == {0}
 
 
+@pytest.mark.parametrize("temperature", [1e-3, 1e-300, 5e-324])
+def test_a_temperature_near_zero_draws_the_likeliest(temperature: float) -> None:
+    logits = torch.tensor([3.0, 800.0, -5.0])
+    assert set(sample.written(lambda _: logits, [0], (), 20, Sampling(temperature, 1.0, seed=3))) == {1}
+
+
 def test_a_text_ends_before_what_ends_a_text() -> None:
     def logits(row: list[int]) -> torch.Tensor:
         return torch.nn.functional.one_hot(torch.tensor((row[-1] + 1) % 9), 9).float()

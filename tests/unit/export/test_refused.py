@@ -36,6 +36,10 @@ def test_a_size_has_a_unit(size: str, exported: Export) -> None:
         exported("plain/tuned", shard=size)
 
 
+def test_a_size_beyond_all_floats_is_a_size(exported: Export) -> None:
+    assert (exported("plain/tuned", shard=f"{'9' * 400}GB") / "model.safetensors").is_file()
+
+
 @pytest.mark.parametrize(("ref", "why"), [("plain/later", "missing"), ("toy/chat", "missing")])
 def test_an_unfinished_stage(ref: str, why: str, exported: Export, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"{ref} is {why} .*; allowed: a stage that is done\. `stages run {ref}"):

@@ -58,6 +58,12 @@ def digits(subject: Subject) -> dict[str, Any]:
     """
     pairs = _pairs(subject, max(subject.samples, LEAST_PAIRS))
     single = np.flatnonzero(pairs.digits >= 0)
+    if not len(single):
+        raise UserError(
+            f"{subject.stage.ref}: evaluate: zero_shot needs held-out pictures of one digit, as builder pairs makes "
+            f"them; found none in {subject.corpora(*EVALUATIONS['zero_shot'].kinds)[0]}. Leave it out: retrieval reads "
+            "any pairs."
+        )
     classes = []
     for word in WORDS:
         texts = [template.format(look=look, words=word) for look, _ in BRIGHTNESS for template in TEMPLATES]

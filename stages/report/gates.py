@@ -18,6 +18,7 @@ from stages.errors import UsageError, UserError
 from stages.report.collect import finished
 from stages.report.headlines import ANSWERS, BEYOND, DIGITS, VALIDATION, Measure
 from stages.report.metrics import StageResult
+from stages.spec.resolved_phases import Phase
 from stages.store.evaluated import OUTSIDE
 from stages.store.layout import Layout
 
@@ -56,10 +57,16 @@ def _of_stage(result: StageResult) -> Iterator[Gate]:
     objectives = {phase.objective for phase in stage.phases}
     if stage.evaluation.old_context is not None:
         yield _falls(result, BEYOND)
-    if "coca" in objectives:
+    if "coca" in objectives and "zero_shot" in stage.evaluation.names:  # pairs of one's own show no digits
         yield _reaches(result, DIGITS, DIGIT_FACTOR * DIGIT_CHANCE)
-    if "sft" in objectives:
+    if any(phase.objective == "sft" and _converses(phase) for phase in stage.phases):
         yield _falls(result, ANSWERS)
+
+
+def _converses(phase: Phase) -> bool:
+    """Whether the answers of a corpus can be evaluated: not where all are about pictures. Older records say no kind."""
+    kinds = {source.kind for source in phase.sources}
+    return not kinds or bool(kinds & {"sft", ""})
 
 
 def _trains(result: StageResult) -> Gate:

@@ -45,7 +45,7 @@ EVALUATIONS: Mapping[str, Evaluation] = {
     "position_loss": Evaluation("positions", (LANGUAGE_MODELS,), ("text", "sft")),
     "needle": Evaluation("needle", (LANGUAGE_MODELS,), ("text", "sft")),
     "loops": Evaluation("loops", (LOOPED,), TOKEN_KINDS),
-    "zero_shot": Evaluation("digits", (("moonvit",), ("text_tower",), ("contrastive",)), ("pairs",)),
+    "zero_shot": Evaluation("digits", (("moonvit",), ("text_tower",), ("contrastive",)), ("pairs",), ("pairs",)),
     "retrieval": Evaluation("retrieval", (("moonvit",), ("text_tower",), ("contrastive",)), ("pairs",)),
     "digit_questions": Evaluation(
         "questions", (("moonvit",), ("projector",), LANGUAGE_MODELS), ("multimodal",), ("digit_qa",)

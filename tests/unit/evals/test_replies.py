@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from stages.data.document import BOS, END_THINK, EOS, IM_END, IMAGE, THINK
 from stages.data.heldout import Heldout
 from stages.data.roles import LOCAL
+from stages.errors import UserError
 from stages.evals import Whole, pictures, run
 from stages.evals.answers import well_formed
 from stages.evals.needle import _plant
@@ -196,3 +198,10 @@ def test_zero_shot_takes_the_nearest_class(heldout: Heldout, monkeypatch: pytest
     wrong[0] = (wrong[0] + 1) % 10
     monkeypatch.setattr(pictures, "_images", lambda subject, pixels: torch.eye(10)[wrong])
     assert run(Whole(of, made(of)), of, heldout)["digits"] == {"accuracy": 0.9, "chance": 0.1, "pictures": 10}
+
+
+def test_zero_shot_of_pictures_without_digits_says_so(heldout: Heldout, monkeypatch: pytest.MonkeyPatch) -> None:
+    of, pairs = stage(COCA, ("zero_shot",), phase("pairs", objective="coca"), samples=10), Heldout.pairs
+    monkeypatch.setattr(Heldout, "pairs", lambda *given: replace(pairs(*given), digits=np.full(10, -1)))
+    with pytest.raises(UserError, match=r"zero_shot needs held-out pictures of one digit, .*found none in pairs"):
+        run(Whole(of, made(of)), of, heldout)

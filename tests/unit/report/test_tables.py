@@ -15,6 +15,7 @@ from stages.report.collect import finished
 from stages.report.gates import judge, thirds
 from stages.report.gates import main as judge_scale
 from stages.report.metrics import StageResult, read
+from stages.spec.resolved_phases import Source
 from stages.store.layout import Layout
 from tests.unit.report.make import T, ouro_like, phase, piece, stage, write_result
 
@@ -203,9 +204,19 @@ def test_the_gates_of_a_scale_decide_the_exit_code(
     assert "FAILED  ouro/stable1  training loss falls: 2.0000 → 3.0000" in capsys.readouterr().out
 
 
-def gated(root: Path, objective: str, after: dict[str, object], old: int | None = None) -> dict[str, bool]:
-    part = phase(T).model_copy(update={"objective": objective})
+def gated(
+    root: Path,
+    objective: str,
+    after: dict[str, object],
+    old: int | None = None,
+    kind: str = "",
+    names: tuple[str, ...] = ("zero_shot",),
+) -> dict[str, bool]:
+    part = phase(T)
+    sources = (Source(corpus="c", group="text", weight=1, start=0, end=T, digest="0" * 64, kind=kind),)
+    part = part.model_copy(update={"objective": objective, "sources": sources})
     made = stage("s", "S", phases=[part], pieces=[piece(0, T, "constant", 1e-4, 1e-4)], scale="mini", old_context=old)
+    made = made.model_copy(update={"evaluation": made.evaluation.model_copy(update={"names": names})})
     before = {"positions": {"beyond": 3.0}, "answers": {"loss": 3.0}}
     return {gate.name: gate.passed for gate in judge([read(write_result(root, made, before=before, after=after))])}
 
@@ -227,6 +238,13 @@ def test_gates_by_kind_of_stage(
     tmp_path: Path, objective: str, after: dict[str, object], old: int | None, gate: str, passed: bool
 ) -> None:
     assert gated(tmp_path, objective, after, old)[gate] is passed
+
+
+def test_no_gate_waits_for_what_cannot_be_evaluated(tmp_path: Path) -> None:
+    """Pictures of one's own show no digits, and answers about pictures are no corpus of conversations."""
+    assert gated(tmp_path / "pairs", "coca", {}, names=("retrieval",)).keys() == {"training loss falls"}
+    assert gated(tmp_path / "pictures", "sft", {}, kind="multimodal").keys() == {"training loss falls"}
+    assert "answer loss falls" in gated(tmp_path / "chats", "sft", {}, kind="sft")
 
 
 def test_a_total_counts_tokens_and_patches_apart_and_names_no_patches_where_there_are_none(tmp_path: Path) -> None:

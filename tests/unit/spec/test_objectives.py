@@ -183,6 +183,15 @@ def test_questions_about_pictures_need_a_corpus_that_asks(specs: Path) -> None:
     Project.load(specs).resolve("kimi_vl", "paper")
 
 
+def test_zero_shot_needs_pictures_of_digits(specs: Path) -> None:
+    pairs = specs / "specs/data/pairs.yaml"
+    text = replaced(pairs.read_text(), "builder: pairs", "builder: pictures\npath: a.tar", "count: 45000", "side: 24")
+    pairs.write_text(text.partition("packages:")[0])
+    with pytest.raises((SpecError, SpecErrors), match=r"evaluate\.1: found 'zero_shot', without .* builder pairs"):
+        Project.load(specs).resolve("kimi_vl", "mini")
+    Project.load(specs).resolve("kimi_vl", "paper")
+
+
 def test_what_was_upcycled_twice_is_evaluated_on_the_corpora_of_the_stage_that_was_trained(specs: Path) -> None:
     path = specs / "specs/ouro/upcycle_2_6b.yaml"
     twice = replaced(path.read_text(), "stage: upcycle_2_6b", "stage: twice", "from: stable_1", "from: upcycle_2_6b")

@@ -33,7 +33,8 @@ SAME = (
     "75f20277639e1037",
     "84aa544cf52abf53",
     "2260952ed3bd55ec",
-    "68bafc3b62e599e3",
+    "31ad8b29f4ccefaf",
+    "d1b92e34c177beef",
 )
 
 

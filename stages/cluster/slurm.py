@@ -60,20 +60,20 @@ class Job:
     reason: str = ""
 
 
-def this_job(environment: Mapping[str, str] = os.environ) -> str | None:
+def this_job() -> str | None:
     """The id of the Slurm job that this process runs in, or None."""
-    return environment.get("SLURM_JOB_ID")
+    return os.environ.get("SLURM_JOB_ID")
 
 
-def allocation(environment: Mapping[str, str] = os.environ) -> Allocation | None:
+def allocation() -> Allocation | None:
     """The Slurm job that this process runs in, with its nodes, or None. Raises SlurmError."""
-    number = this_job(environment)
+    number = this_job()
     if number is None:
         return None
     # Snakemake's executor takes this variable away from what it starts, but not slurmd's own.
-    nodes = environment.get("SLURM_JOB_NODELIST") or _one(number).nodes
+    nodes = os.environ.get("SLURM_JOB_NODELIST") or _one(number).nodes
     names = tuple(_ask(["scontrol", "show", "hostnames", nodes]).split())
-    return Allocation(number, names, environment.get("SLURMD_NODENAME"))
+    return Allocation(number, names, os.environ.get("SLURMD_NODENAME"))
 
 
 def alone(number: str) -> str:

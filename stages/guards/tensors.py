@@ -15,7 +15,7 @@ STACK = re.compile(r"(.*\.mlp\.experts)\.(\w+_proj)")
 TABLE = re.compile(r"(^|\.)(model\.embed_tokens|lm_head)\.weight(\.|$)")
 
 
-def digests(paths: Iterable[Path], rows: int | None = None) -> dict[str, str]:
+def digests(paths: Iterable[Path], rows: int | None) -> dict[str, str]:
     """Tensor name -> blake3 of dtype, shape and bytes, over the files of one model.
 
     With `rows`, of tables of words only the first rows: what a larger vocabulary takes over of them.

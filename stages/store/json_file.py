@@ -118,9 +118,9 @@ def parse(data: bytes, path: Path) -> Any:
     return value
 
 
-def read(path: Path, limit: int = LIMIT) -> Any:
+def read(path: Path) -> Any:
     """The value that a JSON file contains. Raises MissingFileError, JsonFileError or OSError."""
-    return parse(read_bytes(path, limit), path)
+    return parse(read_bytes(path), path)
 
 
 def read_as(path: Path, kind: TypeAdapter[T], limit: int = LIMIT) -> T:

@@ -127,7 +127,7 @@ def _equal(layout: Layout, ref: str, key: str, parents: Mapping[str, str], elsew
 
 
 def judge_corpora(
-    root: Path, layout: Layout, names: Iterable[str], deep: Collection[str] = (), tell_refused: bool = False
+    root: Path, layout: Layout, names: Iterable[str], deep: Collection[str], tell_refused: bool = False
 ) -> dict[str, Verdict]:
     """A verdict for each local corpus, by its name; those in `deep` are read in full. `tell_refused` as in `judge`."""
     looks = {name: partial(_judge_corpus, root, layout, name, name in deep) for name in names}
@@ -224,7 +224,7 @@ def look(root: Path, layout: Layout, graph: Graph, deep: Collection[str] = ()) -
     return {**judged, **judge_corpora(root, layout, graph.corpora, deep)}
 
 
-def refresh(root: Path, layout: Layout, graph: Graph, deep: Collection[str] = ()) -> dict[str, Verdict]:
+def refresh(root: Path, layout: Layout, graph: Graph, deep: Collection[str]) -> dict[str, Verdict]:
     """`look`, and make exactly the markers of what is done exist."""
     found = look(root, layout, graph, deep)
     done_now = {name: one for name, one in found.items() if one.done}

@@ -25,7 +25,7 @@ GENERATOR = "RNG of "
 class Watch:
     """Called once per optimizer step, when the gradient is as the optimizer will use it and nothing is updated yet."""
 
-    def __init__(self, start: int = 0, named: bool = False) -> None:
+    def __init__(self, start: int, named: bool) -> None:
         """`start`: steps that were done before. `named`: digest each tensor too, to name those that differ."""
         self.start, self._named = start, named
         self.tensors: dict[str, dict[str, dict[str, str]]] = {}

@@ -25,7 +25,7 @@ from stages.store.layout import Layout
 from stages.tracking import backends, settings
 from stages.tracking.run import Run, measured
 
-EVERY = 5.0  # seconds between two looks at the rows: as often as they are written
+EVERY = 5.0  # seconds between two readings of the rows: as often as they are written
 LINGER = 120.0  # seconds after the end of a run in which a tracker may take what is left
 AGAIN = 30.0  # seconds until a tracker that failed is tried again
 
@@ -112,13 +112,13 @@ def lock(run: Run, name: str) -> FileLock:
     return FileLock(run.layout.run(run.key) / f"tracking-{name}.lock")
 
 
-def follow(root: Path, run: Run, name: str, goes_on: Callable[[], bool], every: float = EVERY) -> None:
+def follow(root: Path, run: Run, name: str, goes_on: Callable[[], bool]) -> None:
     """Send rows while the run goes on, and the end. Raises whatever the tracker does."""
     with lock(run, name).acquire(timeout=LINGER):
         sender = Sender(root, run, name)
         while goes_on():
             sender.send()
-            time.sleep(every)
+            time.sleep(EVERY)
         sender.finish()
 
 

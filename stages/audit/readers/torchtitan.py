@@ -11,7 +11,6 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 
 from stages.audit.readers import python_source
 from stages.audit.readers.changes import Change, changed
@@ -137,7 +136,7 @@ def _schedule(found: dict[str, Value]) -> None:
         found["wsd_steps"] = Value(round(length * share.value), share.where, share.key)
 
 
-def python_stages(text: str, name: str, launched: Mapping[str, Sequence[Change]] = MappingProxyType({})) -> list[Stage]:
+def python_stages(text: str, name: str, launched: Mapping[str, Sequence[Change]]) -> list[Stage]:
     """One run for each function that returns a Trainer.Config, or changes what another one returns; as it is launched.
 
     Text without such a configuration is not parsed. Raises Unreadable.

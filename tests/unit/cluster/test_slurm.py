@@ -15,23 +15,36 @@ DESCRIBED = """JobId=7 JobName=x
    Comment=a JobState=BOOT_FAIL Restarts=9"""
 
 
-def test_outside_a_job_nothing_is_asked(command: Command) -> None:
-    assert slurm.allocation({}) is None
+def in_a_job(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
+    """Slurm's variables, and no others of it."""
+    for name in ("SLURM_JOB_ID", "SLURM_JOB_NODELIST", "SLURMD_NODENAME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
 
 
-def test_a_job_that_lost_its_node_list_to_snakemake_asks_for_it(command: Command, tmp_path: Path) -> None:
+def test_outside_a_job_nothing_is_asked(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_a_job(monkeypatch)
+    assert slurm.allocation() is None
+
+
+def test_a_job_that_lost_its_node_list_to_snakemake_asks_for_it(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command("squeue", "echo '7|RUNNING|rule_p__s|1:00|n[1-2]|None|/project'")
     command("scontrol", "printf 'n1\\nn2\\n'")
-    found = slurm.allocation({"SLURM_JOB_ID": "7", "SLURMD_NODENAME": "n1"})
+    in_a_job(monkeypatch, SLURM_JOB_ID="7", SLURMD_NODENAME="n1")
+    found = slurm.allocation()
     assert found == slurm.Allocation("7", ("n1", "n2"), "n1")
     asked = (tmp_path / "bin/asked").read_text()
     assert "--jobs 7" in asked
     assert "show hostnames n[1-2]" in asked
 
 
-def test_a_job_with_its_node_list_does_not_trouble_the_controller(command: Command) -> None:
+def test_a_job_with_its_node_list_does_not_ask_for_it(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     command("scontrol", "echo n3")
-    found = slurm.allocation({"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n3"})
+    in_a_job(monkeypatch, SLURM_JOB_ID="7", SLURM_JOB_NODELIST="n3")
+    found = slurm.allocation()
     assert found == slurm.Allocation("7", ("n3",), None)
 
 

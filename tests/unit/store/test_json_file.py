@@ -94,7 +94,7 @@ def test_only_regular_files_are_read_and_none_is_waited_for(tmp_path: Path) -> N
 def test_a_file_longer_than_allowed_is_not_read_to_its_end(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("[" + "1," * 100 + "1]")
     with pytest.raises(JsonFileError, match="longer than 50 bytes"):
-        json_file.read(tmp_path / "a.json", limit=50)
+        json_file.read_bytes(tmp_path / "a.json", limit=50)
     with (tmp_path / "sparse.json").open("wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(JsonFileError, match="longer than"):
@@ -105,7 +105,7 @@ def test_a_file_takes_memory_for_what_it_holds_and_not_for_what_it_may_hold(tmp_
     (tmp_path / "a.json").write_text("[1]")
     tracemalloc.start()
     try:
-        assert json_file.read(tmp_path / "a.json", limit=1 << 30) == [1]
+        assert json_file.read_bytes(tmp_path / "a.json", limit=1 << 30) == b"[1]"
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()

@@ -204,7 +204,10 @@ def test_the_result_of_another_key_is_none_of_this_runs(run: Run, tracker: Track
     assert tracker.ended == [({}, "FAILED")]
 
 
-def test_rows_go_on_until_the_run_ends_and_then_the_rest_is_sent(run: Run, tracker: Tracker) -> None:
+def test_rows_go_on_until_the_run_ends_and_then_the_rest_is_sent(
+    run: Run, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "EVERY", 0.01)
     growing = rows(run, 1, range(1, 3))
     looks = iter([True, True, False])
 
@@ -215,7 +218,7 @@ def test_rows_go_on_until_the_run_ends_and_then_the_rest_is_sent(run: Run, track
             growing.flush()
         return on
 
-    follow.follow(run.layout.root, run, "wandb", goes_on, every=0.01)
+    follow.follow(run.layout.root, run, "wandb", goes_on)
     assert sent(tracker) == [1, 2, 3]
     assert len(tracker.ended) == 1
 

@@ -28,6 +28,12 @@ def find(id: str) -> Invariant:
     """An invariant by its id. Raises UsageError for unknown ones."""
     if id not in REGISTRY:
         raise UsageError(
-            f"unknown invariant {id!r}; there are {', '.join(sorted(REGISTRY))}. {hint(id.upper(), REGISTRY)}"
+            f"unknown invariant {id!r}; there are {', '.join(sorted(REGISTRY))}. {hint(_with_two_digits(id), REGISTRY)}"
         )
     return REGISTRY[id]
+
+
+def _with_two_digits(id: str) -> str:
+    """An id as it would be written here: I-04 for i-4 and I-004."""
+    letter, _, number = id.upper().partition("-")
+    return f"{letter}-{int(number):02}" if number.isdecimal() else id.upper()

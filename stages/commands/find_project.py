@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from stages.errors import UsageError
@@ -36,8 +38,17 @@ def find_root() -> Path:
             return folder
     raise UsageError(
         f"{here}: no project here or above. A project is a directory with specs/ (specs/scales among them), Snakefile "
-        "and dvc.yaml: go into one, or make one with `stages init DIR --example tiny`."
+        f"and dvc.yaml: go into one{_below(here)}, or make one with `stages init DIR --example tiny`."
     )
+
+
+def _below(here: Path) -> str:
+    """The first project of a folder, where it has one: as a message names it."""
+    with suppress(OSError):
+        names = sorted(one.name for one in here.iterdir() if (one / "specs" / "scales").is_dir())
+        if names:
+            return f" (`cd {shlex.quote(names[0])}`)"
+    return ""
 
 
 def published_scale(project: Project, pipeline: str | None = None) -> str:
@@ -96,21 +107,21 @@ def unknown(what: str, name: str, known: Sequence[str], meant: Iterable[str] = (
     """The error about a name that there is not, with those that there are and the likeliest of them, or of `meant`."""
     of, names = "pipelines " if meant else "", tuple(meant or known)  # stages of all of which are meant
     listed = f"no {what} {name!r}; there are: {of}{', '.join(known)}."
-    plain = _PATH.sub("", name).strip("/")
+    plain = _PATH.sub("", name).strip("/").replace("__", "/")  # Snakemake's rule of a stage is PIPELINE__STAGE
     hint = near(plain if plain in names else name, names)
-    if not hint and (Path.cwd() / "specs/scales" / f"{plain}.yaml").is_file():
+    if not hint and _has_file("scales", plain):
         hint = f"{plain} is a scale: --scale {plain}."
     if not hint and what == "pipeline" and (owners := [one for one in known if _has_file(one, plain)]):
         hint = f"{plain} is a stage: did you mean {f'{owners[0]}/{plain}'!r}?"
     pipeline, _, stage = plain.partition("/")
-    if not hint and pipeline in known and _has_file(pipeline, stage):  # the path of its file
-        hint = f"Did you mean {plain!r}?"
+    if not hint and pipeline in known and _has_file(pipeline, stage):  # the path of its file, or of its rule
+        hint = f"Did you mean {plain!r}?" if plain != name else f"{plain} is a stage: did you mean {pipeline!r}?"
     return UsageError(f"{listed} {hint}".rstrip())
 
 
-def _has_file(pipeline: str, stage: str) -> bool:
-    """Whether the project here has a file for a stage of that name."""
-    return (Path.cwd() / "specs" / pipeline / f"{stage}.yaml").is_file()
+def _has_file(folder: str, name: str) -> bool:
+    """Whether specs/ of the project here has a file of that name in a folder: of a pipeline's stage, of a scale."""
+    return (find_root() / "specs" / folder / f"{name}.yaml").is_file()
 
 
 def not_here(name: str, scales: Sequence[str]) -> UsageError:

@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from stages.commands import new_specs
-from stages.commands.find_project import open_project
+from stages.commands.find_project import find_root, loaded_with_scales
 from stages.errors import UsageError
 from stages.spec.project import Project
-from stages.spec.validate import hint
+from stages.spec.validate import near
 
 TEXT = """\
 # yaml-language-server: $schema=../../.schemas/pipeline_variant.json
@@ -33,10 +33,12 @@ extends: {base}
 
 def create(name: str, base: str) -> None:
     """Write specs/NAME/pipeline.yaml; nothing stays behind when what was written does not load."""
-    root, project = open_project("mini")
+    root = find_root()
+    project = loaded_with_scales(root)
     known = project.pipelines(variants=True)
     if base not in known:
-        raise UsageError(f"--from: found {base!r}; allowed: {', '.join(known)}. {hint(base, known)}")
+        hint = near(base.partition("/")[0], known)
+        raise UsageError(f"--from: found {base!r}; allowed: {', '.join(known)}. {hint}".rstrip())
     new_specs.check_name("NAME", name, root / "specs")
     text = TEXT.format(name=name, base=base, schedules=_schedules(project, base))
     new_specs.write(root / "specs", {f"{name}/pipeline.yaml": text}, partial(_load, root, name))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stages.check.notices import bindings
 from stages.check.notices.run import planned_only
-from stages.commands.find_project import find_root, known_pipeline, open_project, published_scale
+from stages.commands.find_project import find_root, known_pipeline, open_project, published_scale, stage_of
 from stages.contract import hardware as profiles
 from stages.contract.hardware import Hardware
 from stages.errors import UsageError
@@ -31,7 +31,7 @@ def print_plan(named: Sequence[str], scale: str | None, hardware: str | None, me
     names = [name for name in _names(project, named, scale) if name not in unreadable]
     given = project.scale(scale)
     profile = profiles.load(project.files, hardware) if hardware else profiles.load_usual(project.files, given)
-    plans = [_of(plan_pipeline(project, name, scale, profile), named) for name in names]
+    plans = [_of(project, plan_pipeline(project, name, scale, profile), named, scale) for name in names]
     if measured:
         _print_measured(root, scale, plans, as_json_)
     elif as_json_:
@@ -75,10 +75,10 @@ def _names(project: Project, named: Sequence[str], scale: str) -> list[str]:
     return [known_pipeline(name, project.pipelines(variants=True), absent, pipelines[name]) for name in pipelines]
 
 
-def _of(plan: PipelinePlan, named: Sequence[str]) -> PipelinePlan:
+def _of(project: Project, plan: PipelinePlan, named: Sequence[str], scale: str) -> PipelinePlan:
     """The plan of the stages that are named, without the published totals; of all where the pipeline itself is named.
 
-    Raises UsageError for a stage that the pipeline has no rule for.
+    Raises UsageError for a stage that there is not, or that another pipeline has the rule of.
     """
     if not named or plan.name in named:
         return plan
@@ -86,7 +86,8 @@ def _of(plan: PipelinePlan, named: Sequence[str]) -> PipelinePlan:
     wanted = [name for name in named if name.partition("/")[0] == plan.name]
     for name in wanted:
         if name not in own:
-            raise UsageError(f"no stage {name!r} is planned for {plan.name}; there are: {', '.join(own)}.")
+            shared = project.resolve(plan.name, scale).refs[stage_of(project, name, scale).name]
+            raise UsageError(f"{name} comes out as {shared} does, and is planned there: `stages plan {shared}`.")
     return replace(plan, stages=tuple(own[name] for name in own if name in wanted), claims=())
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from stages.commands.find_project import open_project
+from stages.commands.find_project import find_root, open_project
 from stages.errors import UserError
 from stages.store.layout import Layout
 from stages.sync import graph, write
@@ -26,7 +26,7 @@ def record() -> None:
     Every digest is read again first: what is recorded is what others pull. Raises UserError unless all are done, where
     `results` is a link or dvc.lock is damaged, and where DVC fails.
     """
-    scale = write.dvc_scale(open_project("mini")[0])
+    scale = write.dvc_scale(find_root())
     root, project = open_project(scale)
     loaded = graph.load(root, project, scale)
     layout = Layout(root, scale)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stages.commands.find_project import open_graph, refuse_unknown
+from stages.commands.find_project import open_graph, refuse_unknown, stage_of
 from stages.errors import UsageError
 from stages.printable import print_json
 from stages.spec.project import Project
+from stages.spec.validate import near
 from stages.spec.variants import RawVariant, sweeps
 from stages.sync.verdicts import judge
 
@@ -54,5 +55,8 @@ def variants_of(project: Project, ref: str, scale: str) -> dict[str, RawVariant]
     for written, variants in known.items():
         if name == written or name in variants:
             return variants
-    there = ", ".join(f"{pipeline}/{written}" for written in known) or "none"
-    raise UsageError(f"{ref}: no stage with `variants`; there are: {there}.")
+    there = [f"{pipeline}/{written}" for written in known]
+    if not near(ref, there):
+        stage_of(project, ref, scale)
+    listed = f"there are: {', '.join(there)}. {near(ref, there)}" if there else f"{pipeline} has none."
+    raise UsageError(f"{ref}: no stage with `variants`; {listed}".rstrip())

@@ -57,7 +57,10 @@ def load(root: Path, name: str, declared: bool = True) -> RawTokenizerFiles:
     names = files.names("tokenizers")
     if name not in names:
         hint = near(Path(name).stem, names)  # of the path of its spec, or of its folder, too
-        raise UserError(f"no tokenizer {name!r} in {FOLDER}; there are: {', '.join(names) or 'none'}. {hint}".rstrip())
+        raise UserError(
+            f"no tokenizer {name!r} in {FOLDER}; there are: {', '.join(names) or 'none'}. "
+            f"{hint or f'Write {name}.yaml there, with tokenizer, source, revision, licence, path and roles.'}"
+        )
     document = files.entry("tokenizers", name)
     check_name(document, "tokenizer", name)
     return read_spec(document, declared)

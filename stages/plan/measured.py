@@ -46,8 +46,15 @@ def compare(layout: Layout, plans: Sequence[PipelinePlan]) -> list[Compared]:
     """All finished training stages of the plans. Raises UserError where there is none, or a file is not a run's."""
     found = [one for plan in plans for stage in plan.stages if (one := _compare(layout, stage)) is not None]
     if not found:
-        raise UserError(f"{layout.results / layout.scale}: no finished training stage of these pipelines to measure.")
+        place = layout.results / layout.scale
+        raise UserError(f"{place}: no finished training stage of these pipelines to measure.{_at(layout, plans)}")
     return found
+
+
+def _at(layout: Layout, plans: Sequence[PipelinePlan]) -> str:
+    """The scales at which the pipelines have results, as a message names them."""
+    there = {path.parts[-2] for plan in plans for path in layout.results.glob(f"*/{plan.name}")}
+    return f" They have results at {', '.join(sorted(there))}: --scale." if (there := there - {layout.scale}) else ""
 
 
 def _compare(layout: Layout, stage: StagePlan) -> Compared | None:

@@ -26,7 +26,8 @@ def read_config(root: Path, config: Mapping[str, Any]) -> tuple[str, str | None]
     if not known:
         raise no_scale(root)
     if scale not in known:
-        allowed = f"{', '.join(known)}. {near(scale, known)}".rstrip()
+        unsaid = "" if "scale" in config else f"Without it, {scale} is meant: add `--config scale={known[0]}`."
+        allowed = f"{', '.join(known)}. {unsaid or near(scale, known)}".rstrip()
         raise UsageError(f"--config scale: found {scale!r}; allowed: {allowed}")
     releases = config.get("releases")
     if releases is None:

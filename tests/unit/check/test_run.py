@@ -64,6 +64,8 @@ def test_an_unknown_id_names_those_there_are() -> None:
         catalogue.find("I-036")
     with pytest.raises(UsageError, match=r"Did you mean 'I-04'"):
         catalogue.find("i-04")
+    with pytest.raises(UsageError, match=r"Did you mean 'I-04'"):
+        catalogue.find("I-4")
 
 
 def test_only_the_invariants_asked_for_are_run(shipped: Shipped) -> None:

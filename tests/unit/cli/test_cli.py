@@ -32,6 +32,16 @@ def stages(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
         (["run", "our/warmup"], "no stage 'our/warmup'; there are: pipelines kimi_vl, "),
         (["check", "specs/ouro/warmup.yaml"], "Did you mean 'ouro/warmup'?"),
         (["show", "ouro/warmup.yaml"], "Did you mean 'ouro/warmup'?"),
+        (["run", "ouro__warmup"], "Did you mean 'ouro/warmup'?"),
+        (["plan", "ouro/warmpu"], "Did you mean 'ouro/warmup'?"),
+        (["plan", "ouro/stable_1@2T"], "no stage starts there, so it is no point of stable_1 yet"),
+        (["plan", "ouro_seed003/warmup"], "comes out as ouro/warmup does, and is planned there: `stages plan ouro/"),
+        (["report", "ouro/warmup", "--out", "a"], "ouro/warmup is a stage: did you mean 'ouro'?"),
+        (["where", "prose", "1", "--pipeline", "ouro/warmup"], "ouro/warmup is a stage: did you mean 'ouro'?"),
+        (["new", "mine", "--from", "ouro/warmup"], "Did you mean 'ouro'?"),
+        (["sweep", "ouro/warmpu"], "no stage 'ouro/warmpu'; there are: ouro/warmup, "),
+        (["sweep", "ouro/warmup"], "ouro/warmup: no stage with `variants`; ouro has none."),
+        (["sweep", "ouro"], "ouro is a pipeline; allowed: one of its stages, ouro/STAGE: warmup, "),
         (["data", "specs/data/prose.yaml"], "Did you mean 'prose'?"),
         (["run", "ouro"], "ouro is a pipeline; allowed: one of its stages, ouro/STAGE: warmup, "),
         (["batch", "ouro", "--step", "1"], "ouro is a pipeline; allowed: one of its stages, ouro/STAGE: warmup, "),
@@ -49,6 +59,11 @@ def test_a_wrong_command_line_ends_with_two_and_no_traceback(words: list[str], s
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_below_the_project_the_hints_are_the_same() -> None:
+    done = stages("show", "warmup", cwd=ROOT / "specs" / "ouro")
+    assert "warmup is a stage: did you mean 'ouro/warmup'?" in done.stderr
 
 
 def test_an_interpreter_without_the_packages_is_one_line() -> None:

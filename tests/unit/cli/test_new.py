@@ -78,6 +78,13 @@ def test_an_unknown_base_is_refused_with_the_likeliest_one(toy: Path) -> None:
         create("mine", "tou")
 
 
+def test_a_project_without_the_usual_scale_needs_none(toy: Path) -> None:
+    small_project.edit(toy, "scales/mini.yaml", "scale: mini", "scale: laptop")
+    (toy / "specs/scales/mini.yaml").rename(toy / "specs/scales/laptop.yaml")
+    create("mine", "toy")
+    assert (toy / "specs/mine/pipeline.yaml").is_file()
+
+
 def test_a_base_that_does_not_load_leaves_nothing_behind(toy: Path) -> None:
     small_project.edit(toy, "toy/second.yaml", "budget: 2B", "budget: two")
     with pytest.raises(Exception, match=r"second\.yaml:\d+: phases\.0\.budget"):

@@ -9,6 +9,8 @@ import typer
 from typer.core import TyperGroup
 
 from stages import cli
+from stages.commands.find_project import find_root
+from stages.errors import UsageError
 
 GROUP = typer.main.get_command(cli.app)
 assert isinstance(GROUP, TyperGroup)
@@ -42,3 +44,10 @@ def test_it_says_what_a_project_is(
     assert "`stages init DIR --example tiny`" in said
     assert ended.value.code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_project_in_a_folder_here_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my models" / "specs" / "scales").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"go into one \(`cd 'my models'`\), or make one"):
+        find_root()

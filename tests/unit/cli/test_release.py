@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.commands import release
+from stages.commands import release, tokenizer
 from stages.commands.run import _refuse_undeclared
 from stages.errors import UserError
 from stages.models import build, hf
@@ -87,6 +87,11 @@ def test_a_release_that_no_file_declares_is_named_with_what_to_write(folder: Pat
         UserError, match=r"no release 'other' in specs/releases; there are: tiny. Write other.yaml there"
     ):
         release.print_declaration("other", folder)
+
+
+def test_a_tokenizer_that_no_file_declares_is_named_with_what_to_write(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"no tokenizer 'other' in .*; there are: none\. Write other\.yaml there, with"):
+        tokenizer.check("other")
 
 
 def test_nothing_starts_from_a_release_without_a_digest() -> None:

@@ -55,8 +55,11 @@ def test_memory_that_was_not_recorded_is_said_to_be_so(tmp_path: Path, plan: Pip
 
 
 def test_nothing_measured(tmp_path: Path, plan: PipelinePlan) -> None:
-    with pytest.raises(UserError, match=r"results/mini: no finished training stage"):
+    with pytest.raises(UserError, match=r"results/mini: no finished training stage of these pipelines to measure\.$"):
         measured.compare(Layout(tmp_path, "mini"), [plan])
+    write(tmp_path, plan.stages[0].ref, 10, None)
+    with pytest.raises(UserError, match=r"results/paper: .* to measure\. They have results at mini: --scale\.$"):
+        measured.compare(Layout(tmp_path, "paper"), [plan])
 
 
 @pytest.mark.parametrize(("file", "text"), [("timing.csv", "phase,step\nmain,1\n"), ("run.json", "{")])

@@ -63,11 +63,15 @@ def test_an_unknown_config_key_is_refused() -> None:
         config.read_config(ROOT, {"sclae": "mini"})
 
 
-def test_an_unknown_scale_is_refused_with_those_there_are() -> None:
+def test_an_unknown_scale_is_refused_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"found 'tiny'; allowed: .*mini"):
         config.read_config(ROOT, {"scale": "tiny"})
     with pytest.raises(UsageError, match=r"Did you mean 'mini'\?"):
         config.read_config(ROOT, {"scale": "min"})
+    (tmp_path / "specs/scales").mkdir(parents=True)
+    (tmp_path / "specs/scales/laptop.yaml").touch()
+    with pytest.raises(UsageError, match=r"allowed: laptop\. Without it, mini is meant: add `--config scale=laptop`\."):
+        config.read_config(tmp_path, {})
 
 
 def test_without_any_scale_the_file_to_write_is_named(tmp_path: Path) -> None:

@@ -147,7 +147,8 @@ def _first(index: int, piece: RawPiece, rate: Fraction | None, number: str) -> F
                 index,
                 f"a jump of {number} from {float(rate):g} to {float(stated):g}",
                 f"a continuous {'rate' if number == LR else number}, or `jump: <reason>`",
-                f"Start at the current {'rate' if number == LR else 'value'}, or declare the jump with its reason.",
+                f"Start at the current {'rate' if number == LR else 'value'} "
+                f"({'no `from`' if index else '`from: current`'}), or declare the jump with its reason.",
                 of_reader=index == 0,
                 key="from",
                 invariant="I-28",

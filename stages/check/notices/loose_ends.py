@@ -30,7 +30,10 @@ def loose_ends(loaded: LoadedPipeline) -> Iterator[str]:
 
 
 def _passed_by(loaded: LoadedPipeline) -> Iterator[str]:
-    """Where nothing is exported, so that I-38 is silent: a stage that one of another objective or context passes by."""
+    """Where nothing is exported, so that I-38 is silent: a stage that one of another objective or context passes by.
+
+    The values of a sweep may be there to be compared, and nothing more.
+    """
     if any(isinstance(stage.raw, RawExport) for stage in loaded.stages.values()):
         return
     froms = {name: points.starts_from(stage.raw) for name, stage in loaded.stages.items()}
@@ -39,11 +42,13 @@ def _passed_by(loaded: LoadedPipeline) -> Iterator[str]:
     for number, name in enumerate(trained):
         later = next((one for one in trained[number + 1 :] if froms[one] & froms[name]), None)
         one, other = loaded.stages[name].raw, loaded.stages[later].raw if later is not None else None
-        if name in named or not isinstance(one, RawTrain) or not isinstance(other, RawTrain):
+        if name in named or isinstance(one, RawVariant) or not isinstance(one, RawTrain):
+            continue
+        if later is None or not isinstance(other, RawTrain):
             continue
         if _kinds(one) != _kinds(other):
-            where = loaded.stages[later or name].document.where(("init", "from"))
-            yield f"{where}: {later} starts where {name} does, and nothing starts from {name}."
+            where, parent = loaded.stages[later].document.where(("init", "from")), min(froms[later] & froms[name])
+            yield f"{where}: {later} and {name} both start from {parent}, and nothing starts from {name}."
 
 
 def _kinds(raw: RawTrain) -> list[tuple[str, int]]:

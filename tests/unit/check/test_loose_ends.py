@@ -32,7 +32,26 @@ def test_a_stage_that_fine_tuning_passes_by_where_nothing_is_exported(tmp_path: 
     assert of_all(Project.load(root), loose_ends) == []
     edit(root, "tiny/sft.yaml", "from: long", "from: pretrain")
     (said,) = of_all(Project.load(root), loose_ends)
-    assert said.endswith("sft starts where long does, and nothing starts from long.")
+    assert said.endswith("sft and long both start from pretrain, and nothing starts from long.")
+
+
+def test_a_sweep_from_a_point_may_be_there_to_be_compared(tmp_path: Path) -> None:
+    root = tiny(tmp_path)
+    pretrain = (root / "specs/tiny/pretrain.yaml").read_text()
+    alone = "init: {weights: fresh, optimizer: reset, clock: reset, data: restart}"
+    decay = "init: {from: pretrain@40_960, weights: inherit, optimizer: inherit, clock: reset, data: continue}"
+    text = replaced(
+        pretrain, "stage: pretrain", "stage: decay", alone, decay, "schedule: pretrain", "schedule: decay",
+        "budget: 65_536", "budget: 16_384",
+    )  # fmt: skip
+    swept = "variants:\n  field: schedules.decay.0.to\n  values: {low: 0, high: 1e-4}\n"
+    (root / "specs/tiny/decay.yaml").write_text(text + swept)
+    edit(root, "tiny/pipeline.yaml", "stages: [pretrain, long", "stages: [pretrain, decay, long")
+    edit(
+        root, "tiny/pipeline.yaml", "schedules:\n",
+        "schedules:\n  decay:\n    - {shape: linear, from: current, to: 0, until: 16_384}\n",
+    )  # fmt: skip
+    assert of_all(Project.load(root), loose_ends) == []
 
 
 @pytest.mark.parametrize(("context", "told"), [("256", False), ("128", True)])
@@ -44,7 +63,7 @@ def test_two_fine_tunings_of_one_model_are_alternatives_at_one_context(
     text = replaced(text, "epochs: 1", "epochs: 2", "context: 256", f"context: {context}")
     (root / "specs/tiny/sft_b.yaml").write_text(text)
     edit(root, "tiny/pipeline.yaml", "stages: [pretrain, long, sft]", "stages: [pretrain, long, sft, sft_b]")
-    said = "sft_b starts where sft does, and nothing starts from sft."
+    said = "sft_b and sft both start from long, and nothing starts from sft."
     assert [one.endswith(said) for one in of_all(Project.load(root), loose_ends)] == [True] * told
 
 

@@ -146,7 +146,30 @@ def test_a_jump_after_a_schedule_that_was_left_early_names_it(tmp_path: Path, co
         Project.load(root).resolve("tiny", "mini")
     found, repair = caught.value.found, caught.value.repair
     assert re.fullmatch(rf"a jump of the learning rate from [\d.]+ to 0.0001{because}, as sft reads it", found)
-    assert repair.startswith("Let that schedule end where its budgets do." if because else "Start at the current rate")
+    assert repair.startswith(
+        "Let that schedule end where its budgets do." if because else "Start at the current rate (`from: current`), or "
+    )
+
+
+@pytest.mark.parametrize("clock", ["reset", "continue"])
+def test_a_warm_up_from_zero_follows_a_rate_of_zero_or_is_a_declared_jump(tmp_path: Path, clock: str) -> None:
+    """As docs/spec-format.md says: on a clock that is reset, and within one that goes on."""
+    root = Path(shutil.copytree(ROOT / "examples/tiny", tmp_path / "tiny"))
+    warm_up, spec = "    - {shape: linear, from: current, to: 1e-3, for: 2_048}\n", "tiny/pipeline.yaml"
+    edit(root, spec, warm_up, warm_up.replace("current", "0"))
+    if clock == "continue":
+        edit(root, spec, "  sft:\n", "")
+        edit(root, spec, "{shape: cosine, to: 0, until: 24_576}", "{shape: cosine, to: 0, until: 57_344}")
+        edit(root, "tiny/sft.yaml", "optimizer: reset, clock: reset", "optimizer: inherit, clock: continue")
+        edit(root, "tiny/sft.yaml", "schedule: sft", "schedule: long")
+    start = "no `from`" if clock == "continue" else "`from: current`"
+    with pytest.raises(SpecError, match=rf"a jump of the learning rate from .* to 0.*current rate \({start}\)"):
+        Project.load(root).resolve("tiny", "mini")
+    edit(root, spec, "to: 1e-3, for: 2_048}", "to: 1e-3, for: 2_048, jump: a new warm-up}")
+    Project.load(root).resolve("tiny", "mini")
+    edit(root, spec, ", jump: a new warm-up", "")
+    edit(root, spec, "to: 2e-4, until: 32_768", "to: 0, until: 32_768")
+    Project.load(root).resolve("tiny", "mini")
 
 
 def test_names_that_nothing_has_are_told_with_those_there_are(root: Path) -> None:

@@ -166,11 +166,29 @@ def common_words(texts: Iterable[str], separator: str) -> str:
 
 
 def borders(laid: Sequence[Column]) -> list[tuple[float, str]]:
-    """The borders of a row's columns, each with the count along the lineage there; branches may have several."""
+    """The borders of a row's columns, each with the count along the lineage there; branches may have several.
+
+    Counts rise from left to right: a later branch that ends elsewhere than the counts around it say has none.
+    """
     places: dict[float, list[int]] = {0.0: [laid[0].before]}
-    for column in laid:
-        places.setdefault(round(column.right, 9), []).append(column.after)
+    for column in sorted(laid, key=lambda column: column.branch):
+        right = round(column.right, 9)
+        others = [(place < right, value < column.after) for place, some in places.items() if place != right
+                  for value in some]  # fmt: skip
+        if all(left == fewer for left, fewer in others):
+            places.setdefault(right, []).append(column.after)
     return [(place, " / ".join(map(count, sorted(set(values))))) for place, values in sorted(places.items())]
+
+
+def levels(extents: Sequence[tuple[float, float]]) -> list[int]:
+    """The row of each text, from 0, such that none touches another: of those that would, what is left is lowest."""
+    ends: list[float] = []
+    found = dict.fromkeys(range(len(extents)), 0)
+    for number in sorted(found, key=lambda number: extents[number]):
+        left, right = extents[number]
+        found[number] = next((row for row, end in enumerate(ends) if end <= left), len(ends))
+        ends[found[number] : found[number] + 1] = [right]
+    return list(found.values())
 
 
 def units(laid: Sequence[Column]) -> str:

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from stages.contract.schedule import lr, lr_before
-from stages.report.columns import Column, borders, columns, common_words, side_by_side, trained, units
+from stages.report.columns import Column, borders, columns, common_words, levels, side_by_side, trained, units
 from stages.report.hand_overs import clock_start, hand_overs, planned, schedule_of
 from stages.report.number_format import count, lengths, rate
 from stages.report.style import BAND, BLUE, GREEN, GREY, INK, VERMILLION, styled
@@ -25,6 +25,7 @@ from stages.spec.resolved import Stage
 
 POINTS = 400  # drawn points of a curve per stage
 MARKS = 24  # measured steps marked per stage
+LETTERS, BOLD, DIGITS, WIDE = 145, 112, 150, 112  # that span it: of boxes' titles, wide ones, of budgets, of ticks
 BRANCH = ((BLUE, "-", 2.4), (VERMILLION, (0, (2.2, 1.6)), 2.0))  # the second is dashed: it shows on top of the first
 MEASURED: dict[str, Any] = {"linestyle": "none", "marker": "|", "markersize": 7, "color": INK}  # circles are hand-overs
 PHASE: dict[str, Any] = {
@@ -43,7 +44,8 @@ def draw(title: str, scale: str, stages: Mapping[str, Stage], measured: Mapping[
     laid = columns(stages)
     rows = [name for name in ("language", "vision") if any(column.row == name for column in laid)]
     with styled():
-        figure = Figure(figsize=(11.5, 1.2 + 3.3 * len(rows)), layout="constrained")
+        beyond = sum(max(_titles([column for column in laid if column.row == name])[1]) for name in rows)
+        figure = Figure(figsize=(11.5, 1.2 + 3.3 * len(rows) + 0.5 * beyond), layout="constrained")
         figure.suptitle(f"{title}: learning rate over all tokens", x=0.012, ha="left", fontsize=12.5, weight="bold")
         grid = figure.subplots(len(rows), 1, squeeze=False)
         for axes, name in zip(grid[:, 0], rows, strict=True):
@@ -93,28 +95,45 @@ def _bands(axes: Axes, laid: Sequence[Column]) -> None:
         "budget\ncontext", (0, 1), (-8, 5), "axes fraction", textcoords="offset points", ha="right", va="bottom",
         fontsize=7.5, color=GREY, linespacing=1.1,
     )  # fmt: skip
-    for number, here in enumerate(side_by_side(laid)):
-        column, box = here[0], common_words((one.stage.box for one in here), " ")
+    places = side_by_side(laid)
+    boxes, row_of = _titles(laid)
+    above = 25 + 11 * max((box.count("\n") + 1 for box in boxes), default=1)
+    for number, (here, box, row) in enumerate(zip(places, boxes, row_of, strict=True)):
+        column, up = here[0], row * above
         if number % 2:
             axes.axvspan(column.left, column.right, color=BAND, linewidth=0, zorder=0)
         for phase in column.stage.phases[1:]:
             axes.axvline(column.at(phase.clock_start - clock_start(column)), **PHASE, zorder=1)
         contexts = lengths(column.stage)
-        share = column.right - column.left
         middle = (column.left + column.right) / 2
         axes.annotate(
-            _wrap(box, share), (middle, 1), (0, 25), "axes fraction", textcoords="offset points",
+            box, (middle, 1), (0, 25 + up), "axes fraction", textcoords="offset points",
             ha="center", va="bottom", fontsize=8.5, color=INK, weight="bold", linespacing=1.05,
         )  # fmt: skip
         axes.annotate(
-            f"{count(column.stage.budget)}\n{' → '.join(contexts)}", (middle, 1), (0, 5), "axes fraction",
+            f"{count(column.stage.budget)}\n{' → '.join(contexts)}", (middle, 1), (0, 5 + up), "axes fraction",
             textcoords="offset points", ha="center", va="bottom", fontsize=7.5, color=GREY, linespacing=1.1,
         )  # fmt: skip
 
 
+def _titles(laid: Sequence[Column]) -> tuple[list[str], list[int]]:
+    """What is written over each place of a row, and in which row of texts, from 0."""
+    places = side_by_side(laid)
+    boxes = [_wrap(common_words((one.stage.box for one in here), " "), here[0].right - here[0].left) for here in places]
+    return boxes, levels([_extent(here[0], box) for here, box in zip(places, boxes, strict=True)])
+
+
+def _extent(column: Column, box: str) -> tuple[float, float]:
+    """From where to where what is written over a column reaches, in shares of the picture."""
+    numbers = (count(column.stage.budget), " → ".join(lengths(column.stage)))
+    half = max(*(len(line) / BOLD for line in box.split("\n")), *(len(one) / DIGITS for one in numbers)) / 2
+    middle = (column.left + column.right) / 2
+    return middle - half, middle + half
+
+
 def _wrap(text: str, share: float) -> str:
-    """Break a box's words into lines that fit its column (about 145 letters of this size span the picture)."""
-    longest, lines = max(6, int(145 * share)), [""]
+    """Break a box's words into lines that fit its column."""
+    longest, lines = max(6, int(LETTERS * share)), [""]
     for word in text.split():
         if lines[-1] and len(lines[-1]) + 1 + len(word) > longest:
             lines.append(word)
@@ -169,7 +188,11 @@ def _joins(axes: Axes, laid: Sequence[Column], stages: Mapping[str, Stage]) -> N
 
 def _ticks(axes: Axes, laid: Sequence[Column]) -> None:
     """Put the real counts at the stage borders, and rates in figures on the side."""
-    axes.set_xticks(*zip(*borders(laid), strict=True))
+    shown = borders(laid)
+    row_of = levels([(at - len(text) / WIDE / 2, at + len(text) / WIDE / 2) for at, text in shown])
+    axes.set_xticks(
+        [at for at, _ in shown], [text if row == 0 else "" for (_, text), row in zip(shown, row_of, strict=True)]
+    )
     axes.set_xlabel(f"{units(laid)} consumed along the lineage (a stage is as wide as its budget's cube root)")
     axes.set_ylabel("learning rate")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
@@ -181,7 +204,7 @@ def _ticks(axes: Axes, laid: Sequence[Column]) -> None:
 
 def _limits(laid: Sequence[Column]) -> tuple[float, float]:
     """Lower and upper end of the axis: around every plateau, peak and hand-over that is not zero."""
-    levels = [
+    rates = [
         level
         for column in laid
         for piece in schedule_of(column).pieces
@@ -190,7 +213,7 @@ def _limits(laid: Sequence[Column]) -> tuple[float, float]:
         if level > 0
     ]
     falls_to_zero = any(schedule_of(column).pieces[-1].last == 0 for column in laid)
-    return min(levels) / (6 if falls_to_zero else 2.2), max(levels) * 1.5
+    return min(rates) / (6 if falls_to_zero else 2.2), max(rates) * 1.5
 
 
 def _legend(

@@ -15,10 +15,11 @@ from stages.report.html.views import View
 from stages.report.number_format import count, lengths
 
 Place = tuple[int, float]  # how far from the beginning, and which lane of those next to it
-LETTER = 6.4  # pixels of a letter of a stage's name
+LETTER = 7.1  # pixels of a letter of a stage's name
 LINE = 13.0  # pixels from one line of a stage to the next
 LINES = 3  # of a name at most
 EDGE = 1.0  # pixels next to the first and the last stage, for their frames
+FIT = 96.0  # pixels from one stage to the next one beside it at least: its budget and context fit
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,21 @@ def draw(views: Sequence[View], wide: bool, linked: str = "") -> Markup:
     lanes = _lanes(known, depth, ways)
     across = max(lanes.values(), default=0.0) + 1
     names = [_numbered(view) for view in views]
-    paper = Paper(wide, 1120 if wide else 360, max(depth.values(), default=0) + 1, across, names)
+    deep = max(depth.values(), default=0) + 1
+    window, least = (1120, FIT * deep) if wide else (360, FIT * across)
+    paper = Paper(wide, max(window, least), deep, across, names)
     parts = [paper.way([(level, lanes[name, level]) for name, level in way]) for way in ways]
     parts += [_node(view, paper, paper.corner((depth[name], lanes[name, depth[name]])), linked)
               for name, view in known.items()]  # fmt: skip
     states = ", ".join(f"{view.stage.name} {view.verdict.state}" for view in views)
-    return drawing(paper.width, paper.height, f"The stages and what they are built on: {states}", parts)
+    drawn = drawing(paper.width, paper.height, f"The stages and what they are built on: {states}", parts)
+    return drawn if least <= window else _scrolled(drawn, paper.width)
+
+
+def _scrolled(drawn: Markup, width: float) -> Markup:
+    """A drawing that is wider than its window, in its own size."""
+    inner = element("div", drawn, style=f"width:{width:g}px")
+    return element("div", inner, cls="scroll", tabindex="0", role="group", aria_label="The stages, from side to side")
 
 
 Spot = tuple[str, int]  # a stage, or an edge on its way past a level: its name and the level

@@ -12,12 +12,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from stages.report.columns import Column, borders, columns, common_words, side_by_side, units
+from stages.report.columns import Column, borders, columns, common_words, levels, side_by_side, units
 from stages.report.html.graph import wrapped
 from stages.report.html.svg import Axis, Plot, Point, Size
 from stages.report.html.views import View
 from stages.report.metrics import running_mean
 from stages.report.number_format import count, lengths
+
+LETTER = 6.6  # pixels of a letter over a column, with some space
+WIDEST, BOLD = 6.1, 8.2  # pixels of a letter there at most, and of one of the stages' numbers
+LINE = 13.0  # pixels from one line there to the next
 
 
 @dataclass(frozen=True)
@@ -74,19 +78,27 @@ def frame(
     """An empty picture over one row's columns, with its stages named and its axes drawn; `numbers` are the stages'."""
     here = side_by_side(laid)
     names = [_name(some, numbers, wide) for some in here]
+    size = Size(1120, height, 52, 26) if wide else Size(360, 250, 40, 14)
+    length = size.width - size.left - size.right
+    halves = [max(BOLD * len(number), *(WIDEST * len(line) for line in more), 0) / 2 for number, *more in names]
+    middles = [
+        min(length * (column.left + column.right) / 2, length + size.right - half)
+        for (column, *_), half in zip(here, halves, strict=True)
+    ]
+    row_of = levels([(at - half, at + half) for at, half in zip(middles, halves, strict=True)])
     lines = max(map(len, names), default=1)
-    size = Size(1120, height + 13 * lines, 52, 26 + 13.0 * lines) if wide else Size(360, 270, 40, 34)
+    above = LINE * lines * (1 + max(row_of, default=0)) + (0 if wide else 7)
+    size = replace(size, height=size.height + above, top=size.top + above)
     plot = Plot(size, Axis(0, 1), y, title)
     for number, (column, *_) in enumerate(here):
         if number % 2:
             left, right = column.left, column.right
             plot.area([(left, y.low), (right, y.low)], [(left, y.high), (right, y.high)], "band")
     plot.grid(borders(laid), y.ticks(label), f"{units(laid)} consumed{' over the lineage' if wide else ''}", "")
-    for (column, *_), text in zip(here, names, strict=True):
-        middle = plot.x((column.left + column.right) / 2)
+    for middle, level, text in zip(middles, row_of, names, strict=True):
         for row, line in enumerate(text):
-            y_at = size.top - 6 - 13 * (len(text) - 1 - row)
-            plot.text(middle, y_at, line, text_anchor="middle", cls="column" if row == 0 else "column more")
+            y_at = size.top - 6 - LINE * (len(text) - 1 - row + lines * level)
+            plot.text(size.left + middle, y_at, line, text_anchor="middle", cls="column" if row == 0 else "column more")
     for column, *_ in here[1:]:
         plot.upright(column.left, "border")
     for column in laid:
@@ -102,7 +114,7 @@ def _name(here: Sequence[Column], numbers: Mapping[str, int], wide: bool) -> lis
     if not wide:
         return [number]
     contexts = "→".join(lengths(stage))
-    width = max(7, int((here[0].right - here[0].left) * 1058 / 6.6))
+    width = max(7, int((here[0].right - here[0].left) * 1058 / LETTER))
     name = wrapped(common_words((column.stage.name for column in here), "_"), width)
     return [number, *name, f"{count(stage.budget)} · {contexts}"]
 

@@ -99,6 +99,33 @@ def ouro_like(scale: str = "paper") -> dict[str, Stage]:
     return {s.name: s for s in made}
 
 
+def chain_like(count: int) -> dict[str, Stage]:
+    """A pipeline of so many stages, one behind another."""
+    names = [f"annealing_round_{number}" for number in range(count)]
+    return {
+        name: stage(name, name, parents=[above] if above else [], phases=[phase(B)], scale="mini", clock="reset",
+                    pieces=[piece(0, B, "cosine", 3e-4, 3e-5)])
+        for above, name in zip(["", *names], names, strict=False)
+    }  # fmt: skip
+
+
+def points_like(*at: int) -> dict[str, Stage]:
+    """A pipeline of a trunk of 1T with a short decay from each of these points of it, and a stage behind the trunk."""
+    held = [piece(0, T, "constant", 3e-4, 3e-4)]
+    made = [stage("trunk", "Trunk", phases=[phase(T)], pieces=held, scale="mini")]
+    short = [piece(0, T // 4, "linear", 3e-4, 0.0)]
+    for number, count in enumerate(at):
+        point = stage(f"trunk_at_{number}", "Point", phases=[phase(count)], pieces=held, scale="mini")
+        made += [
+            point.model_copy(update={"trunk": "ouro/trunk"}),
+            stage(f"decay_{number}_b", "Decay", parents=[point.name], phases=[phase(T // 4)], pieces=short,
+                  scale="mini", clock="reset"),
+        ]  # fmt: skip
+    long = [piece(0, T, "cosine", 3e-4, 0.0)]
+    made.append(stage("after", "After", parents=["trunk"], phases=[phase(T)], pieces=long, scale="mini", clock="reset"))
+    return {one.name: one for one in made}
+
+
 def kimi_like() -> dict[str, Stage]:
     """A pipeline of Kimi-VL's shape: text beside two vision stages, of which the second needs the LLM; then joint."""
     text = [piece(0, 33 * B, "linear", 0.0, 4.2e-4), piece(33 * B, 52 * T // 10, "cosine", 4.2e-4, 4.2e-5)]

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from stages.report.columns import NARROWEST, borders, columns, lineage_parents
-from tests.unit.report.make import B, T, kimi_like, ouro_like
+from stages.report.columns import NARROWEST, borders, columns, levels, lineage_parents
+from tests.unit.report.make import B, T, kimi_like, ouro_like, points_like
 
 OURO = {column.stage.ref: column for column in columns(ouro_like())}
 KIMI = {column.stage.ref: column for column in columns(kimi_like())}
@@ -52,6 +52,22 @@ def test_a_point_within_a_stage() -> None:
     column = OURO["ouro/stable1"]
     assert column.at(0) == column.left
     assert column.at(3 * T) == pytest.approx(column.right)
+
+
+def test_a_branch_from_a_point_has_no_count_where_the_trunk_s_counts_say_another() -> None:
+    """Its column is wider than the part of the trunk's beside it."""
+    laid = columns(points_like(T // 2))
+    ends = {one.stage.name: (one.right, one.after) for one in laid}
+    assert ends["decay_0_b"][0] > ends["trunk"][0]
+    assert ends["decay_0_b"][1] < ends["trunk"][1]
+    assert [text for _, text in borders(laid)] == ["0", "1T", "2T"]
+
+
+def test_texts_that_would_touch_are_in_rows_of_their_own() -> None:
+    assert levels([(0, 2), (3, 5), (6, 8)]) == [0, 0, 0]
+    assert levels([(0, 4), (3, 5), (4, 6), (5, 7)]) == [0, 1, 0, 1]
+    assert levels([(3, 5), (0, 4)]) == [1, 0]
+    assert levels([]) == []
 
 
 def test_branches_that_end_in_one_place_with_other_counts_have_both_at_the_border() -> None:

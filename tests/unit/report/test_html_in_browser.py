@@ -13,7 +13,7 @@ from stages.spec.resolved import Stage
 from stages.store.layout import Layout
 from tests.edits import replaced
 from tests.unit.report.browser import CHROMIUM, DRIVER, Browser, browser
-from tests.unit.report.make import kimi_like, ouro_like, write_result
+from tests.unit.report.make import T, chain_like, kimi_like, ouro_like, points_like, write_result
 from tests.unit.report.pages import BUCKETS, HEAD, NEEDLES, subject
 
 pytestmark = [
@@ -110,6 +110,32 @@ def test_texts_in_drawings_stay_inside_them(window: Browser, report: Path) -> No
             " return t.left < s.left - 1 || t.right > s.right + 1; }).map(one => one.textContent)"
         )
         assert outside == []
+
+
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+@pytest.mark.parametrize("name", ["one", "thirty", "points", "report"])
+def test_texts_in_drawings_do_not_touch_and_a_stage_s_are_inside_its_box(
+    window: Browser, report: Path, tmp_path: Path, name: str, size: tuple[int, int]
+) -> None:
+    """One stage, thirty in a row, and decays from points of a trunk that are near one another."""
+    made = {"one": chain_like(1), "thirty": chain_like(30), "points": points_like(T // 2, T * 6 // 10, T * 7 // 10)}
+    if name in made:
+        folder.write(tmp_path / "out", [subject(tmp_path, made[name])], HEAD)
+    window.size(*size)
+    window.open((report if name == "report" else tmp_path / "out") / "ouro.html")
+    touching = window.script(
+        "const found = []; for (const svg of document.querySelectorAll('svg[role=img]')) {"
+        " const all = [...svg.querySelectorAll('text')].map(one => [one.textContent, one.getBoundingClientRect()]);"
+        " all.forEach(([a, r], i) => all.slice(i + 1).forEach(([b, s]) => {"
+        "  if (Math.min(r.right, s.right) - Math.max(r.left, s.left) > 1.5"
+        "      && Math.min(r.bottom, s.bottom) - Math.max(r.top, s.top) > 3) found.push([a, b]); })); }"
+        "for (const a of document.querySelectorAll('svg a')) { const box = a.querySelector('rect');"
+        " for (const one of a.querySelectorAll('text'))"
+        "  if (one.getBoundingClientRect().right > box.getBoundingClientRect().right) found.push([one.textContent]); }"
+        "return found"
+    )
+    assert touching == []
+    assert window.script("return document.documentElement.scrollWidth") <= size[0]
 
 
 def test_every_link_leads_to_a_file_and_a_place_on_it(window: Browser, report: Path) -> None:

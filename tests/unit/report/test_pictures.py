@@ -4,12 +4,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
 from stages.report import pipeline_plot, stage_plots, style
 from stages.report.metrics import read
-from tests.unit.report.make import kimi_like, ouro_like, stage, write_result
+from stages.spec.resolved import Stage
+from tests.unit.report.make import T, chain_like, kimi_like, ouro_like, points_like, stage, write_result
 
 
 def texts(figure: Figure) -> str:
@@ -87,3 +89,18 @@ def test_labels_of_a_row_do_not_overlap() -> None:
     ]  # fmt: skip
     edges = sorted((box.x0, box.x1) for box in boxes)
     assert all(left[1] < right[0] for left, right in pairwise(edges))
+
+
+@pytest.mark.parametrize(
+    "stages", [chain_like(30), points_like(T // 2, T * 6 // 10, T * 7 // 10)], ids=["thirty", "points"]
+)
+def test_nothing_that_is_written_over_columns_or_at_the_axis_is_on_something_else(stages: dict[str, Stage]) -> None:
+    figure = pipeline_plot.draw("Many", "mini", stages, {})
+    figure.canvas.draw()  # lays the texts out
+    axes = figure.axes[0]
+    over = [note for note in axes.findobj(Annotation) if note.get_text() and not note.get_text().startswith("budget")]
+    shown = [one.get_window_extent() for one in [*over, *(tick for tick in axes.get_xticklabels() if tick.get_text())]]
+    for number, one in enumerate(shown):
+        for other in shown[number + 1 :]:
+            apart = one.x1 <= other.x0 or other.x1 <= one.x0 or one.y1 <= other.y0 + 2 or other.y1 <= one.y0 + 2
+            assert apart

@@ -70,7 +70,7 @@ class Heldout:
             corpus.refuse_changed()
 
     def kind(self, name: str) -> ManifestKind:
-        """What a corpus holds."""
+        """What a corpus contains."""
         return self.corpus(name).manifest.kind
 
     def documents(self, name: str) -> range:

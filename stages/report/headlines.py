@@ -1,4 +1,4 @@
-"""Which of a stage's evaluations the tables show first, under the names that the evals floor writes in eval.json."""
+"""Which of a stage's evaluations the tables show first, under the names that `stages.evals` writes into eval.json."""
 
 from __future__ import annotations
 

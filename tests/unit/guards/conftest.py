@@ -1,4 +1,4 @@
-"""The tiny corpora of the data floor, prepared once for all tests of this folder."""
+"""The tiny corpora of tests/unit/data, prepared once for all tests of this folder."""
 
 from tests.unit.data.conftest import small
 

@@ -1,4 +1,4 @@
-"""What may be removed under results/.runs: never what is in place, never what a run has a lease on, never through a link."""
+"""What may be removed under results/.runs: never what is in place or leased by a run, never through a link."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builders of small projects and phases for the tests of the data floor."""
+"""Builders of small projects and phases for tests/unit/data."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import pytest
 import torch
@@ -14,35 +13,10 @@ from stages.models import ops
 from stages.models.ops import head, head_chunk
 from stages.models.ops.head import Chunk
 from tests.live import Live
+from tests.unit.models.head_loss import V, given, gradients, plain, relative
 
-N, H, V = 150, 32, 700
 SIZES = [Chunk(64, 700), Chunk(150, 700), Chunk(7, 13), Chunk(1, 699), Chunk(64, 128), Chunk(1000, 1000)]
 BF16 = 2.0**-8  # unit roundoff: eight significant bits, rounded to nearest
-
-
-def given(seed: int = 0, tokens: int = N, width: int = H, vocab: int = V) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """States, matrix, labels (every fifth not supervised) and weights."""
-    generator = torch.Generator().manual_seed(seed)
-    states, matrix = torch.randn(tokens, width, generator=generator), torch.randn(vocab, width, generator=generator)
-    labels = torch.randint(0, vocab, (tokens,), generator=generator)
-    labels[::5] = -100
-    return states, matrix * 0.3, labels, torch.rand(tokens, generator=generator)
-
-
-def plain(states: Tensor, matrix: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """The definition, of whole logits in fp64."""
-    logits = states.double() @ matrix.double().T
-    return (F.cross_entropy(logits, labels, ignore_index=-100, reduction="none") * weights.double()).sum()
-
-
-def relative(found: Tensor, exact: Tensor) -> float:
-    """Distance over length."""
-    return float((found.double() - exact.double()).norm() / exact.double().norm())
-
-
-def gradients(total: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """Of 3 x the loss: what the backward pass is given is not always 1."""
-    return list(torch.autograd.grad(3 * total, inputs))
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size.rows}x{size.words}")
@@ -133,45 +107,6 @@ def test_the_gradients_are_handed_over_once() -> None:
         total.backward()
 
 
-# ------------------------------------------------------------------ memory
-
-LONG, WIDE, NARROW = 256, 4096, 4  # logits: 4.2 MB; states: 4 KB; matrix: 66 KB
-PART = Chunk(64, 1024)
-LOGITS = PART.rows * PART.words * torch.float32.itemsize
-
-
-def held(bf16: bool = False, frozen: bool = False, size: Chunk = PART) -> tuple[Live, int]:
-    """What a forward and a backward pass hold, and what is left, of a loss whose logits are 16 chunks."""
-    states, matrix, labels, weights = given(tokens=LONG, width=NARROW, vocab=WIDE)
-    leaves = [states.requires_grad_(), *([] if frozen else [matrix.requires_grad_()])]
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16), Live() as live:
-        ops.weighted_head_loss(states, matrix, labels, weights, size)[0].backward()
-        left = live.now
-    assert all(leaf.grad is not None for leaf in leaves)
-    return live, left
-
-
-@pytest.mark.parametrize("bf16", [False, True])
-def test_never_more_than_one_chunk_of_logits_is_alive(bf16: bool) -> None:
-    """In bf16 a chunk is there twice for a moment, 2 and 4 bytes a logit, when it changes its precision."""
-    live, _ = held(bf16)
-    gradients_of_both = 4 * (LONG + WIDE) * NARROW
-    copy_and_product = (2 * 2 * WIDE * NARROW) if bf16 else 0
-    by_position = 64 * LONG  # losses, weights, labels and their like
-    assert live.largest == LOGITS
-    assert live.peak < gradients_of_both + copy_and_product + by_position + LOGITS * (1.5 if bf16 else 1)
-
-
-def test_the_gradients_are_not_copied_on_their_way_out() -> None:
-    live, left = held(size=Chunk(64, 128))
-    assert left == 4 * (LONG + WIDE) * NARROW
-    assert live.peak < left + 64 * LONG + 4 * 64 * 128
-
-
-def test_a_frozen_matrix_costs_no_gradient() -> None:
-    assert held()[0].peak - held(frozen=True)[0].peak >= 4 * WIDE * NARROW
-
-
 @pytest.mark.parametrize("vocab", [1024, 49_152, 128_256, 163_840])
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_a_chunk_has_rows_enough_for_a_product_and_a_bounded_number_of_logits(vocab: int, device: str) -> None:
@@ -226,21 +161,6 @@ def test_a_gpus_gradients_are_written_over_what_is_in_their_memory(rows: int) ->
     assert relative(matrix_grad, of_matrix) < 1e-6
     head_chunk.loss_on_gpu(states[:0], matrix, targets[:0], scales[:0], rows, into[:0], matrix_grad)
     assert not matrix_grad.any()
-
-
-def test_of_a_gpus_rows_the_logits_of_a_few_are_alive_and_the_slopes_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head_chunk, "AT_ONCE", 64 * WIDE)
-    states, matrix, labels, weights = given(tokens=LONG, width=NARROW, vocab=WIDE)
-    into, matrix_grad = torch.empty_like(states), torch.zeros_like(matrix)
-    given_to = states, matrix, labels.clamp(min=0)[:, None], weights[:, None]
-    with Live() as live:
-        head_chunk.rows_on_gpu(*given_to, into, matrix_grad, first=False)
-    logits, slopes = 4 * 64 * WIDE, 4 * LONG * WIDE
-    assert live.largest == slopes
-    assert live.peak < slopes + 2 * logits + 64 * LONG
-    with Live() as live:
-        head_chunk.rows_on_gpu(*given_to, None, None, first=True)
-    assert live.largest == logits
 
 
 # ------------------------------------------------- whole logits, where they are few

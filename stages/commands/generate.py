@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 
 from stages.commands.finished import finished
-from stages.errors import UserError
+from stages.errors import UsageError, UserError
 from stages.export.sampling import sampling
 from stages.printable import printable
 
@@ -21,8 +21,15 @@ def generate(
     top_p: float | None,
     seed: int | None,
 ) -> None:
-    """Print the text as it comes. Raises UsageError for a way of drawing that is not stated in full."""
+    """Print the text as it comes.
+
+    Raises UsageError for a way of drawing that is not stated in full, and for a prompt that is not UTF-8.
+    """
     how = sampling(temperature, top_p, seed)
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:  # bytes of a command line that are no text are halves of characters
+        raise UsageError("--prompt: found bytes that are not UTF-8; allowed: text in UTF-8.") from None
     result, _ = finished(ref, scale)
     from stages.export import model, sample, tokenizer  # loads torch: what is mistyped was answered by now
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import subprocess
 import sys
 from contextlib import chdir
@@ -147,6 +148,11 @@ def test_a_mistyped_stage_is_answered_before_torch_is_loaded(finished: Path) -> 
         )
         assert (done.returncode, done.stderr) == (0, "")
         assert "Did you mean 'plain/base'?" in done.stdout
+
+
+def test_a_prompt_that_is_not_utf8(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match="--prompt: found bytes that are not UTF-8; allowed: text in UTF-8"):
+        said(finished, "plain/base", capsys, prompt=os.fsdecode(b"caf\xe9"))
 
 
 def test_a_prompt_beyond_the_context(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

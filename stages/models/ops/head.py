@@ -119,6 +119,8 @@ def regularised_head_loss(
     """
     device = states.device.type
     factors = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
+    if not torch.is_grad_enabled():  # a function's own `forward` is told what its inputs need, and not that
+        states, matrix, weights = states.detach(), matrix.detach(), weights.detach()
     with torch.autocast(device, enabled=False):
         where = size or chunk(len(matrix), states.device)
         found = _HeadLoss.apply(states, matrix, labels, weights, where, factors, softcap, z)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from stages.models import ops
 from stages.models.ops import head, head_chunk
 from stages.models.ops.head import Chunk
+from stages.models.ops.head_pieces import loss_in_pieces
 from tests.live import Live
 from tests.unit.models.head_loss import V, given, gradients, plain, relative
 
@@ -96,6 +98,23 @@ def test_nothing_supervised_is_a_loss_of_zero_without_a_gradient() -> None:
     assert total.item() == 0
     assert gradients(total, [states])[0].abs().max() == 0
     assert ops.head_loss(states[:0], matrix, labels[:0]).item() == 0
+
+
+def test_a_pass_without_gradients_takes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same loss, of a matrix that is trained: an evaluation has no use for a gradient of its size."""
+    states, matrix, labels, weights = given()
+    matrix.requires_grad_()
+    wanted = ops.weighted_head_loss(states, matrix, labels, weights, Chunk(64, 100))[0]
+    found: list[Tensor | None] = []
+
+    def pieces(*given: Any) -> tuple[Tensor, Tensor]:
+        found.append(given[-1])
+        return loss_in_pieces(*given)
+
+    monkeypatch.setattr(head, "loss_in_pieces", pieces)
+    with torch.no_grad():
+        assert torch.equal(ops.weighted_head_loss(states, matrix, labels, weights, Chunk(64, 100))[0], wanted)
+    assert found == [None]
 
 
 def test_the_gradients_are_handed_over_once() -> None:

@@ -146,6 +146,32 @@ def test_under_deterministic_kernels_documents_are_divided_and_change_nothing(
 
 
 @pytest.mark.gpu_only
+@pytest.mark.parametrize(
+    ("width", "dtype", "sight"),
+    [
+        (64, torch.bfloat16, Sight(0.125, window=150)),
+        (264, torch.bfloat16, Sight(0.06)),
+        (264, torch.bfloat16, Sight(0.06, window=150)),
+        (64, torch.float32, Sight(0.125)),
+        (64, torch.float32, Sight(0.125, window=150)),
+    ],
+    ids=["window", "wide heads", "wide heads, window", "fp32", "fp32, window"],
+)
+def test_grouped_heads_of_whole_rows_never_make_all_scores(
+    width: int, dtype: torch.dtype, sight: Sight, device: torch.device
+) -> None:
+    """SDPA makes them where none of its kernels takes what it is given, and says nothing."""
+    length, heads = 4096, 8
+    made = [torch.randn(1, length, count, width, device=device, dtype=dtype) for count in (heads, 2, 2)]
+    q, k, v = (part.requires_grad_() for part in made)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    torch.autograd.grad(attend_in(q, k, v, None, sight).sum(), (q, k, v))
+    scores = heads * length * length * dtype.itemsize
+    assert torch.cuda.max_memory_allocated() - before < scores
+
+
+@pytest.mark.gpu_only
 def test_a_gpu_takes_the_kernels_that_are_meant_for_it() -> None:
     """On an H100; on what is older, experts go one by one."""
     known = "flash4" in choice.features()

@@ -22,7 +22,7 @@ from stages.store import files
 from stages.store.files import Data
 from stages.store.shards import Shard
 
-FAN = 128  # runs that are merged at once; times stretches.FILES, open files, of which many systems allow 1,024
+FAN = 128  # runs that are merged at once; times merge_blocks.FILES, open files, of which many systems allow 1,024
 
 
 @dataclass(frozen=True)

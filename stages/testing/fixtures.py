@@ -60,16 +60,13 @@ class _Fixture:
 class Curve(_Fixture):
     """A run step by step against its golden."""
 
+    @_in_words()
     def __call__(self, train: Train, steps: int, name: str = "") -> None:
         """Train for so many steps and compare. `name` sets several curves of one test apart.
 
         The test fails where a step differs from the golden's, where there is none, and for a loop that does not repeat
         itself.
         """
-        with _in_words():
-            self._compare(train, steps, name)
-
-    def _compare(self, train: Train, steps: int, name: str) -> None:
         path = self._path(name)
         if ("stages-used", str(path)) in self.item.user_properties:
             raise GoldenError("two curves of one test need names: curve(train, steps=..., name=...).")
@@ -129,15 +126,12 @@ class Curve(_Fixture):
 class Twin(_Fixture):
     """A run that is stopped and resumed twice against an uninterrupted one. It needs no golden."""
 
+    @_in_words()
     def __call__(self, train: Train, steps: int, cuts: Sequence[int] = ()) -> None:
         """Train for so many steps, once without a stop and once with two, and compare every step.
 
         `cuts`: after which steps; drawn with --stages-seed if left out. The test fails where a step differs.
         """
-        with _in_words():
-            self._compare(train, steps, cuts)
-
-    def _compare(self, train: Train, steps: int, cuts: Sequence[int]) -> None:
         if steps < 3 or not set(cuts) <= set(range(1, steps)):
             raise GoldenError(
                 f"twin(steps={steps}, cuts={tuple(cuts)}): two stops need at least 3 steps, and are after steps 1 to "
@@ -164,16 +158,13 @@ class Twin(_Fixture):
 class Layout(_Fixture):
     """Two ways of computing one run, such as one rank and two, or other micro-batches. It needs no golden."""
 
+    @_in_words()
     def __call__(self, one: Train, other: Train, steps: int, tier: Tier = "bit-exact") -> None:
         """Train for so many steps in both ways and compare.
 
         tier "bit-exact": every step to the last bit, except the process-wide generators. "same-order": the first three
         steps' numbers to 1e-5 relative, on the same samples. The test fails where they differ.
         """
-        with _in_words():
-            self._compare(one, other, steps, tier)
-
-    def _compare(self, one: Train, other: Train, steps: int, tier: Tier) -> None:
         if tier not in get_args(Tier):  # another word would be taken for the looser one
             raise GoldenError(f"layout: tier: found {tier!r}; allowed: {' or '.join(map(repr, get_args(Tier)))}.")
         first = loops.run(one, steps, self.fresh())

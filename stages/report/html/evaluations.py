@@ -66,13 +66,9 @@ SMALL = Size(350, 210, 44, 22)
 
 def by_position(views: Sequence[View]) -> list[Small]:
     """Held-out loss over the position in the context, before a stage and after it."""
-    sides = {
-        view.ref: {side: read(getattr(view, side), "positions", "buckets", _BUCKETS) for side in ("before", "after")}
-        for view in views
-    }
     found = []
     for view in views:
-        both = sides[view.ref]
+        both = {side: read(getattr(view, side), "positions", "buckets", _BUCKETS) for side in ("before", "after")}
         if not both["after"]:
             continue
         ends = [one.to for buckets in both.values() for one in buckets if one.to > 0]
@@ -138,10 +134,9 @@ def _share(side: Mapping[tuple[float, int], Needle], depth: float, size: int) ->
 
 def by_loops(views: Sequence[View]) -> list[Small]:
     """Held-out loss of a looped model by the loop that it leaves at, before a stage and after it."""
-    sides = {view.ref: {side: _loops(view, side) for side in ("before", "after")} for view in views}
     found = []
     for view in views:
-        both = sides[view.ref]
+        both = {side: _loops(view, side) for side in ("before", "after")}
         if not both["after"]:
             continue
         x = Axis(1, max(number for points in both.values() for number, _ in points))

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from stages.errors import UserError
 from stages.printable import printable
-from stages.store import fingerprint, json_file, manifest, partials, run_record, seal
+from stages.store import attempts, fingerprint, json_file, manifest, partials, run_record, seal
 from stages.store.disk import without_waiting
 from stages.store.layout import Layout
 from stages.store.manifest import ManifestError, Parent
@@ -63,9 +63,13 @@ def recorded(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) 
         return Recorded(place, _rows(place), record.tier, makers(place), True, tuple(map(str, changed)))
     latest = partials.latest(layout, key, parents)
     if latest is None:
+        ended = any(attempts.finding(attempt) is not None for attempt in attempts.folders(layout, key)[:1])
+        repair = (
+            f"`stages status {ref} --scale {layout.scale}` says why." if ended else f"`{layout.command(ref)}` runs it."
+        )
         raise UserError(
             f"{ref}: no step of it is recorded: it is not finished under its key {key[:12]}, and has no checkpoint. "
-            f"`{layout.command(ref)}` runs it."
+            f"{repair}"
         )
     made_by = json_file.read_as(latest / "made_by.json", _MAKERS)
     tier = json_file.read_as(latest / "tier.json", _TIER)

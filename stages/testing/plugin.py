@@ -135,9 +135,9 @@ class Ending:
             properties = [(name, value) for name, value in report.user_properties if name.startswith("stages-")]
             self.reported += [(report.nodeid, name, value) for name, value in properties]
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
         """Print what was reported, and write goldens where an update was requested."""
-        if self.no_stage:
+        if self.no_stage and exitstatus != pytest.ExitCode.USAGE_ERROR:
             found = self.config.getoption("markexpr")
             terminalreporter.write_line(f"--stages: -m {found!r} leaves no test of a stage; kinds: {', '.join(KINDS)}")
         if self.reported or self.config.getoption("stages_update"):

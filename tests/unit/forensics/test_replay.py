@@ -236,3 +236,7 @@ def test_a_stage_that_stopped_is_replayed_from_its_checkpoints(copy: Path, capsy
         shutil.rmtree(folder)
     with pytest.raises(UserError, match=r"no step of it is recorded.*`stages run toy/first --scale paper`"):
         print_replay(REF, "5..", SCALE, None, as_json=False)
+    (attempt,) = (copy / "results/.runs").glob("*/attempt-*")
+    (attempt / "finding.json").write_text(json.dumps({"message": "loss is nan", "step": 3, "repeats": True}))
+    with pytest.raises(UserError, match=r"no step of it is recorded.*`stages status toy/first --scale paper` says why"):
+        print_replay(REF, "5..", SCALE, None, as_json=False)

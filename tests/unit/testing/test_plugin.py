@@ -218,7 +218,9 @@ def test_a_golden_edited_by_hand_is_named_without_a_traceback(kept: Path, edit: 
 
 
 def test_what_is_no_stage_and_what_is_no_project_are_refused(project: Path, tmp_path: Path) -> None:
-    assert_message(run(project, *SPECS, "--stages-select", "tiny/none"), "tiny/none", "tiny/pretrain")
+    misspelt = run(project, *SPECS, "--stages-select", "tiny/none")
+    assert_message(misspelt, "tiny/none", "tiny/pretrain")
+    assert "leaves no test of a stage" not in misspelt.stdout, "the markers are right"
     assert_message(run(tmp_path, *SPECS), "--stages:")
     assert_message(
         run(project, "--stages-select", "tiny/sft"), "--stages-select: found without --stages", "Add --stages."

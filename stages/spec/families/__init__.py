@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module
 from inspect import isclass
 from pkgutil import iter_modules
+from types import ModuleType
 from typing import get_args
 
 from stages.spec.language_model import LanguageModel
 
 
-def _families() -> dict[str, type[LanguageModel]]:
+def declared(modules: Iterable[ModuleType]) -> dict[str, type[LanguageModel]]:
+    """The families that modules declare, by name. Raises ImportError where two declare one, as a copy does."""
     found: dict[str, type[LanguageModel]] = {}
-    for module in sorted(one.name for one in iter_modules(__path__)):
-        for one in vars(import_module(f"{__name__}.{module}")).values():
+    for module in modules:
+        for one in vars(module).values():
             if isclass(one) and issubclass(one, LanguageModel) and "family" in one.model_fields:
                 (name,) = get_args(one.model_fields["family"].annotation)
-                found[name] = one
+                if (other := found.setdefault(name, one)) is not one:
+                    raise ImportError(
+                        f"{one.__module__}: family: found {name!r}, which {other.__module__} declares; allowed: a name "
+                        "of its own. Change the Literal of one of them."
+                    )
     return found
 
 
-FAMILIES = _families()
+FAMILIES = declared(import_module(f"{__name__}.{name}") for name in sorted(one.name for one in iter_modules(__path__)))

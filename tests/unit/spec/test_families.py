@@ -6,14 +6,14 @@ import ast
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from stages.contract import layouts
 from stages.spec import objectives
-from stages.spec.families import FAMILIES
+from stages.spec.families import FAMILIES, declared, olmoe
 from stages.spec.language_model import LanguageModel
 from stages.spec.nodes import parse
 from stages.spec.project import Project
@@ -98,6 +98,14 @@ def test_a_router_without_a_bias_has_none_to_move(model: LanguageModel, refused:
     errors = list(objectives._blocks(placed, 0, phase))
     assert len(errors) == refused
     assert all("phases.0.router.bias_update: found 0.001 for llm (qwen3_moe); allowed: 0" in str(one) for one in errors)
+
+
+def test_a_copy_that_still_has_the_name_of_what_it_was_copied_from_is_refused() -> None:
+    copied = ModuleType("stages.spec.families.mine")
+    vars(copied)["MineModel"] = type("MineModel", (olmoe.OlmoeModel,), {"__module__": copied.__name__})
+    with pytest.raises(ImportError, match=r"olmoe: family: found 'olmoe', which stages\.spec\.families\.mine declares"):
+        declared([copied, olmoe])
+    assert declared([olmoe, olmoe]) == {"olmoe": olmoe.OlmoeModel}, "one that another module imports is the same"
 
 
 def test_the_base_is_no_family() -> None:

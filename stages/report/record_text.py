@@ -37,16 +37,7 @@ def short(record: Record) -> str:
         passed = sum(gate["passed"] for gate in gates)
         *_, last = ["-", *(text for name, stage in stages.items() for text in _headlines(name, stage))]
         steps = f"{sum(stage['steps'][0] for stage in trained):,}"
-        rows.append(
-            (
-                pipeline,
-                str(len(stages)),
-                steps,
-                seconds(fmean(spent)),
-                f"{passed} of {len(gates)}",
-                last,
-            )
-        )
+        rows.append((pipeline, str(len(stages)), steps, seconds(fmean(spent)), f"{passed} of {len(gates)}", last))
     columns = ("pipeline", "stages", "steps", "time in steps", "gates passed", "its last stage, held out (means)")
     seeds = ", ".join(map(str, record["seeds"]))
     where = f"Scale {record['scale']}, seeds {seeds}, {record['environment']['cpu_model']}, one thread a stage"

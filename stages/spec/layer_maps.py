@@ -28,11 +28,7 @@ def layer_map(loaded: LoadedStage, module: str, how: str, parent: Model, child: 
     if how == copies.EXPERTS:
         if wrong := "; ".join(misfits(parent, child)):
             raise loaded.document.error(
-                ("modules", module),
-                wrong,
-                ROUTED,
-                "Correct the model, also under the scale's `models`.",
-                "I-23",
+                ("modules", module), wrong, ROUTED, "Correct the model, also under the scale's `models`.", "I-23"
             )
         return tuple(range(getattr(child, "layers", 0)))
     if copies.is_written(how):

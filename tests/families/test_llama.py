@@ -15,6 +15,6 @@ class TestLlama(Checks):
     ROPES: ClassVar = {
         "llama3": Rope(
             base=500_000.0, llama3=Llama3Scaling(factor=8.0, low=1.0, high=4.0, original=32), interpolation=1.0
-        ),
+        )
     }
     REFUSED: ClassVar = {"head_dim": 8, "mlp_bias": True, "sliding_window": 7}

@@ -12,9 +12,7 @@ class TestMistral(Checks):
         family="mistral", layers=2, hidden=32, ffn=48, heads=4, kv_heads=2, head_dim=12, window=7,
         vocab=61, norm_eps=1e-5, tied=False, init_std=0.02,
     )  # fmt: skip
-    ROPES: ClassVar = {
-        "plain": Rope(base=10_000.0, llama3=None, interpolation=1.0),
-    }
+    ROPES: ClassVar = {"plain": Rope(base=10_000.0, llama3=None, interpolation=1.0)}
     REFUSED: ClassVar = {"sliding_window": None, "head_dim": 8, "num_key_value_heads": 4, "rope_theta": 1e6}
 
 

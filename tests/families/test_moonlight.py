@@ -14,9 +14,7 @@ class TestMoonlight(Checks):
         qk_nope_dim=8, qk_rope_dim=8, v_head_dim=12, experts=4, active_experts=2, shared_experts=1, expert_ffn=16,
         routed_scale=2.446, norm_eps=1e-5, tied=False, init_std=0.02,
     )  # fmt: skip
-    ROPES: ClassVar = {
-        "plain": Rope(base=50_000.0, llama3=None, interpolation=1.0),
-    }
+    ROPES: ClassVar = {"plain": Rope(base=50_000.0, llama3=None, interpolation=1.0)}
     REFUSED: ClassVar = {"q_lora_rank": 16, "n_group": 2, "norm_topk_prob": False, "kv_lora_rank": 8, "head_dim": 12}
     ROUTER = Router(bias_update=1e-3, aux_loss=1e-4)
 

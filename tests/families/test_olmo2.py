@@ -12,7 +12,5 @@ class TestOlmo2(Checks):
         family="olmo2", layers=2, hidden=32, ffn=48, heads=4, kv_heads=2, vocab=61, norm_eps=1e-6,
         tied=False, init_std=0.02,
     )  # fmt: skip
-    ROPES: ClassVar = {
-        "plain": Rope(base=500_000.0, llama3=None, interpolation=1.0),
-    }
+    ROPES: ClassVar = {"plain": Rope(base=500_000.0, llama3=None, interpolation=1.0)}
     REFUSED: ClassVar = {"num_key_value_heads": 4, "hidden_act": "gelu", "rms_norm_eps": 1e-5, "attention_bias": True}

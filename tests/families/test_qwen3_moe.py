@@ -13,9 +13,7 @@ class TestQwen3Moe(Checks):
         family="qwen3_moe", layers=2, hidden=32, ffn=48, heads=4, kv_heads=2, head_dim=12, experts=4, active_experts=2,
         expert_ffn=16, vocab=61, norm_eps=1e-6, tied=False, init_std=0.02,
     )  # fmt: skip
-    ROPES: ClassVar = {
-        "plain": Rope(base=1_000_000.0, llama3=None, interpolation=1.0),
-    }
+    ROPES: ClassVar = {"plain": Rope(base=1_000_000.0, llama3=None, interpolation=1.0)}
     REFUSED: ClassVar = {
         "norm_topk_prob": False, "num_experts_per_tok": 1, "mlp_only_layers": [0], "decoder_sparse_step": 2,
         "head_dim": 8, "use_sliding_window": True,

@@ -80,10 +80,7 @@ def seen(
 def main(count: int, steps: int | None) -> None:
     root, draw, found = Path.cwd(), random.Random(20261127), list[tuple[str, Seen]]()
     stages = {ref: inputs(training(ref, "mini"), None) for ref in REFS}
-    with (
-        ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside,
-        tempfile.TemporaryDirectory() as kept,
-    ):
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside, tempfile.TemporaryDirectory() as kept:
         quiet = beside.submit(undisturbed, root, steps)
         clean = {ref: recorded_clean(*stages[ref], Path(kept) / ref) for ref in REFS}
         for number in range(count):

@@ -125,9 +125,7 @@ def test_nothing_finished_is_lost_when_the_same_key_finishes_twice(layout: Layou
 
 
 def test_a_kill_between_the_two_renames_of_a_finish_loses_neither_result(
-    layout: Layout,
-    run: Run,
-    monkeypatch: pytest.MonkeyPatch,
+    layout: Layout, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("toy/one", A)
     rename = files.disk.rename

@@ -10,11 +10,7 @@ MUTANTS = (
     Mutant(
         "I-42",
         "a million positions on one node",
-        Edited(
-            "llama31_1m/cpt_1m.yaml",
-            r"nodes: 16, ranks: 128((?:.|\n)*?)cp: 16",
-            r"nodes: 1, ranks: 8\1cp: 1",
-        ),
+        Edited("llama31_1m/cpt_1m.yaml", r"nodes: 16, ranks: 128((?:.|\n)*?)cp: 16", r"nodes: 1, ranks: 8\1cp: 1"),
         LLAMA,
         "paper",
     ),

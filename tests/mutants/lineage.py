@@ -24,9 +24,7 @@ MUTANTS = (
         Edited("ouro/pipeline.yaml", r"to: 3e-5, for: 1\.4T", "to: 3e-4, for: 1.4T"),
     ),
     Mutant(
-        "I-36",
-        "a last decay that rises",
-        Edited("ouro/pipeline.yaml", "to: 1e-5, for: 300B", "to: 1e-4, for: 300B"),
+        "I-36", "a last decay that rises", Edited("ouro/pipeline.yaml", "to: 1e-5, for: 300B", "to: 1e-4, for: 300B")
     ),
     Mutant(
         "I-36",
@@ -34,10 +32,7 @@ MUTANTS = (
         Edited("ouro/pipeline.yaml", "to: 2e-5, for: 2B", "to: 2e-15, for: 2B"),
     ),
     Mutant(
-        "I-36",
-        "a scale that raises every rate too far",
-        Edited("scales/mini.yaml", r"lr: 25\n", "lr: 2500\n"),
-        "ouro",
+        "I-36", "a scale that raises every rate too far", Edited("scales/mini.yaml", r"lr: 25\n", "lr: 2500\n"), "ouro"
     ),
     Mutant(
         "I-37",

@@ -16,11 +16,7 @@ def waiver(id: str, reason: str) -> Waiver:
 
 
 MUTANTS = (
-    Mutant(
-        "I-11",
-        "a language model without rotary positions",
-        Bent(changes.stage("joint_pretrain", rope=None)),
-    ),
+    Mutant("I-11", "a language model without rotary positions", Bent(changes.stage("joint_pretrain", rope=None))),
     Mutant(
         "I-11",
         "llama3 scaling whose bands are the wrong way round",
@@ -115,11 +111,7 @@ MUTANTS = (
         "the loops are not divided by what the layers grow",
         Edited("ouro/stable_2_2_6b.yaml", r"loops: \{count: 4, beta: 0\.05\}", "loops: {count: 8, beta: 0.05}"),
     ),
-    Mutant(
-        "S-01",
-        "a contrastive head of another size",
-        Edited(MINI, r"(contrastive: \{hidden: )\d+", r"\g<1>32"),
-    ),
+    Mutant("S-01", "a contrastive head of another size", Edited(MINI, r"(contrastive: \{hidden: )\d+", r"\g<1>32")),
     Mutant("S-01", "a text tower of another size", Bent(changes.model("vit_coca", "text_tower", hidden=32))),
     Mutant(
         "S-02",
@@ -132,30 +124,15 @@ MUTANTS = (
         Bent(changes.model("vit_coca", "vit", hidden=128)),
         also=frozenset({"S-01"}),
     ),
-    Mutant(
-        "S-03",
-        "a projector into another width",
-        Edited(MINI, r"(projector: .*llm_hidden: )\d+", r"\g<1>48"),
-    ),
+    Mutant("S-03", "a projector into another width", Edited(MINI, r"(projector: .*llm_hidden: )\d+", r"\g<1>48")),
     Mutant("S-03", "a projector from another width", Bent(changes.model("vit_align", "projector", vision_hidden=32))),
     Mutant("S-04", "a vocabulary smaller than the tokenizer's", Edited(MINI, r"^vocab: \d+", "vocab: 1000")),
     Mutant("S-04", "one model with a smaller vocabulary", Bent(changes.model("vit_align", "llm", vocab=512))),
-    Mutant(
-        "S-05",
-        "a text tower too short for the captions",
-        Edited(MINI, r"(text_tower: .*length: )\d+", r"\g<1>2"),
-    ),
+    Mutant("S-05", "a text tower too short for the captions", Edited(MINI, r"(text_tower: .*length: )\d+", r"\g<1>2")),
     Mutant("S-05", "a decoder too short for the captions", Bent(changes.model("vit_coca", "decoder", length=2))),
+    Mutant("S-06", "heads that do not divide the hidden size", Edited(MINI, r"(moonvit: .*heads: )\d+", r"\g<1>3")),
     Mutant(
-        "S-06",
-        "heads that do not divide the hidden size",
-        Edited(MINI, r"(moonvit: .*heads: )\d+", r"\g<1>3"),
-    ),
-    Mutant(
-        "S-06",
-        "key-value heads that do not divide the heads",
-        Bent(changes.model("sft_1m", "llm", kv_heads=3)),
-        LLAMA,
+        "S-06", "key-value heads that do not divide the heads", Bent(changes.model("sft_1m", "llm", kv_heads=3)), LLAMA
     ),
     Mutant(
         "S-06",
@@ -188,11 +165,7 @@ MUTANTS = (
         "interpolation that lengthens positions",
         Edited("llama31_1m/sft_32k.yaml", "interpolation: 8", "interpolation: 0.5"),
     ),
-    Mutant(
-        "I-11",
-        "a base at which all pairs turn alike",
-        Edited("ouro/warmup.yaml", "base: 10_000", "base: 32"),
-    ),
+    Mutant("I-11", "a base at which all pairs turn alike", Edited("ouro/warmup.yaml", "base: 10_000", "base: 32")),
     Mutant(
         "I-23",
         "an upcycled module that the parent does not have",

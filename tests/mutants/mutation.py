@@ -62,12 +62,7 @@ def prepared(root: Path, piece: Piece) -> Path:
         if not (folder / name).is_symlink():
             (folder / name).symlink_to(root / name)
     words = [*WORDS, *(f"--deselect=tests/{test}" for test in piece.without)]
-    lists = {
-        "modules": piece.sources(root),
-        "also_copy": list(ALSO_COPY),
-        "tests": piece.selection(),
-        "words": words,
-    }
+    lists = {"modules": piece.sources(root), "also_copy": list(ALSO_COPY), "tests": piece.selection(), "words": words}
     settings = SETTINGS.format(**{key: json.dumps(each) for key, each in lists.items()})
     (folder / "pyproject.toml").write_text((root / "pyproject.toml").read_text() + settings)
     return folder

@@ -60,11 +60,7 @@ def _read(test: Path) -> Iterator[Path]:
 
 
 PIECES = (
-    Piece(
-        "memory",
-        ("contract/memory*.py", "contract/engines.py"),
-        ("unit/contract/test_engines.py", "unit/plan"),
-    ),
+    Piece("memory", ("contract/memory*.py", "contract/engines.py"), ("unit/contract/test_engines.py", "unit/plan")),
     Piece(
         "contract",
         ("contract/*.py",),
@@ -106,13 +102,7 @@ PIECES = (
     ),
     Piece(
         "runs",
-        (
-            "store/attempts.py",
-            "store/holder.py",
-            "store/lease.py",
-            "store/partials.py",
-            "store/progress.py",
-        ),
+        ("store/attempts.py", "store/holder.py", "store/lease.py", "store/partials.py", "store/progress.py"),
         (
             "unit/store/test_attempts.py",
             "unit/store/test_holder.py",
@@ -136,36 +126,16 @@ PIECES = (
             "faults/test_store.py",
             "faults/test_unlisted.py",
         ),
-        without=(
-            "unit/store/test_json_file.py",
-            "unit/store/test_lease.py",
-            "unit/store/test_lease_numbers.py",
-        ),
+        without=("unit/store/test_json_file.py", "unit/store/test_lease.py", "unit/store/test_lease_numbers.py"),
     ),
     Piece(
         "rows",
-        (
-            "data/document.py",
-            "data/draws.py",
-            "data/loader.py",
-            "data/packing.py",
-            "data/sample.py",
-        ),
-        (
-            "unit/data",
-            "property/test_document_order.py",
-            "property/test_packing.py",
-        ),
+        ("data/document.py", "data/draws.py", "data/loader.py", "data/packing.py", "data/sample.py"),
+        ("unit/data", "property/test_document_order.py", "property/test_packing.py"),
     ),
     Piece(
         "optimizer",
-        (
-            "train/adamw.py",
-            "train/muon.py",
-            "train/optimizer.py",
-            "train/reduce.py",
-            "train/param_groups.py",
-        ),
+        ("train/adamw.py", "train/muon.py", "train/optimizer.py", "train/reduce.py", "train/param_groups.py"),
         (
             "unit/train/test_optimizer.py",
             "unit/train/test_shards.py",
@@ -174,14 +144,6 @@ PIECES = (
             "parity/test_muon.py",
         ),
     ),
-    Piece(
-        "corpora",
-        ("data/*.py",),
-        ("unit/data",),
-    ),
-    Piece(
-        "train",
-        ("train/*.py", "train/objectives/*.py"),
-        ("unit/train",),
-    ),
+    Piece("corpora", ("data/*.py",), ("unit/data",)),
+    Piece("train", ("train/*.py", "train/objectives/*.py"), ("unit/train",)),
 )

@@ -60,9 +60,7 @@ MUTANTS = (
         Edited("llama31_1m/sft_256k.yaml", "objective: sft", "objective: next_token"),
     ),
     Mutant(
-        "I-30",
-        "a share that falls",
-        Edited("kimi_vl/joint_pretrain.yaml", "from: 0%, to: 40%", "from: 40%, to: 0%"),
+        "I-30", "a share that falls", Edited("kimi_vl/joint_pretrain.yaml", "from: 0%, to: 40%", "from: 40%, to: 0%")
     ),
     Mutant(
         "I-30",
@@ -130,8 +128,7 @@ MUTANTS = (
         "images of one resolution where they should grow",  # CoCa without any: the loader refuses it
         Bent(
             changes.phase(
-                "vit_coca",
-                coca=lambda old: old.coca.model_copy(update={"resolutions": old.coca.resolutions[:1]}),
+                "vit_coca", coca=lambda old: old.coca.model_copy(update={"resolutions": old.coca.resolutions[:1]})
             )
         ),
     ),

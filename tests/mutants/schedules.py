@@ -44,9 +44,7 @@ MUTANTS = (
         Edited("llama31_1m/pipeline.yaml", r"\{shape: constant, until: 15B\}", "{shape: constant, for: 15B}"),
     ),
     Mutant(
-        "I-03",
-        "a warm-up that outlasts its stage",
-        Edited("llama31_1m/pipeline.yaml", r"for: 12\.5M", "for: 12.5B"),
+        "I-03", "a warm-up that outlasts its stage", Edited("llama31_1m/pipeline.yaml", r"for: 12\.5M", "for: 12.5B")
     ),
     Mutant(
         "I-03",

@@ -39,23 +39,13 @@ MUTANTS = (
     Mutant(
         "I-07",
         "a batch ramp that is never reached",
-        Bent(
-            changes.phase(
-                "text_pretrain",
-                batch=lambda old: (*old.batch, BatchStep(after=old.budget, sequences=64)),
-            )
-        ),
+        Bent(changes.phase("text_pretrain", batch=lambda old: (*old.batch, BatchStep(after=old.budget, sequences=64)))),
         also=frozenset({"I-35"}),
     ),
     Mutant(
         "I-07",
         "a batch ramp out of order",
-        Bent(
-            changes.phase(
-                "text_pretrain",
-                batch=lambda old: tuple(reversed(old.batch)),
-            )
-        ),
+        Bent(changes.phase("text_pretrain", batch=lambda old: tuple(reversed(old.batch)))),
         also=frozenset({"I-35"}),
     ),
     Mutant(

@@ -88,9 +88,7 @@ SEEN = (
         Edited("kimi_vl/joint_cooldown.yaml", "from: 40%, to: 40%", "from: 40%, to: 10%"),
     ),
     Mutant(
-        "I-31",
-        "loops divided by more than the layers grow",
-        Edited("ouro/stable_2_2_6b.yaml", "count: 4", "count: 2"),
+        "I-31", "loops divided by more than the layers grow", Edited("ouro/stable_2_2_6b.yaml", "count: 4", "count: 2")
     ),
     Mutant(
         "I-34",
@@ -132,10 +130,7 @@ SEEN = (
         Edited(MINI, r"(decoder: \{.*length: )16", r"\g<1>2"),
     ),
     Mutant(
-        "S-03",
-        "patches merged three by three, of 64 a side",
-        Edited(KIMI_FILE, "merge: 2", "merge: 3"),
-        scale="paper",
+        "S-03", "patches merged three by three, of 64 a side", Edited(KIMI_FILE, "merge: 2", "merge: 3"), scale="paper"
     ),
     Mutant(
         "S-12",

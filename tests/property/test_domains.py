@@ -112,9 +112,7 @@ def _complaints(schema: str, tree: Tree) -> Iterator[ValidationError]:
 
 
 @pytest.mark.parametrize(
-    "leaf",
-    [pytest.param(leaf, marks=pytest.mark.nightly if at % 4 else ()) for at, leaf in enumerate(LEAVES)],
-    ids=str,
+    "leaf", [pytest.param(leaf, marks=pytest.mark.nightly if at % 4 else ()) for at, leaf in enumerate(LEAVES)], ids=str
 )
 def test_an_editor_marks_what_is_outside_and_nothing_inside(leaf: Leaf) -> None:
     for value in outside_of_a_schema(leaf.domain):

@@ -71,11 +71,7 @@ DEFECTS = (
     Defect("deepspeed-differs", ZERO, '"bf16": {"enabled": "auto"}', '"fp16": {"enabled": true}'),
     Defect("rate-impossible", RUN, "--learning_rate=5e-6", "--learning_rate=5e6"),
     Defect(
-        "saves-over-parent",
-        "deepspeed/sft.yaml",
-        "output_dir: runs/answers",
-        "output_dir: runs/domain",
-        certain=False,
+        "saves-over-parent", "deepspeed/sft.yaml", "output_dir: runs/answers", "output_dir: runs/domain", certain=False
     ),
     # lines that end too early, and text that nothing is given
     Defect("flags-not-passed", RUN, "--weight_decay 0.1 \\\n", "--weight_decay 0.1\n", at="--weight_decay"),

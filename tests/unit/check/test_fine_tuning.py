@@ -24,10 +24,7 @@ def found(root: Path, id: str, scale: str = "paper") -> list[Finding]:
 
 @pytest.mark.parametrize(
     ("early", "at", "later"),
-    [
-        ("longct_1_4b", "longct_1_4b", "midtrain_1_4b"),
-        ("keep_1_4b", "stable_1", "stable_2_1_4b"),
-    ],
+    [("longct_1_4b", "longct_1_4b", "midtrain_1_4b"), ("keep_1_4b", "stable_1", "stable_2_1_4b")],
     ids=["before mid-training", "from a pointer, before annealing"],
 )
 def test_fine_tuning_does_not_pass_over_what_is_exported(root: Path, early: str, at: str, later: str) -> None:

@@ -90,10 +90,7 @@ def test_shorter_sequences_and_higher_bases_are_no_way_back(tmp_path: Path, file
 def test_a_quarter_turn_is_what_a_context_may_take(tmp_path: Path) -> None:
     edit = ("ouro/longct_1_4b.yaml", "base: 1_000_000", "base: 40_000")
     first, *_ = found(tmp_path / "paper", "I-29", *edit)
-    assert (first.observed, first.expected) == (
-        "65,536 positions",
-        "at most 53,244 with base 40000, interpolation 1",
-    )
+    assert (first.observed, first.expected) == ("65,536 positions", "at most 53,244 with base 40000, interpolation 1")
     assert found(tmp_path / "mini", "I-29", *edit, scale="mini") == []
 
 
@@ -173,11 +170,7 @@ def test_a_module_that_was_never_trained_has_no_moments_to_keep(tmp_path: Path) 
     for file, old, new in (
         ("kimi_vl/vit_align.yaml", "train: [vit, projector]\nfrozen: [llm]", "train: [projector]\nfrozen: [vit, llm]"),
         ("kimi_vl/pipeline.yaml", "from: current, to: 1e-4, for: 2B", "from: 0, to: 1e-4, for: 2B"),
-        (
-            "kimi_vl/joint_pretrain.yaml",
-            "optimizer: inherit",
-            "optimizer: {vit: reset, '*': inherit}",
-        ),
+        ("kimi_vl/joint_pretrain.yaml", "optimizer: inherit", "optimizer: {vit: reset, '*': inherit}"),
     ):
         small_project.edit(tmp_path, file, old, new)
     assert unwaived(run(project, "paper", {"I-39"})) == []

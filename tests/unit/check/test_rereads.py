@@ -13,11 +13,7 @@ from tests.edits import replaced
 from tests.unit.spec import small_project
 
 RESTART = ("toy/second.yaml", "data: continue", "data: restart")
-DECLARED = (
-    "toy/second.yaml",
-    "data: continue",
-    "data: restart\n  reread: a second pass over 2B tokens",
-)
+DECLARED = ("toy/second.yaml", "data: continue", "data: restart\n  reread: a second pass over 2B tokens")
 OTHER = "  second_web:\n    sources:\n      - {corpus: library, share: 100%, group: text}\nsources:"
 MORE = "corpora:\n  library: {kind: text, citation: somewhere, stand_in: prose}\n"
 ELSEWHERE = (

@@ -56,10 +56,7 @@ def test_a_piece_shorter_than_a_step_may_not_lie_in_the_middle(tmp_path: Path) -
         (WARM_UP + replaced(REST, "1e-4", "1e-3"), "a cosine piece from 0.001 to 0.001"),
         (replaced(WARM_UP, "from: 0", "from: 1e-3") + REST, "a linear piece from 0.001 to 0.001"),
         (WARM_UP + replaced(REST, "1e-4", "1e-2"), "which ends the schedule"),
-        (
-            WARM_UP + replaced(REST, "1e-4", "1e-2", "cosine", "1-sqrt"),
-            "a 1-sqrt piece from 0.001 to 0.01, which",
-        ),
+        (WARM_UP + replaced(REST, "1e-4", "1e-2", "cosine", "1-sqrt"), "a 1-sqrt piece from 0.001 to 0.01, which"),
         (WARM_UP + replaced(REST, "1e-4", "1e-3", "cosine", "exponential"), "an exponential piece from 0.001 to"),
         (replaced(WARM_UP, "1e-3", "1e3") + REST, "a learning rate of 1000"),
         (replaced(WARM_UP, "1e-3", "1e-13") + replaced(REST, "1e-4", "1e-14"), "from 0 to 1e-13"),

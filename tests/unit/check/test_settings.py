@@ -202,8 +202,7 @@ def test_an_update_of_muon_is_orthogonalised(tmp_path: Path, old: str, new: str,
 
 
 @pytest.mark.parametrize(
-    ("ema", "weights", "told"),
-    [("0.9999", "average", True), ("0.999", "average", False), ("0.9999", "inherit", False)],
+    ("ema", "weights", "told"), [("0.9999", "average", True), ("0.999", "average", False), ("0.9999", "inherit", False)]
 )
 def test_an_average_that_reaches_back_beyond_its_stage(tmp_path: Path, ema: str, weights: str, told: bool) -> None:
     """1 / (1 - ema) steps are 10,000, and the stage has half as many. One that nothing takes does no harm."""

@@ -71,10 +71,7 @@ class CudaError(RuntimeError):
             RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore"),
             "for execution on the device). Install a PyTorch that is built for this GPU.",
         ),
-        (
-            RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory"),
-            "memory ran out ([enforce",
-        ),
+        (RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory"), "memory ran out ([enforce"),
     ],
 )
 def test_what_a_machine_refuses_is_one_line(error: Exception, told: str) -> None:

@@ -10,10 +10,7 @@ from stages.spec.project import Project
 from tests.edits import replaced
 
 
-@pytest.mark.parametrize(
-    ("others", "usual"),
-    [((), "mini"), (("big", "paper"), "paper"), (("big", "xl"), "mini")],
-)
+@pytest.mark.parametrize(("others", "usual"), [((), "mini"), (("big", "paper"), "paper"), (("big", "xl"), "mini")])
 def test_it_is_the_paper_s_then_the_one_that_snakemake_runs(
     tmp_path: Path, others: tuple[str, ...], usual: str
 ) -> None:

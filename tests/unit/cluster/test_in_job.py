@@ -86,13 +86,7 @@ def test_near_the_limit_a_stage_is_stopped_and_its_job_requeued(
     ids=["failed for good", "somebody's SIGTERM", "cancelled or requeued by Slurm", "told to make room"],
 )
 def test_only_what_is_to_go_on_goes_back(
-    command: Command,
-    tmp_path: Path,
-    error: UserError,
-    state: str,
-    preempted: str,
-    goes_back: bool,
-    vanished: list[str],
+    command: Command, tmp_path: Path, error: UserError, state: str, preempted: str, goes_back: bool, vanished: list[str]
 ) -> None:
     job(command, state, preempted=preempted)
     with pytest.raises(UserError) as raised, in_job.looked_after("p/s", "7", tmp_path, ahead=10.0):

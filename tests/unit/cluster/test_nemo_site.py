@@ -165,8 +165,7 @@ def test_files_and_references_of_registries_are_images(tmp_path: Path, image: st
 
 
 @pytest.mark.parametrize(
-    "option",
-    ["--container-writable", "--no-container-entrypoint", "--container-name=nemo", "--container-remap-root"],
+    "option", ["--container-writable", "--no-container-entrypoint", "--container-name=nemo", "--container-remap-root"]
 )
 def test_pyxis_own_options_are_passed_on(tmp_path: Path, option: str) -> None:
     found = load(tmp_path, f"nemo:\n  container: {{image: x, options: [{option}]}}\n").nemo

@@ -47,12 +47,7 @@ def test_paper_scale_counts_are_instant() -> None:
 
 @pytest.mark.parametrize(
     ("sources", "share"),
-    [
-        ((source(1),), RAMP),
-        ((source(1), source(1, "multimodal")), None),
-        ((), None),
-        ((source(0),), None),
-    ],
+    [((source(1),), RAMP), ((source(1), source(1, "multimodal")), None), ((), None), ((source(0),), None)],
 )
 def test_groups_and_share_belong_together(sources: tuple[Source, ...], share: ShareRamp | None) -> None:
     with pytest.raises(ValueError, match=r"share|weight"):
@@ -60,15 +55,13 @@ def test_groups_and_share_belong_together(sources: tuple[Source, ...], share: Sh
 
 
 @pytest.mark.parametrize(
-    "ramp",
-    [((3, 2), (1, 2), 5), ((0, 1), (3, 2), 5), ((-1, 2), (1, 2), 5), ((1, 2), (-1, 2), 5), ((0, 1), (1, 2), -1)],
+    "ramp", [((3, 2), (1, 2), 5), ((0, 1), (3, 2), 5), ((-1, 2), (1, 2), 5), ((1, 2), (-1, 2), 5), ((0, 1), (1, 2), -1)]
 )
 def test_impossible_shares(ramp: tuple[tuple[int, int], tuple[int, int], int]) -> None:
     with pytest.raises(ValueError, match="share"):
         Mixture(
             phase(
-                sources=(source(1), source(1, "multimodal")),
-                share=ShareRamp(first=ramp[0], last=ramp[1], over=ramp[2]),
+                sources=(source(1), source(1, "multimodal")), share=ShareRamp(first=ramp[0], last=ramp[1], over=ramp[2])
             )
         )
 

@@ -13,8 +13,7 @@ from tests.unit.train import tiny
 HALF = tiny.phase("next_token").budget
 # Falls, jumps up at the border of two stages, and is constant from there on.
 FALLING = Schedule(
-    name="falling",
-    pieces=(piece(0, HALF, "linear", 0.5, 0.25), piece(HALF, 2 * HALF, "constant", 0.75, 0.75)),
+    name="falling", pieces=(piece(0, HALF, "linear", 0.5, 0.25), piece(HALF, 2 * HALF, "constant", 0.75, 0.75))
 )
 
 

@@ -13,8 +13,7 @@ def test_a_fixed_example() -> None:
 
 
 @pytest.mark.parametrize(
-    "placed",
-    [[0], [1, 0], [1, 0, 2], [2, 0, 4, 3, 1], [2, 7, 4, 3, 1, 6, 5, 0], [8, 2, 3, 7, 6, 0, 1, 4, 5]],
+    "placed", [[0], [1, 0], [1, 0, 2], [2, 0, 4, 3, 1], [2, 7, 4, 3, 1, 6, 5, 0], [8, 2, 3, 7, 6, 0, 1, 4, 5]]
 )
 def test_fixed_examples_at_and_above_powers_of_two(placed: list[int]) -> None:
     """Where the network is as small as it may be: with a bit too few, the last index would keep its place."""

@@ -162,11 +162,7 @@ BAD_ROWS: dict[str, tuple[str, dict[str, object], str]] = {
         },
         r"messages\[2\]\.tool_call_id: found 'b', the calls before it are a",
     ),
-    "a key of any length": (
-        "sharegpt",
-        said(**{"from": "x" * 9999, "value": "!"}),
-        r"from: found 'x{400,490}\.\.\.",
-    ),
+    "a key of any length": ("sharegpt", said(**{"from": "x" * 9999, "value": "!"}), r"from: found 'x{400,490}\.\.\."),
     "a number as role": ("messages", turn(role=1, content="x"), r"role: found 1"),
     "a new role": ("messages", turn(role="developer", content="x"), "role: found 'developer'"),
     "no value": ("sharegpt", said(**{"from": "human"}), "does not have the keys 'from' and 'value'"),

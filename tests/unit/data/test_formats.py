@@ -10,18 +10,7 @@ import pytest
 from stages.data import pieces
 from stages.errors import UserError
 from tests.edits import replaced
-from tests.unit.data.files_of_users import (
-    CHATS,
-    FORMATS,
-    SHAPES,
-    TEXTS,
-    declare,
-    identities,
-    jsonl,
-    pa,
-    parquet,
-    read,
-)
+from tests.unit.data.files_of_users import CHATS, FORMATS, SHAPES, TEXTS, declare, identities, jsonl, pa, parquet, read
 from tests.unit.data.own_files import run
 from tests.unit.data.small import Small, write_spec
 

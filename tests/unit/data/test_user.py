@@ -190,8 +190,7 @@ def test_unusable_files_are_refused(
 
 
 @pytest.mark.parametrize(
-    "path",
-    ["/etc/passwd.txt", "../rows.jsonl", "data/../../rows.jsonl", "~/rows.jsonl", "", "a\\b.txt"],
+    "path", ["/etc/passwd.txt", "../rows.jsonl", "data/../../rows.jsonl", "~/rows.jsonl", "", "a\\b.txt"]
 )
 def test_a_path_that_could_leave_the_project_is_refused_where_it_is_written(project: Small, path: str) -> None:
     declare(project, path)

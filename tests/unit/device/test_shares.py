@@ -20,10 +20,7 @@ from benchmarks.device.training import CPU
         ("void at::native::(anonymous namespace)::vectorized_layer_norm_kernel<BFloat16, float, true>", "RMSNorm"),
         ("void at::native::(anonymous namespace)::cuComputePartGradGammaBeta<BFloat16, float>", "RMSNorm"),
         ("void multi_tensor_apply_kernel<FusedOptimizerTensorListMetadata<4>>", "gradients, clip and update"),
-        (
-            "void at::native::unrolled_elementwise_kernel<direct_copy_kernel_cuda>",
-            "copies and fills",
-        ),
+        ("void at::native::unrolled_elementwise_kernel<direct_copy_kernel_cuda>", "copies and fills"),
         ("void at::native::vectorized_elementwise_kernel<4, FillFunctor<float>>", "copies and fills"),
         ("Memcpy HtoD (Pinned -> Device)", "copies and fills"),
         ("void at::native::vectorized_elementwise_kernel<4, CUDAFunctor_add<BFloat16>>", "element by element"),

@@ -92,10 +92,7 @@ def test_right_reports_are_passed_over_in_silence() -> None:
 @pytest.mark.parametrize(
     ("report", "said"),
     [
-        (
-            preferred(pair=replace(MEASURED, ratios=(-0.5, 0.25))),
-            ["-0.5 of a chosen", "0.25 of a rejected"],
-        ),
+        (preferred(pair=replace(MEASURED, ratios=(-0.5, 0.25))), ["-0.5 of a chosen", "0.25 of a rejected"]),
         (preferred(pair=replace(MEASURED, ratios=(0.5, 0.0))), ["0 of a rejected"]),
         (preferred(margin=0.0), ["no pair with a margin at any step"]),
     ],

@@ -9,16 +9,7 @@ import pytest
 from transformers import MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from stages.errors import UserError
-from tests.unit.models.release_folders import (
-    PLAIN,
-    SCALING,
-    SIZES,
-    edit,
-    folder,
-    importing,
-    pattern,
-    taken,
-)
+from tests.unit.models.release_folders import PLAIN, SCALING, SIZES, edit, folder, importing, pattern, taken
 
 __all__ = ["folder", "pattern"]
 

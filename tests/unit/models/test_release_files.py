@@ -14,15 +14,7 @@ import torch
 
 from stages.errors import UserError
 from stages.models import release_files
-from tests.unit.models.release_folders import (
-    first,
-    folder,
-    importing,
-    pattern,
-    taken,
-    tensors,
-    written,
-)
+from tests.unit.models.release_folders import first, folder, importing, pattern, taken, tensors, written
 
 __all__ = ["folder", "pattern"]
 

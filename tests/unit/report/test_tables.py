@@ -123,11 +123,7 @@ def test_the_table_shows_stages_that_do_not_train(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("width", "left_out"),
-    [
-        (140, ""),
-        (100, "context, train loss, per s"),
-        (80, "steps, context, train loss, time, per s, key"),
-    ],
+    [(140, ""), (100, "context, train loss, per s"), (80, "steps, context, train loss, time, per s, key")],
 )
 def test_a_narrow_terminal_does_without_columns_and_says_which(tmp_path: Path, width: int, left_out: str) -> None:
     before, after = {"positions": {"beyond": 4.5}}, {"validation": {"loss": 3.0}, "positions": {"beyond": 3.5}}

@@ -77,11 +77,7 @@ BAD = [
     ("{extend: mean}", "{extend: median}", r"extend: mean \| fresh"),
     ("tokenizer: larger", "tokenizer: huge", r"tokenizer: found the unknown tokenizer 'huge'; allowed: larger, old"),
     ("tokenizer: larger\n", "", r"init.weights: found llm extended for tokenizer .*; allowed: `tokenizer:`"),
-    (
-        "modules: {llm: large}",
-        "modules: {llm: narrow}",
-        r"modules.llm: found a model with a vocabulary of 640",
-    ),
+    ("modules: {llm: large}", "modules: {llm: narrow}", r"modules.llm: found a model with a vocabulary of 640"),
 ]
 
 

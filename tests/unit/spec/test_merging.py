@@ -63,11 +63,7 @@ def test_a_merge_starts_a_clock_anew_and_a_share_is_in_its_key(root: Path) -> No
 def test_an_average_over_a_trunk_follows_its_tokens(root: Path) -> None:
     made = soup(root, f"{{from: [{', '.join(NAMES)}], weights: ema, decay: 0.9}}")
     decay = Fraction(9, 10)
-    assert parts(made) == {
-        "first_at_262144k": decay**2,
-        "first_at_1b": (1 - decay) * decay,
-        "first": 1 - decay,
-    }
+    assert parts(made) == {"first_at_262144k": decay**2, "first_at_1b": (1 - decay) * decay, "first": 1 - decay}
     assert sum(parts(made).values()) == 1
 
 

@@ -17,10 +17,7 @@ from stages.store.layout import Layout
 from stages.store.manifest import Parent
 from tests.unit.store.conftest import A
 
-PARENTS = {
-    "toy/two": Parent(key="b" * 32, manifest="2" * 64),
-    "toy/one": Parent(key="a" * 32, manifest="1" * 64),
-}
+PARENTS = {"toy/two": Parent(key="b" * 32, manifest="2" * 64), "toy/one": Parent(key="a" * 32, manifest="1" * 64)}
 
 
 class StopError(UserError):

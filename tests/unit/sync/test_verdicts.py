@@ -80,11 +80,7 @@ def test_what_is_stale_without_that_promise_makes_what_is_below_it_stale_whateve
     assert undone(layout) == ["toy/one", "toy/two", "toy/three"]
 
 
-RENAMED = {
-    "toy/one": BOX,
-    "toy/new": CHAIN["toy/two"],
-    "toy/three": BOX.model_copy(update={"parents": ("toy/new",)}),
-}
+RENAMED = {"toy/one": BOX, "toy/new": CHAIN["toy/two"], "toy/three": BOX.model_copy(update={"parents": ("toy/new",)})}
 
 
 def after_renaming(layout: Layout) -> dict[str, tuple[str, str]]:

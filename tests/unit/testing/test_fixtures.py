@@ -89,11 +89,7 @@ def test_a_twin_names_the_tensors_that_were_lost(session: Session) -> None:
         ('(folder / "last.pt").exists()', "False", "it did not go on from the checkpoint in its folder"),
         ("range(done, until)", "range(done, until - 1)", "called watch 5 times, not 6"),
         ("loss.backward()", "loss = loss * float('nan'); loss.backward()", "the loss of step 1 is nan"),
-        (
-            "batch = DATA",
-            "batch = torch.rand(8, 1, generator=NEW()) + DATA",
-            "not deterministic: run twice",
-        ),
+        ("batch = DATA", "batch = torch.rand(8, 1, generator=NEW()) + DATA", "not deterministic: run twice"),
         ("        loss.backward()\n", "", "no parameter has a gradient"),
         ("optimizer=optimizer)", "optimizer=optimizer, ema=object())", "watch was given a object"),
     ],

@@ -70,10 +70,7 @@ def test_the_model_that_the_spec_describes_is_taken(folder: Path) -> None:
     [
         ({"base": 50_000.0}, "rope_theta: found 500000.0; allowed: 50000.0"),
         ({"interpolation": 8.0}, "rope_scaling.rope_type: found 'llama3'; allowed: 'longrope'"),
-        (
-            {"llama3": LLAMA3.model_copy(update={"high": 5.0})},
-            "rope_scaling.high_freq_factor: found 4.0; allowed: 5.0",
-        ),
+        ({"llama3": LLAMA3.model_copy(update={"high": 5.0})}, "rope_scaling.high_freq_factor: found 4.0; allowed: 5.0"),
         ({"llama3": None}, "rope_scaling.rope_type: found 'llama3'; allowed: 'default'"),
     ],
 )

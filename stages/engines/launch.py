@@ -26,6 +26,8 @@ from stages.train.stopping import ASKING, PortTakenError, StoppedError
 
 # Exit codes of ranks that got the signal before they could handle it.
 ASKED = {-number for number in (*ASKING, signal.SIGINT)}
+# Of ranks that may only echo another's end: NCCL's watchdog aborts a rank whose partner has gone.
+ECHOES = {CRASHED, -signal.SIGABRT}
 # What a rank that was killed by SIGKILL may have lacked.
 MEMORY = "(where nobody sent that signal, memory ran out: `dmesg` tells, and `stages plan` says what the stage takes)"
 STARTS = 3  # of ranks whose port another program took
@@ -142,7 +144,7 @@ def launch_on(
         )
     turn = slurm.turn(job.job)
     ended = _on_a_free_port(lambda: nodes.run(command, ranks, used, threads, job, turn, step or Step()), title)
-    if not ended.stopped and len(ended.exits) < ranks and {end.code for end in ended.exits} <= {0, CRASHED, *ASKED}:
+    if not ended.stopped and len(ended.exits) < ranks and {end.code for end in ended.exits} <= {0, *ECHOES, *ASKED}:
         raise _lost(ended, used, ranks, title, advice)
     judge(ended.exits, ranks, title, ended.stopped, advice)
 
@@ -174,8 +176,9 @@ def judge(ended: Sequence[Exit], ranks: int, title: str, stopped: bool, advice: 
 
 
 def _failed(failed: Sequence[Exit], ranks: int, title: str, advice: Advice) -> UserError:
-    killed = [end for end in failed if end.code < 0]
-    first = [*killed, *(end for end in failed if end.code != CRASHED), *failed][0]
+    own = [end for end in failed if end.code not in ECHOES]
+    killed = [end for end in own if end.code < 0]
+    first = [*killed, *own, *(end for end in failed if end.code != CRASHED), *failed][0]
     who = f"{title}: rank {first.rank} of {ranks}" + (f" on {first.node}" if first.node else "")
     if first.code < 0:
         how = f"was killed by {signal.Signals(-first.code).name}; {advice.again}"

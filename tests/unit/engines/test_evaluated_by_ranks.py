@@ -168,6 +168,17 @@ def test_a_lost_node_is_answered_by_what_it_did(
         launch.launch_on(["n1"], ["rank"], 2, 1, "p/s", Allocation("1", ("n1",), "n1"), advice=advice)
 
 
+@pytest.mark.parametrize("code", [nodes.CRASHED, -6], ids=["in words", "aborted by NCCL"])
+def test_a_lost_node_is_named_and_not_the_echo_of_its_ranks_on_another(
+    code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = nodes.Ended([Exit(0, "n1", code, "NCCL error")], [], False, True)
+    monkeypatch.setattr(nodes, "run", lambda *_: ended)
+    monkeypatch.setattr(launch.slurm, "turn", lambda job: 0)
+    with pytest.raises(UserError, match=r"p/s: lost the ranks on n2 \(no answer\)"):
+        launch.launch_on(["n1", "n2"], ["rank"], 2, 1, "p/s", Allocation("1", ("n1", "n2"), "n1"))
+
+
 def test_a_layout_that_the_model_cannot_have_starts_no_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As `run` refuses it, not Bridge's own error from a rank."""
     one = stage("nemo", "validation_loss")

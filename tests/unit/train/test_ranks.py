@@ -136,6 +136,23 @@ def test_a_killed_rank_is_named_with_its_signal() -> None:
         launch([sys.executable, "-c", script], 2, "p/s", advice=EVALUATION)
 
 
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ({"0": "os.abort()", "1": "sys.exit(1)"}, r"rank 1 of 3 failed \(exit code 1\): rank 1 ends"),
+        ({"0": "os.abort()", "1": "os.kill(os.getpid(), 9)"}, "rank 1 of 3 was killed by SIGKILL"),
+        ({"1": "os.abort()"}, "rank 1 of 3 was killed by SIGABRT"),
+    ],
+    ids=["beside an error", "beside a kill", "alone"],
+)
+def test_a_rank_that_a_library_aborts_is_named_where_no_other_failed_by_itself(ends: dict[str, str], said: str) -> None:
+    """NCCL aborts a rank whose partner has gone, at times before it can say so."""
+    cases = "".join(f"\nif rank == {rank!r}: {how}" for rank, how in ends.items())
+    script = f"import os, sys; rank = os.environ['RANK']; print('rank', rank, 'ends', flush=True){cases}\nsys.exit(70)"
+    with pytest.raises(UserError, match=f"p/s: {said}"):
+        launch([sys.executable, "-c", script], 3, "p/s")
+
+
 def test_a_rank_that_outlives_another_says_so_in_words(capfd: pytest.CaptureFixture[str]) -> None:
     """Its own error is but an echo, so it leaves with the exit code that the launcher takes for one."""
     script = (

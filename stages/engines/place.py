@@ -32,6 +32,9 @@ SHARE = "STAGES_SHARE_GPUS"  # environment variable: of the machine at hand, so 
 NEMO = ("megatron-core", "megatron-bridge", "emerging-optimizers", "transformer-engine", "flash-attn", "apex")
 # Operations for which the NeMo engine has Megatron-Core's.
 CORES = ("cross_entropy", "adamw", "global_norm", "scale", *choice.FUSED)
+# Packages that kernels are compiled by, or of, when a stage runs. PyTorch and FlashAttention 4 do not hold them to one
+# version where a user installs another.
+COMPILERS = ("triton", "pytorch-triton", "quack-kernels")
 ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # environment variables; the second is the older name
 DRIVER = Path("/sys/module/nvidia/version")
 
@@ -113,7 +116,6 @@ def kernels(device: Literal["cpu", "cuda"], dtype: torch.dtype, engine: Engine) 
 
 def _gpu(device: torch.device, engine: Engine) -> dict[str, object]:
     found = torch.cuda.get_device_properties(device)
-    libraries = {name: one.version for one in metadata.distributions() if (name := one.name.lower())[:7] == "nvidia-"}
     return {
         "name": found.name,
         "capability": f"{found.major}.{found.minor}",
@@ -122,9 +124,15 @@ def _gpu(device: torch.device, engine: Engine) -> dict[str, object]:
         "driver": DRIVER.read_text(encoding="ascii").strip() if DRIVER.is_file() else "unknown",
         "cudnn": torch.backends.cudnn.version(),
         "nccl": ".".join(map(str, torch.cuda.nccl.version())) if torch.distributed.is_nccl_available() else None,
-        "libraries": dict(sorted(libraries.items())),
+        "libraries": _libraries(),
         "kernels": kernels("cuda", torch.bfloat16, engine),
     }
+
+
+def _libraries() -> dict[str, str]:
+    """NVIDIA's packages and COMPILERS, with their versions; a package that was left half removed has no name."""
+    names = {name: one.version for one in metadata.distributions() if (name := (one.metadata["Name"] or "").lower())}
+    return {name: names[name] for name in sorted(names) if name.startswith("nvidia-") or name in COMPILERS}
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,20 @@ def test_the_fingerprint_covers_the_gpu_and_its_kernels(monkeypatch: pytest.Monk
     assert fingerprint(fields)["id"] != fingerprint()["id"]
 
 
+@pytest.mark.usefixtures("chosen")
+def test_the_fingerprint_has_what_kernels_are_compiled_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its version decides their bits as NVIDIA's libraries' do. A package that was left half removed has no name."""
+    found = [("nvidia-cublas", "13.1"), ("Triton", "3.6.0"), ("numpy", "2.0"), (None, None)]
+    monkeypatch.setattr(
+        place.metadata,
+        "distributions",
+        lambda: [SimpleNamespace(metadata={"Name": name}, version=version) for name, version in found],
+    )
+    fields = place.fields(torch.device("cuda", 0))
+    assert fields is not None
+    assert fields["libraries"] == {"nvidia-cublas": "13.1", "triton": "3.6.0"}
+
+
 def test_the_fingerprint_of_a_cpu_is_what_it_was_before_gpus_had_one() -> None:
     """Results made earlier keep their tier: the digest is of the same fields."""
     assert place.fields(CPU) is None

@@ -139,7 +139,9 @@ def _second_branch(laid: Sequence[Column]) -> str:
 
 
 def _inner(laid: Mapping[str, Any], by_ref: Mapping[str, View]) -> list[Picture]:
-    """What objectives add to the loss: loops and their exit, contrastive and caption loss, balance of experts."""
+    """What objectives add to the loss: loops and their exit, contrastive and caption loss, preferences, balance
+    of experts.
+    """
     known = {name for view in by_ref.values() if view.metrics is not None for name in view.metrics.columns}
     loops = [name for name in LOOPS if name in known]
     series = [
@@ -148,6 +150,12 @@ def _inner(laid: Mapping[str, Any], by_ref: Mapping[str, View]) -> list[Picture]
         ("Entropy of the exit", ["entropy"], ["entropy"]),
         ("Contrastive and caption loss", ["contrastive", "caption"], ["contrastive", "caption"]),
         ("Temperature of the contrastive loss", ["temperature"], ["temperature"]),
+        (
+            "Margin and log-ratios of preferences",
+            ["margin", "chosen_ratio", "rejected_ratio"],
+            ["margin", "log-ratio of the chosen answer", "of the rejected one"],
+        ),
+        ("Pairs whose margin is above 0", ["accuracy"], ["share"]),
         ("Balance of the experts: auxiliary loss", ["aux_loss"], ["auxiliary loss"]),
         ("Balance of the experts: most loaded over mean", ["overload"], ["overload"]),
     ]

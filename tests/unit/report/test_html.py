@@ -88,6 +88,20 @@ def test_a_log_of_somebody_else_costs_a_line(tmp_path: Path, monkeypatch: pytest
     assert found.metrics is not None
 
 
+def test_margins_and_log_ratios_of_preferences_are_drawn(tmp_path: Path) -> None:
+    stages = ouro_like("mini")
+    folder = write_result(tmp_path, stages["warmup"])
+    table = folder / "metrics.csv"
+    metrics = pd.read_csv(table).assign(margin=0.5, accuracy=0.75, chosen_ratio=0.25, rejected_ratio=-0.25)
+    metrics.to_csv(table, index=False)
+    page = render(subject(tmp_path, stages, {"warmup": "done"}), HEAD)
+    Balanced(page)
+    for title in ("Margin and log-ratios of preferences", "Pairs whose margin is above 0"):
+        assert f">{title}<" in page
+    assert "log-ratio of the chosen answer" in page
+    assert 'href="#objective"' in page
+
+
 def test_the_second_branch_is_named_beside_every_picture_that_draws_it(tmp_path: Path) -> None:
     stages = ouro_like("mini")
     table = write_result(tmp_path, stages["warmup"]) / "metrics.csv"

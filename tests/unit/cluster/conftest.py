@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from stages.commands import in_job
+
 Command = Callable[[str, str], None]
 
 
@@ -28,6 +30,15 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
         new.replace(folder / name)
 
     return put
+
+
+@pytest.fixture
+def vanished(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A word for each time that a run would have ended itself, which would end the tests too."""
+    times: list[str] = []
+    monkeypatch.setattr(in_job, "ENDING", 0.0)
+    monkeypatch.setattr(in_job, "_vanish", lambda: times.append("vanished"))
+    return times
 
 
 def left(seconds: int | str) -> str:

@@ -11,38 +11,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from stages.cluster.slurm import SilentNodeError, SlurmError
+from stages.cluster.slurm import SlurmError
 from stages.commands import in_job
 from stages.errors import UserError
 from stages.train.stopping import ASKING, StoppedError
 from tests.unit.cluster.conftest import Command
+from tests.unit.cluster.own_job import CONFIG, LOST, described, job, requeued
 
+pytestmark = pytest.mark.usefixtures("vanished")
 STOPPED = StoppedError("p/s: stopped after step 3")
-LOST = SilentNodeError("p/s: lost the ranks on n2 (no answer)", ["n2"])
-CONFIG = "if [ $2 = config ]; then echo 'SlurmctldTimeout = 1 sec'; echo 'SlurmdTimeout           = %d sec'; fi"
-
-
-@pytest.fixture(autouse=True)
-def vanished(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A word for each time that a run would have ended itself, which would end the tests too."""
-    times: list[str] = []
-    monkeypatch.setattr(in_job, "ENDING", 0.0)
-    monkeypatch.setattr(in_job, "_vanish", lambda: times.append("vanished"))
-    return times
-
-
-def job(command: Command, state: str = "RUNNING", preempted: str = "None") -> None:
-    command("squeue", f"echo '7|{state}||5:00|n1|None|/p'")
-    command("scontrol", described(state, preempted))
-
-
-def described(state: str = "RUNNING", preempted: str = "None", restarts: int = 0) -> str:
-    return f'if [ "$1 $2" = "show job" ]; then echo "JobState={state} Restarts={restarts} PreemptTime={preempted}"; fi'
-
-
-def requeued(folder: Path) -> bool:
-    asked = folder / "bin/asked"
-    return asked.exists() and "scontrol requeue 7" in asked.read_text()
 
 
 def train(folder: Path) -> None:

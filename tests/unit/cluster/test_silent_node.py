@@ -14,9 +14,9 @@ from stages.cluster.slurm import SilentNodeError
 from stages.commands import in_job
 from stages.errors import UserError
 from tests.unit.cluster.conftest import Command
-from tests.unit.cluster.test_in_job import CONFIG, LOST, described, job, requeued, vanished
+from tests.unit.cluster.own_job import CONFIG, LOST, described, job, requeued
 
-__all__ = ["vanished"]
+pytestmark = pytest.mark.usefixtures("vanished")
 
 
 def test_a_signal_while_slurm_finds_a_node_down_does_not_end_the_wait(

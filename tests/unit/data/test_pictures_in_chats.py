@@ -11,31 +11,22 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
-from stages.data import decode, digits, tokenizer_files
+from stages.data import decode, digits
 from stages.data.decode import Size
 from stages.data.loader import PhaseData
 from stages.data.prepared import Corpus
 from stages.data.sample import as_image
 from stages.data.tokenizer import Tokenizer
-from stages.data.tokenizer_declared import declared
 from stages.data.tokenizer_use import FILE
 from stages.errors import UserError
 from tests.edits import replaced
 from tests.unit.data import published
+from tests.unit.data.chats_with_pictures import URL, ask, coloured, in_files, picture, publish, text, used
 from tests.unit.data.own_files import run
 from tests.unit.data.pictures_of_users import declare, grey, jsonl, png, saved, tar
 from tests.unit.data.small import Small
 from tests.unit.data.small import phase as phase_with
-
-SIDES = [(16, 16), (8, 16), (24, 8), (40, 64)]
-
-
-def coloured(number: int) -> Image.Image:
-    """Pixels of three channels that are another picture for each number."""
-    height, width = SIDES[number % 4]
-    return Image.fromarray(np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 def kept(number: int, rgb: bool) -> NDArray[np.uint8]:
@@ -44,25 +35,6 @@ def kept(number: int, rgb: bool) -> NDArray[np.uint8]:
 
 def words(project: Small) -> Tokenizer:
     return Tokenizer(project.data / "tokenizer" / FILE)
-
-
-def publish(project: Small, template: str) -> None:
-    written = published.write(project.root, template=template)
-    found = declared(project.root, tokenizer_files.load(project.root, "mine", declared=False), check=False)
-    published.save(project.root, {**written, "digest": found.digest, "vocab": found.open().vocab})
-
-
-def picture(name: str) -> dict[str, str]:
-    return {"type": "image", "image": name}
-
-
-def text(said: str) -> dict[str, str]:
-    return {"type": "text", "text": said}
-
-
-def ask(number: int, content: object, answer: str = "two") -> dict[str, Any]:
-    said = answer if number % 2 else [text(answer)]
-    return {"messages": [{"role": "user", "content": content}, {"role": "assistant", "content": said}]}
 
 
 def chats(count: int) -> list[dict[str, Any]]:
@@ -75,23 +47,12 @@ def chats(count: int) -> list[dict[str, Any]]:
     return found
 
 
-def used(row: object) -> list[str]:
-    return [name for name in (f"{n}.{k}.png" for n in range(60) for k in (0, 1)) if f'"{name}"' in json.dumps(row)]
-
-
 def in_tar(path: Path, found: Sequence[dict[str, Any]]) -> None:
     members = []
     for n, row in enumerate(found):
         members += [(name, saved(coloured(int(name[:-6]) * 2 + int(name[-5])))) for name in used(row)]
         members.append((f"{n}.json", json.dumps(row).encode()))
     tar(path, members)
-
-
-def in_files(root: Path, found: Sequence[dict[str, Any]]) -> None:
-    for row in found:
-        for name in used(row):
-            (root / name).write_bytes(saved(coloured(int(name[:-6]) * 2 + int(name[-5]))))
-    jsonl(root / "rows.jsonl", found)
 
 
 RGB: dict[str, Any] = {"pixels": "rgb", "parameters": {"cell": 8, "patch": 4, "channels": 3, "side": 16}}
@@ -201,9 +162,6 @@ def test_a_grey_picture_is_the_same_with_and_without_colours() -> None:
     colour = decode.pixels(saved(coloured(3)), Size(8, 448, True))
     alone = np.stack([digits.shrink(np.ascontiguousarray(colour[..., k]), 16, 8) for k in range(3)], axis=2)
     assert np.array_equal(digits.shrink(colour, 16, 8), alone)
-
-
-URL = "data:image/png;base64,"
 
 
 def test_a_picture_may_be_in_the_row_itself(project: Small) -> None:

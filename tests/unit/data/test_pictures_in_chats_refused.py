@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from stages.errors import SpecError, UserError
+from tests.unit.data.chats_with_pictures import URL, ask, in_files, picture, text
 from tests.unit.data.own_files import run
 from tests.unit.data.pictures_of_users import declare, jsonl, png, tar
 from tests.unit.data.small import Small
-from tests.unit.data.test_pictures_in_chats import URL, ask, in_files, picture, text
 
 BAD: dict[str, tuple[object, str]] = {
     "an address": ([picture("https://somewhere/1.png")], "'https://somewhere/1.png': an address, and nothing is"),

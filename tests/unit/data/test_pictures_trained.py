@@ -20,11 +20,11 @@ from stages.spec.resolved_phases import BatchStep
 from stages.train import objectives
 from stages.train.replicated import gather
 from tests.unit.data import published
+from tests.unit.data.chats_with_pictures import publish
 from tests.unit.data.own_files import run
 from tests.unit.data.pictures_of_users import declare, jsonl, png
 from tests.unit.data.small import Small
 from tests.unit.data.test_known_data import Rows, converted, tables
-from tests.unit.data.test_pictures_in_chats import publish
 from tests.unit.train import tiny
 from tests.unit.train.beginning import begin
 

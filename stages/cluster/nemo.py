@@ -39,6 +39,7 @@ OPTION = re.compile(
 MANAGED_VARIABLES = (
     "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PYTHONPATH", "PYTHONHOME",
     "PYTHONOPTIMIZE", "BASH_ENV", "OMP_NUM_THREADS", "NCCL_ALGO", "NVTE_ALLOW_NONDETERMINISTIC_ALGO",
+    "NVTE_FLASH_ATTN", "NVTE_FUSED_ATTN", "NVTE_UNFUSED_ATTN",
 )  # fmt: skip
 MANAGED_PREFIXES = ("SLURM_", "SRUN_", "SBATCH_")
 # Loads the modules before `--` and becomes the command after it. Constant: names come as arguments.

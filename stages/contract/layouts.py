@@ -142,6 +142,8 @@ def _tensors(model: LanguageModel, layout: Parallel) -> Iterator[Misfit]:
     attention, mixture = model.parts.layers[0].attention, model.parts.mixture
     if isinstance(attention, Grouped):
         sizes["kv_heads"] = attention.kv_heads
+    else:
+        sizes["the latent's and the rotary key's width"] = attention.rank + attention.rope  # Core builds it divided
     if mixture is not None:
         sizes["shared experts' width"] = mixture.shared * mixture.ffn
     for name, size in sizes.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 import traceback
 import warnings
@@ -94,6 +95,11 @@ def refusal(error: ImportError | OSError) -> str:
     reason = printable(" ".join(str(error).split()))
     files = [frame.filename for frame in reversed(traceback.extract_tb(error.__traceback__))]
     broken = next((name for file in files for name in BESIDE if f"/{name.replace('.', '/')}/" in file), None)
+    if broken is None and isinstance(error, OSError):
+        return (
+            f"Megatron is installed and cannot be loaded ({reason}); allowed: libraries for this machine, and folders "
+            "for caches that can be written to. Correct the environment variable that names the path."
+        )
     if broken is None:
         return f"{reason}. `make nemo` makes an environment that has it."
     return (
@@ -110,6 +116,7 @@ def imported() -> None:
         return
     finder = _Finder()
     level = logging.root.manager.disable
+    os.environ["NO_VCS_VERSION"] = "1"  # both would call git, and put the project's commit behind their own version
     logging.disable(logging.WARNING)  # Bridge prints a traceback for each package that it does not find
     try:
         with warnings.catch_warnings():

@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from stages import evals
 from stages.data.heldout import Heldout
 from stages.engines import Inputs, evaluation, place, results
-from stages.engines.nemo import absent, cpu, variables
+from stages.engines.nemo import absent, cpu, pinned, variables
 from stages.engines.training import Training
 from stages.errors import UserError
 from stages.spec.resolved import Stage
@@ -82,7 +82,9 @@ def _prepared(stage: Stage) -> Iterator[Ranks]:
 
 
 def _import(stage: Stage) -> None:
-    """Megatron, prepared for the stage's device. Raises UserError where it is not installed in this interpreter."""
+    """Megatron, prepared for the stage's device. Raises UserError where it is not installed in this interpreter, or is
+    another release.
+    """
     variables.set_all(stage)
     try:
         if stage.execution.device == "cpu":
@@ -91,3 +93,4 @@ def _import(stage: Stage) -> None:
             absent.imported()
     except (ImportError, OSError) as error:  # a package whose libraries are of another CUDA raises either
         raise UserError(f"{stage.ref}: engine nemo: {absent.refusal(error)}") from error
+    pinned.check(stage.ref)

@@ -115,6 +115,7 @@ def test_a_module_that_is_not_there_ends_the_rank(tmp_path: Path) -> None:
         ("environment: {PYTHONPATH: /x}", r"nemo\.environment\.PYTHONPATH"),
         ("environment: {'A B': x}", r"nemo\.environment\.A B"),
         ("environment: {PYTHONOPTIMIZE: 1}", r"nemo\.environment\.PYTHONOPTIMIZE: .*the engine do not set"),
+        ("environment: {NVTE_FUSED_ATTN: '1'}", r"nemo\.environment\.NVTE_FUSED_ATTN: .*the engine do not set"),
         ("environment: {NCCL_ALGO: Tree}", r"nemo\.environment\.NCCL_ALGO: .*the engine do not set"),
         ("environment: {SRUN_X: 1}", r"nemo\.environment\.SRUN_X"),
         ("environment: {NVIDIA_TF32_OVERRIDE: 1}", r"nemo\.environment\.NVIDIA_TF32_OVERRIDE: .*change no number"),

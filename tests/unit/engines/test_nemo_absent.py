@@ -45,3 +45,11 @@ def test_without_megatron_what_makes_its_environment_is_named(tmp_path: Path, mo
         "tiny/box: engine nemo: No module named 'megatron_that_is_nowhere'. "
         "`make nemo` makes an environment that has it."
     )
+
+
+def test_a_folder_that_cannot_be_made_is_no_missing_megatron(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "package_with_a_cache"
+    tmp_path.joinpath(f"{name}.py").write_text("import os\nos.mkdir('/proc/cache')\n")
+    said = refused(monkeypatch, tmp_path, name)
+    assert said.startswith("tiny/box: engine nemo: Megatron is installed and cannot be loaded ([Errno 2] No such file")
+    assert "make nemo" not in said

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from stages.engines.nemo import pinned
+from stages.errors import UserError
 
 ROOT = Path(__file__).parents[3]
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==(\S+)(?:  # not as in constraints\.txt: (\S.*))?$")
@@ -26,3 +33,22 @@ def test_a_package_of_both_environments_has_one_version_or_a_reason() -> None:
 def test_the_engine_is_the_one_that_its_texts_name() -> None:
     nemo = pins("requirements-nemo.txt")
     assert (nemo["megatron-bridge"][0], nemo["megatron-core"][0]) == ("0.6.2", "0.19.2")
+    assert {name.replace(".", "-"): one for name, one in pinned.VERSIONS.items()} == {
+        "megatron-bridge": "0.6.2", "megatron-core": "0.19.2"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("module", "found"), [("megatron.core", "0.19.3"), ("megatron.bridge", "0.6.2rc1")])
+def test_another_release_is_refused_before_anything_is_built(
+    module: str, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, version in {**pinned.VERSIONS, module: found}.items():
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(__version__=version))
+    with pytest.raises(UserError, match=rf"tiny/box: engine nemo: {module} in \S+ is {found}; allowed: "):
+        pinned.check("tiny/box")
+
+
+def test_a_commit_behind_a_version_is_the_same_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, version in pinned.VERSIONS.items():
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(__version__=f"{version}+0123abc"))
+    pinned.check("tiny/box")

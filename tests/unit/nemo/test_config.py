@@ -60,7 +60,7 @@ def test_its_variables_are_set_before_anything_reads_them(monkeypatch: pytest.Mo
     on_cpu = stage("llama31_1m", "cpt_1m")
     on_gpu = on_cpu.model_copy(update={"execution": on_cpu.execution.model_copy(update={"device": "cuda"})})
     names = ("CUBLAS_WORKSPACE_CONFIG", "NCCL_ALGO", "NVTE_ALLOW_NONDETERMINISTIC_ALGO")
-    for name in names:
+    for name in (*names, *variables.ATTENTION):
         monkeypatch.setenv(name, "")  # so that it is as before afterwards
         monkeypatch.delenv(name)
     variables.set_all(on_cpu)
@@ -70,6 +70,32 @@ def test_its_variables_are_set_before_anything_reads_them(monkeypatch: pytest.Mo
     monkeypatch.setenv("NCCL_ALGO", "Tree")
     with pytest.raises(UserError, match=r"environment: NCCL_ALGO=Tree; allowed with .* Ring"):
         variables.set_all(on_gpu)
+
+
+@pytest.mark.parametrize("name", variables.ATTENTION)
+def test_kernels_of_transformer_engine_are_not_chosen_where_core_asserts_that_none_is(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for one in variables.ATTENTION:
+        monkeypatch.setenv(one, "0")
+    variables.set_all(stage("llama31_1m", "cpt_1m"))
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(UserError, match=rf"environment: {name}=1; allowed on the NeMo engine: 0, "):
+        variables.set_all(stage("llama31_1m", "cpt_1m"))
+
+
+def test_without_assertions_nothing_is_begun() -> None:
+    code = (
+        "from types import SimpleNamespace as Of\nfrom stages.engines.nemo import variables\n"
+        "variables.set_all(Of(execution=Of(device='cpu')))"
+    )
+    done = [
+        subprocess.run([sys.executable, *given, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+        for given in ((), ("-O",), ("-OO",))
+    ]
+    assert [one.returncode for one in done] == [0, 1, 1]
+    wanted = [False, True, True]
+    assert ["; allowed on the NeMo engine: neither" in one.stderr for one in done] == wanted
 
 
 def test_no_field_is_both_fixed_and_the_stages() -> None:

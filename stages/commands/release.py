@@ -60,7 +60,7 @@ def _load(name: str, declared: bool = True) -> RawReleaseFiles:
                 f"({', '.join(names) or 'none yet'}), then its folder. Type `stages release NAME {name}`."
             )
         raise UserError(
-            f"no release {name!r} in specs/releases; there are: {', '.join(names) or 'none'}. Write {name}.yaml there, "
-            "with release, source, revision and licence."
+            f"no release {name!r} in specs/releases; there are: {', '.join(names) or 'none'}. Write "
+            f"{Path(name).stem}.yaml there, with release, source, revision and licence."
         )
     return load_release(files, name, declared)

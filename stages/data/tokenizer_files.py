@@ -59,7 +59,7 @@ def load(root: Path, name: str, declared: bool = True) -> RawTokenizerFiles:
         hint = near(Path(name).stem, names)  # of the path of its spec, or of its folder, too
         raise UserError(
             f"no tokenizer {name!r} in {FOLDER}; there are: {', '.join(names) or 'none'}. "
-            f"{hint or f'Write {name}.yaml there, with tokenizer, source, revision, licence, path and roles.'}"
+            f"{hint or f'Write {Path(name).stem}.yaml there: tokenizer, source, revision, licence, path and roles.'}"
         )
     document = files.entry("tokenizers", name)
     check_name(document, "tokenizer", name)

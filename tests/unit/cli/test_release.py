@@ -90,8 +90,14 @@ def test_a_release_that_no_file_declares_is_named_with_what_to_write(folder: Pat
 
 
 def test_a_tokenizer_that_no_file_declares_is_named_with_what_to_write(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"no tokenizer 'other' in .*; there are: none\. Write other\.yaml there, with"):
+    with pytest.raises(
+        UserError, match=r"no tokenizer 'other' in .*; there are: none\. Write other\.yaml there: tokenizer,"
+    ):
         tokenizer.check("other")
+    with pytest.raises(
+        UserError, match=r"no tokenizer 'releases/other' in .*; there are: none\. Write other\.yaml there"
+    ):
+        tokenizer.check("releases/other")
 
 
 def test_nothing_starts_from_a_release_without_a_digest() -> None:

@@ -41,7 +41,7 @@ def folder(named: str, scale: str) -> Path:
     if (Path(named) / manifest.NAME).is_file():
         return Path(named)
     ref, at, which = named.partition("@")
-    if ref.count("/") != 1 or not all(ref.split("/")) or (at and not which):
+    if ref.count("/") != 1 or not all(ref.split("/")) or (at and not which) or Path(named).is_dir():
         raise UsageError(
             f"found {named!r}; allowed: the folder of a finished stage (it has a manifest.json), pipeline/stage, or "
             "pipeline/stage@ with a scale, the first digits of a key (`stages history`) or a git revision."

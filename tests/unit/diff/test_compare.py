@@ -160,6 +160,13 @@ def test_a_result_that_is_not_there_is_told_with_what_makes_it_or_what_else_ther
         folder("toy/frist", "mini")
 
 
+def test_a_folder_that_is_no_result_is_not_taken_for_a_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(small_project.write(tmp_path))
+    (tmp_path / "exports/mine").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"found 'exports/mine'; allowed: the folder of a finished stage \(it has a"):
+        folder("exports/mine", "mini")
+
+
 def test_a_point_is_named_as_specs_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_project.write(tmp_path)
     monkeypatch.chdir(tmp_path)

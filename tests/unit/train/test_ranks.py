@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
 
@@ -24,8 +23,7 @@ from stages.errors import UserError
 from stages.store import manifest
 from stages.store.lease import HeldError
 from stages.train import checkpoint
-from stages.train.ranks import ALONE, Ranks, joined, together
-from stages.train.shards import owners
+from stages.train.ranks import joined, together
 from stages.train.stopping import ASKING, LostRankError, StoppedError
 from tests.unit.train import ranked, tiny
 
@@ -71,9 +69,7 @@ def test_one_two_and_four_ranks_agree_bit_for_bit(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.slow
 @pytest.mark.nightly
-def test_eight_ranks_have_the_bits_of_one_also_where_a_step_has_fewer_micro_batches(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_eight_ranks_have_the_bits_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps of two and four micro-batches leave ranks without one. Stopped on the last of eight; the rest with four."""
     monkeypatch.setattr(training, "PhaseData", tiny.Data)
     run(ranked.make("moe", 1), tiny.inputs(tmp_path / "one"))
@@ -279,25 +275,3 @@ def test_a_stage_of_published_corpora_is_not_begun(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match=r"tiny/box: found published corpora \(sft\); allowed: prepared ones"):
         run(stage.model_copy(update={"phases": (unknown,)}), tiny.inputs(tmp_path))
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 8])
-@pytest.mark.parametrize("leaves", [0, 1, 2, 5, 8, 9])
-def test_shares_are_all_leaves_in_order(size: int, leaves: int) -> None:
-    shares = [Ranks(rank, size).share(leaves) for rank in range(size)]
-    assert [leaf for share in shares for leaf in share] == list(range(leaves))
-    assert Ranks(0, size).exact == (size != 3)
-
-
-def test_work_is_divided_by_its_price() -> None:
-    assert owners([1, 5, 4, 1, 1], 2) == [1, 0, 1, 0, 1]
-    assert owners([1.0, 2.0], 1) == [0, 0]
-
-
-def test_alone_everything_stays_as_it_is() -> None:
-    part = [torch.tensor([-0.0]), None]
-    assert ALONE.all_reduce(part, [torch.zeros(1), torch.zeros(2)]) is part
-    assert ALONE.all_reduce(None, [torch.zeros(1)]) is None
-    assert ALONE.broadcast("here") == "here"
-    assert ALONE.any(True)
-    assert not ALONE.any(False)

@@ -54,6 +54,7 @@ def drawn(ranks: int, seed: int, number: int) -> Kill:
 def _places() -> dict[str, tuple[Any, str]]:
     from stages.engines import results
     from stages.engines.nemo import checkpoint, handover, trainer
+    from stages.engines.nemo.optimizer import Mover
     from stages.engines.nemo.step import Steps
     from stages.store import trees
 
@@ -62,6 +63,7 @@ def _places() -> dict[str, tuple[Any, str]]:
         "built": (trainer.NemoTrainer, "built"),
         "gradients": (Steps, "gradients"),
         "update": (Steps, "update"),
+        "core": (Mover, "step"),
         "saved": (checkpoint, "_save"),
         "in place": (trees, "replace_folder"),
         "result": (results, "write_model"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.nemo.test_resume import same
 from tests.unit.train import tiny
 
 KILLS = 3  # of each stage, 39 in all
+LOST = "stages.train.stopping.LostRankError: another rank has ended or is out of reach; the log's last line says which."
 LIMIT = 300.0  # seconds for one run, which takes five on an idle machine
 CASES = (
     ("next_token", layout()),
@@ -44,12 +46,18 @@ def killed_and_run_again(objective: str, where: Layout, seed: int, times: int, f
         kill = kills.drawn(where.ranks, seed, met + finished)
         if said := ended(stage, given, kill):
             assert f"rank {kill.rank}: ended without a word" in said
+            assert survivors(said) <= {LOST}
             met += 1
         if met == times and not given.layout.stage("tiny/box").exists():
             engines.run(stage, given, seconds=LIMIT)
         if given.layout.stage("tiny/box").exists():
             same(engines.left(given), engines.left(other))
             finished += 1
+
+
+def survivors(said: str) -> set[str]:
+    """The errors by which the ranks ended that were not killed."""
+    return {one.rstrip().rpartition("\n")[2] for one in re.split(r"^rank ", said, flags=re.M) if "Traceback" in one}
 
 
 def ended(stage: Stage, given: Inputs, kill: kills.Kill) -> str:
@@ -67,6 +75,14 @@ def ended(stage: Stage, given: Inputs, kill: kills.Kill) -> str:
 )
 def test_killed_twice(objective: str, where: Layout, seed: int, tmp_path: Path) -> None:
     killed_and_run_again(objective, where, seed, 2, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_rank_that_waits_for_a_killed_one_inside_core_says_so_in_a_line(tmp_path: Path) -> None:
+    """Weights of the distributed optimizer are exchanged by Core, in the update."""
+    stage = engines.on_nemo(tiny.make("sft"), layout(2, distributed_optimizer=True))
+    said = ended(stage, tiny.inputs(tmp_path), kills.Kill(rank=1, moment="core", count=1, before=True))
+    assert survivors(said) == {LOST}
 
 
 @pytest.mark.nightly

@@ -30,7 +30,7 @@ from stages.store.files import WriteError
 from stages.store.json_file import JsonFileError
 from stages.train import checkpoint
 from stages.train.checkpoint import COUNTERS, Counters
-from stages.train.ranks import Ranks, together
+from stages.train.ranks import Ranks
 from stages.train.stopping import LostRankError
 
 SHOWN = 3
@@ -106,7 +106,6 @@ def join(chunks: list[Any], owned: Sequence[Owned], ranks: Ranks) -> None:
     _save(Path(ranks.broadcast("")), chunks, owned, ranks)
 
 
-@together
 def load(folder: Path, chunks: list[Any], owned: Sequence[Owned], ranks: Ranks) -> Counters:
     """Take over a checkpoint whose digests were compared; every rank reads its part. Raises UserError."""
     from megatron.core import dist_checkpointing
@@ -160,7 +159,6 @@ def _refused(folder: Path, error: CheckpointException) -> UserError:
     )
 
 
-@together
 def _save(folder: Path, chunks: list[Any], owned: Sequence[Owned], ranks: Ranks) -> None:
     from megatron.core import dist_checkpointing
     from megatron.core.dist_checkpointing.strategies import filesystem_async

@@ -14,14 +14,16 @@ from stages.errors import UserError
 from stages.spec.resolved import Stage
 from stages.store import attempts
 from stages.train.determinism import FAST, denormals_flushed, deterministic
-from stages.train.ranks import Ranks
+from stages.train.ranks import Ranks, together
 from stages.train.stopping import stop_when_asked
 
 
+@together
 def run(stage: Stage, inputs: Inputs) -> None:
     """Run a stage in an attempt of its own and put the result in place.
 
-    Raises UserError as the torch engine does, and where Megatron is not installed in this interpreter.
+    Raises UserError as the torch engine does, and where Megatron is not installed in this interpreter; LostRankError
+    too, wherever in Core a rank waits for one that is gone.
     """
     ref = stage.ref
     _import(stage)
@@ -39,6 +41,7 @@ def run(stage: Stage, inputs: Inputs) -> None:
             Training(stage, inputs, attempt, stop, ranks, NemoTrainer).run()
 
 
+@together
 def evaluate(stage: Stage, inputs: Inputs) -> None:
     """Evaluate a finished result again, on as many ranks as a run has. Raises as `evaluation.again` and `run`."""
     _import(stage)
@@ -57,6 +60,7 @@ def evaluate(stage: Stage, inputs: Inputs) -> None:
         evaluation.again(stage, inputs, both, ranks)
 
 
+@together
 def found(stage: Stage, inputs: Inputs) -> evaluation.Numbers:
     """What the evaluation names, of a finished result, as eval.json has it under "after"; every rank has it.
 

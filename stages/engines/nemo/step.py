@@ -21,7 +21,7 @@ from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.train.objectives.causal import supervised
 from stages.train.prefetch import Prefetch
-from stages.train.ranks import Ranks, together
+from stages.train.ranks import Ranks
 
 
 class Steps:
@@ -43,7 +43,6 @@ class Steps:
         trained = [one for one in moved.owned if one.trained]
         self._shortest = min(trained, key=lambda one: one.tensor.numel()) if trained else None
 
-    @together
     def gradients(self, step: Step) -> list[float]:
         """Forward and backward passes of the step's micro-batches, sums over the ranks, the norm, the clip.
 
@@ -57,13 +56,11 @@ class Steps:
         copies.check_step(self._stage.ref, norm, data.checksum(samples), self._ranks)
         return [mean, norm, *extras]
 
-    @together
     def measured(self, samples: Sequence[Sample]) -> dict[str, float]:
         """The metric columns that a step of these rows has beyond the common ones, by forward passes alone."""
         _, *extras = self._values(samples, sum(one.targets for one in samples), backward=False)
         return dict(zip(self.extras, extras, strict=True))
 
-    @together
     def differentiate(self, samples: Sequence[Sample]) -> None:
         """Have these rows' gradients in Megatron's buffers."""
         self._values(samples, sum(one.targets for one in samples), backward=True)

@@ -127,20 +127,23 @@ def train_step(run: Run, phase: Phase, stepper: Stepper, step: Step, counters: C
     loss, grad_norm, *extras = stepper.gradients(step)
     if not all(map(math.isfinite, (loss, grad_norm, *extras))):
         raise _non_finite(run, phase, counters, step, loss, grad_norm, dict(zip(stepper.extras, extras, strict=True)))
-    skips, skipped = _skipped(run.stage, counters, grad_norm)
+    skips, skipped = _skipped(run, counters, grad_norm)
     if not skipped:
         run.before_update()
         stepper.update(lr, phase.clock_start + step.end)
     return Outcome(loss, grad_norm, extras, skips, skipped)
 
 
-def _skipped(stage: Stage, counters: Counters, norm: float) -> tuple[Skips | None, bool]:
-    """Whether the stage's optimizer skips a step with such a norm, and what it goes by after it."""
-    rule = None if stage.optimizer is None else stage.optimizer.skip
+def _skipped(run: Run, counters: Counters, norm: float) -> tuple[Skips | None, bool]:
+    """What the stage's optimizer goes by after a step with such a norm, and whether it skips it.
+
+    All ranks skip where one does: on other machines the last bits of the norm, and of those before it, may differ.
+    """
+    rule = None if run.stage.optimizer is None else run.stage.optimizer.skip
     if rule is None:
         return None, False
     known = counters.skips or Skips()
-    skipped = spikes.spike(known.norms, norm, rule)
+    skipped = run.ranks.any(spikes.spike(known.norms, norm, rule))
     return known.after(norm, skipped, rule), skipped
 
 

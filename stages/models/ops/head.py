@@ -119,7 +119,7 @@ def regularised_head_loss(
     """
     device = states.device.type
     factors = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
-    if not torch.is_grad_enabled():  # a function's own `forward` is told what its inputs need, and not that
+    if not torch.is_grad_enabled():  # a function's own `forward` knows what its inputs need, and not that
         states, matrix, weights = states.detach(), matrix.detach(), weights.detach()
     with torch.autocast(device, enabled=False):
         where = size or chunk(len(matrix), states.device)

@@ -12,7 +12,9 @@ from stages.engines import Inputs, run
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Skip
 from stages.store import manifest
+from stages.train import loop
 from stages.train.optimizer import Optimizer
+from stages.train.ranks import Ranks
 from stages.train.replicated import Replicated
 from tests.unit.train import tiny
 from tests.unit.train.test_scheduled import rows
@@ -55,6 +57,27 @@ def test_a_skipped_step_moves_nothing_consumes_its_tokens_and_is_counted(tmp_pat
     assert int(table[-1]["tokens"]) == tiny.make("moe").phases[0].budget
     found = manifest.read(tmp_path / "results/mini/tiny/box/manifest.json")
     assert found.counters["skipped"] == 1
+
+
+def test_a_rank_skips_what_another_skips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own norms do not stand out; another's does at step 3."""
+    own, others = list[float](), iter([False, False, True])
+    real = Ranks.any
+
+    def none_stands_out(_: Any, norm: float, __: Skip) -> bool:
+        own.append(norm)
+        return False
+
+    def any_of(ranks: Ranks, flag: bool) -> bool:
+        if own:  # asked after a norm was judged: whether any rank skips
+            own.clear()
+            return next(others, False)
+        return real(ranks, flag)
+
+    monkeypatch.setattr(loop.spikes, "spike", none_stands_out)
+    monkeypatch.setattr(Ranks, "any", any_of)
+    run(stage(), tiny.inputs(tmp_path))
+    assert [int(row["step"]) for row in rows(tmp_path) if row["skipped"] == "1"] == [3]
 
 
 @pytest.mark.usefixtures("spikes")

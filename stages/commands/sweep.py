@@ -56,7 +56,8 @@ def variants_of(project: Project, ref: str, scale: str) -> dict[str, RawVariant]
         if name == written or name in variants:
             return variants
     there = [f"{pipeline}/{written}" for written in known]
-    if not near(ref, there):
+    hint = near(ref, there)
+    if not hint:
         stage_of(project, ref, scale)
-    listed = f"there are: {', '.join(there)}. {near(ref, there)}" if there else f"{pipeline} has none."
+    listed = f"there are: {', '.join(there)}. {hint}" if there else f"{pipeline} has none."
     raise UsageError(f"{ref}: no stage with `variants`; {listed}".rstrip())

@@ -32,8 +32,8 @@ SHARE = "STAGES_SHARE_GPUS"  # environment variable: of the machine at hand, so 
 NEMO = ("megatron-core", "megatron-bridge", "emerging-optimizers", "transformer-engine", "flash-attn", "apex")
 # Operations for which the NeMo engine has Megatron-Core's.
 CORES = ("cross_entropy", "adamw", "global_norm", "scale", *choice.FUSED)
-# Packages that kernels are compiled by, or of, when a stage runs. PyTorch and FlashAttention 4 do not hold them to one
-# version where a user installs another.
+# Packages that kernels are compiled by, or of, when a stage runs. PyTorch and FlashAttention 4 do not refuse another
+# version that a user installs.
 COMPILERS = ("triton", "pytorch-triton", "quack-kernels")
 ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # environment variables; the second is the older name
 DRIVER = Path("/sys/module/nvidia/version")

@@ -107,7 +107,7 @@ def attend(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGE: Tensor, how: Documents | None
         return by_torch(q_BTHK, k_BTGK, v_BTGE, how, scale)
     from stages.models import flash4  # it registers an operation, which only such a GPU needs
 
-    wide_BTGK = aligned(_widened(v_BTGE, q_BTHK.shape[-1]))
+    wide_BTGK = aligned(widened(v_BTGE, q_BTHK.shape[-1]))
     return flash4.attend(aligned(q_BTHK), aligned(k_BTGK), wide_BTGK, how, scale)[..., : v_BTGE.shape[-1]]
 
 
@@ -182,7 +182,7 @@ def spans(
     kernel = varlen.varlen_attn
     grouped = {"enable_gqa": True} if "enable_gqa" in (kernel.__kwdefaults__ or ()) else {}
     seen = (-1 if window is None else window - 1, 0) if causal else (-1, -1)  # keys before and behind a query's own
-    own, v_NGK = queries or where, aligned(_widened(v_NGE, q_MHK.shape[-1]))
+    own, v_NGK = queries or where, aligned(widened(v_NGE, q_MHK.shape[-1]))
     out_MHK = kernel(
         aligned(q_MHK), aligned(k_NGK), v_NGK, own.borders, where.borders, own.longest, where.longest, scale=scale,
         window_size=seen, **grouped,
@@ -213,7 +213,7 @@ def in_rows(q: Tensor, k: Tensor, v: Tensor, scale: float, unseen: Tensor | None
     if groups > 1 and choice.equal_heads(q.device.type, q.dtype, q.shape[-1], unseen is not None):
         k, v, groups = k.repeat_interleave(groups, dim=2), v.repeat_interleave(groups, dim=2), 1
     fewer = unseen if q.shape[1] == k.shape[1] else _last_queries(q.shape[1], k.shape[1])
-    v = _widened(v, q.shape[-1])
+    v = widened(v, q.shape[-1])
     if q.is_cuda:
         q, k, v = aligned(q), aligned(k), aligned(v)
     out_BHMK = F.scaled_dot_product_attention(
@@ -246,6 +246,9 @@ def _last_queries(queries: int, keys: int) -> Any:
     return causal_lower_right(queries, keys)
 
 
-def _widened(v: Tensor, width: int) -> Tensor:
-    """Values [..., E] with zeros behind, up to the width of the keys."""
-    return v if v.shape[-1] == width else F.pad(v, (0, width - v.shape[-1]))
+def widened(x: Tensor, width: int) -> Tensor:
+    """Heads [..., E] with zeros behind, up to a width; as they are where they are no narrower.
+
+    Kernels want queries, keys and values of one width. Zeros add nothing to scores, whose scale is the caller's.
+    """
+    return x if x.shape[-1] >= width else F.pad(x, (0, width - x.shape[-1]))

@@ -9,10 +9,9 @@ position, R of their rotary part, K of both, E of values.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.models.attention import attend
+from stages.models.attention import attend, widened
 from stages.models.common import RMSNorm, for_products
 from stages.models.documents import Documents
 from stages.models.ops import rotate
@@ -52,9 +51,7 @@ class LatentAttention(nn.Module):
             torch.cat((q_nope_BTHN, q_rotary_BTHR), dim=-1),
             torch.cat((k_nope_BTHN, k_rotary_BTHR), dim=-1),
         )
-        # Kernels want values no wider than keys; zeros add nothing to scores.
-        if (wider := self.value - q_BTHK.shape[-1]) > 0:
-            q_BTHK, k_BTHK = F.pad(q_BTHK, (0, wider)), F.pad(k_BTHK, (0, wider))
+        q_BTHK, k_BTHK = widened(q_BTHK, self.value), widened(k_BTHK, self.value)
         # By the width of keys before zeros were added.
         scale = (self.nope + self.rotary_dim) ** -0.5 * tables.scores
         return self.o_proj(attend(q_BTHK, k_BTHK, v_BTHE, how, scale).flatten(-2))

@@ -53,8 +53,8 @@ def compare(layout: Layout, plans: Sequence[PipelinePlan]) -> list[Compared]:
 
 def _at(layout: Layout, plans: Sequence[PipelinePlan]) -> str:
     """The scales at which the pipelines have results, as a message names them."""
-    there = {path.parts[-2] for plan in plans for path in layout.results.glob(f"*/{plan.name}")}
-    return f" They have results at {', '.join(sorted(there))}: --scale." if (there := there - {layout.scale}) else ""
+    there = {path.parts[-2] for plan in plans for path in layout.results.glob(f"*/{plan.name}")} - {layout.scale}
+    return f" They have results at {', '.join(sorted(there))}: --scale." if there else ""
 
 
 def _compare(layout: Layout, stage: StagePlan) -> Compared | None:

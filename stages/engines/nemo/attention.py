@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from stages.engines.nemo.context import attend_over_ranks
-from stages.models.attention import attend
+from stages.models.attention import attend, widened
 from stages.models.documents import Documents
 
 # Fields of Core's configuration that would change attention, and the value with which it is ours.
@@ -80,9 +80,7 @@ class DocumentAttention(nn.Module):
         if attention_bias is not None or packed_seq_params is not None:
             raise ValueError("documents come as segments in the place of the attention mask, not as a bias or packed")
         segments = _checked(attention_mask, query, 1 if self._ranks is None else self._ranks.size())
-        # Kernels want values no wider than keys; zeros add nothing to scores, whose scale is by the width before.
-        if (wider := value.shape[-1] - query.shape[-1]) > 0:
-            query, key = nn.functional.pad(query, (0, wider)), nn.functional.pad(key, (0, wider))
+        query, key = widened(query, value.shape[-1]), widened(key, value.shape[-1])
         if self._ranks is not None:
             return self._over_ranks(query, key, value, segments).flatten(2)
         where = documents(segments.numpy().tobytes(), segments.shape, query.device)

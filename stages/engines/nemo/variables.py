@@ -1,4 +1,4 @@
-"""Environment variables that Megatron goes by, looked at and set before the libraries that read them begin.
+"""Environment variables that Megatron reads, checked and set before the libraries that read them begin.
 
 Those of the configuration Bridge's own `pretrain` sets; the loop here is another. There are any on a GPU alone, where
 they were never executed.

@@ -44,7 +44,16 @@ class Where:
         return f"{self.file}:{self.line}"
 
 
-class SpecError(UserError):
+class InvalidSpecs(UserError):  # noqa: N818 - one error, or several
+    """What is wrong with specs."""
+
+    @property
+    def errors(self) -> list[SpecError]:
+        """Each mistake."""
+        raise NotImplementedError
+
+
+class SpecError(InvalidSpecs):
     """One mistake in a spec file: where it is, what was found, what is allowed, what to do.
 
     `invariant` is the one of docs/invariants.md that the refusal enforces, if any.
@@ -56,13 +65,23 @@ class SpecError(UserError):
         named = f" ({invariant})" if invariant else ""
         super().__init__(f"{where}: {key}: found {found}; allowed: {allowed}. {repair}{named}")
 
+    @property
+    def errors(self) -> list[SpecError]:
+        """This one alone."""
+        return [self]
 
-class SpecErrors(UserError):  # noqa: N818 - several errors
-    """Several mistakes found in one reading, in file order."""
+
+class SpecErrors(InvalidSpecs):
+    """Several mistakes found in one reading."""
 
     def __init__(self, errors: Sequence[SpecError]) -> None:
-        self.errors = sorted(errors, key=lambda error: error.where)
-        super().__init__("\n".join(str(error) for error in self.errors))
+        self._errors = sorted(errors, key=lambda error: error.where)
+        super().__init__("\n".join(str(error) for error in self._errors))
+
+    @property
+    def errors(self) -> list[SpecError]:
+        """Each of them, in file order."""
+        return self._errors
 
 
 _PLACE = "See that this user may read and write there, and give the same command again."

@@ -42,7 +42,7 @@ class Gate:
         """Unwaived findings on a stage, its ancestors and the whole pipelines that these live in, and on files next to
         their specs that nothing reads.
 
-        Raises SpecError(s) where the specs cannot be resolved.
+        Raises InvalidSpecs where the specs cannot be resolved.
         """
         lineage = reached([ref], lambda one: self._stages[one].needed)
         pipelines = dict.fromkeys(one.partition("/")[0] for one in lineage)

@@ -13,11 +13,10 @@ from stages.check.findings import SPEC, Finding
 from stages.check.waivers import idle_waivers, waive
 from stages.contract import hardware
 from stages.contract.hardware import Hardware
-from stages.errors import SpecError, SpecErrors, Where
+from stages.errors import InvalidSpecs, SpecError, Where
 from stages.spec.loader_data import load_hardware
 from stages.spec.project import Project
 from stages.spec.resolved_pipeline import ResolvedPipeline
-from stages.spec.validate import each
 
 DEVICES: tuple[Literal["cpu", "cuda"], ...] = ("cpu", "cuda")
 Known: TypeAlias = dict[tuple[str, str], list[Finding]]  # findings by pipeline and scale
@@ -75,10 +74,10 @@ def _findings(project: Project, name: str, scale: str, only: Collection[str], kn
 def _checked(project: Project, name: str, scale: str, only: Collection[str], known: Known) -> list[Finding]:
     try:
         context = make_context(project, name, scale) if project.has(name, scale) else None
-    except (SpecError, SpecErrors) as error:
+    except InvalidSpecs as error:
         known[name, scale] = []  # while what it extends is checked: two files may extend each other
         there = set(_extended(project, name, scale, only, known))
-        found = [_unresolved(scale, one) for one in each(error)]
+        found = [_unresolved(scale, one) for one in error.errors]
         pipelines = project.pipelines(variants=True)
         return [one if one in there else _of_variant(one, name, pipelines) for one in found]
     return [] if context is None else list(check(context, only))
@@ -89,8 +88,8 @@ def unread(project: Project, pipeline: str, scale: str) -> set[Finding]:
     try:
         if project.has(pipeline, scale):
             make_context(project, pipeline, scale)
-    except (SpecError, SpecErrors) as error:
-        return {_unresolved(scale, one) for one in each(error)}
+    except InvalidSpecs as error:
+        return {_unresolved(scale, one) for one in error.errors}
     return set()
 
 
@@ -114,7 +113,7 @@ def _idle(project: Project, name: str, found: Collection[Finding]) -> Iterator[F
 
 def _nowhere(project: Project) -> Iterator[Finding]:
     """Pipelines that are at no scale: they would never be checked."""
-    with suppress(SpecError, SpecErrors):  # of a scale's file, which is a finding of its own
+    with suppress(InvalidSpecs):  # of a scale's file, which is a finding of its own
         for scale in project.scales():
             project.scale(scale)
         for name in project.pipelines(variants=True):
@@ -141,8 +140,8 @@ def _hardware(project: Project) -> Iterator[Finding]:
                 document = project.files.entry("hardware", name)
                 repair = f"Scales on {wanted} are priced on this machine; write another one into a file of its own."
                 raise document.error(("device",), raw.device, wanted, repair)
-        except (SpecError, SpecErrors) as error:
-            yield from (_unresolved(EVERY_SCALE, one) for one in each(error))
+        except InvalidSpecs as error:
+            yield from (_unresolved(EVERY_SCALE, one) for one in error.errors)
 
 
 def run_pipeline(project: Project, pipeline: str, scale: str) -> list[Finding]:
@@ -150,7 +149,7 @@ def run_pipeline(project: Project, pipeline: str, scale: str) -> list[Finding]:
 
     For a waiver that this scale does not need, every other scale is checked: one finding there is enough.
     What is wrong at another scale is no finding of this one; a waiver may then be for that one, and none is reported of
-    it. Raises SpecError(s) where specs cannot be resolved.
+    it. Raises InvalidSpecs where specs cannot be resolved.
     """
     context = make_context(project, pipeline, scale)
     found = list(dict.fromkeys(check(context)))
@@ -162,7 +161,7 @@ def _idle_here(project: Project, pipeline: ResolvedPipeline, found: Collection[F
     scale, name = pipeline.scale, pipeline.name
     if next(idle_waivers(pipeline, scale, found), None) is not None:
         others = [other for other in project.scales() if other != scale and project.has(name, other)]
-        with suppress(SpecError, SpecErrors):
+        with suppress(InvalidSpecs):
             there = [make_context(project, name, other) for other in others]
             return list(idle_waivers(pipeline, scale, [*found, *(one for other in there for one in check(other))]))
     return []
@@ -177,7 +176,7 @@ def check(context: Context, only: Collection[str] = ()) -> Iterator[Finding]:
 
 
 def make_context(project: Project, pipeline: str, scale: str) -> Context:
-    """What the checks of a pipeline at a scale are given. Raises SpecError(s) where specs cannot be resolved."""
+    """What the checks of a pipeline at a scale are given. Raises InvalidSpecs where specs cannot be resolved."""
     loaded, others = project.loaded(pipeline), tuple(one for one in project.loadable if one.name != pipeline)
     return Context(
         pipeline=project.resolve(pipeline, scale),
@@ -194,7 +193,7 @@ def make_context(project: Project, pipeline: str, scale: str) -> Context:
 
 def priced_on(project: Project, scale: str) -> Hardware | None:
     """The machine that a scale is priced on; a mistake in its file is a finding of its own."""
-    with suppress(SpecError, SpecErrors):
+    with suppress(InvalidSpecs):
         raw = project.machine(hardware.usual(project.scale(scale).device))
         return None if raw is None else hardware.of_raw(raw)
     return None
@@ -207,7 +206,7 @@ def _full(project: Project, pipeline: str, scale: str) -> ResolvedPipeline | Non
     """
     found: list[ResolvedPipeline] = []
     for other in project.scales() if project.shrink(pipeline, scale).shrink is not None else ():
-        with suppress(SpecError, SpecErrors):
+        with suppress(InvalidSpecs):
             raw = project.scale(other)
             if project.has(pipeline, other) and project.shrink(pipeline, other).shrink is None:
                 published = raw.corpora == "published" and raw.releases == "given"

@@ -95,7 +95,7 @@ class RawSite(Raw):
 
 
 def load(root: Path) -> Site:
-    """The site of the project `root`; Slurm's own defaults where there is no file. Raises SpecError(s)."""
+    """The site of the project `root`; Slurm's own defaults where there is no file. Raises InvalidSpecs."""
     path = root / FILE
     if not path.exists():
         return Site()

@@ -16,7 +16,7 @@ from stages.audit.run import many
 from stages.audit.tuning import adoptable
 from stages.commands import new_specs
 from stages.commands.find_project import find_root
-from stages.errors import SpecError, SpecErrors, UserError, page
+from stages.errors import InvalidSpecs, SpecError, UserError, page
 from stages.spec.project import Project
 
 MIXTURES, PUBLISHED = "data/mixtures.yaml", "data/published.yaml"
@@ -89,10 +89,8 @@ def _written(folder: Path, made: Specs, others: Mapping[str, str]) -> None:
     texts[PUBLISHED] = _with(folder / PUBLISHED, "corpora", made.corpora, [])
     try:
         new_specs.write(folder, texts, partial(_load, folder.parent, texts))
-    except SpecError as error:
-        raise UserError(_taken_back(error, texts)) from None
-    except SpecErrors as errors:
-        raise UserError("\n".join(_taken_back(one, texts) for one in errors.errors)) from None
+    except InvalidSpecs as wrong:
+        raise UserError("\n".join(_taken_back(one, texts) for one in wrong.errors)) from None
 
 
 def _taken_back(error: SpecError, texts: Mapping[str, str]) -> str:

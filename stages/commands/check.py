@@ -15,7 +15,7 @@ from stages.check.notices.run import notices
 from stages.check.registry import Invariant
 from stages.check.run import run_all, run_one, unread
 from stages.commands.find_project import find_root, known_pipeline, open_project, unknown
-from stages.errors import SpecError, SpecErrors
+from stages.errors import InvalidSpecs
 from stages.printable import print_json
 from stages.spec.project import Project
 from stages.store import prepared_here
@@ -68,7 +68,7 @@ def _places(project: Project, named: Sequence[str]) -> frozenset[str]:
     for name in named:
         pipeline, slash, stage = name.partition("/")
         known_pipeline(pipeline, project.pipelines(variants=True), written=name)
-        with suppress(SpecError, SpecErrors):  # one that cannot be read is a finding of its own
+        with suppress(InvalidSpecs):  # one that cannot be read is a finding of its own
             stages = list(project.loaded(pipeline).stages)
             if slash and stage not in stages:
                 raise unknown("stage", name, [f"{pipeline}/{one}" for one in stages])
@@ -86,7 +86,7 @@ def _is_about(finding: Finding, places: Collection[str]) -> bool:
 def _absent(project: Project, scales: Sequence[str]) -> Iterator[str]:
     """A line for each scale at which some pipelines are not; a scale that cannot be read is a finding already."""
     for scale in scales:
-        with suppress(SpecError, SpecErrors):
+        with suppress(InvalidSpecs):
             if names := project.absent(scale):
                 yield f"not at scale {scale}: {', '.join(names)}"
 

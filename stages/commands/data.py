@@ -12,7 +12,7 @@ from stages.commands.waiting import waited
 from stages.data import spec
 from stages.data.corpus_manifest import DataManifest
 from stages.data.spec import CorpusSpec, Packed, TokenizerSpec
-from stages.errors import SpecError, SpecErrors
+from stages.errors import InvalidSpecs
 from stages.spec.loader import LoadedPipeline
 from stages.spec.project import Project
 from stages.spec.schema.corpora import UNDECLARED
@@ -104,7 +104,7 @@ def contexts(project: Project) -> set[int]:
     found = set()
     for name in project.pipelines(variants=True):
         for scale in project.scales():
-            with suppress(SpecError, SpecErrors):
+            with suppress(InvalidSpecs):
                 if project.has(name, scale):
                     shrink = project.shrink(name, scale)
                     found |= {shrink.context(phase.context) for phase in _phases(project.loaded(name))}

@@ -22,7 +22,7 @@ def print_list(scale: str, named: Sequence[str], as_json: bool) -> None:
     """Pipelines with their titles; each one's own stages with kind, budget, context and parents.
 
     Where some are named, these pipelines, or of a pipeline these stages. Raises UsageError for other names, and
-    SpecError(s), after the others, for those that cannot be read.
+    InvalidSpecs, after the others, for those that cannot be read.
     """
     _, project, loaded = open_graph(scale)
     wanted = set(named_refs(loaded, named))

@@ -22,7 +22,7 @@ from stages.sync import graph
 def print_plan(named: Sequence[str], scale: str | None, hardware: str | None, measured: bool, as_json_: bool) -> None:
     """Print the plan of what is named, pipelines or stages, or of all published pipelines.
 
-    Without a scale it is `published_scale`. Raises SpecError(s), after the
+    Without a scale it is `published_scale`. Raises InvalidSpecs, after the
     others, for those that cannot be read.
     """
     scale = scale or published_scale(Project.load(find_root()), named[0].partition("/")[0] if named else None)

@@ -10,7 +10,7 @@ def run_sync(scale: str, only_check: bool) -> int:
     """Write what differs, or only say it; the exit code.
 
     Where the specs of a pipeline cannot be read, the rules of the others are written, its own and dvc.yaml stay as they
-    are, and SpecError(s) is raised.
+    are, and InvalidSpecs is raised.
     """
     layout, project, loaded = open_graph(scale)
     root, differing = layout.root, []

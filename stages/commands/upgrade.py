@@ -27,7 +27,7 @@ SAID = {
 def run_upgrade(force: bool) -> int:
     """Upgrade the project here, then write what follows from its specs; 1 where the user has something to decide.
 
-    Raises UserError as `upgrade.upgrade` does, and SpecError(s) of pipelines whose rules could not be written.
+    Raises UserError as `upgrade.upgrade` does, and InvalidSpecs of pipelines whose rules could not be written.
     """
     root = find_root()
     if shipped.in_place(root):

@@ -52,7 +52,7 @@ class TokenizerFiles:
 
 
 def load(root: Path, name: str, declared: bool = True) -> RawTokenizerFiles:
-    """specs/tokenizers/<name>.yaml. Raises UserError where there is none, SpecError(s) for mistakes in it."""
+    """specs/tokenizers/<name>.yaml. Raises UserError where there is none, InvalidSpecs for mistakes in it."""
     files = Files(root)
     names = files.names("tokenizers")
     if name not in names:

@@ -98,7 +98,7 @@ class Side:
 
 
 def side(name: str, project: Project, scale: str, hardware: Hardware) -> Side:
-    """All stages that have a rule at the scale. Raises SpecError(s) where the specs are wrong."""
+    """All stages that have a rule at the scale. Raises InvalidSpecs where the specs are wrong."""
     stages: dict[str, Stage] = {}
     states: dict[str, Mapping[str, Optimizer]] = {}
     published = project.pipelines(variants=False, scale=scale)

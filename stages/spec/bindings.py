@@ -13,7 +13,7 @@ from stages.spec.validate import hint, several, validate
 
 
 def bindings(files: Files, published: RawPublishedCorpora, local: Mapping[str, RawCorpus]) -> dict[str, str]:
-    """specs/data/bind.yaml, where there is one. Raises SpecError(s): all that is wrong with it."""
+    """specs/data/bind.yaml, where there is one. Raises InvalidSpecs: all that is wrong with it."""
     path = files.specs / "data" / "bind.yaml"
     if not path.is_file():
         return {}

@@ -16,7 +16,7 @@ LIMITS = (("least_characters", "most_characters"), ("least_frames", "most_frames
 
 
 def tokenizer(document: Document, declared: bool = True) -> RawTokenizer:
-    """The local tokenizer's file; without `declared`, its digest may be missing. Raises SpecError or SpecErrors."""
+    """The local tokenizer's file; without `declared`, its digest may be missing. Raises InvalidSpecs."""
     measured, command = "what the tokenizer came out with", "stages data tokenizer --accept"
     blank = dict.fromkeys(unmeasured(document, ("digest",), declared, measured, command), UNDECLARED)
     return validate(Document({**document.value, **blank}, document.places), RawTokenizer)
@@ -25,7 +25,7 @@ def tokenizer(document: Document, declared: bool = True) -> RawTokenizer:
 def corpus(document: Document, declared: bool = True) -> RawCorpus:
     """A corpus's file, checked against its builder; without `declared`, what is measured may be missing, or wrong.
 
-    Raises SpecError or SpecErrors.
+    Raises InvalidSpecs.
     """
     command = f"stages data {document.value.get('corpus')} --accept"
     missing = unmeasured(document, MEASURED, declared, "what the corpus came out with", command)

@@ -17,7 +17,7 @@ KEY = "groups"
 
 
 def groups(pipeline: LoadedPipeline, fields: Mapping[str, Any], name: str) -> dict[str, tuple[Group, ...]]:
-    """The groups of an optimizer of pipeline.yaml, under their key; nothing where it has none. Raises SpecError(s)."""
+    """The groups of an optimizer of pipeline.yaml, under their key; nothing where it has none. Raises InvalidSpecs."""
     if fields.get(KEY) is None:
         return {}
     path = ("optimizers", name, KEY)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from stages.errors import SpecError, SpecErrors, UserError, Where
+from stages.errors import InvalidSpecs, SpecError, Where
 from stages.spec import other_trainers, points, quantities
 from stages.spec.engines import unsaid
 from stages.spec.extends import overlay
@@ -17,7 +17,7 @@ from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.spec.schema.data import RawScale
 from stages.spec.schema.pipeline import RawPipeline
 from stages.spec.schema.stages import STAGES, RawImport, RawStage, RawTrain
-from stages.spec.validate import each, hint, several, validate
+from stages.spec.validate import hint, several, validate
 from stages.spec.variants import vary
 
 
@@ -192,7 +192,7 @@ class LoadedScale:
 
     raw: RawScale
     document: Document
-    wrong: Mapping[str, UserError]
+    wrong: Mapping[str, InvalidSpecs]
     own: frozenset[str]
 
 
@@ -210,8 +210,8 @@ def load_scale(files: Files, name: str, above: tuple[str, ...] = ()) -> LoadedSc
         raise own.error(("seed",), found, "a seed of its own", repair)
     try:
         return LoadedScale(_whole(document), document, {}, frozenset(own.value))
-    except (SpecError, SpecErrors) as error:
-        wrong = _by_pipeline(each(error))
+    except InvalidSpecs as error:
+        wrong = _by_pipeline(error.errors)
         if None in wrong:
             raise
     entries = {**document.value["pipelines"], **{str(pipeline): "identity" for pipeline in wrong}}
@@ -221,7 +221,7 @@ def load_scale(files: Files, name: str, above: tuple[str, ...] = ()) -> LoadedSc
 
 
 def _whole(document: Document) -> RawScale:
-    """A scale that says all of its engines. Raises SpecError(s)."""
+    """A scale that says all of its engines. Raises InvalidSpecs."""
     raw = validate(document, RawScale)
     if errors := list(unsaid(raw, document)):
         raise several(errors)

@@ -91,14 +91,14 @@ class LoadedData:
 
 
 def load_release(files: Files, name: str, declared: bool = True) -> RawReleaseFiles:
-    """specs/releases/<name>.yaml; without `declared`, what its folder decides may be missing. Raises SpecError(s)."""
+    """specs/releases/<name>.yaml; without `declared`, what its folder decides may be missing. Raises InvalidSpecs."""
     document = files.entry("releases", name)
     check_name(document, "release", name)
     return release(document, declared)
 
 
 def load_tokenizer(files: Files, name: str) -> RawTokenizerFiles:
-    """specs/tokenizers/<name>.yaml. Raises SpecError(s)."""
+    """specs/tokenizers/<name>.yaml. Raises InvalidSpecs."""
     document = files.entry("tokenizers", name)
     check_name(document, "tokenizer", name)
     return tokenizer_files(document)
@@ -199,7 +199,7 @@ def _published(files: Files) -> Document:
 
 
 def _local_tokenizer(files: Files, corpora: Collection[str]) -> RawTokenizer | None:
-    """The tokenizer that is trained here, where there is specs/data/tokenizer.yaml. Raises SpecError(s)."""
+    """The tokenizer that is trained here, where there is specs/data/tokenizer.yaml. Raises InvalidSpecs."""
     path = files.specs / "data" / "tokenizer.yaml"
     if not path.is_file():
         return None

@@ -20,7 +20,7 @@ def kinds_of(published: RawPublishedCorpora, local: Mapping[str, RawCorpus]) -> 
 def check_mixtures(document: Document, raw: RawMixtures, kinds: Mapping[str, Kind]) -> None:
     """Corpora are those of `kinds`, each once and in the group of its kind; shares of a group sum to 1.
 
-    Raises SpecError(s).
+    Raises InvalidSpecs.
     """
     if errors := [error for name, mixture in raw.mixtures.items() for error in _wrong(document, name, mixture, kinds)]:
         raise several(errors)

@@ -18,7 +18,7 @@ def named(corpus: RawCorpus) -> Iterator[tuple[Path, str]]:
 
 
 def check(document: Document, name: str, corpora: Mapping[str, RawCorpus]) -> None:
-    """Raise SpecError(s) where a corpus is compared with one that has no rows, or gives way to itself.
+    """Raise InvalidSpecs where a corpus is compared with one that has no rows, or gives way to itself.
 
     `corpora` has at least the corpus and those that `without` leads to from it.
     """

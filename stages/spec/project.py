@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
-from stages.errors import SpecError, SpecErrors, UsageError, UserError
+from stages.errors import InvalidSpecs, SpecError, UsageError
 from stages.spec.files import Files
 from stages.spec.lineages import Lineages
 from stages.spec.loader import LoadedPipeline, LoadedScale, load_pipeline, load_scale
@@ -20,7 +20,7 @@ from stages.spec.schema.data import RawScale
 from stages.spec.schema.hardware import RawHardware
 from stages.spec.scope import Scope
 from stages.spec.unread_files import strays
-from stages.spec.validate import each, hint, several
+from stages.spec.validate import hint, several
 
 RESEEDED = frozenset({"scale", "extends", "seed", "sources"})  # keys of a scale that changes seeds alone
 
@@ -84,21 +84,21 @@ class Project:
         return [name for name in self.pipelines(variants=True) if not self.has(name, scale)]
 
     def resolve(self, pipeline: str, scale: str) -> ResolvedPipeline:
-        """A pipeline at a scale. Raises UsageError for unknown names, SpecError(s) for mistakes in specs."""
+        """A pipeline at a scale. Raises UsageError for unknown names, InvalidSpecs for mistakes in specs."""
         if (pipeline, scale) not in self._resolved:
             self._resolved[pipeline, scale] = self._resolve(pipeline, scale)
         return self._resolved[pipeline, scale]
 
     def resolve_all(
         self, scale: str, variants: bool = True
-    ) -> tuple[dict[str, ResolvedPipeline], dict[str, UserError]]:
+    ) -> tuple[dict[str, ResolvedPipeline], dict[str, InvalidSpecs]]:
         """Every pipeline (and variant) at a scale; apart from them, the errors of those that cannot be resolved."""
         found: dict[str, ResolvedPipeline] = {}
-        errors: dict[str, UserError] = {}
+        errors: dict[str, InvalidSpecs] = {}
         for name in self.pipelines(variants, scale):
             try:
                 found[name] = self.resolve(name, scale)
-            except (SpecError, SpecErrors) as error:
+            except InvalidSpecs as error:
                 errors[name] = error
         return found, errors
 
@@ -115,7 +115,7 @@ class Project:
         return self._scale(name).raw
 
     def machine(self, name: str) -> RawHardware | None:
-        """A profile of specs/hardware, None where there is none. Raises SpecError(s) for mistakes in it."""
+        """A profile of specs/hardware, None where there is none. Raises InvalidSpecs for mistakes in it."""
         if name not in self._machines:
             there = name in self.files.names("hardware")
             self._machines[name] = load_hardware(self.files, name) if there else None
@@ -128,11 +128,11 @@ class Project:
         """
         try:
             known, loaded = self.files.pipelines(), self._scale(scale)
-            wrong = [one for name, errors in loaded.wrong.items() if name not in known for one in each(errors)]
+            wrong = [one for name, errors in loaded.wrong.items() if name not in known for one in errors.errors]
             others = [self._scale(one) for one in self.scales() if one < scale and self._readable(one)]
             named = unknown_pipelines(loaded.raw, loaded.document, known, self.absent(scale))
             return [*named, *wrong, *same(loaded, others)]
-        except (SpecError, SpecErrors):
+        except InvalidSpecs:
             return []
 
     def shrink(self, pipeline: str, scale: str) -> Scale:
@@ -153,7 +153,7 @@ class Project:
     @property
     def readable_corpora(self) -> Mapping[str, RawCorpus]:
         """The corpora of specs/data; none where these cannot be read, which is a finding of its own."""
-        with suppress(SpecError, SpecErrors):
+        with suppress(InvalidSpecs):
             return self.data.corpora
         return {}
 
@@ -176,7 +176,7 @@ class Project:
         """All pipelines and variants whose files can be read."""
         found = []
         for name in self.pipelines(variants=True):
-            with suppress(SpecError, SpecErrors):
+            with suppress(InvalidSpecs):
                 found.append(self.loaded(name))
         return tuple(found)
 
@@ -187,7 +187,7 @@ class Project:
     def _readable(self, scale: str) -> bool:
         try:
             self.scale(scale)
-        except (SpecError, SpecErrors):
+        except InvalidSpecs:
             return False
         return True
 

@@ -73,7 +73,7 @@ class ResolvedPipeline:
 
 
 def resolved(scope: Scope, base: ResolvedPipeline | None) -> ResolvedPipeline:
-    """The pipeline at the scale; `base` is the pipeline that it extends. Raises SpecError(s)."""
+    """The pipeline at the scale; `base` is the pipeline that it extends. Raises InvalidSpecs."""
     loaded = scope.pipeline
     nodes = _nodes(scope, base)
     refs = {stage: node.ref for stage, node in nodes.items()}

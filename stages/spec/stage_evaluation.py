@@ -33,7 +33,7 @@ def evaluation(
 ) -> Evaluation:
     """What is evaluated, on windows of which length: the longest context that is trained, else `longest`.
 
-    `done` are the stages above, by name. Raises SpecError(s) for what the stage cannot evaluate.
+    `done` are the stages above, by name. Raises InvalidSpecs for what the stage cannot evaluate.
     """
     maker = PhaseMaker(scope, loaded, (KEY,), modules, tokenizer)
     named = evaluated_on(loaded, modules, maker, scope.scale)  # at every scale: a mistake is one everywhere
@@ -80,7 +80,7 @@ def evaluated_on(loaded: LoadedStage, modules: Mapping[str, Model], maker: Phase
     """The phase of an import that says `evaluate_on`, at a scale; None for other stages.
 
     Its budget is 0: evaluations read documents that are held out, none of those that are trained on. Raises
-    SpecError(s) for what the model cannot be evaluated on.
+    InvalidSpecs for what the model cannot be evaluated on.
     """
     raw = loaded.raw
     if not isinstance(raw, RawImport) or raw.evaluate_on is None:

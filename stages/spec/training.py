@@ -40,7 +40,7 @@ class Training:
 def training(
     scope: Scope, loaded: LoadedStage, above: Mapping[str, Node], modules: Mapping[str, Model], tokenizer: str
 ) -> Training:
-    """The training of a stage whose parents are `above`. Raises SpecError(s)."""
+    """The training of a stage whose parents are `above`. Raises InvalidSpecs."""
     before, reach = clock_before(scope.pipeline, loaded, above), reach_before(loaded, above)
     found = trains(loaded, scope.raw_scale)
     if found is None:

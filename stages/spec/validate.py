@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from stages.errors import SpecError, SpecErrors, UserError
+from stages.errors import InvalidSpecs, SpecError, SpecErrors
 from stages.spec import invariants, other_trainers, quantities, wording
 from stages.spec.model_keys import allowed_keys, may_be_none, needed
 from stages.spec.nodes import Document, Path, Tree, dotted
@@ -69,14 +69,9 @@ def unmeasured(
     return missing
 
 
-def several(errors: Sequence[SpecError]) -> UserError:
+def several(errors: Sequence[SpecError]) -> InvalidSpecs:
     """One error as itself, more together."""
     return errors[0] if len(errors) == 1 else SpecErrors(errors)
-
-
-def each(error: UserError) -> list[SpecError]:
-    """The mistakes that an error about specs is made of."""
-    return error.errors if isinstance(error, SpecErrors) else [error] if isinstance(error, SpecError) else []
 
 
 def translate(document: Document, model: type[BaseModel], error: ValidationError) -> list[SpecError]:

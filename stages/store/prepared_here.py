@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from stages.check.findings import FILES, Finding
-from stages.errors import SpecError, SpecErrors
+from stages.errors import InvalidSpecs
 from stages.spec.loader_data import load_roots
 from stages.spec.project import Project
 from stages.store import json_file
@@ -64,7 +64,7 @@ _MANIFEST = TypeAdapter(_Manifest)
 def lost(project: Project, root: Path, scales: Sequence[str]) -> Iterator[Finding]:
     """A finding for each file of a corpus that was prepared as its spec declares it and is not whole any more."""
     declared = {name: one.digest for name, one in project.readable_corpora.items()}
-    with suppress(SpecError, SpecErrors):
+    with suppress(InvalidSpecs):
         declared |= {"tokenizer": project.data.tokenizer.digest} if project.data.tokenizer is not None else {}
     for scale in scales:
         layout = Layout(root, scale)
@@ -137,7 +137,7 @@ def _base(project: Project, layout: Layout, root: str | None) -> Path | None:
         return layout.root
     try:
         known = load_roots(project.files).get(root)
-    except (SpecError, SpecErrors):
+    except InvalidSpecs:
         return None
     return Path(known) if known is not None and Path(known).is_dir() else None
 

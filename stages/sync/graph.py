@@ -9,10 +9,10 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from stages.data import spec as data_spec
-from stages.errors import UserError
+from stages.errors import InvalidSpecs
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
-from stages.spec.validate import each, several
+from stages.spec.validate import several
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Graph:
     by_published: frozenset[str]  # corpora that are cut with a tokenizer of specs/tokenizers
     keys: Mapping[str, str]
     absent: Mapping[str, tuple[str, ...]]  # pipelines that are not at this scale, and the scales that they are at
-    unreadable: Mapping[str, UserError] = field(default_factory=dict)
+    unreadable: Mapping[str, InvalidSpecs] = field(default_factory=dict)
 
     @cached_property
     def stages(self) -> dict[str, Stage]:
@@ -50,15 +50,15 @@ class Graph:
 
 
 def load(root: Path, project: Project, scale: str) -> Graph:
-    """Resolve every pipeline and reading that a project has at `scale`. Raises SpecError(s) if one cannot be."""
+    """Resolve every pipeline and reading that a project has at `scale`. Raises InvalidSpecs if one cannot be."""
     graph = readable(root, project, scale)
     refuse(graph.unreadable)
     return graph
 
 
-def refuse(unreadable: Mapping[str, UserError]) -> None:
+def refuse(unreadable: Mapping[str, InvalidSpecs]) -> None:
     """Raise what is wrong with pipelines that cannot be read, each mistake once."""
-    errors = [one for error in unreadable.values() for one in each(error)]
+    errors = [one for error in unreadable.values() for one in error.errors]
     if errors:
         raise several(list({(one.where, one.key): one for one in errors}.values()))
 

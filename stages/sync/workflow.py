@@ -89,7 +89,7 @@ def open_main(root: Path, config: Mapping[str, Any], quiet: bool, dry: bool = Fa
     """For the main process: check the config and the sync, judge every stage, refresh the markers, say what is stale.
 
     A `dry` run starts no jobs. Raises UsageError for an unknown config key or scale, UserError when rules or dvc.yaml
-    are not in sync, SpecError(s) where no pipeline can be read.
+    are not in sync, InvalidSpecs where no pipeline can be read.
     """
     scale, releases = read_config(root, config)
     project = Project.load(root)

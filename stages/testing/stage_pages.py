@@ -8,7 +8,7 @@ from typing import Any
 
 from stages.cluster import site
 from stages.commands.find_project import published_scale
-from stages.errors import SpecError, SpecErrors, UserError
+from stages.errors import InvalidSpecs, UserError
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.spec.resolved_pipeline import ResolvedPipeline
@@ -31,7 +31,7 @@ class StagePages:
                 # The published scale, if the pipeline is at it, and the one whose stages are trained.
                 scales = dict.fromkeys([published_scale(self.project, name), self.small(name)])
                 self.pipelines[name] = {scale: self.project.resolve(name, scale) for scale in scales}
-            except (SpecError, SpecErrors) as error:
+            except InvalidSpecs as error:
                 self.unreadable[name] = error
 
     def small(self, pipeline: str) -> str:

@@ -55,7 +55,7 @@ class RawTracking(Raw):
 
 
 def load(root: Path) -> RawTracking:
-    """The settings of the project `root`; no tracker where there is no file. Raises SpecError(s)."""
+    """The settings of the project `root`; no tracker where there is no file. Raises InvalidSpecs."""
     path = root / FILE
     return validate(nodes.parse(read(path, FILE), FILE), RawTracking) if path.exists() else RawTracking()
 

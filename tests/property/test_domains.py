@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from stages.check.run import run
 from stages.cluster.site import RawSite
-from stages.errors import SpecError, SpecErrors
+from stages.errors import InvalidSpecs, SpecError
 from stages.spec import json_schema
 from stages.spec.nodes import Document, Path, Tree, dotted
 from stages.spec.project import Project
@@ -54,9 +54,8 @@ def refused(leaf: Leaf, value: Tree) -> list[SpecError]:
     document = replace(places(leaf), value=file.changed(path, value).value)
     try:
         validate(document, MODELS[leaf.schema])
-    except (SpecError, SpecErrors) as error:
-        found = error.errors if isinstance(error, SpecErrors) else [error]
-        return [one for one in found if (one.where, one.key) == (document.places[path], dotted(path))]
+    except InvalidSpecs as error:
+        return [one for one in error.errors if (one.where, one.key) == (document.places[path], dotted(path))]
     return []
 
 

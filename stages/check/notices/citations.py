@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from stages.errors import SpecError, SpecErrors
+from stages.errors import InvalidSpecs
 from stages.spec.fields import ARXIV, ARXIV_ID
 from stages.spec.nodes import Document, Path, Tree
 from stages.spec.project import Project
@@ -20,7 +20,7 @@ def to_come(project: Project) -> Iterator[str]:
     for path in sorted(project.files.specs.glob("*/*.yaml")):
         try:
             document = project.files.document(path)
-        except (SpecError, SpecErrors):  # a finding
+        except InvalidSpecs:  # a finding
             continue
         yield from _of_file(document, latest)
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 
-from stages.errors import SpecError, SpecErrors
+from stages.errors import InvalidSpecs
 from stages.spec.nodes import Path
 from stages.spec.project import Project
 from stages.spec.schema.hardware import RawHardware
@@ -45,7 +45,7 @@ KNOWN = {
 def implausible(project: Project) -> Iterator[str]:
     """A notice for each figure of a profile that is above its device's, or above any node's or run's."""
     for name in project.files.names("hardware"):
-        with suppress(SpecError, SpecErrors):  # a finding
+        with suppress(InvalidSpecs):  # a finding
             raw = project.machine(name)
             if raw is not None and raw.device == "cuda":
                 document = project.files.entry("hardware", name)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from stages.check.notices.full_size import contexts
-from stages.errors import SpecError, SpecErrors
+from stages.errors import InvalidSpecs
 from stages.spec.project import Project
 from stages.spec.resolved_phases import Phase, both_answers
 from stages.spec.resolved_pipeline import ResolvedPipeline
@@ -79,7 +79,7 @@ def lost(corpus: RawCorpus, context: int) -> str:
 def _resolved(project: Project, scale: str) -> Iterator[ResolvedPipeline]:
     """The pipelines at a scale, except for one that differs from another in its seeds alone."""
     for name in project.pipelines(variants=True):
-        with suppress(SpecError, SpecErrors):  # which are findings
+        with suppress(InvalidSpecs):  # which are findings
             if project.has(name, scale) and project.reseeds(name, scale) is None:
                 yield project.resolve(name, scale)
 

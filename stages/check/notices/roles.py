@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-from stages.errors import SpecError, SpecErrors
+from stages.errors import InvalidSpecs
 from stages.spec.project import Project
 from stages.spec.schema.tokenizers import RawTokenizerFiles
 
@@ -30,7 +30,7 @@ BEGINS: Mapping[str, str | None] = {
 def unusual_roles(project: Project) -> Iterator[str]:
     """A notice for each tokenizer with another `bos` than its models know, and for each without an `eos`."""
     tokenizers: Mapping[str, RawTokenizerFiles] = {}
-    with suppress(SpecError, SpecErrors):  # a finding
+    with suppress(InvalidSpecs):  # a finding
         tokenizers = project.data.tokenizers
     for name, raw in tokenizers.items():
         document = project.files.entry("tokenizers", name)

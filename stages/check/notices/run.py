@@ -43,7 +43,7 @@ from stages.check.rules.siblings import differing
 from stages.check.run import priced_on
 from stages.contract import hardware
 from stages.contract.engines import undivided
-from stages.errors import SpecError, SpecErrors
+from stages.errors import InvalidSpecs
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 
@@ -58,7 +58,7 @@ def notices(project: Project, scales: Sequence[str]) -> list[str]:
     )  # fmt: skip
     found: list[str] = []
     for scale, tell in product(scales, of_scale):
-        with suppress(SpecError, SpecErrors):  # of a scale, or of specs/data: findings
+        with suppress(InvalidSpecs):  # of a scale, or of specs/data: findings
             found += tell(project, scale)
     return [*dict.fromkeys(found), *as_written(project)]  # of two full-size scales, what is written alike
 
@@ -77,7 +77,7 @@ def as_written(project: Project) -> list[str]:
         reaching_back, mistyped, untuned, multiples,
     )  # fmt: skip
     found += [notice for tell in tells for one in published for notice in tell(one)]
-    with suppress(SpecError, SpecErrors):  # of the corpora: a finding
+    with suppress(InvalidSpecs):  # of the corpora: a finding
         found += [notice for one in published for notice in foreign_tokenizer(one, project.data)]
         found += [notice for one in published for notice in other_figures(one, project.data)]
         found += [notice for tell in (exchanged, dropped, out_of_proportion) for notice in tell(project.data)]
@@ -90,7 +90,7 @@ def planned_only(project: Project, scale: str) -> list[str]:
     Where a stage reads local corpora, what the engine does not do is a finding (I-45).
     """
     refused: list[Stage] = []
-    with suppress(SpecError, SpecErrors):
+    with suppress(InvalidSpecs):
         if not project.scale(scale).has_corpora:
             return []
     for resolved in project.resolve_all(scale)[0].values():
@@ -113,7 +113,7 @@ def planned_only(project: Project, scale: str) -> list[str]:
 def shortened(project: Project, scale: str) -> Iterator[str]:
     """Stages that are evaluated on shorter rows than they read, and what that leaves unmeasured."""
     rows = None
-    with suppress(SpecError, SpecErrors):  # a finding
+    with suppress(InvalidSpecs):  # a finding
         rows = project.scale(scale).evaluation.context
     if rows is None:  # checks resolve no scale that differs in its seeds alone, and neither does this
         return
@@ -138,7 +138,7 @@ def shortened(project: Project, scale: str) -> Iterator[str]:
 
 def unpriced(project: Project, scale: str) -> Iterator[str]:
     """That memory and time (I-42, I-44) are not checked, where the scale's device has no profile in specs/hardware."""
-    with suppress(SpecError, SpecErrors):  # of the scale's file, or the profile's: a finding
+    with suppress(InvalidSpecs):  # of the scale's file, or the profile's: a finding
         name = hardware.usual(project.scale(scale).device)
         if project.machine(name) is None:
             yield (
@@ -149,7 +149,7 @@ def unpriced(project: Project, scale: str) -> Iterator[str]:
 
 def two_precisions(project: Project, scale: str) -> Iterator[str]:
     """That the two engines of a scale compute in two precisions, which a lineage may pass from one to the other."""
-    with suppress(SpecError, SpecErrors):  # a finding
+    with suppress(InvalidSpecs):  # a finding
         raw = project.scale(scale)
         other = raw.torch_class
         if other is not None and other.partition("-")[2] != raw.engine_class.partition("-")[2]:
@@ -165,7 +165,7 @@ def unread(project: Project) -> list[str]:
     Nothing where a pipeline cannot be read, since what it names is not known.
     """
     found: list[str] = []
-    with suppress(SpecError, SpecErrors):
+    with suppress(InvalidSpecs):
         everyone = [project.loaded(name) for name in project.pipelines(variants=True)]
         if names := unused.mixtures(project.data, everyone):
             found.append(f"specs/data/mixtures.yaml: no stage names {', '.join(names)}.")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from fractions import Fraction
 
-from stages.errors import SpecError, SpecErrors
+from stages.errors import InvalidSpecs
 from stages.spec.language_model import LanguageModel
 from stages.spec.project import Project
 from stages.spec.schema.stages import RawTrain
@@ -24,7 +24,7 @@ MANY = 2  # times the tokenizer's tokens: published tables are longer by 5% at m
 def lower_rates(project: Project, scale: str) -> Iterator[str]:
     """A notice for each entry of a scale that lowers the rates of narrower models, which are trained at higher ones."""
     for name in project.pipelines(variants=False, scale=scale):
-        with suppress(SpecError, SpecErrors):  # which are findings
+        with suppress(InvalidSpecs):  # which are findings
             entry = project.shrink(name, scale)
             if entry.shrink is not None and entry.shrink.lr < LEAST_LR:
                 where = entry.document.where(("pipelines", entry.pipeline, "lr"))
@@ -34,7 +34,7 @@ def lower_rates(project: Project, scale: str) -> Iterator[str]:
 def idle_resolution(project: Project, scale: str) -> Iterator[str]:
     """A notice for each entry with a factor for resolutions, of which its pipeline has none."""
     for name in project.pipelines(variants=False, scale=scale):
-        with suppress(SpecError, SpecErrors):
+        with suppress(InvalidSpecs):
             entry, stages = project.shrink(name, scale), project.resolve(name, scale).stages.values()
             read = any(phase.coca is not None for stage in stages for phase in stage.phases)
             if entry.shrink is not None and entry.shrink.resolution is not None and not read:
@@ -45,7 +45,7 @@ def idle_resolution(project: Project, scale: str) -> Iterator[str]:
 def idle_rows(project: Project, scale: str) -> Iterator[str]:
     """A notice for each pipeline with a table of embeddings of which half or more are of no token."""
     for name in project.pipelines(variants=False, scale=scale):
-        with suppress(SpecError, SpecErrors):
+        with suppress(InvalidSpecs):
             for stage in project.resolve(name, scale).stages.values():
                 tokens = project.data.tokens(stage.tokenizer)
                 rows = max((one.vocab for one in stage.modules.values() if isinstance(one, LanguageModel)), default=0)
@@ -62,7 +62,7 @@ def other_shapes(project: Project, scale: str) -> Iterator[str]:
     figure that a scale changes and that is no size.
     """
     for name in project.pipelines(variants=False, scale=scale):
-        with suppress(SpecError, SpecErrors):
+        with suppress(InvalidSpecs):
             entry, models = project.shrink(name, scale), project.loaded(name).raw.models
             for model, here in entry.shrink.models.items() if entry.shrink is not None else ():
                 full, where = models.get(model, {}), ("pipelines", entry.pipeline, "models", model)
@@ -89,7 +89,7 @@ def _computed(full: Mapping[str, object], here: Mapping[str, object]) -> Iterato
 
 def few_samples(project: Project, scale: str) -> Iterator[str]:
     """A notice for a scale whose evaluations read a few rows: gates pass and fail by chance."""
-    with suppress(SpecError, SpecErrors):
+    with suppress(InvalidSpecs):
         samples = project.scale(scale).evaluation.samples
         if samples < FEWEST:
             rows = f"{samples} row{'s' * (samples != 1)} of a corpus"
@@ -99,7 +99,7 @@ def few_samples(project: Project, scale: str) -> Iterator[str]:
 def floors_alone(project: Project, scale: str) -> Iterator[str]:
     """A notice for each entry at which the floor is the budget of all phases, though full size has several."""
     for name in project.pipelines(variants=False, scale=scale):
-        with suppress(SpecError, SpecErrors):
+        with suppress(InvalidSpecs):
             entry, resolved = project.shrink(name, scale), project.resolve(name, scale)
             if entry.shrink is None:
                 continue

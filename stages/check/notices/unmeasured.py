@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from stages.check.context import Context
 from stages.check.notices.full_size import contexts
-from stages.errors import SpecError, SpecErrors, Where
+from stages.errors import InvalidSpecs, Where
 from stages.spec.evaluations import EVALUATIONS
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
@@ -48,7 +48,7 @@ def unmeasured(project: Project, scale: str) -> Iterator[str]:
 def _everywhere(project: Project, pipeline: str, name: str, wanted: set[str]) -> bool:
     """Whether the stage can have one of these evaluations at each scale: what stands in for a corpus may not do."""
     for scale in project.scales_of(pipeline):
-        with suppress(SpecError, SpecErrors):  # which are findings
+        with suppress(InvalidSpecs):  # which are findings
             stage = project.resolve(pipeline, scale).stages[name]
             read = {source.corpus for phase in stage.phases for source in phase.sources}
             families = {model.family for model in stage.modules.values()}

@@ -13,7 +13,7 @@ from stages.check.context import Context
 from stages.check.facts import Fact
 from stages.check.rules import horizon
 from stages.contract.parameters import parameters
-from stages.errors import SpecError, SpecErrors
+from stages.errors import InvalidSpecs
 from stages.spec.clocks import Extent
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
@@ -125,7 +125,7 @@ def warm_up(extent: Extent) -> Fraction:
 def long_warm_ups(project: Project, scale: str) -> Iterator[str]:
     """A notice for each schedule whose warm-up is more than a third of it, and no finding; at full size."""
     for name in project.pipelines(variants=True):
-        with suppress(SpecError, SpecErrors):  # which are findings
+        with suppress(InvalidSpecs):  # which are findings
             if project.shrink(name, scale).shrink is not None:
                 continue
             resolved, document = project.resolve(name, scale), project.loaded(name).document

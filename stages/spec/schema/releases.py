@@ -43,7 +43,7 @@ class RawReleaseFiles(Raw):
 
 
 def release(document: Document, declared: bool) -> RawReleaseFiles:
-    """A release's spec; without `declared`, what its folder decides may still be missing. Raises SpecError(s)."""
+    """A release's spec; without `declared`, what its folder decides may still be missing. Raises InvalidSpecs."""
     command = f"stages release {document.value.get('release')} FOLDER --accept"
     otherwise = " Without the folder: `digest: none`, and the `architecture` that its published config.json names."
     missing = unmeasured(document, MEASURED, declared, "what the release's folder has", command, otherwise)

@@ -65,7 +65,7 @@ class RawTokenizerFiles(Raw):
 
 
 def tokenizer(document: Document, declared: bool = True) -> RawTokenizerFiles:
-    """A tokenizer's spec; without `declared`, what is measured may still be missing. Raises SpecError or SpecErrors."""
+    """A tokenizer's spec; without `declared`, what is measured may still be missing. Raises InvalidSpecs."""
     command = f"stages tokenizer {document.value.get('tokenizer')} --accept"
     missing = unmeasured(document, MEASURED, declared, "what the tokenizer's files came out with", command)
     blank = {key: "0" * 64 if key == "digest" else "1_000_000" for key in missing}

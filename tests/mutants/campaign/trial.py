@@ -17,7 +17,7 @@ from typing import Any
 from stages.check import run as checks
 from stages.check.context import Context
 from stages.check.findings import Finding, unwaived
-from stages.errors import SpecError, SpecErrors, UserError, Where
+from stages.errors import InvalidSpecs, UserError, Where
 from stages.spec.project import Project
 from tests.mutants.campaign.edits import Edit
 
@@ -86,10 +86,8 @@ class Bench:
         """(invariant, place) of everything that makes `stages check` exit with other than 0."""
         try:
             return [(one.id, one.where) for one in self.unwaived(project)]
-        except SpecErrors as errors:
-            return [("spec", one.where) for one in errors.errors]
-        except SpecError as error:
-            return [("spec", error.where)]
+        except InvalidSpecs as wrong:
+            return [("spec", one.where) for one in wrong.errors]
         except UserError:
             return [("spec", None)]
 

@@ -9,7 +9,7 @@ import pytest
 
 from stages.check.findings import unwaived
 from stages.check.run import run
-from stages.errors import SpecError, SpecErrors
+from stages.errors import InvalidSpecs, SpecError
 from stages.spec.project import Project
 from tests.edits import replaced
 from tests.mutants import unshipped
@@ -76,7 +76,7 @@ def test_a_variant_may_not_merge_one_stage_of_what_it_extends_under_two_names(me
     folder.mkdir()
     (folder / "pipeline.yaml").write_text(VARIANT)
     (folder / "average.yaml").write_text(f"stage: average\ninit: {{from: [{merged}]}}\nsources: []\n")
-    with pytest.raises((SpecError, SpecErrors), match="the same stage under two names"):
+    with pytest.raises(InvalidSpecs, match="the same stage under two names"):
         Project.load(tmp_path).resolve("dense_two", "full")
 
 

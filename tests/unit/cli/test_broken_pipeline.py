@@ -19,7 +19,7 @@ from stages.commands.plan import print_plan
 from stages.commands.run import run_stage
 from stages.commands.status import print_status
 from stages.commands.sync import run_sync
-from stages.errors import SpecError, SpecErrors, UserError
+from stages.errors import InvalidSpecs, UserError
 from stages.spec.project import Project
 from stages.sync import graph, rules, saved_graph, workflow, write
 from tests.mutants.mutant import ROOT
@@ -99,14 +99,14 @@ def test_status_shows_the_others_and_exits_with_1(broken: Path, capsys: pytest.C
 
 
 def test_asked_for_it_status_says_what_is_wrong(broken: Path) -> None:
-    with pytest.raises((SpecError, SpecErrors), match="specs/ouro/"):
+    with pytest.raises(InvalidSpecs, match="specs/ouro/"):
         print_status("mini", ("ouro",), False, False, False)
 
 
 def test_a_stage_of_another_pipeline_is_run(broken: Path) -> None:
     with pytest.raises(UserError, match="llama31_1m/cpt_256k needs its parents: llama31_1m/base is missing"):
         run_stage("llama31_1m/cpt_256k", "mini", None)
-    with pytest.raises((SpecError, SpecErrors), match="specs/ouro/"):
+    with pytest.raises(InvalidSpecs, match="specs/ouro/"):
         run_stage("ouro/warmup", "mini", None)
 
 
@@ -116,14 +116,14 @@ def test_a_stage_of_another_pipeline_is_run(broken: Path) -> None:
 def test_list_and_plan_show_the_others_first(
     broken: Path, capsys: pytest.CaptureFixture[str], show: Callable[[], None]
 ) -> None:
-    with pytest.raises((SpecError, SpecErrors), match="specs/ouro/"):
+    with pytest.raises(InvalidSpecs, match="specs/ouro/"):
         show()
     assert "text_pretrain" in capsys.readouterr().out
 
 
 def test_sync_writes_the_others_and_leaves_its_rules(broken: Path) -> None:
     (broken / "rules/kimi_vl.smk").write_text("")
-    with pytest.raises((SpecError, SpecErrors), match="specs/ouro/"):
+    with pytest.raises(InvalidSpecs, match="specs/ouro/"):
         run_sync("mini", only_check=False)
     for name in ("rules/kimi_vl.smk", "rules/ouro.smk", "dvc.yaml"):
         assert (broken / name).read_text() == (ROOT / name).read_text()

@@ -15,7 +15,7 @@ import yaml
 
 from stages.data import megatron, mmidx, prepare, prepared, spec
 from stages.data.prepared import Corpus
-from stages.errors import SpecError, SpecErrors, UserError
+from stages.errors import InvalidSpecs, UserError
 from tests.unit.data.adopted_tokens import BOS, DOCUMENTS, IMAGE, VOCAB, accept, declare, read, root, run, write
 
 __all__ = ["root"]
@@ -140,7 +140,7 @@ def test_a_spec_that_says_too_little_or_too_much_is_refused(root: Path, change: 
     path = root / "specs/data/mine.yaml"
     content = {key: value for key, value in yaml.safe_load(path.read_text()).items() if value is not None}
     path.write_text(yaml.safe_dump(content))
-    with pytest.raises((SpecError, SpecErrors), match=says):
+    with pytest.raises(InvalidSpecs, match=says):
         run(root)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from stages.data import overlap, prepare
 from stages.data.prepared import Corpus
-from stages.errors import SpecError, SpecErrors, UserError
+from stages.errors import InvalidSpecs, SpecError, UserError
 from stages.spec.files import Files
 from tests.unit.data.compared_corpora import OWN, THEIRS, declare, rows, said
 from tests.unit.data.own_files import run
@@ -116,7 +116,7 @@ def test_a_spec_that_cannot_be_meant_is_refused_before_anything_is_read(
     write_spec(project.root, "made", made)
     declare(project, "mine", rows(project.root, "mine", OWN), **more)
     monkeypatch.setattr(overlap, "write", None)
-    with pytest.raises((SpecError, SpecErrors), match=says):
+    with pytest.raises(InvalidSpecs, match=says):
         run(project)
 
 

@@ -13,7 +13,7 @@ from stages.data.encode import Encoded
 from stages.data.preference import BEGINS, joined
 from stages.data.prepared import Corpus
 from stages.data.template import TemplateError
-from stages.errors import SpecError, SpecErrors, UserError
+from stages.errors import InvalidSpecs, UserError
 from tests.unit.data.files_of_users import declare, identities, jsonl, parquet, read
 from tests.unit.data.own_files import run
 from tests.unit.data.small import Small
@@ -154,7 +154,7 @@ def test_bad_rows_are_left_out_and_counted_where_the_spec_says_so(project: Small
 def test_what_a_spec_cannot_say_of_pairs_is_refused(project: Small, more: dict[str, Any], said: str) -> None:
     jsonl(project.root / "a.jsonl", ROWS)
     declare(project, "a.jsonl", "preference", **more)
-    with pytest.raises((SpecError, SpecErrors), match=said):
+    with pytest.raises(InvalidSpecs, match=said):
         read(project)
 
 

@@ -16,7 +16,7 @@ from stages.data.corpus_manifest import DataManifest
 from stages.data.encode import encode
 from stages.data.prepared import Corpus
 from stages.data.tokenizer import Tokenizer
-from stages.errors import SpecError, SpecErrors
+from stages.errors import InvalidSpecs
 from stages.store import trees
 from tests.faults.disks import Failing, PowerCutError, using
 from tests.unit.data import published
@@ -223,5 +223,5 @@ def test_together_written_out_is_what_nothing_said_is(project: Small) -> None:
 )  # fmt: skip
 def test_what_a_spec_may_say_of_answers(project: Small, changes: dict[str, Any], message: str) -> None:
     declare(project, "rows.jsonl", **{"kind": "sft", "answers": "separate", **changes})
-    with pytest.raises((SpecError, SpecErrors), match=message):
+    with pytest.raises(InvalidSpecs, match=message):
         spec.load(project.root, "mine", declared=False)

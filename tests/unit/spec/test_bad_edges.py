@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.errors import SpecError, SpecErrors, UsageError, UserError
+from stages.errors import InvalidSpecs, SpecError, UsageError, UserError
 from stages.spec.project import Project
-from stages.spec.validate import each
 from tests.edits import replaced
 from tests.shipped import ROOT
 from tests.unit.spec.mistakes import FIRST, MINI, PIPELINE, SECOND, Bad, resolve_everything
@@ -84,9 +83,9 @@ BAD = [
 @pytest.mark.parametrize("bad", BAD, ids=[bad.name for bad in BAD])
 def test_one_clear_error(root: Path, bad: Bad) -> None:
     edit(root, bad.file, bad.old, bad.new)
-    with pytest.raises((SpecError, SpecErrors)) as caught:
+    with pytest.raises(InvalidSpecs) as caught:
         resolve_everything(root)
-    (error,) = [one for one in each(caught.value) if one.key == bad.key]
+    (error,) = [one for one in caught.value.errors if one.key == bad.key]
     assert error.where.file == f"specs/{bad.file}"
     assert bad.says in str(error)
     assert error.repair

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.errors import SpecError, SpecErrors
+from stages.errors import InvalidSpecs, SpecError
 from stages.spec.project import Project
 from stages.spec.resolved import Execution
 from stages.spec.resolved_parallel import Parallel
@@ -117,7 +117,7 @@ def test_at_full_size_a_stage_says_its_own_layout() -> None:
 )  # fmt: skip
 def test_what_a_scale_leaves_open_or_contradicts_is_told_with_its_key(root: Path, old: str, new: str, key: str) -> None:
     edit(root, NEMO, old, new)
-    with pytest.raises((SpecError, SpecErrors)) as told:
+    with pytest.raises(InvalidSpecs) as told:
         Project.load(root).resolve("ouro", "mini_nemo")
     assert f" {key}: " in str(told.value)
     assert f"specs/{NEMO}:" in str(told.value)

@@ -8,11 +8,10 @@ from typing import NamedTuple, get_args
 
 import pytest
 
-from stages.errors import SpecError, SpecErrors
+from stages.errors import InvalidSpecs, SpecError, SpecErrors
 from stages.spec.objectives import NEEDS
 from stages.spec.project import Project
 from stages.spec.resolved_phases import ObjectiveName
-from stages.spec.validate import each
 from tests import shipped
 from tests.edits import edit, replaced, substituted
 
@@ -136,9 +135,9 @@ def test_refused_at_its_line(specs: Path, slip: Slip, scale: str) -> None:
     path = specs / "specs" / slip.file
     text = substituted(path.read_text(), slip.old, slip.new, everywhere=True)
     path.write_text(anyhow(text) if "\nsources:\n" in text else text)
-    with pytest.raises((SpecError, SpecErrors)) as caught:
+    with pytest.raises(InvalidSpecs) as caught:
         Project.load(specs).resolve(slip.file.partition("/")[0], scale)
-    (error,) = [error for error in each(caught.value) if error.key == slip.key]
+    (error,) = [error for error in caught.value.errors if error.key == slip.key]
     assert error.where.file == f"specs/{slip.file}"
     assert path.read_text().splitlines()[error.where.line - 1].strip().startswith(slip.at)
     assert slip.says in str(error)
@@ -152,9 +151,9 @@ def test_pictures_come_to_a_language_model_through_a_projector(specs: Path) -> N
         "train: [vit, projector, llm]\nfrozen: []", "train: [llm]\nfrozen: [vit]",
         "objective: joint", "objective: sft",
     )  # fmt: skip
-    with pytest.raises((SpecError, SpecErrors)) as caught:
+    with pytest.raises(InvalidSpecs) as caught:
         Project.load(specs).resolve("kimi_vl", "paper")
-    (error,) = [error for error in each(caught.value) if error.key == "phases.0.data"]
+    (error,) = [error for error in caught.value.errors if error.key == "phases.0.data"]
     assert "for sft without a projector" in str(error)
 
 
@@ -178,7 +177,7 @@ def test_questions_about_pictures_need_a_corpus_that_asks(specs: Path) -> None:
     """Where the corpora are local ones, and so known: what a published corpus holds is not."""
     published = specs / "specs/data/published.yaml"
     edit(published, "stand_in: digit_qa", "stand_in: captions", everywhere=True)
-    with pytest.raises((SpecError, SpecErrors), match=r"evaluate\.1: found 'digit_questions'.* builder digit_qa"):
+    with pytest.raises(InvalidSpecs, match=r"evaluate\.1: found 'digit_questions'.* builder digit_qa"):
         Project.load(specs).resolve("kimi_vl", "mini")
     Project.load(specs).resolve("kimi_vl", "paper")
 
@@ -187,7 +186,7 @@ def test_zero_shot_needs_pictures_of_digits(specs: Path) -> None:
     pairs = specs / "specs/data/pairs.yaml"
     text = replaced(pairs.read_text(), "builder: pairs", "builder: pictures\npath: a.tar", "count: 45000", "side: 24")
     pairs.write_text(text.partition("packages:")[0])
-    with pytest.raises((SpecError, SpecErrors), match=r"evaluate\.1: found 'zero_shot', without .* builder pairs"):
+    with pytest.raises(InvalidSpecs, match=r"evaluate\.1: found 'zero_shot', without .* builder pairs"):
         Project.load(specs).resolve("kimi_vl", "mini")
     Project.load(specs).resolve("kimi_vl", "paper")
 

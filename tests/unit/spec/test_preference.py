@@ -11,7 +11,7 @@ from stages.contract import hardware, memory_engine
 from stages.contract.cost_phase import Assumed, operations
 from stages.contract.layouts import contradictions, undivided, unsupported
 from stages.contract.parameters import parameters
-from stages.errors import SpecError, SpecErrors
+from stages.errors import InvalidSpecs
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Preference
@@ -60,7 +60,7 @@ def test_what_is_written_is_what_the_stage_has(preferring: Path) -> None:
 @pytest.mark.parametrize("key", ["loss: dpo, ", "beta: 0.1, ", "answers: sum, ", "turn_ends: masked, "])
 def test_no_figure_has_a_default(preferring: Path, key: str) -> None:
     edit(preferring / STAGE, key, "")
-    with pytest.raises((SpecError, SpecErrors), match=rf"phases.0.preference.{key.partition(':')[0]}"):
+    with pytest.raises(InvalidSpecs, match=rf"phases.0.preference.{key.partition(':')[0]}"):
         resolved(preferring)
 
 
@@ -82,7 +82,7 @@ REFUSED = [
 @pytest.mark.parametrize(("old", "new", "key", "says"), REFUSED, ids=[f"{old} -> {new}" for old, new, *_ in REFUSED])
 def test_what_makes_no_sense_is_refused_at_its_line(preferring: Path, old: str, new: str, key: str, says: str) -> None:
     edit(preferring / STAGE, old, new)
-    with pytest.raises((SpecError, SpecErrors)) as error:
+    with pytest.raises(InvalidSpecs) as error:
         resolved(preferring)
     found = str(error.value)
     assert "toy/second.yaml:" in found
@@ -92,15 +92,13 @@ def test_what_makes_no_sense_is_refused_at_its_line(preferring: Path, old: str, 
 
 def test_a_corpus_of_kind_dpo_is_told_its_kind_not_an_objective(preferring: Path) -> None:
     edit(preferring / "specs/data/published.yaml", "kind: preference", "kind: dpo")
-    with pytest.raises((SpecError, SpecErrors), match=r"corpora.feedback.kind: found 'dpo'.* Write `preference` for"):
+    with pytest.raises(InvalidSpecs, match=r"corpora.feedback.kind: found 'dpo'.* Write `preference` for"):
         resolved(preferring)
 
 
 def test_an_evaluation_that_there_is_no_corpus_for_is_answered_with_those_that_can_be(preferring: Path) -> None:
     edit(preferring / STAGE, "sources:\n", "evaluate: [preferences, validation_loss]\nsources:\n")
-    with pytest.raises(
-        (SpecError, SpecErrors), match=r"'validation_loss', without a corpus .*; allowed: preferences\."
-    ):
+    with pytest.raises(InvalidSpecs, match=r"'validation_loss', without a corpus .*; allowed: preferences\."):
         resolved(preferring)
 
 
@@ -112,7 +110,7 @@ def test_fine_tuning_before_it_is_a_stage_of_its_own(preferring: Path) -> None:
     first = first.replace("objective: preference", "objective: next_token").replace("data: pairs", "data: web")
     first, rest = (replaced(one, "budget: 2B", "budget: 1B") for one in (first, text[begin:]))
     (preferring / STAGE).write_text(text[:begin] + first + rest)
-    with pytest.raises((SpecError, SpecErrors), match="preference, in a stage with a phase of next_token"):
+    with pytest.raises(InvalidSpecs, match="preference, in a stage with a phase of next_token"):
         resolved(preferring)
 
 

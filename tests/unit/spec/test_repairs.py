@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.errors import SpecError, SpecErrors
+from stages.errors import InvalidSpecs
 from stages.spec import units
 from stages.spec.quantities import BadQuantity
-from stages.spec.validate import each
 from tests.unit.spec.mistakes import MINI, PIPELINE, SECOND, resolve_everything
 from tests.unit.spec.small_project import edit
 
@@ -74,8 +73,8 @@ def test_a_unit_of_another_kind(read: Callable[[object], object], text: str, say
 def test_what_was_meant(root: Path, file: str, old: str, new: str, key: str, says: str) -> None:
     line = edit(root, file, old, new)
     line = 1 if old.endswith("\n") else line  # a key at the top that is gone
-    with pytest.raises((SpecError, SpecErrors)) as caught:
+    with pytest.raises(InvalidSpecs) as caught:
         resolve_everything(root)
-    (error,) = [one for one in each(caught.value) if one.key == key]
+    (error,) = [one for one in caught.value.errors if one.key == key]
     assert error.where.line == line
     assert says in error.repair

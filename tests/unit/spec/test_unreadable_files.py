@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from stages.check.run import run
-from stages.errors import SpecError, SpecErrors, UserError
+from stages.errors import InvalidSpecs, UserError
 from stages.spec import nodes
 from stages.spec.project import Project
 from stages.spec.unread_files import strays
@@ -77,7 +77,7 @@ def test_one_error_names_the_file_soon(root: Path, name: str, seconds_of_a_large
     path.unlink()
     make(path)
     began = time.process_time()
-    with pytest.raises((SpecError, SpecErrors)) as caught:
+    with pytest.raises(InvalidSpecs) as caught:
         resolve_everything(root)
     assert time.process_time() - began < SOON * seconds_of_a_largest_file
     assert says in str(caught.value)

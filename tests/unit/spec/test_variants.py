@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from stages.check.run import run_pipeline
-from stages.errors import SpecError, SpecErrors
+from stages.errors import InvalidSpecs, SpecError
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
-from stages.spec.validate import each
 from stages.sync import params
 from tests.unit.spec.small_project import edit
 
@@ -109,9 +108,9 @@ def test_any_single_value_of_a_stage_can_be_varied(
     ],
 )
 def test_each_mistake_is_at_its_line(root: Path, field: str, values: str, key: str, said: str) -> None:
-    with pytest.raises((SpecError, SpecErrors)) as wrong:
+    with pytest.raises(InvalidSpecs) as wrong:
         stages(root, field, values)
-    error = each(wrong.value)[0]
+    error = wrong.value.errors[0]
     assert error.key == key
     assert said in f"{error.found} {error.allowed}"
     assert error.where.file == "specs/toy/second.yaml"
@@ -126,9 +125,9 @@ def test_what_names_a_sweep_is_told_the_stages_of_its_values(root: Path, claim: 
     else:
         edit(root, PIPELINE, "[first, second]", "[first, second, out]")
         (root / "specs/toy/out.yaml").write_text("stage: out\nbox: Out\nkind: export\ninit: {from: second}\n")
-    with pytest.raises((SpecError, SpecErrors)) as wrong:
+    with pytest.raises(InvalidSpecs) as wrong:
         Project.load(root).resolve("toy", "paper")
-    (error,) = each(wrong.value)
+    (error,) = wrong.value.errors
     assert (error.key, error.allowed) == ("claims.0" if claim else "init.from", "second_a, second_b")
     assert (error.found, error.repair) == ("'second', a sweep", "Name the stage of one of its values.")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.errors import SpecError, SpecErrors
+from stages.errors import InvalidSpecs
 from stages.store.layout import Layout
 from stages.tracking import settings, start
 
@@ -41,7 +41,7 @@ def test_what_is_wrong_is_named_and_keeps_no_run_from_starting(
     tmp_path: Path, text: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / settings.FILE).write_text(text)
-    with pytest.raises((SpecError, SpecErrors), match=said):
+    with pytest.raises(InvalidSpecs, match=said):
         settings.load(tmp_path)
     assert start.start(Layout(tmp_path, "mini"), "toy/first", "a" * 32) == []
     assert "tracking: not started: " in capsys.readouterr().err

@@ -1,8 +1,7 @@
 """What runs in a step on a GPU has one result, and waits for nothing but the step's loss and norm.
 
-Both are read off the code of models/ and train/: what would break them is known by name. The names of operations are
-those that torch documents under `torch.use_deterministic_algorithms`. A use of one is allowed below, with the reason
-why it keeps the promise; an allowance that nothing uses is a mistake too.
+Both are read off the code of models/ and train/: what would break them is known by name (`unordered`, and WAITING). A
+use of one is allowed below, with the reason why it keeps the promise; an allowance that nothing uses is a mistake too.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import stages
+from tests.unit.models import unordered
 
 ROOT = Path(stages.__file__).parent
 # What no step runs: files and checkpoints, what is built once, what is told between steps.
@@ -25,17 +25,6 @@ NO_STEP = (
 # Ranks wait for each other, and for the device with them: only the order of their sums is looked at.
 RANKS = ("train/ranks", "train/collectives", "train/shards")
 
-# Operations whose result, or gradient, depends on the order in which a GPU gets to it, unless torch is told to take a
-# deterministic form, and those that have none.
-UNORDERED = {
-    "index_add", "index_put", "put", "scatter", "scatter_add", "scatter_reduce", "index_copy", "index_select", "gather",
-    "take_along_dim", "repeat_interleave", "cumsum", "cumprod", "logcumsumexp", "bincount", "histc", "median",
-    "nanmedian", "interpolate", "upsample", "grid_sample", "embedding_bag", "EmbeddingBag", "nll_loss", "NLLLoss",
-    "cross_entropy", "CrossEntropyLoss", "ctc_loss", "CTCLoss", "max_pool3d", "avg_pool3d", "adaptive_avg_pool2d",
-    "adaptive_avg_pool3d", "adaptive_max_pool2d", "max_unpool1d", "max_unpool2d", "max_unpool3d", "MaxPool3d",
-    "AvgPool3d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool2d", "ReflectionPad1d", "ReflectionPad2d",
-    "ReplicationPad1d", "ReplicationPad2d", "masked_scatter", "dropout", "Dropout", "unique", "unfold", "fold",
-}  # fmt: skip
 # Calls for which the host waits: values are read back, or a shape depends on them, or memory is copied unpinned.
 WAITING = {
     "item", "tolist", "cpu", "numpy", "nonzero", "argwhere", "masked_select", "unique", "unique_consecutive",
@@ -56,12 +45,13 @@ def _within(node: ast.AST, function: str) -> Iterator[tuple[str, str]]:
         inside = function
         if isinstance(child, ast.FunctionDef | ast.ClassDef):
             inside = f"{function}.{child.name}".removeprefix(".")
-        elif isinstance(child, ast.Call):
+        yield from ((function, name) for name in unordered.named(child))
+        if isinstance(child, ast.Call):
             yield from ((function, name) for name in _called(child))
         elif isinstance(child, ast.Subscript) and _is_mask(child.slice):
             yield function, "[mask]"
         elif isinstance(child, ast.ImportFrom) and (child.module or "").startswith("torch"):
-            yield from ((function, alias.name) for alias in child.names if alias.name in UNORDERED | WAITING)
+            yield from ((function, alias.name) for alias in child.names if alias.name in WAITING)
         yield from ((function, "truth") for _ in range(_asked(child)))
         yield from _within(child, inside)
 
@@ -78,7 +68,7 @@ def _called(call: ast.Call) -> Iterator[str]:
     match call.func:
         case ast.Attribute(attr=name):
             plain = name if name.startswith("_") else name.rstrip("_")
-            if plain in UNORDERED | WAITING:
+            if plain in WAITING and unordered.plain(name) is None:
                 yield plain
             elif plain in COPIES and any("device" in ast.unparse(part) for part in [*call.args, *call.keywords]):
                 yield "to device"
@@ -104,7 +94,7 @@ def found() -> set[str]:
     for path in code():
         name = str(path.relative_to(ROOT).with_suffix(""))
         for function, operation in uses(path):
-            if operation in UNORDERED or not name.startswith(RANKS):
+            if unordered.plain(operation) or operation.startswith("dist.") or not name.startswith(RANKS):
                 seen.add(f"{name} {function} {operation}")
     return seen
 
@@ -132,6 +122,15 @@ REASONS = {
         "train/objectives/coca Coca._prepare int",
         "train/objectives/coca Coca.part float",
         "train/loop record int",
+    ),
+    "no operation of torch: a step prepared ahead, checksums": (
+        "train/objectives/causal Causal.begin take",
+        "train/objectives/coca Coca.begin take",
+        "train/replicated Replicated.gradients take",
+    ),
+    "of integers and of flags: exact in every order": (
+        "train/ranks Ranks.all_reduce dist.all_reduce",
+        "train/ranks Ranks.count dist.all_reduce",
     ),
     "makes a tensor on the host, which goes to the device through models.transfer": (
         "models/rotary Rotary.inv_freq tensor",
@@ -255,7 +254,10 @@ def test_what_breaks_a_step_is_seen(line: str, name: str, tmp_path: Path) -> Non
     assert ("A.step", name) in set(uses(path))
 
 
-@pytest.mark.parametrize("line", ["x.to(torch.float32)", "x[:, 1:]", "x[i]", "x.float()", "int('7')", "x.sum(0)"])
+@pytest.mark.parametrize("line", [
+    "x.to(torch.float32)", "x[:, 1:]", "x[i]", "x.float()", "int('7')", "x.sum(0)", "F.pad(x, (0, 3))",
+    "F.pad(x, (0, 3), mode='constant', value=1.0)", "ranks.all_reduce(x)", "functools.reduce(add, x)",
+])  # fmt: skip
 def test_what_is_harmless_is_not(line: str, tmp_path: Path) -> None:
     path = tmp_path / "step.py"
     path.write_text(f"def step():\n    {line}\n")

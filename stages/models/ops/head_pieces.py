@@ -1,6 +1,7 @@
 """A chunk of the head's positions, a piece of the vocabulary at a time: softmax, then the gradients.
 
 The logits of a piece are made again for the gradients where the vocabulary is more than one piece, or they are capped.
+The gradients of capped logits take a second table of their size, the cap's slope: a chunk then has half as many rows.
 
 Shapes: N positions, n of a chunk, V words of the vocabulary, W of a piece, D the model's width.
 """
@@ -24,7 +25,7 @@ class Softmax:
     top: Tensor
     sums: Tensor
     picked: Tensor
-    exponentials: Tensor | None  # [n, V], where the vocabulary is one piece and nothing caps the logits
+    exponentials: Tensor | None  # [n, V], where gradients want them, of a vocabulary of one piece without a cap
     softcap: float | None
     pull: Tensor | None = None  # 1 + 2 z log(Z), by which probabilities count in the gradient; None: by 1
 
@@ -47,18 +48,22 @@ def loss_in_pieces(
     """
     losses_N, squares_N = scales_N1.new_empty(len(states_ND)), scales_N1.new_zeros(len(states_ND))
     pieces = [slice(first, first + words) for first in range(0, len(matrix_VD), words)]
+    wanted = state_grads_ND is not None or matrix_grad_VD is not None
+    keep = wanted and len(pieces) == 1 and softcap is None
+    if wanted and softcap is not None:
+        rows = -(-rows // 2)
     for first in range(0, len(states_ND), rows):
         part = slice(first, first + rows)
         rows_nD, targets_n1, scales_n1 = states_ND[part].to(matrix_VD.dtype), targets_N1[part], scales_N1[part]
-        softmax = softmax_of(rows_nD, matrix_VD, targets_n1, pieces, softcap)
+        softmax = softmax_of(rows_nD, matrix_VD, targets_n1, pieces, softcap, keep)
         log_z_n1 = softmax.sums.log() + softmax.top
         losses_N[part] = (log_z_n1 - softmax.picked).squeeze(1)
         if z:
             squares_N[part] = log_z_n1.square().squeeze(1)
             # d(z log(Z)^2) / dlogit = 2 z log(Z) p: the penalty only scales the probabilities.
             softmax.pull = 1 + 2 * z * log_z_n1
-        into_nD = None if state_grads_ND is None else state_grads_ND[part]
-        if into_nD is not None or matrix_grad_VD is not None:
+        if wanted:
+            into_nD = None if state_grads_ND is None else state_grads_ND[part]
             gradients(rows_nD, matrix_VD, targets_n1, scales_n1, softmax, pieces, into_nD, matrix_grad_VD)
     return losses_N, squares_N
 
@@ -70,7 +75,12 @@ def _logits(rows_nD: Tensor, matrix_WD: Tensor, softcap: float | None) -> Tensor
 
 
 def softmax_of(
-    rows_nD: Tensor, matrix_VD: Tensor, targets_n1: Tensor, pieces: Sequence[slice], softcap: float | None
+    rows_nD: Tensor,
+    matrix_VD: Tensor,
+    targets_n1: Tensor,
+    pieces: Sequence[slice],
+    softcap: float | None,
+    keep: bool,
 ) -> Softmax:
     """One piece after another, rescaled where a higher logit is found (Milakov and Gimelshein, arXiv 1805.02867)."""
     found: Softmax | None = None
@@ -82,8 +92,7 @@ def softmax_of(
         exponentials_nW = logits_nW.sub_(top_n1).exp_()
         sums_n1 = exponentials_nW.sum(1, keepdim=True)
         if found is None:
-            kept = exponentials_nW if len(pieces) == 1 and softcap is None else None
-            found = Softmax(top_n1, sums_n1, picked_n1, kept, softcap)
+            found = Softmax(top_n1, sums_n1, picked_n1, exponentials_nW if keep else None, softcap)
         else:
             higher_n1 = torch.maximum(found.top, top_n1)
             sums_n1 = found.sums * (found.top - higher_n1).exp() + sums_n1 * (top_n1 - higher_n1).exp()

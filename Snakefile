@@ -1,4 +1,5 @@
-# The three published pipelines. Bare `snakemake` runs them at scale mini; `--config scale=...` chooses another.
+# The three published pipelines. Bare `snakemake` runs them at scale mini, or the only one there is;
+# `--config scale=...` chooses another.
 # Rules are written from specs/ by `stages sync`; what is to be run is decided by keys (docs/orchestration.md).
 import subprocess
 import sys

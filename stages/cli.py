@@ -76,7 +76,7 @@ def _options(
 
 
 @app.command("list", rich_help_panel=SPECS)
-def list_(names: Names = None, scale: Scale = "mini", as_json: Json = False) -> None:
+def list_(names: Names = None, *, scale: Scale, as_json: Json = False) -> None:
     """List pipelines and their stages.
 
     Example: `stages list ouro --scale paper`.
@@ -89,7 +89,8 @@ def list_(names: Names = None, scale: Scale = "mini", as_json: Json = False) -> 
 @app.command(rich_help_panel=SPECS)
 def show(
     name: Annotated[str, typer.Argument(metavar="PIPELINE[/STAGE]", help="One stage, or all of a pipeline.")],
-    scale: Scale = "mini",
+    *,
+    scale: Scale,
     as_json: Json = False,
 ) -> None:
     """Show a stage, or each stage of a pipeline, as it will be run.
@@ -190,7 +191,8 @@ def diff(
 
 @app.command(rich_help_panel=SPECS)
 def sync(
-    scale: Scale = "mini",
+    *,
+    scale: Scale,
     only_check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 1 if something would change.")
     ] = False,
@@ -207,7 +209,8 @@ def sync(
 @app.command(rich_help_panel=RUNS)
 def run(
     ref: Ref,
-    scale: Scale = "mini",
+    *,
+    scale: Scale,
     releases: Releases = None,
     marker: Marker = None,
     train_again: Annotated[
@@ -231,7 +234,8 @@ def run(
 @app.command(rich_help_panel=RUNS)
 def emit(
     ref: Ref,
-    scale: Scale = "mini",
+    *,
+    scale: Scale,
     releases: Releases = None,
     engine_config: Annotated[
         bool, typer.Option("--engine-config", help="Print the NeMo engine's whole configuration as YAML instead.")

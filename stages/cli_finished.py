@@ -26,7 +26,8 @@ def export(
     licence_file: Annotated[
         Path | None, typer.Option("--licence-file", help="The text of --licence, copied as LICENSE.")
     ] = None,
-    scale: Scale = "mini",
+    *,
+    scale: Scale,
 ) -> None:
     """Write a finished stage as a folder that transformers loads: weights, tokenizer, model card.
 
@@ -53,7 +54,8 @@ def generate(
         typer.Option("--top-p", help="Sample from the most likely tokens that add up to this probability."),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Random seed of the sampling.")] = None,
-    scale: Scale = "mini",
+    *,
+    scale: Scale,
 ) -> None:
     """Print what a finished stage writes: greedy text, or text sampled with a seed.
 
@@ -81,7 +83,8 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Documents of each task of the harness.")] = None,
     as_json: Json = False,
-    scale: Scale = "mini",
+    *,
+    scale: Scale,
 ) -> None:
     """Evaluate a finished stage: on held-out documents, or by lm-evaluation-harness on an export of it.
 

@@ -20,7 +20,8 @@ def batch(
     step: Annotated[int, typer.Option("--step", help="A step of the stage, from 1, as metrics.csv counts them.")],
     text: Annotated[bool, typer.Option("--text", help="Print the rows' text, and what of it is learned.")] = False,
     as_json: Json = False,
-    scale: Scale = "mini",
+    *,
+    scale: Scale,
 ) -> None:
     """Show what a step reads, run or not: rows, documents, spans.
 
@@ -38,7 +39,8 @@ def where(
     document: Annotated[int, typer.Argument(metavar="DOC", help="Its number, from 1, as `batch` prints it.")],
     pipeline: Annotated[str | None, typer.Option("--pipeline", help="One pipeline; all of them if left out.")] = None,
     as_json: Json = False,
-    scale: Scale = "mini",
+    *,
+    scale: Scale,
 ) -> None:
     """List the steps of all stages that read a document.
 
@@ -57,7 +59,8 @@ def replay(
     ] = None,
     releases: Releases = None,
     as_json: Json = False,
-    scale: Scale = "mini",
+    *,
+    scale: Scale,
 ) -> None:
     """Compute recorded steps again and compare every bit; nothing is written. Exit code 1 where something differs.
 
@@ -77,7 +80,8 @@ def spike(
     again: Annotated[bool, typer.Option("--replay", help="Compute these steps again, and compare every bit.")] = False,
     releases: Releases = None,
     as_json: Json = False,
-    scale: Scale = "mini",
+    *,
+    scale: Scale,
 ) -> None:
     """List steps whose loss or gradient norm stands out, and what they read.
 
@@ -92,7 +96,8 @@ def spike(
 def sign(
     ref: Ref,
     key: Annotated[Path, typer.Option("--key", help="A private key (Ed25519) in PEM, without a password.")],
-    scale: Scale = "mini",
+    *,
+    scale: Scale,
 ) -> None:
     """Sign a finished stage: its files, its parents, what made it.
 

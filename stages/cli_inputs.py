@@ -15,7 +15,8 @@ app = typer.Typer()
 @app.command(rich_help_panel=RUNS)
 def data(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A corpus of specs/data, or tokenizer: the local one.")],
-    scale: Scale = "mini",
+    *,
+    scale: Scale,
     accept: Annotated[
         bool, typer.Option("--accept", help="Print the declaration of what was built, to be put in its spec.")
     ] = False,

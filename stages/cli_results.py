@@ -16,7 +16,8 @@ app = typer.Typer()
 @app.command(rich_help_panel=RUNS)
 def status(
     names: Names = None,
-    scale: Scale = "mini",
+    *,
+    scale: Scale,
     deep: Annotated[bool, typer.Option("--deep", help="Read every digest again.")] = False,
     failed: Annotated[bool, typer.Option("--failed", help="Only what has failed or was stopped.")] = False,
     as_json: Json = False,
@@ -31,7 +32,7 @@ def status(
 
 
 @app.command(rich_help_panel=RUNS)
-def watch(names: Names = None, scale: Scale = "mini") -> None:
+def watch(names: Names = None, *, scale: Scale) -> None:
     """Show running stages until Ctrl-C, which ends nothing else: step, loss, speed, time left, last checkpoint.
 
     Example: `stages watch ouro llama31_1m/base`.
@@ -46,7 +47,8 @@ def track(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="PIPELINE[/STAGE]", help="Which results; all of them if left out.")
     ] = None,
-    scale: Scale = "mini",
+    *,
+    scale: Scale,
 ) -> None:
     """Send what the trackers of tracking.yaml lack: metrics, evaluations, lineage. Runs do so as they go.
 
@@ -61,7 +63,8 @@ def track(
 def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="A result folder, or PIPELINE/STAGE[@SCALE|@KEY|@REV].")],
     second: Annotated[str, typer.Argument(metavar="B", help="Another.")],
-    scale: Scale = "mini",
+    *,
+    scale: Scale,
     as_json: Json = False,
 ) -> None:
     """Compare two finished runs: first divergent step, largest difference, final evaluations.
@@ -75,7 +78,7 @@ def compare(
 
 @app.command(rich_help_panel=RESULTS)
 @uncollected()
-def table(names: Names = None, scale: Scale = "mini", as_json: Json = False) -> None:
+def table(names: Names = None, *, scale: Scale, as_json: Json = False) -> None:
     """Print a table of finished stages: budgets, losses, evaluations, time, and which results are stale.
 
     Example: `stages table ouro llama31_1m/instruct`.
@@ -88,7 +91,8 @@ def table(names: Names = None, scale: Scale = "mini", as_json: Json = False) -> 
 @app.command(rich_help_panel=RESULTS)
 def sweep(
     ref: Ref,
-    scale: Scale = "mini",
+    *,
+    scale: Scale,
     as_json: Json = False,
     out: Annotated[Path | None, typer.Option("--out", help="Where to write a picture (PNG) of all variants.")] = None,
 ) -> None:
@@ -102,7 +106,7 @@ def sweep(
 
 
 @app.command(rich_help_panel=RESULTS)
-def history(ref: Ref, scale: Scale = "mini", as_json: Json = False) -> None:
+def history(ref: Ref, *, scale: Scale, as_json: Json = False) -> None:
     """List a stage's results that are still there, earlier ones too.
 
     Example: `stages history ouro/warmup`.
@@ -118,7 +122,8 @@ def report(
         list[str] | None, typer.Argument(metavar="PIPELINE", help="Which pipelines; all published ones if left out.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="A new folder, or an earlier report's, which is replaced.")] = ...,  # type: ignore[assignment]
-    scale: Scale = "mini",
+    *,
+    scale: Scale,
 ) -> None:
     """Write a folder of static pages: graph, curves, evaluations, hand-overs, budgets.
 
@@ -130,7 +135,7 @@ def report(
 
 
 @app.command(rich_help_panel=RESULTS)
-def pictures(scale: Scale = "mini") -> None:
+def pictures(*, scale: Scale) -> None:
     """Draw the plots of finished stages, and each pipeline's learning rate over all its tokens.
 
     Example: `stages pictures --scale mini`.

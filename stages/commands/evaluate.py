@@ -56,7 +56,8 @@ def evaluate_outside(
     """
     requested = Asked(tuple(split(tasks)), None if own is None else own.resolve(), limit)
     if own is not None and not own.is_dir():
-        raise UserError(f"--lm-eval-tasks: {own} is not a folder; it should have the tasks' YAML files.")
+        raise UsageError(f"--lm-eval-tasks: {own} is not a folder; it should have the tasks' YAML files.")
+    ref = choose(ref, scale).ref  # what is mistyped is answered first
     interpreter = harness.interpreter(python, Path.cwd())
     harness.version(interpreter)
     result, _ = finished(ref, scale)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 from stages.commands.finished import finished
-from stages.errors import UsageError, UserError
+from stages.errors import UsageError
 from stages.export import card, lineage, names, tokenizer
 from stages.export.tensors import TORCH, Dtype
 from stages.printable import printable
@@ -66,4 +66,4 @@ def _terms(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UserError(f"--licence-file: {path} cannot be read ({error.strerror})") from None
+        raise UsageError(f"--licence-file: {path} cannot be read ({error.strerror})") from None

@@ -16,7 +16,7 @@ from stages.spec.resolved import Stage
 from stages.spec.validate import near
 from stages.store.layout import Layout
 from stages.sync import graph
-from stages.sync.config import DEFAULT_SCALE, no_scale
+from stages.sync.config import DEFAULT_SCALE, no_scale, scales, usual
 from stages.sync.graph import Graph
 
 _PATH = re.compile(r"^(?:.*/)?(?:specs|results/[^/]+)/|(?:/pipeline)?\.yaml$")  # of a file, where a name is expected
@@ -51,6 +51,14 @@ def _below(here: Path) -> str:
     return ""
 
 
+def usual_scale() -> str:
+    """The scale of a command where none is typed: mini, or the only one of the project here."""
+    try:
+        return usual(scales(find_root()))
+    except UsageError:  # no project: the command says so
+        return DEFAULT_SCALE
+
+
 def published_scale(project: Project, pipeline: str | None = None) -> str:
     """The scale that plan and diff take where none is named: paper, else mini, else the first of the pipeline."""
     scales = project.scales()
@@ -65,8 +73,8 @@ def open_project(scale: str) -> tuple[Path, Project]:
     project = loaded_with_scales(root)
     known = project.scales()
     if scale not in known:
-        usual = f"Without --scale, {scale} is meant: add `--scale {known[0]}`." if scale == DEFAULT_SCALE else ""
-        hint = near(scale, known) or usual
+        unsaid = f"Without --scale, {scale} is meant: add `--scale {known[0]}`." if scale == usual(known) else ""
+        hint = near(scale, known) or unsaid
         raise UsageError(f"--scale: found {scale!r}; allowed: {', '.join(known)}. {hint}".rstrip())
     return root, project
 

@@ -71,6 +71,9 @@ def _names(project: Project, named: Sequence[str], scale: str) -> list[str]:
     if not named:
         return project.pipelines(variants=False, scale=scale)
     absent = {name: project.scales_of(name) for name in project.absent(scale)}
+    for name in named:
+        if "/" in name:
+            stage_of(project, name, scale)
     pipelines = {name.partition("/")[0]: name for name in named}
     return [known_pipeline(name, project.pipelines(variants=True), absent, pipelines[name]) for name in pipelines]
 

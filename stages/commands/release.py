@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from stages.commands.find_project import find_root
-from stages.errors import UserError
+from stages.errors import UsageError, UserError
 from stages.spec.files import Files
 from stages.spec.loader_data import load_release
 from stages.spec.schema.releases import RawReleaseFiles
@@ -17,9 +17,11 @@ SHOWN = 200  # characters
 
 def check(name: str, folder: Path) -> None:
     """Raise UserError unless the folder is the declared one. Stages that import it compare its config.json."""
-    from stages.models import release_files
+    declared = _load(name)
+    _refuse_no_folder(folder)
+    from stages.models import release_files  # loads torch: what is mistyped was answered by now
 
-    declared, found = _load(name), release_files.digest(folder)
+    found = release_files.digest(folder)
     if found != declared.digest:
         raise UserError(
             f"specs/releases/{name}.yaml: digest: declared {declared.digest or 'none'}, found {found} in {folder}. "
@@ -30,10 +32,11 @@ def check(name: str, folder: Path) -> None:
 
 def print_declaration(name: str, folder: Path) -> None:
     """Print the lines that would declare a folder, and nothing else."""
+    _load(name, declared=False)
+    _refuse_no_folder(folder)
     from stages.models import release_files
     from stages.store import json_file
 
-    _load(name, declared=False)
     digest = release_files.digest(folder)
     try:
         config = json_file.read(folder / "config.json")
@@ -49,17 +52,22 @@ def print_declaration(name: str, folder: Path) -> None:
     print(f'architecture: {named[0]}\ndigest: "{digest}"')
 
 
+def _refuse_no_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no folder; it should contain a released model in Hugging Face layout.")
+
+
 def _load(name: str, declared: bool = True) -> RawReleaseFiles:
     root = find_root()
     files = Files(root)
     names = files.names("releases")
     if name not in names:
         if Path(name).is_dir():
-            raise UserError(
+            raise UsageError(
                 f"{name}: found a folder; allowed: first the name of a release in specs/releases "
                 f"({', '.join(names) or 'none yet'}), then its folder. Type `stages release NAME {name}`."
             )
-        raise UserError(
+        raise UsageError(
             f"no release {name!r} in specs/releases; there are: {', '.join(names) or 'none'}. Write "
             f"{Path(name).stem}.yaml there, with release, source, revision and licence."
         )

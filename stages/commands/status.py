@@ -14,6 +14,7 @@ from stages.store.done import Verdict
 from stages.store.layout import Layout
 from stages.store.partials import step_of
 from stages.sync import graph, jobs, pulled
+from stages.sync.config import scales, usual
 from stages.sync.verdicts import judge, judge_corpora
 
 ENDED = ("failed", "stopped")  # states of stages whose last run did not finish
@@ -114,7 +115,7 @@ def _summary(verdicts: dict[str, Verdict], failed: bool, running: int, layout: L
     idle = failed or set(states) <= {"done", "pending", "running"}
     if idle:
         return counts
-    if layout.scale == "mini" and (layout.root / "Snakefile").is_file():  # the scale that is meant where none is named
+    if layout.scale == usual(scales(layout.root)) and (layout.root / "Snakefile").is_file():
         return f"{counts}\n`snakemake -n` lists what would run, `snakemake PIPELINE` runs it."
     return f"{counts}\n`{layout.snakemake('-n')}` lists what would run;\nPIPELINE in the place of -n runs it."
 

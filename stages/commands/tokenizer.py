@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from stages.commands.find_project import find_root
 from stages.data import tokenizer_files
 from stages.data.tokenizer_declared import declared
+from stages.errors import UsageError
+from stages.spec.files import Files
+from stages.spec.schema.tokenizers import RawTokenizerFiles
 
 # Capitals, accents, blanks, line breaks and signs, which normalizers change or leave out.
 PROBE = "Caf\u00e9  1\u00bd \ufb01t:\n\tx = y\n\nEnd."
@@ -12,8 +17,7 @@ PROBE = "Caf\u00e9  1\u00bd \ufb01t:\n\tx = y\n\nEnd."
 
 def check(name: str) -> None:
     """Raise UserError unless the files are those that the spec declares; say what they are."""
-    root = find_root()
-    spec = tokenizer_files.load(root, name)
+    root, spec = _load(name)
     made = declared(root, spec).open()
     print(f"{name}: {made.vocab:,} ids, {'with' if made.template else 'without'} a chat template, as declared")
     if (back := made.decode(made.encode(PROBE)).removeprefix(" ")) != PROBE:  # SentencePiece puts a blank before texts
@@ -26,8 +30,14 @@ def check(name: str) -> None:
 
 def print_declaration(name: str) -> None:
     """Print the lines that would declare what is in the folder, and nothing else."""
-    root = find_root()
-    spec = tokenizer_files.load(root, name, declared=False)
+    root, spec = _load(name, declared=False)
     made = declared(root, spec, check=False)
     print(f"# for specs/tokenizers/{name}.yaml, once you have read what changed:")
     print(f'vocab: {made.open().vocab}\ndigest: "{made.digest}"')
+
+
+def _load(name: str, declared: bool = True) -> tuple[Path, RawTokenizerFiles]:
+    root = find_root()
+    if why := tokenizer_files.absent(Files(root), name):
+        raise UsageError(why)
+    return root, tokenizer_files.load(root, name, declared)

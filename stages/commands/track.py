@@ -20,6 +20,7 @@ def track(names: Sequence[str], scale: str) -> int:
     Raises UserError where there is no tracker to send to or its package is missing, UsageError for unknown names.
     """
     layout, _, loaded = open_graph(scale)
+    refs = named_refs(loaded, names)
     chosen = settings.load(layout.root)
     wanted = chosen.named()
     if not wanted:
@@ -30,7 +31,7 @@ def track(names: Sequence[str], scale: str) -> int:
     missing = [why for name in wanted if (why := settings.absent(name))]
     if missing:
         raise UserError("\n".join(missing))
-    runs = [Run(layout, ref, loaded.keys[ref]) for ref in named_refs(loaded, names)]
+    runs = [Run(layout, ref, loaded.keys[ref]) for ref in refs]
     due = [(run, name) for run in runs for name in wanted if _due(layout.root, run, name)]
     silent = {name: why for name in dict.fromkeys(name for _, name in due) if (why := reach.no_answer(chosen, name))}
     lines = [line for run, name in due if name not in silent for line in _send(layout.root, run, name)]

@@ -12,7 +12,7 @@ from stages.scaffold import record, schemas, shipped, upgrade
 from stages.scaffold.upgrade import NEW, Change
 from stages.spec.project import Project
 from stages.sync import graph, write
-from stages.sync.config import DEFAULT_SCALE
+from stages.sync.config import usual
 
 SAID = {
     "wrote": "wrote {path}",
@@ -53,7 +53,7 @@ def run_upgrade(force: bool) -> int:
 
 def _sync(root: Path, project: Project) -> graph.Graph:
     """Rules and dvc.yaml at the scale that they are of."""
-    there = write.dvc_scale(root) if (root / "dvc.yaml").is_file() else DEFAULT_SCALE
+    there = write.dvc_scale(root) if (root / "dvc.yaml").is_file() else usual(project.scales())
     scale = there if there in project.scales() else next(iter(project.scales()))
     for path in write.sync(root, project, scale):
         print(f"wrote {path}" if (root / path).exists() else f"removed {path}")

@@ -54,16 +54,23 @@ class TokenizerFiles:
 def load(root: Path, name: str, declared: bool = True) -> RawTokenizerFiles:
     """specs/tokenizers/<name>.yaml. Raises UserError where there is none, InvalidSpecs for mistakes in it."""
     files = Files(root)
-    names = files.names("tokenizers")
-    if name not in names:
-        hint = near(Path(name).stem, names)  # of the path of its spec, or of its folder, too
-        raise UserError(
-            f"no tokenizer {name!r} in {FOLDER}; there are: {', '.join(names) or 'none'}. "
-            f"{hint or f'Write {Path(name).stem}.yaml there: tokenizer, source, revision, licence, path and roles.'}"
-        )
+    if why := absent(files, name):
+        raise UserError(why)
     document = files.entry("tokenizers", name)
     check_name(document, "tokenizer", name)
     return read_spec(document, declared)
+
+
+def absent(files: Files, name: str) -> str:
+    """What is wrong with a name that no tokenizer of the project has; empty for one that there is."""
+    names = files.names("tokenizers")
+    if name in names:
+        return ""
+    hint = near(Path(name).stem, names)  # of the path of its spec, or of its folder, too
+    return (
+        f"no tokenizer {name!r} in {FOLDER}; there are: {', '.join(names) or 'none'}. "
+        f"{hint or f'Write {Path(name).stem}.yaml there: tokenizer, source, revision, licence, path and roles.'}"
+    )
 
 
 def read(root: Path, spec: RawTokenizerFiles) -> TokenizerFiles:

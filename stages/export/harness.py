@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.errors import UserError
+from stages.errors import UsageError, UserError
 from stages.store import json_file, lm_eval_tasks
 
 LENGTHS = tuple(2**power for power in range(12, 18))  # of RULER's rows in the harness: 4096 to 131072 tokens
@@ -59,7 +59,7 @@ def version(python: Path) -> str:
     try:
         found = subprocess.run([python, "-c", VERSION], capture_output=True, text=True, check=False)
     except OSError as error:
-        raise UserError(f"--lm-eval-python: {python} cannot be run ({error.strerror})") from None
+        raise UsageError(f"--lm-eval-python: {python} cannot be run ({error.strerror})") from None
     if found.returncode:
         raise UserError(
             f"--lm-eval: lm-evaluation-harness is not installed for {python}. `make lm-eval` makes an environment for "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ def read_config(root: Path, config: Mapping[str, Any]) -> tuple[str, str | None]
     unknown = sorted(set(config) - set(KEYS))
     if unknown:
         raise UsageError(f"--config: found {', '.join(unknown)}; allowed: {', '.join(KEYS)}.")
-    scale = str(config.get("scale", DEFAULT_SCALE))
-    known = sorted(path.stem for path in (root / "specs" / "scales").glob("*.yaml"))
+    known = scales(root)
+    scale = str(config.get("scale", usual(known)))
     if not known:
         raise no_scale(root)
     if scale not in known:
@@ -34,6 +34,16 @@ def read_config(root: Path, config: Mapping[str, Any]) -> tuple[str, str | None]
         return scale, None
     release_folders(Path(root, str(releases)), "--config releases")
     return scale, str(releases)
+
+
+def scales(root: Path) -> list[str]:
+    """The names of a project's scales, without reading them."""
+    return sorted(path.stem for path in (root / "specs" / "scales").glob("*.yaml"))
+
+
+def usual(known: Sequence[str]) -> str:
+    """The scale that is meant where none is named: the only one that there is, else mini."""
+    return known[0] if len(known) == 1 else DEFAULT_SCALE
 
 
 def no_scale(root: Path) -> UserError:

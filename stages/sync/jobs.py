@@ -12,7 +12,7 @@ from stages.cluster.slurm import Job
 from stages.store.done import Verdict
 from stages.store.layout import Layout
 from stages.sync.adoption import concerns, held
-from stages.sync.config import DEFAULT_SCALE
+from stages.sync.config import scales, usual
 from stages.sync.graph import rule_name
 
 JOB_LOGS = "results/.slurm"  # as in slurm/config.yaml; Snakemake's executor removes those of jobs that succeeded
@@ -65,5 +65,5 @@ def _ended_early(layout: Layout, verdict: Verdict, rule: str) -> Verdict:
 
 
 def _command(layout: Layout, rule: str) -> str:
-    config = "" if layout.scale == DEFAULT_SCALE else f" --config scale={layout.scale}"
+    config = "" if layout.scale == usual(scales(layout.root)) else f" --config scale={layout.scale}"
     return f"snakemake --profile slurm {rule}{config}"

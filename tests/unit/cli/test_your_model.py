@@ -132,9 +132,9 @@ def no_columns(root: Path) -> None:
     edit(root, "specs/data/docs.yaml", "^columns.*\n", "")
 
 
-RUN = "stages run mine/base --scale laptop --releases releases"
-CHECK = "stages check --scale laptop"
-CHATS = "stages data chats --scale laptop --accept"
+RUN = "stages run mine/base --releases releases"
+CHECK = "stages check"
+CHATS = "stages data chats --accept"
 Change = Callable[[Path], None]
 MISTAKES: dict[str, tuple[Change, str]] = {
     "no `--accept` for the release": (lambda root: undeclared(root, "specs/releases/tiny.yaml"), RUN),
@@ -142,7 +142,7 @@ MISTAKES: dict[str, tuple[Change, str]] = {
     "another `rope` in `base.yaml`": (lambda root: edit(root, "specs/mine/base.yaml", "500_000", "10_000"), RUN),
     "no `columns` for the Parquet file": (
         no_columns,
-        "stages data docs --scale laptop --accept",
+        "stages data docs --accept",
     ),
     "no `rows` for ShareGPT": (lambda root: edit(root, "specs/data/chats.yaml", "^rows.*\n", ""), CHATS),
     "no `tokenizer` for a corpus": (lambda root: edit(root, "specs/data/chats.yaml", "^tokenizer.*\n", ""), CHATS),
@@ -157,7 +157,6 @@ MISTAKES: dict[str, tuple[Change, str]] = {
         lambda root: edit(root, "specs/mine/pipeline.yaml", "50_304", "50_000"), CHECK),
     "another tokenizer's name in the pipeline": (
         lambda root: edit(root, "specs/mine/pipeline.yaml", "^tokenizer: tiny", "tokenizer: tinny"), CHECK),
-    "no `--scale`": (lambda root: None, "stages run mine/base --releases releases"),
 }  # fmt: skip
 
 

@@ -69,9 +69,20 @@ def test_an_unknown_scale_is_refused_with_those_there_are(tmp_path: Path) -> Non
     with pytest.raises(UsageError, match=r"Did you mean 'mini'\?"):
         config.read_config(ROOT, {"scale": "min"})
     (tmp_path / "specs/scales").mkdir(parents=True)
-    (tmp_path / "specs/scales/laptop.yaml").touch()
-    with pytest.raises(UsageError, match=r"allowed: laptop\. Without it, mini is meant: add `--config scale=laptop`\."):
+    for name in ("laptop", "small"):
+        (tmp_path / f"specs/scales/{name}.yaml").touch()
+    with pytest.raises(
+        UsageError, match=r"allowed: laptop, small\. Without it, mini is meant: add `--config scale=laptop`\."
+    ):
         config.read_config(tmp_path, {})
+
+
+def test_without_a_scale_the_only_one_is_meant(tmp_path: Path) -> None:
+    (tmp_path / "specs/scales").mkdir(parents=True)
+    (tmp_path / "specs/scales/laptop.yaml").touch()
+    assert config.read_config(tmp_path, {}) == ("laptop", None)
+    (tmp_path / "specs/scales/mini.yaml").touch()
+    assert config.read_config(tmp_path, {}) == ("mini", None)
 
 
 def test_without_any_scale_the_file_to_write_is_named(tmp_path: Path) -> None:

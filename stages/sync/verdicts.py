@@ -185,10 +185,9 @@ def refuse_damaged_corpora(layout: Layout, stage: Stage) -> None:
     """What a stage reads is read in full before: a flipped bit must not be trained on, and not be evaluated on.
 
     Neither must ids of another tokenizer, which are valid and mean other words: a corpus may have been prepared before
-    its tokenizer's spec was edited. Raises UserError naming each damaged file and the command that rebuilds it.
+    its tokenizer's spec was edited. Raises UserError naming every corpus that is missing, else every damaged file, and
+    the commands that prepare them.
     """
-    from stages.data.corpus_manifest import read_manifest
-    from stages.data.prepared import check
     from stages.data.spec import TOKENIZER
     from stages.data.tokenizer_use import USE
 
@@ -197,20 +196,32 @@ def refuse_damaged_corpora(layout: Layout, stage: Stage) -> None:
         phases = stage_record.evaluated_on(layout, stage)
     names = {source.corpus for phase in phases for source in phase.sources}
     local = any(not (layout.corpus(name) / USE).exists() for name in names)
-    for name in sorted({*names, TOKENIZER} if local else names):
-        try:
-            check(layout.corpus(name))
-        except UserError as error:
-            if layout.corpus(name).is_dir():  # else it is missing, not damaged
-                damage.note(layout.corpus(name), str(error))  # so that the next `snakemake` rebuilds it
-            raise
-        cut = read_manifest(layout.corpus(name)).tokenizer
-        if cut != stage.tokenizer and is_digest(stage.tokenizer):
-            raise UserError(
-                f"{stage.ref}: corpus {name} was cut with tokenizer {cut}; allowed: "
-                f"{stage.tokenizer}, the stage's. Its spec was edited since: run `stages data {name} --accept` and "
-                "put its lines into the spec."
-            )
+    read = sorted({*names, TOKENIZER} if local else names)
+    missing = [name for name in read if not layout.corpus(name).is_dir()]
+    found = [why for name in missing or read if (why := _unusable(layout, stage, name))]
+    if found:
+        raise UserError("\n".join(found))
+
+
+def _unusable(layout: Layout, stage: Stage, name: str) -> str:
+    """Why a stage cannot read a corpus; empty where it can. What is damaged is noted there."""
+    from stages.data.corpus_manifest import read_manifest
+    from stages.data.prepared import check
+
+    folder = layout.corpus(name)
+    try:
+        check(folder)
+        cut = read_manifest(folder).tokenizer
+    except UserError as error:
+        if folder.is_dir():  # else it is missing, not damaged
+            damage.note(folder, str(error))  # so that the next `snakemake` rebuilds it
+        return str(error)
+    if cut == stage.tokenizer or not is_digest(stage.tokenizer):
+        return ""
+    return (
+        f"{stage.ref}: corpus {name} was cut with tokenizer {cut}; allowed: {stage.tokenizer}, the stage's. Its spec was "
+        f"edited since: run `stages data {name} --accept` and put its lines into the spec."
+    )
 
 
 def corpus_marker(root: Path, layout: Layout, name: str) -> Path:

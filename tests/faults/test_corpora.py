@@ -179,6 +179,20 @@ def test_what_was_never_prepared_is_missing_and_not_damaged(small: Small, tmp_pa
     assert not layout.corpus("captions").exists()
 
 
+def test_all_that_is_not_prepared_is_named_at_once_and_then_all_that_is_damaged(small: Small, tmp_path: Path) -> None:
+    layout, stage = Layout(tmp_path, "mini"), mini.stage("align", small)
+    with pytest.raises(UserError) as caught:
+        refuse_damaged_corpora(layout, stage)
+    missing = [line.rpartition("run ")[2] for line in str(caught.value).splitlines()]
+    assert missing == ["`stages data captions --scale mini`.", "`stages data tokenizer --scale mini`."]
+    shutil.copytree(small.data, layout.data)
+    for name in ("captions/tokens.bin", "tokenizer/tokenizer.json"):
+        flip(layout.data / name)
+    with pytest.raises(UserError, match=r"captions/tokens.bin(.|\n)*tokenizer/tokenizer.json"):
+        refuse_damaged_corpora(layout, stage)
+    assert all(damage.noted(layout.corpus(name)) for name in ("captions", "tokenizer"))
+
+
 def test_what_is_whole_is_trained_on(small: Small, tmp_path: Path) -> None:
     layout = Layout(tmp_path, "mini")
     shutil.copytree(small.data, layout.data)

@@ -21,6 +21,8 @@ from stages.data import turns
 from stages.data.turns import Part, RowError, Turn, string
 from stages.errors import page
 
+PICTURES = ("image", "images")  # columns that data sets have pictures in
+
 
 @dataclass(frozen=True)
 class Chat:
@@ -34,8 +36,6 @@ class Chat:
 def messages(row: Mapping[str, Any], columns: Mapping[str, str], pictures: list[str] | None = None) -> Chat:
     """OpenAI's messages; the names of their pictures are added to `pictures`, which is None where none is allowed."""
     found = _messages(row[columns["messages"]], columns["messages"], pictures)
-    if pictures is None:
-        _refuse_lost_pictures(row, found)
     return Chat(_answered(found), _tools(row, columns))
 
 
@@ -52,7 +52,6 @@ def sharegpt(row: Mapping[str, Any], columns: Mapping[str, str]) -> Chat:
     """ShareGPT's conversations."""
     name = columns["conversations"]
     found = [turns.of_sharegpt(turn, f"{name}[{place}]") for place, turn in enumerate(_list(row[name], name))]
-    _refuse_lost_pictures(row, found)
     return Chat(_answered(_system(row, columns) + found), _tools(row, columns))
 
 
@@ -95,12 +94,13 @@ def _refuse_unasked(turns: Sequence[Turn], name: str) -> None:
             raise RowError(f"{name}[{place}].tool_call_id: found {found!r}, the calls before it are {', '.join(known)}")
 
 
-def _refuse_lost_pictures(row: Mapping[str, Any], turns: Sequence[Turn]) -> None:
+def refuse_lost_pictures(row: Mapping[str, Any], found: Chat | tuple[str, ...]) -> None:
     """Raise RowError where a text says where pictures of the row are, as LLaVA's do: a model would learn the word."""
-    name = next((name for name in ("image", "images") if row.get(name)), None)
-    if name and any("<image>" in turn.content for turn in turns):
+    name = next((name for name in PICTURES if row.get(name)), None)
+    texts = [turn.content for turn in found.turns] if isinstance(found, Chat) else found
+    if name and any("<image>" in text for text in texts):
         raise RowError(
-            f"<image> in a turn, and pictures in {name!r}, which this kind does not read",
+            f"<image> in the text, and pictures in {name!r}, which this kind does not read",
             f"builder pictures; `llava` in {page('known-data')} makes its rows",
         )
 

@@ -101,7 +101,10 @@ def text(raw: Raw, shape: Shape) -> str:
         return raw
     name = shape.columns[TEXT]
     try:
-        return turns.string(_row(raw, shape)[name], name)
+        row = _row(raw, shape)
+        found = turns.string(row[name], name)
+        chats.refuse_lost_pictures(row, (found,))
+        return found
     except RowError as error:
         raise RowError(error.why, error.allowed or shape.hint) from None
 
@@ -156,6 +159,12 @@ def _pair(both: preference.Both) -> Document:
 
 
 def _of_row(row: dict[str, Any], columns: Mapping[str, str], shape: str) -> Chat | tuple[str, str]:
+    found = _of_shape(row, columns, shape)
+    chats.refuse_lost_pictures(row, found)
+    return found
+
+
+def _of_shape(row: dict[str, Any], columns: Mapping[str, str], shape: str) -> Chat | tuple[str, str]:
     match shape:
         case "messages":
             return chats.messages(row, columns)

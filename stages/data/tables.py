@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from stages.data import other_kinds, table_ends
+from stages.data import other_kinds, table_ends, table_pictures
 from stages.data.arrow import pyarrow
 from stages.data.parquet_pages import Page, pages
 from stages.data.pieces import LONGEST, Broken, Input, Piece, Row, Rows
@@ -34,6 +34,8 @@ def parquet(piece: Piece, wanted: Shape) -> Rows:
             table_ends.refuse_joined_parquet(piece.file, file.metadata)
         groups = [number for number, start in enumerate(_starts(file)) if piece.start <= start < piece.end]
         total = max(1, sum(file.metadata.row_group(number).num_rows for number in groups))
+        beside = table_pictures.columns(file.schema_arrow.names, chosen) if groups else []
+        chosen += (table_pictures.leaf(file.metadata.row_group(groups[0]), name) for name in beside)
         count = _rows_at_once(piece.file, file.metadata, groups, chosen)
         batches = file.iter_batches(count, row_groups=groups, columns=chosen, use_threads=False) if groups else ()
         for number, row in enumerate(_rows(piece.file, batches), start=1):
@@ -85,6 +87,7 @@ def arrow(piece: Piece, wanted: Shape) -> Rows:
         chosen = _columns(piece.file, reader.schema, wanted)
         numbers = range(reader.num_record_batches) if is_file else ()
         batches = map(reader.get_batch, numbers) if is_file else table_ends.batches(piece.file, source, reader)
+        chosen += table_pictures.columns(reader.schema.names, chosen)
         slices = (batch.select(chosen).slice(at, BATCH) for batch in batches for at in range(0, len(batch), BATCH))
         for number, row in enumerate(_rows(piece.file, slices), start=1):
             yield Row(number, row, piece.end if is_file else source.tell())
@@ -105,7 +108,8 @@ def _rows(file: Input, batches: Any) -> Iterator[dict[str, Any] | Broken]:
     pyarrow compares neither offsets of Arrow files with their buffers nor bytes of strings with UTF-8 by itself.
     """
     pa = pyarrow(file.name)
-    for batch in batches:
+    for whole in batches:
+        batch = table_pictures.reduced(whole, file.name)
         try:
             batch.validate(full=True)
             short = batch.nbytes <= LONGEST

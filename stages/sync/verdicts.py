@@ -219,8 +219,8 @@ def _unusable(layout: Layout, stage: Stage, name: str) -> str:
     if cut == stage.tokenizer or not is_digest(stage.tokenizer):
         return ""
     return (
-        f"{stage.ref}: corpus {name} was cut with tokenizer {cut}; allowed: {stage.tokenizer}, the stage's. Its spec was "
-        f"edited since: run `stages data {name} --accept` and put its lines into the spec."
+        f"{stage.ref}: corpus {name} was cut with tokenizer {cut}; allowed: {stage.tokenizer}, the stage's. Its spec "
+        f"was edited since: run `stages data {name} --accept` and put its lines into the spec."
     )
 
 

@@ -177,7 +177,7 @@ BAD_ROWS: dict[str, tuple[str, dict[str, object], str]] = {
             "image": "1.png",
             "conversations": [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "one"}],
         },
-        r"<image> in a turn, and pictures in 'image', which this kind does not read",
+        r"<image> in the text, and pictures in 'image', which this kind does not read",
     ),
     "pictures beside messages": (
         "messages",

@@ -15,13 +15,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, Field, TypeAdapter
 
 from stages.errors import UserError, for_user
-from stages.store import crash, files, json_file, lease, mounts
+from stages.store import crash, files, json_file, lease, mounts, trees
 from stages.store.digest import Written
 from stages.store.holder import Holder
 from stages.store.json_file import JsonFileError, MissingFileError
@@ -50,7 +51,7 @@ class _Record(BaseModel):
     parents: dict[str, Parent]
 
 
-RECORD, FINDING, RESERVE = "attempt.json", "finding.json", "reserve"
+RECORD, FINDING, RESERVE, RESULT = "attempt.json", "finding.json", "reserve", "result"
 LONGEST = 10_000  # characters of a message
 SPACE = 16 << 10  # bytes that are kept for a finding, so that it can be written when the disk is full
 _NAME = re.compile(r"attempt-(\d{4}|[1-9]\d{4,8})")
@@ -71,8 +72,16 @@ class Attempt:
 
     @property
     def result(self) -> Path:
-        """The folder to be put in place."""
-        return self.folder / "result"
+        """The folder to be put in place. Raises UserError for a link in it: what is written is written here."""
+        folder = self.folder / RESULT
+        inside = (Path(parent, name) for parent, *found in trees.walk(folder) for name in chain(*found))
+        for path in (self.folder, folder, *inside):
+            if path.is_symlink():
+                raise UserError(
+                    f"{path}: is a link to {path.resolve()}, which its run did not make: nothing is written through "
+                    "it. Remove the link, and run the stage again: it goes on from its last checkpoint."
+                )
+        return folder
 
     def fail(self, error: Exception) -> None:
         """Record why this attempt ended, for `stages status`; nothing where its folder was moved away or removed: what
@@ -122,7 +131,7 @@ def start(
         record = {"ref": ref, "scale": layout.scale, "parents": built_on}
         json_file.write(folder / RECORD, record)
         with files.failing(folder):
-            files.make_dirs(folder / "result")
+            files.make_dirs(folder / RESULT)
         files.write(folder / RESERVE, os.urandom(SPACE), flush=False)  # a file system may keep zeros nowhere
         attempt = Attempt(layout, ref, key, folder, dict(parents), holder, written)
         try:

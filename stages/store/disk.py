@@ -6,8 +6,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-# A pipe in a file's place is refused (ENXIO) and not waited for; to files, O_NONBLOCK means nothing.
-WRITE = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+# A pipe in a file's place is refused (ENXIO) and not waited for; to files, O_NONBLOCK means nothing. A link in a file's
+# place is refused (ELOOP): what it leads to is somebody else's.
+WRITE = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 
 
 class Disk:

@@ -24,6 +24,7 @@ _MAY = "Make it and its directory writable for this user, or give another place.
 _IS = "Its directory is not there, or is a file: correct that, or give another place."
 _FILE = "A file is where a directory has to be: move it away, or give another place."
 _TAKEN = "Something else is in its place: move that away, or give another place."
+_LINK = "A link is in its place, or its path leads nowhere: remove that, or give another place."
 _NAMED = "Its path leads nowhere, or is too long: correct that, or give another place."
 _OPEN = "Another process writes there, or has a file of it open on NFS: end it, or wait for it."
 _SIZE = "It is larger than a limit (`ulimit -f`) or its file system allows: raise that, or give another place."
@@ -31,7 +32,7 @@ _LOCKS = "Its file system has no locks: put results on one that has (of NFS, one
 # What is wrong with a place -> what to do, where waiting is no cure of it.
 PLACES = {
     errno.EACCES: _MAY, errno.EPERM: _MAY, errno.EROFS: _MAY, errno.ENOENT: _IS, errno.ENOTDIR: _IS,
-    errno.EEXIST: _FILE, errno.EISDIR: _TAKEN, errno.ENXIO: _TAKEN, errno.ENODEV: _TAKEN, errno.ELOOP: _NAMED,
+    errno.EEXIST: _FILE, errno.EISDIR: _TAKEN, errno.ENXIO: _TAKEN, errno.ENODEV: _TAKEN, errno.ELOOP: _LINK,
     errno.ENAMETOOLONG: _NAMED,
     errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EFBIG: _SIZE,
     errno.ENOTEMPTY: _OPEN, errno.EBUSY: _OPEN, errno.ENOLCK: _LOCKS, errno.EOPNOTSUPP: _LOCKS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,28 @@ def test_what_is_no_folder_in_the_way_is_refused_before_the_first_step(what: str
     path.write_bytes(b"") if what == "a file" else path.symlink_to("nowhere")
     with pytest.raises(UserError, match=rf"{where}: .*expected a folder"), attempts.start(layout, "toy/one", A, {}):
         pytest.fail("began")
+
+
+@pytest.mark.parametrize("link", ["", "state", "model/llm", "metrics.csv"])
+def test_nothing_of_a_running_attempt_is_written_through_a_link(layout: Layout, precious: Path, link: str) -> None:
+    before = content(precious)
+    with attempts.start(layout, "toy/one", A, {}) as attempt:
+        place = attempt.result / link
+        files.make_dirs(place.parent)
+        trees.remove_tree(place)
+        place.symlink_to(precious / "weights" if "." in link else precious)
+        with pytest.raises(UserError, match=rf"{place}: is a link to .*precious.*\. Remove the link"):
+            files.write_atomic(attempt.result / "state/counters.json", b"{}")
+    assert content(precious) == before
+
+
+@pytest.mark.parametrize("write", [files.append, files.write])
+def test_a_link_in_a_file_s_place_is_not_written_through(
+    tmp_path: Path, precious: Path, write: Callable[[Path, bytes], object]
+) -> None:
+    path = tmp_path / "metrics.csv"
+    path.symlink_to(precious / "weights")
+    with pytest.raises((UserError, OSError)) as caught, files.failing(path):
+        write(path, b"1")
+    assert "A link is in its place" in str(caught.value)
+    assert (precious / "weights").read_bytes() == b"years of work"

@@ -150,7 +150,7 @@ def test_a_refusal_names_the_file_the_reason_and_what_to_do(tmp_path: Path, monk
 def test_a_place_that_no_waiting_makes_free_is_said_to_be_taken(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "loop").symlink_to("loop")
-    for name, advice in (("folder", "Something else is in its place"), ("loop/a", "Its path leads nowhere")):
+    for name, advice in (("folder", "Something else is in its place"), ("loop/a", "or its path leads nowhere")):
         with pytest.raises(files.WriteError, match=advice) as caught:
             files.write(tmp_path / name, b"1")
         assert "Once the disk takes writes again" not in str(caught.value)

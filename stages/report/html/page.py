@@ -19,7 +19,7 @@ from stages.printable import printable
 from stages.report.columns import Column
 from stages.report.gates import Gate
 from stages.report.html import curves, evaluations, graph, tables
-from stages.report.html.lineage import colour, rows
+from stages.report.html.lineage import colour, curve, rows
 from stages.report.html.svg import both
 from stages.report.html.sweeps import Swept, sweeps
 from stages.report.html.tables import Figures
@@ -119,23 +119,28 @@ def _losses(subject: Subject, laid: Mapping[str, Any], by_ref: Mapping[str, View
     for name, here in laid.items():
         drawing = curves.loss(here, by_ref, subject.others)
         if drawing is not None:
-            found.append(Picture(_row(name, laid), drawing, _legend(here, bool(subject.others))))
+            found.append(Picture(_row(name, laid), drawing, _legend(here, by_ref, bool(subject.others))))
     return found
 
 
-def _legend(laid: Sequence[Column], seeds: bool) -> Markup:
+def _legend(laid: Sequence[Column], by_ref: Mapping[str, View], seeds: bool) -> Markup:
     """What lines and marks of a row are, next to the marks themselves, in its colour."""
     return Markup(
         _environment().get_template("legend.html.j2").render(
-            colour=colour(laid[0]), forked=_second_branch(laid), seeds=seeds,
+            colour=colour(laid[0]), forked=_second_branch(laid, by_ref, ["loss"]), seeds=seeds,
             phased=any(len(column.stage.phases) > 1 for column in laid),
         )
     )  # fmt: skip
 
 
-def _second_branch(laid: Sequence[Column]) -> str:
-    """The stage with which a row's second branch begins, for its legend to name; "" without one."""
-    return next((column.stage.name for column in laid if column.branch % 2), "")
+def _second_branch(laid: Sequence[Column], by_ref: Mapping[str, View], names: Sequence[str]) -> str:
+    """The stage with which a row's second branch begins, for the legend of a picture of these columns of metrics.csv;
+    "" where the picture has no curve of it.
+    """
+    second = [column for column in laid if column.branch % 2]
+    tables = (by_ref[column.stage.ref].metrics for column in second)
+    drawn = any(curve(table, name, 1) is not None for table in tables if table is not None for name in names)
+    return second[0].stage.name if drawn else ""
 
 
 def _inner(laid: Mapping[str, Any], by_ref: Mapping[str, View]) -> list[Picture]:
@@ -165,9 +170,8 @@ def _inner(laid: Mapping[str, Any], by_ref: Mapping[str, View]) -> list[Picture]
             drawing = curves.several(here, by_ref, names, title.lower())
             if drawing is not None:
                 several = labels if len(labels) > 1 else ()
-                shown = (
-                    _environment().get_template("series.html.j2").render(labels=several, forked=_second_branch(here))
-                )
+                forked = _second_branch(here, by_ref, names)
+                shown = _environment().get_template("series.html.j2").render(labels=several, forked=forked)
                 found.append(Picture(title, drawing, Markup(shown)))
     return found
 

@@ -7,6 +7,7 @@ Everything is refused that would have to be guessed: pictures of several frames,
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -26,6 +27,8 @@ MOST_PIXELS = 1 << 26  # of one picture as it is in its file; below Pillow's own
 ALLOWED = "a JPEG, PNG or WebP picture"
 EIGHT_BITS = f"8 bits a channel, grey or RGB ({', '.join(MODES)})"
 PNG = b"\x89PNG\r\n\x1a\n"  # a file of chunks behind that: length, kind, data, checksum
+# What follows the bytes FF in a JPEG: within pixels, 00 and D0 to D7 are no markers.
+MARKER, END, TEMPORARY = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])"), b"\xd9", b"\x01"
 WHITE = (255, 255, 255, 255)
 # What Pillow raises about bytes that are not what they should be: each of its readers has errors of its own.
 DAMAGE = (
@@ -67,6 +70,8 @@ def pixels(data: bytes, size: Size) -> NDArray[np.uint8]:
                 _refuse(opened)
                 if opened.format == "PNG":
                     _refuse_damaged_png(data)
+                if opened.format == "JPEG":
+                    _refuse_endless_jpeg(data)
                 return _scaled(_upright(opened, size.rgb), size)
         except image.UnidentifiedImageError:
             raise RowError("not a picture that can be read", ALLOWED) from None
@@ -104,6 +109,20 @@ def _refuse_damaged_png(data: bytes) -> None:
         if int.from_bytes(data[end : end + 4]) != zlib.crc32(data[at + 4 : end]):
             raise RowError(f"a damaged picture (the checksum of its chunk {kind!r} is wrong)", f"{ALLOWED}, whole")
         at = end + 4
+
+
+def _refuse_endless_jpeg(data: bytes) -> None:
+    """Walk from marker to marker to the one that ends a picture (ITU-T T.81, B.1.1). Zeros that a power cut leaves in
+    place of the last bytes are codes of pixels too, and Pillow takes them.
+    """
+    at = 2  # behind the marker that begins it
+    while (found := MARKER.search(data, at)) is not None:
+        at, kind = found.end(), found[1]
+        if kind == END:
+            return
+        if kind != TEMPORARY:
+            at += int.from_bytes(data[at : at + 2])  # behind the last one of its kind come pixels, without markers
+    raise RowError("a damaged picture (it has no end)", f"{ALLOWED}, whole")
 
 
 def _upright(opened: Any, rgb: bool) -> Any:

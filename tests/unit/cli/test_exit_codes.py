@@ -95,7 +95,7 @@ def test_0_where_all_is_well(words: list[str], project: Layout, code: Code) -> N
         ["emit", "toy_variant/second"],
         ["data", "code"],
         ["tokenizer", "mine"],
-        ["release", "mine", "nowhere"],
+        ["release", "mine", "."],
         ["status"],
         ["table", "--scale", "paper"],
         ["record-dvc"],
@@ -115,6 +115,10 @@ def test_0_where_all_is_well(words: list[str], project: Layout, code: Code) -> N
     ids=" ".join,
 )
 def test_1_where_a_spec_or_a_result_is_wrong(words: list[str], project: Layout, code: Code) -> None:
+    for kind in ("tokenizer", "release"):
+        path = project.root / f"specs/{kind}s/mine.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{kind}: mine\n")
     assert code(*words) == 1
 
 

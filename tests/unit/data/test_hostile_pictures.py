@@ -54,6 +54,10 @@ def frames(kind: str) -> bytes:
 
 PICTURES: dict[str, tuple[bytes, str]] = {
     "a jpeg cut off": (saved(PHOTO, "JPEG")[:-900], "a damaged picture"),
+    "a jpeg of which a power cut left zeros": (
+        saved(PHOTO, "JPEG")[:-900] + bytes(900),
+        r"a damaged picture \(it has no end\)",
+    ),
     "a png cut off": (saved(PHOTO)[:-900], "a damaged picture"),
     "a png cut off before its end": (saved(PHOTO)[:-12], r"a damaged picture \(it has no end\)"),
     "a png of which a power cut left zeros": (

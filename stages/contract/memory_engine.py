@@ -43,6 +43,7 @@ def of(stage: Stage, phase: Phase, hardware: Hardware, layout: str) -> Memory:
     states = memory_states.states(stage)
     moments = [*_training(stage, phase, hardware), _update(stage), _evaluation(stage, phase)]
     gradients, activations, loss = max(moments, key=sum)
+    activations += _masks(stage, max(phase.context, stage.evaluation.context if stage.evaluation.names else 0))
     reserved = spare(stage, states + gradients + activations + loss)
     return Memory(layout, states, activations, hardware.runtime, gradients, loss, reserved)
 
@@ -53,6 +54,7 @@ def evaluating(stage: Stage, read: Sequence[Phase], hardware: Hardware) -> Memor
     """
     states = FP32 * total(stage.modules.values())
     activations = int(AT_A_TIME * max(_evaluation(stage, phase)[1] for phase in read))
+    activations += _masks(stage, max(stage.evaluation.context, *(phase.context for phase in read)))
     return Memory("one", states, activations, hardware.runtime, spare=spare(stage, states + activations))
 
 
@@ -65,6 +67,11 @@ def spare(stage: Stage, alive: int) -> int:
             return int(CACHED * alive)
         case _:
             assert_never(stage.execution.device)
+
+
+def _masks(stage: Stage, context: float) -> int:
+    bf16, on_gpu = computes_in_bf16(stage.engine_class), stage.execution.device == "cuda"
+    return int(sum(memory_layers.masks(model, context, bf16, on_gpu) for model in stage.modules.values()))
 
 
 Moment = tuple[int, int, int]  # bytes of gradients, activations, loss

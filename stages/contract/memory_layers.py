@@ -102,6 +102,19 @@ def attended(model: Model, documents: bool, bf16: bool) -> float:
     return kept * (1 + FILLING) if documents else kept
 
 
+def masks(model: Model, context: float, bf16: bool, on_gpu: bool) -> float:
+    """Bytes of what stages/models/masks.py keeps for layers whose scores are capped, and for windows that end within a
+    row: one mask of each kind, for rows of `context` positions. On a GPU in bf16, windows are FlashAttention's.
+    """
+    if not isinstance(model, LanguageModel):
+        return 0
+    grouped = {one.attention for one in model.parts.layers if isinstance(one.attention, Grouped)}
+    capped = {one.window for one in grouped if one.softcap is not None}
+    windows = {one.window for one in grouped if one.softcap is None and one.window is not None and one.window < context}
+    by_kernel = bf16 and on_gpu
+    return context**2 * (FP32 * len(capped) + (0 if by_kernel else (HALF if bf16 else FP32) * len(windows)))
+
+
 def differentiated(model: LanguageModel, documents: bool, bf16: bool, positions: float, sums: int) -> float:
     """Bytes of one layer's attention while it is differentiated: what it read and put out, and the queries' gradients,
     which FlashAttention adds up in fp32, in bf16 alone. `sums` is for how many positions of a head it does so.

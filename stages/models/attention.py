@@ -20,14 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.models import attention_calls
+from stages.models import attention_calls, masks
 from stages.models.common import for_products, take_rows
 from stages.models.documents import Documents, Layout, Spans, whole_rows
 from stages.models.ops import choice
@@ -73,22 +72,13 @@ def seen_rows(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGE: Tensor, sight: Sight) -> T
     """Attention within rows as `in_rows`, of as many queries as keys, within a window and with capped scores."""
     length = k_BTGK.shape[1]
     if sight.softcap is not None:
-        unseen_TT = _unseen(length, sight.window or length, torch.float32, q_BTHK.device)
+        unseen_TT = masks.unseen(length, sight.window, torch.float32, q_BTHK.device)
         return _capped_scores(q_BTHK, k_BTGK, v_BTGE, sight.scale, sight.softcap, unseen_TT)
     if not sight.narrows(length):
         return in_rows(q_BTHK, k_BTGK, v_BTGE, sight.scale)
     # In the type that autocast casts the queries to.
-    unseen_TT = _unseen(length, sight.window or length, for_products(q_BTHK[:0]).dtype, q_BTHK.device)
+    unseen_TT = masks.unseen(length, sight.window, for_products(q_BTHK[:0]).dtype, q_BTHK.device)
     return in_rows(q_BTHK, k_BTGK, v_BTGE, sight.scale, unseen_TT)
-
-
-@lru_cache(maxsize=16)  # of one forward pass: all layers share it
-def _unseen(length: int, window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """What is added to scores [T, T], of T = `length`: 0 where a query sees a key, minus infinity elsewhere."""
-    places_T = torch.arange(length, device=device)
-    back_TT = places_T[:, None] - places_T  # from a query back to a key: below 0, the key is a later one
-    unseen_TT = (back_TT < 0) | (back_TT >= window)
-    return torch.zeros(length, length, dtype=dtype, device=device).masked_fill(unseen_TT, -torch.inf)
 
 
 def _capped_scores(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import varlen
 
-from stages.models import attention
+from stages.models import attention, masks
 from stages.models.attention import Sight, attend, attend_in, spans
 from stages.models.documents import Documents
 from stages.models.ops import choice
@@ -85,3 +85,18 @@ def test_a_gpus_kernel_is_told_the_window_without_the_querys_own_key(
 def test_a_window_of_the_whole_row_is_no_window() -> None:
     q, k, v = heads(3)
     assert torch.equal(attend_in(q, k, v, None, Sight(0.3, window=LENGTH)), attend(q, k, v, None, 0.3))
+
+
+@pytest.mark.parametrize("window", [1, 5, None])
+def test_the_mask_of_a_shorter_row_is_the_beginning_of_the_longest(window: int | None) -> None:
+    """A copy for every length would stay in memory: 16 of [T, T] did."""
+    masks._longest.cache_clear()
+    device, memory = torch.device("cpu"), set[int]()
+    for length in (24, 70, 8, 33, 70, 24):
+        found = masks.unseen(length, window, torch.float32, device)
+        back = torch.arange(length)[:, None] - torch.arange(length)
+        wanted = torch.zeros(length, length).masked_fill((back < 0) | (back >= (window or length)), -torch.inf)
+        assert torch.equal(found, wanted)
+        memory.add(found.untyped_storage().data_ptr())
+    assert len(memory) == 2, "one for rows of 24, another for all after those of 70"
+    assert found.stride(0) % masks.ALIGNED == 0

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from stages.contract import memory_layers
+from stages.models import masks
 from stages.models.build import make
 from stages.models.documents import Documents
 from stages.models.layers import recompute
@@ -121,7 +122,7 @@ def _forward(module: Any, model: Model, tokens: Any, where: Documents | None) ->
         return module(torch.zeros(POSITIONS, 16), [(16, 16)] * ROWS)
     if model.family == "text_tower":
         return module(tokens.view(-1, 32))
-    return module(tokens, torch.arange(LENGTH).expand_as(tokens), where, None, *_loops(model))
+    return module(tokens, torch.arange(tokens.shape[1]).expand_as(tokens), where, None, *_loops(model))
 
 
 def _loops(model: Model) -> tuple[int, ...]:
@@ -169,3 +170,34 @@ def test_recomputed_a_layer_keeps_its_input_and_what_attention_put_out(of: Any, 
     planned = 4 * of(1).hidden + memory_layers.attended(of(1), documents, bf16=False)
     found = a_layer(of, documents, recomputed=True)
     assert 0.999 * found <= planned <= (1.15 if documents else 1.01) * found
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("of", [llama, gemma2, gemma3])
+def test_one_mask_of_each_kind_stays_whatever_rows_and_documents_follow(of: Any, bf16: bool) -> None:
+    """Kinds are windows and none; a kernel needs no mask of none where scores are not capped."""
+    model = of(9)
+    module: Any = make(model, ROPE, "cpu")
+
+    def pass_of(length: int, ends: int) -> None:
+        segments = (np.arange(length) // ends).astype(np.int32)[None].repeat(ROWS, 0)
+        tokens = torch.zeros(ROWS, length, dtype=torch.int64)
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            _forward(module, model, tokens, Documents(segments, torch.device("cpu")))
+
+    pass_of(8, 8)  # rotary frequencies, which stay too
+    masks._longest.cache_clear()
+    with Live() as live:
+        for length in (LENGTH // 2, LENGTH, 60):
+            for ends in (100, 70, length):
+                pass_of(length, ends)
+        found = live.now
+    masks._longest.cache_clear()
+    assert found == memory_layers.masks(model, LENGTH, bf16, on_gpu=False)
+
+
+def test_on_a_gpu_windows_in_bf16_need_no_mask() -> None:
+    assert memory_layers.masks(gemma3(9), LENGTH, bf16=True, on_gpu=True) == 0
+    assert memory_layers.masks(gemma3(9), LENGTH, bf16=False, on_gpu=True) == 4 * LENGTH**2
+    assert memory_layers.masks(gemma2(9), LENGTH, bf16=True, on_gpu=True) == 2 * 4 * LENGTH**2
+    assert memory_layers.masks(gemma3(9), 40, bf16=False, on_gpu=True) == 0, "the window ends with the row"

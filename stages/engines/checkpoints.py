@@ -8,12 +8,12 @@ earlier ones are removed only when it is in place.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from stages.engines.trainer import Tables
 from stages.store import attempts, partials
@@ -21,6 +21,7 @@ from stages.train import checkpoint
 from stages.train.background import Background
 from stages.train.checkpoint import Counters, Held
 from stages.train.optimizer import Optimizer
+from stages.train.ranks import Ranks
 from stages.train.snapshot import Snapshot
 
 WAITED, WRITTEN = "training_waited", "written"
@@ -45,11 +46,11 @@ class Checkpoints:
         optimizer: Optimizer,
         tables: Tables,
         beside: Callable[[], Callable[[Path], None]],
-        device: torch.device,
+        ranks: Ranks,
     ) -> None:
         """`beside` records what else a checkpoint says at this moment, and returns what writes it into a folder."""
         self._attempt, self._modules, self._optimizer = attempt, modules, optimizer
-        self._tables, self._beside, self._device = tables, beside, device
+        self._tables, self._beside, self._ranks = tables, beside, ranks
         self._flight = Background()
         self._copies: tuple[Snapshot, ...] = ()
         self.seconds = {WAITED: 0.0, WRITTEN: 0.0}
@@ -67,15 +68,25 @@ class Checkpoints:
         tables, beside = {name: table.written for name, table in self._tables.items()}, self._beside()
         weights, shapes = self._modules.state_dict(), self._optimizer.shapes()
         state = self._optimizer.gather_state()
-        if wait or not in_background(self._device):
+        if wait or not in_background(self._ranks.device):
             self._write(folder, Held(weights, shapes, state, counters, tables), beside, then)
         else:
-            if not self._copies:
-                self._copies = Snapshot(weights, self._device), Snapshot(shapes, self._device)
-            copied = self._copies[0].take(weights.items()), self._copies[1].take(state)
+            self._copies = self._copies or self._memory(weights, shapes)
+            weights_there = self._copies[0].take(weights.items())
+            copied = weights_there, self._copies[1].take(state, gathered=self._ranks.size > 1)
             copy = Held(copied[0], copied[1], None, counters, tables)
             self._flight.start(lambda: self._write(folder, copy, beside, then))
         self.seconds[WAITED] += time.perf_counter() - began
+
+    def _memory(self, *states: Mapping[str, Tensor]) -> tuple[Snapshot, ...]:
+        made = tuple(Snapshot(one, self._ranks.device) for one in states)
+        if reason := next((one.unlocked for one in made if one.unlocked), ""):
+            print(
+                f"{self._attempt.ref}: this machine locks no memory for the GPU ({reason}), so training waits while the "
+                "state is copied for a checkpoint, a few seconds for 10 GB. A higher `ulimit -l`, of the container or "
+                "the job too, lets it go on meanwhile. No bit depends on it."
+            )
+        return made
 
     def check(self) -> None:
         """Raise what the checkpoint in flight has raised, if it has ended."""

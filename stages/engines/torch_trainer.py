@@ -87,7 +87,7 @@ class TorchTrainer:
 
     def checkpoints(self, attempt: attempts.Attempt, tables: Tables, beside: Beside) -> Checkpoints:
         """Of the modules and the optimizer."""
-        return Checkpoints(attempt, self._modules, self._optimizer, tables, beside, self._ranks.device)
+        return Checkpoints(attempt, self._modules, self._optimizer, tables, beside, self._ranks)
 
     def join_checkpoint(self) -> None:
         """Give the first rank this one's part of the optimizer's state."""

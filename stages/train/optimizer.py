@@ -179,6 +179,7 @@ class Optimizer:
             found = counts.get(name) if name in counts else self._ranks.gather_parts(self._moments[name], borders[name])
             if self._ranks.first and found is not None:
                 yield name, found.view(shapes[name].shape)
+            del found  # or it would be there beside the next one
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Tensor], module: str, where: str) -> None:

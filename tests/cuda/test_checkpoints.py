@@ -13,6 +13,7 @@ import torch
 from stages.engines import checkpoints
 from stages.models import tensor_file
 from stages.store import files
+from stages.train import snapshot
 from stages.train.background import Background
 from stages.train.snapshot import Snapshot
 from tests.cuda import stages
@@ -36,25 +37,67 @@ def test_a_run_that_goes_on_meanwhile_has_the_bits_of_one_that_waits(
 
 def test_what_changes_after_an_update_is_not_in_the_copy(device: torch.device) -> None:
     live = {f"{i}": torch.full((1 << 22,), float(i), device=device) for i in range(8)}
-    snapshot = Snapshot(live, device)
+    copies = Snapshot(live, device)
     for turn in range(3):
-        copied = snapshot.take(live.items())
-        snapshot.before_update()
+        copied = copies.take(live.items())
+        copies.before_update()
         for tensor in live.values():
             tensor.add_(1)
-        snapshot.wait()
+        copies.wait()
         assert all(bool((copied[name] == float(name) + turn).all()) for name in live)
-    snapshot.close()
+    copies.close()
 
 
 def test_a_gathered_tensor_may_be_let_go_at_once(device: torch.device) -> None:
     """Its memory is given to nobody before it is copied."""
     like = {f"{i}": torch.empty(1 << 22, device="meta") for i in range(16)}
-    snapshot = Snapshot(like, device)
-    copied = snapshot.take((name, torch.full((1 << 22,), float(name), device=device)) for name in like)
-    snapshot.wait()
+    copies = Snapshot(like, device)
+    copied = copies.take((name, torch.full((1 << 22,), float(name), device=device)) for name in like)
+    copies.wait()
     assert all(bool((copied[name] == float(name)).all()) for name in like)
-    snapshot.close()
+    copies.close()
+
+
+@pytest.mark.gpu_only
+def test_few_gathered_tensors_are_there_at_once(device: torch.device) -> None:
+    """Made faster than they are copied to the host: 2 GiB in all, of which WAITING and the next one are there."""
+    like = {f"{i:02}": torch.empty(1 << 24, device="meta") for i in range(32)}
+    memory = Snapshot(like, device)
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    copied = memory.take(((name, torch.full((1 << 24,), float(name), device=device)) for name in like), gathered=True)
+    memory.wait()
+    assert torch.cuda.max_memory_allocated(device) - before <= snapshot.WAITING + 2 * (1 << 26)
+    assert all(bool((copied[name] == float(name)).all()) for name in like)
+    memory.close()
+
+
+@pytest.mark.gpu_only
+def test_memory_that_cannot_be_locked_is_copied_to_all_the_same(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CUDA refuses what is locked already; the error must not be taken for that of a later kernel."""
+    pin, reasons = snapshot._pin, list[str]()
+
+    def twice(memory: torch.Tensor, device: torch.device) -> str:
+        assert not pin(memory, device)
+        reasons.append(pin(memory, device))
+        assert not torch.cuda.cudart().cudaHostUnregister(memory.data_ptr())
+        return reasons[-1]
+
+    monkeypatch.setattr(snapshot, "_pin", twice)
+    live = {f"{i}": torch.full((1 << 22,), float(i), device=device) for i in range(8)}
+    memory = Snapshot(live, device)
+    assert reasons == [memory.unlocked]
+    assert "already" in memory.unlocked
+    copied = memory.take(live.items())
+    memory.before_update()
+    for tensor in live.values():
+        tensor.add_(1)
+    memory.wait()
+    assert all(bool((copied[name] == float(name)).all()) for name in live)
+    memory.close()
 
 
 @pytest.mark.gpu_only
@@ -64,17 +107,17 @@ def test_training_waits_little_for_ten_gigabytes(device: torch.device, tmp_path:
     pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if pages < 2 * STATE:
         pytest.skip(f"the host has {pages >> 30} GiB of memory free")
-    snapshot = Snapshot(live, device)
+    copies = Snapshot(live, device)
     torch.cuda.synchronize(device)
     began = time.perf_counter()
-    copied = snapshot.take(live.items())
+    copied = copies.take(live.items())
     returned = time.perf_counter() - began
-    snapshot.wait()
+    copies.wait()
     complete = time.perf_counter() - began
     with Background() as flight:
         flight.start(lambda: _write(tmp_path / "state.safetensors", copied))
     written = time.perf_counter() - began
-    snapshot.close()
+    copies.close()
     print(f"10 GiB: training waited {returned:.3f} s, copied after {complete:.3f} s, on the disk after {written:.1f} s")
     assert returned < 0.1 * complete + 0.1
     assert complete < BLOCKED

@@ -82,9 +82,9 @@ class Checkpoints:
         made = tuple(Snapshot(one, self._ranks.device) for one in states)
         if reason := next((one.unlocked for one in made if one.unlocked), ""):
             print(
-                f"{self._attempt.ref}: this machine locks no memory for the GPU ({reason}), so training waits while the "
-                "state is copied for a checkpoint, a few seconds for 10 GB. A higher `ulimit -l`, of the container or "
-                "the job too, lets it go on meanwhile. No bit depends on it."
+                f"{self._attempt.ref}: this machine locks no memory for the GPU ({reason}), so training waits while "
+                "the state is copied for a checkpoint, a few seconds for 10 GB. A higher `ulimit -l`, of the container "
+                "or the job too, lets it go on meanwhile. No bit depends on it."
             )
         return made
 

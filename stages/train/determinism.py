@@ -20,7 +20,8 @@ from stages.store import fingerprint
 
 # Configurations under which cuBLAS promises equal bits (NVIDIA's cuBLAS documentation, results reproducibility).
 REPRODUCIBLE = (fingerprint.CUBLAS[1], ":16:8")
-TF32 = "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"  # environment variable: PyTorch then takes TF32 whatever a program says
+# Environment variables: PyTorch, or NVIDIA's libraries, then take TF32 whatever a program says.
+TF32 = ("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "NVIDIA_TF32_OVERRIDE")
 FAST = "determinism: fast, so kernels may add in any order: a rerun agrees up to rounding, and the tier is same-order"
 
 
@@ -32,8 +33,9 @@ def deterministic(execution: Execution) -> Iterator[None]:
     """
     before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     fill = torch.utils.deterministic.fill_uninitialized_memory
-    if execution.device == "cuda" and os.environ.get(TF32, "0") != "0":
-        raise UserError(f"environment: {TF32}={os.environ[TF32]}; allowed on a GPU: 0, or leave it out.")
+    for name in TF32 if execution.device == "cuda" else ():
+        if (found := os.environ.get(name, "")) not in ("", "0"):
+            raise UserError(f"environment: {name}={found}; allowed on a GPU: 0, or leave it out.")
     if execution.exact:
         _fix_workspace(execution)
     torch.set_num_threads(execution.threads)

@@ -214,7 +214,9 @@ def joined(size: int, device: torch.device = CPU, backend: Backend = GLOO) -> It
     _meet(backend)
     agreed = False
     try:
-        yield Ranks(rank, size, device, backend)
+        yield (ranks := Ranks(rank, size, device, backend))
+        if backend == NCCL:  # its end waits for all ranks, for as long as the first evaluates, and hears of no failure
+            ranks.barrier()
         agreed = True
     except StoppedError:
         agreed = True

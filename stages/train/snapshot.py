@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 ALIGNED = 64  # bytes
-# Bytes of gathered tensors that wait for their copy: NCCL gathers several times as fast as a GPU copies to the host, and
-# a whole optimizer's state may not fit beside the model.
+# Bytes of gathered tensors that wait for their copy: NCCL gathers several times as fast as a GPU copies to the host,
+# and a whole optimizer's state may not fit beside the model.
 WAITING = 256 << 20
 
 

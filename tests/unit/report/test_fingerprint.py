@@ -118,6 +118,31 @@ def test_what_a_library_prints_and_the_number_of_threads_are_no_switches() -> No
     ]  # fmt: skip
 
 
+def test_variables_by_which_a_gpus_kernels_are_chosen_or_compiled_are_switches() -> None:
+    chosen = (
+        "CUBLAS_EMULATE_SINGLE_PRECISION", "CUBLASLT_WORKSPACE_SIZE", "TORCH_CUBLASLT_UNIFIED_WORKSPACE",
+        "TORCH_BLAS_PREFER_CUBLASLT", "DISABLE_ADDMM_CUDA_LT", "TORCH_LINEAR_FLATTEN_3D", "PYTORCH_TUNABLEOP_ENABLED",
+        "TORCH_CUDNN_USE_HEURISTIC_MODE_B", "TORCH_CUDNN_SDPA_DEPRIORITIZED", "CUDA_FORCE_PTX_JIT",
+        "CUDNN_CONV_WSCAP_DBG", "TRITON_DEFAULT_FP_FUSION", "TRITON_F32_DEFAULT", "TRITON_KERNEL_OVERRIDE", "TRITON_INTERPRET",
+        "TRITON_PTXAS_PATH", "DISABLE_LLVM_OPT", "DISABLE_PTXAS_OPT", "DISABLE_MMA_V3", "PTXAS_OPTIONS",
+        "FLASH_ATTENTION_ARCH", "CUTE_DSL_ARCH", "CUTE_DSL_PTXAS_PATH",
+    )  # fmt: skip
+    assert switches(dict.fromkeys(chosen, "1")) == sorted(f"{name}=1" for name in chosen)
+
+
+def test_what_moves_numbers_or_keeps_files_or_memory_for_a_gpu_is_no_switch() -> None:
+    """NCCL adds integers alone, whose sums have no order, and nothing here is compiled by torch.compile."""
+    harmless = (
+        "NCCL_PROTO", "NCCL_ALGO", "NCCL_MAX_NCHANNELS", "NCCL_DEBUG", "TORCH_NCCL_BLOCKING_WAIT", "GLOO_SOCKET_IFNAME",
+        "PYTORCH_NO_CUDA_MEMORY_CACHING", "PYTORCH_ALLOC_CONF", "CUDA_LAUNCH_BLOCKING", "CUDA_VISIBLE_DEVICES",
+        "CUDA_CACHE_PATH", "TORCHINDUCTOR_MAX_AUTOTUNE", "TORCHDYNAMO_DISABLE", "TRITON_CACHE_DIR", "TRITON_HOME",
+        "TRITON_DUMP_DIR", "TRITON_PRINT_AUTOTUNING", "TRITON_REDIS_HOST", "TRITON_DISABLE_LINE_INFO",
+        "FLASH_ATTENTION_FORCE_BUILD", "FLASH_ATTENTION_CUTE_DSL_CACHE_DIR", "CUTE_DSL_CACHE_DIR", "CUTE_DSL_KEEP_PTX",
+        "TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT", "CUBLAS_LOGINFO_DBG",
+    )  # fmt: skip
+    assert switches(dict.fromkeys(harmless, "1")) == []
+
+
 def test_only_flags_that_bear_on_numerics_are_kept(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text(X86)
     assert cpu_flags(cpu_fields(tmp_path / "cpuinfo")) == {"sse4_2", "avx", "f16c", "fma", "avx2"}

@@ -76,19 +76,21 @@ def test_a_workspace_of_cublas_that_is_not_reproducible_is_refused(monkeypatch: 
         pass
 
 
+@pytest.mark.parametrize("name", ["TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "NVIDIA_TF32_OVERRIDE"])
 @pytest.mark.parametrize("word", ["exact", "fast"])
-def test_tf32_by_the_environment_is_refused_on_a_gpu(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "1")
+def test_tf32_by_the_environment_is_refused_on_a_gpu(word: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "1")
     with (
-        pytest.raises(UserError, match=r"TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1; allowed on a GPU: 0, or leave it out"),
+        pytest.raises(UserError, match=rf"{name}=1; allowed on a GPU: 0, or leave it out"),
         deterministic(execution(device="cuda", determinism=word)),
     ):
         pass
     with deterministic(execution(determinism=word)):
         pass
-    monkeypatch.setenv("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "0")
-    with deterministic(execution(device="cuda", determinism=word)):
-        pass
+    for allowed in ("0", ""):
+        monkeypatch.setenv(name, allowed)
+        with deterministic(execution(device="cuda", determinism=word)):
+            pass
 
 
 @pytest.mark.parametrize(

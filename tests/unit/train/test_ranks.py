@@ -165,6 +165,31 @@ def test_a_rank_that_outlives_another_says_so_in_words(capfd: pytest.CaptureFixt
     assert LostRankError.exit_code == CRASHED
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_no_rank_ends_nccl_before_the_last_has_come_to_its_end(fails: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    """NCCL's end waits for all ranks and does not hear that one has failed."""
+    script = (
+        "import sys, time\nimport torch.distributed as dist\nfrom stages.errors import UserError\n"
+        "from stages.train import ranks\n"
+        "ranks._meet = lambda _: dist.init_process_group('gloo')\n"
+        "end = dist.destroy_process_group\n"
+        "dist.destroy_process_group = lambda: (print('ends NCCL', flush=True), end())\n"
+        "try:\n    with ranks.joined(2, backend=ranks.NCCL) as own:\n        own.barrier()\n        if own.first:\n"
+        f"            time.sleep(0.5)\n            print('has evaluated', flush=True)\n            if {fails}:\n"
+        "                raise UserError('disk full')\n"
+        "except UserError as error:\n    print(error, flush=True)\n    sys.exit(error.exit_code)\n"
+    )
+    if fails:
+        with pytest.raises(UserError, match=r"p/s: rank 0 of 2 failed \(exit code 1\): disk full"):
+            launch([sys.executable, "-c", script], 2, "p/s")
+    else:
+        launch([sys.executable, "-c", script], 2, "p/s")
+    said = capfd.readouterr().err
+    assert ("[rank 1] another rank has ended" in said) == fails
+    ends = [said.index("[rank 0] has evaluated"), *(said.find(f"[rank {rank}] ends NCCL") for rank in (0, 1))]
+    assert ends[1:] == [-1, -1] if fails else min(ends) == ends[0]
+
+
 def test_a_rank_that_failed_leaves_though_a_library_waits(capfd: pytest.CaptureFixture[str]) -> None:
     """As NCCL may, for ranks that wait for this one."""
     script = (

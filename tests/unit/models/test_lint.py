@@ -206,9 +206,13 @@ REASONS = {
         "models/coca caption_loss cross_entropy",
     ),
     "the thread that writes a checkpoint, and the end of a run; an error code": (
+        "train/snapshot Snapshot.close int",
         "train/snapshot Snapshot.close synchronize",
         "train/snapshot Snapshot.wait synchronize",
-        "train/snapshot _checked int",
+        "train/snapshot _pin int",
+    ),
+    "at a checkpoint of several ranks: what they gather must not pile up on the first's GPU": (
+        "train/snapshot Snapshot.take synchronize",
     ),
     "once a process: whether Triton's kernels run here": ("models/ops/choice _triton_works equal",),
     "NVIDIA Apex's kernel: each row of logits is one thread block's, in both passes": (

@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import wraps
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -20,15 +19,12 @@ import torch.distributed as dist
 from torch import Tensor
 
 from stages.errors import UserError, of_machine
-from stages.train import collectives
+from stages.train import collectives, meeting
 from stages.train.collectives import all_gather
 from stages.train.reduce import Gradients, block
 from stages.train.shards import Borders
-from stages.train.stopping import LostRankError, PortTakenError, StoppedError
+from stages.train.stopping import LostRankError, StoppedError
 
-# A rank that dies closes its connections, which the others notice at once. This only has to outlast the longest thing
-# that one rank does while the others wait: the torch engine's evaluations.
-PATIENCE = timedelta(days=2)
 CPU = torch.device("cpu")
 GLOO: Literal["gloo"] = "gloo"  # what is exchanged goes over the host
 NCCL: Literal["cpu:gloo,cuda:nccl"] = "cpu:gloo,cuda:nccl"  # tensors of a GPU go from GPU to GPU
@@ -203,7 +199,7 @@ ALONE = Ranks(0, 1)
 def joined(size: int, device: torch.device = CPU, backend: Backend = GLOO) -> Iterator[Ranks]:
     """Meet the other ranks, as `torchrun` and this engine's launcher describe them in the environment.
 
-    `device` is this rank's. Raises UserError where their number is not `size`, and PortTakenError.
+    `device` is this rank's. Raises UserError where their number is not `size`, and as `meeting.meet`.
     """
     if size == 1:
         yield Ranks(0, 1, device)
@@ -211,7 +207,7 @@ def joined(size: int, device: torch.device = CPU, backend: Backend = GLOO) -> It
     rank, found = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if found != size:
         raise UserError(f"{found} ranks were started, the stage asks for {size} (execution: ranks): make them equal.")
-    _meet(backend)
+    meeting.meet(backend)
     agreed = False
     try:
         yield (ranks := Ranks(rank, size, device, backend))
@@ -224,14 +220,3 @@ def joined(size: int, device: torch.device = CPU, backend: Backend = GLOO) -> It
     finally:
         if agreed or backend == GLOO:  # after an error of this rank alone, NCCL may wait for ranks that wait for it
             dist.destroy_process_group()
-
-
-def _meet(backend: Backend) -> None:
-    try:
-        dist.init_process_group(backend, timeout=PATIENCE)
-    except dist.DistNetworkError as error:
-        if "EADDRINUSE" not in str(error):
-            raise
-        raise PortTakenError(
-            f"port {os.environ['MASTER_PORT']}, where ranks were to meet, is in use by another program."
-        ) from error

@@ -10,7 +10,8 @@ import torch.distributed as dist
 from stages.engines import agreed
 from stages.engines.place import Place
 from stages.spec.resolved import Stage
-from stages.train.ranks import PATIENCE, Ranks, joined
+from stages.train.meeting import PATIENCE
+from stages.train.ranks import Ranks, joined
 
 
 @contextmanager

@@ -97,6 +97,8 @@ _GPU = {
     **dict.fromkeys(("out of memory", "STATUS_ALLOC_FAILED"), _MEMORY),
     "busy or unavailable": f"Another process has the GPU for itself (`nvidia-smi` names it): take another. {_RESUMED}",
     "uncorrectable ECC error": f"The GPU's memory is at fault: take another GPU, and have this one reset. {_RESUMED}",
+    "uncorrectable NVLink error": "A link between GPUs is at fault: take another machine, and have this one looked "
+    f"after (`nvidia-smi nvlink --errorcounters`). {_RESUMED}",
     "no kernel image is available": "Install a PyTorch that is built for this GPU.",
     "system not yet initialized": f"NVIDIA's fabric manager does not run on this machine: start it. {_RESUMED}",
 }

@@ -68,6 +68,10 @@ class CudaError(RuntimeError):
             "a GPU cannot be used (CUDA error: CUDA-capable device(s) is/are busy or unavailable). Another process has",
         ),
         (
+            RuntimeError("CUDA error: uncorrectable NVLink error detected during the execution\nmore"),
+            "a GPU cannot be used (CUDA error: uncorrectable NVLink error detected during the execution). A link betw",
+        ),
+        (
             RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore"),
             "for execution on the device). Install a PyTorch that is built for this GPU.",
         ),
@@ -90,6 +94,8 @@ def test_what_a_machine_refuses_is_one_line(error: Exception, told: str) -> None
         RuntimeError("memory"),
         RuntimeError("out of memory"),
         RuntimeError("CUDA error: an illegal memory access was encountered"),
+        # Of a rank whose neighbour has died too: the launcher takes a traceback for an echo, and names the neighbour.
+        RuntimeError("CUDA error: Invalid access of peer GPU memory over nvlink or a hardware error"),
         ValueError("CUDA error: out of memory"),
         OSError("x"),
     ],

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, pairwise
+from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
@@ -109,10 +109,14 @@ class PhaseLog:
         return self._total.last
 
     def report(self) -> PhaseReads:
-        """Everything that counts."""
+        """Everything that counts. The rows' own intervals are given up for the stretches that they make together: a
+        long phase would have an array for each of millions of rows, and go through all of them at every checkpoint.
+        """
         total = self._total
+        segments = {corpus: counted(parts) for corpus, parts in sorted(total.read.items())}
+        total.read = {corpus: [_intervals(found)] for corpus, found in segments.items()}
         return PhaseReads(
-            segments={corpus: counted(parts) for corpus, parts in sorted(total.read.items())},
+            segments=segments,
             picked=tuple(total.picked),
             supervised_expected=total.supervised,
             bos=total.bos,
@@ -127,8 +131,7 @@ class PhaseLog:
             {}, list(kept.picked), kept.supervised_expected, kept.bos, kept.begun, kept.outside, kept.foreign
         )
         for corpus, segments in kept.segments.items():
-            for start, end, times in segments:
-                self._total.add(corpus, np.array([(start, end)] * times, dtype=np.int64))
+            self._total.add(corpus, _intervals(segments))
 
     def _record(self, row: Sample, tally: _Tally) -> None:
         if not row.spans:  # padding alone: nothing was picked, nothing is counted
@@ -207,5 +210,11 @@ def counted(parts: Sequence[NDArray[np.int64]]) -> tuple[tuple[int, int, int], .
     change = np.bincount(np.searchsorted(places, edges[:, 0]), minlength=len(places))
     change = np.cumsum(change - np.bincount(np.searchsorted(places, edges[:, 1]), minlength=len(places)))
     starts = np.flatnonzero(np.diff(change, prepend=0))
-    out = [(int(places[s]), int(places[e]), int(change[s])) for s, e in pairwise(starts.tolist())]
-    return tuple(segment for segment in out if segment[2])
+    found = np.stack((places[starts[:-1]], places[starts[1:]], change[starts[:-1]]), axis=1)
+    return tuple((start, end, times) for start, end, times in found[found[:, 2] > 0].tolist())
+
+
+def _intervals(segments: Sequence[tuple[int, int, int]]) -> NDArray[np.int64]:
+    """Intervals [n, 2] of which `counted` makes these stretches."""
+    found = np.array(segments, dtype=np.int64).reshape(-1, 3)
+    return np.repeat(found[:, :2], found[:, 2], axis=0)

@@ -85,6 +85,20 @@ def test_what_a_checkpoint_says_was_read_is_said_again(small: Small) -> None:
     assert log.report() == kept
 
 
+def test_reports_on_the_way_change_nothing_and_leave_one_array_a_corpus(small: Small) -> None:
+    """Every checkpoint has one; a long phase would keep an array for each of millions of rows."""
+    made = text(small)
+    log, one = PhaseLog(made, load(small, made), small.data), PhaseLog(made, load(small, made), small.data)
+    for first in range(0, 12, 4):
+        for each in (log, one):
+            each.samples(first, 4, 0)
+            each.taken()
+        log.report()
+        assert {len(parts) for parts in log._total.read.values()} == {1}
+    assert max(map(len, one._total.read.values())) > 1
+    assert log.report() == one.report()
+
+
 def test_rows_read_ahead_count_in_their_order_once_they_are_trained_on(small: Small) -> None:
     made = text(small)
     log, one = PhaseLog(made, load(small, made), small.data), PhaseLog(made, load(small, made), small.data)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from stages.commands.find_project import open_project
-from stages.commands.waiting import waited
+from stages.commands.waiting import Held, waited
 from stages.data import spec
 from stages.data.corpus_manifest import DataManifest
 from stages.data.spec import CorpusSpec, Packed, TokenizerSpec
@@ -38,14 +38,15 @@ def prepare(name: str, scale: str, awaited: Path | None = None, processes: int |
     marker = corpus_marker(root, layout, name)
     markers.expect(awaited, marker, name)
     own_file = name != spec.TOKENIZER and spec.load(root, name).own
-    folder = layout.preparation(name)
+    folder, held = layout.preparation(name), Held(name)
     read_anew = not waited(name, folder) and own_file  # one whose driver was killed may still be at it
     while read_anew or not corpus_done(root, layout, name):  # in full: it may be run to repair damage
         _tokenizer_first(root, layout, name)
         try:
             with lease.hold(folder, name):
                 made = prepare_corpus(root, name, layout.corpus(name), processes=processes or cpus())
-        except HeldError:  # another run was faster by a moment
+        except HeldError as error:  # another run was faster by a moment
+            held.wait(error)
             read_anew = not waited(name, folder) and own_file
             continue
         vocabulary = name == spec.TOKENIZER
@@ -64,7 +65,6 @@ def print_declaration(name: str, processes: int | None = None, scale: str = DEFA
     Where the spec has them already nothing is printed, so that `>>` to the spec may be typed twice.
     """
     from stages.data.measured import declaration, packed_rows
-    from stages.data.prepare import prepare as prepare_corpus
     from stages.data.prepared import Corpus
 
     root, project = open_project(scale)
@@ -72,7 +72,7 @@ def print_declaration(name: str, processes: int | None = None, scale: str = DEFA
     if name != spec.TOKENIZER:
         spec.load(root, name, declared=False)  # a mistake in the spec is reported before anything is prepared
     _tokenizer_first(root, layout, name)
-    made = prepare_corpus(root, name, layout.corpus(name), accept=True, processes=processes or cpus())
+    made = _accepted(root, layout, name, processes)
     _say_left_out(layout, name, made)
     packed = {} if name == spec.TOKENIZER else packed_rows(Corpus(layout.corpus(name)), contexts(project))
     known, path = _declares(root, name, made, packed), f"{spec.FOLDER}/{name}.yaml"
@@ -83,6 +83,20 @@ def print_declaration(name: str, processes: int | None = None, scale: str = DEFA
         print(f"{name}: {path} declares something else; put these lines in place of those there", file=sys.stderr)
     print(f"# for {path}, once you have read what changed:")
     print(declaration(made, packed), end="")
+
+
+def _accepted(root: Path, layout: Layout, name: str, processes: int | None) -> DataManifest:
+    """A corpus prepared as its files are now, once no other preparation of it is at work."""
+    from stages.data.prepare import prepare as prepare_corpus
+
+    folder, held = layout.preparation(name), Held(name)
+    while True:
+        waited(name, folder)
+        try:
+            with lease.hold(folder, name):
+                return prepare_corpus(root, name, layout.corpus(name), accept=True, processes=processes or cpus())
+        except HeldError as error:  # another run was faster by a moment
+            held.wait(error)
 
 
 def _declares(root: Path, name: str, made: DataManifest, packed: Mapping[int, Packed]) -> bool | None:

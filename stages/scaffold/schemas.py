@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path, PurePosixPath
 
 from stages.cluster.site import RawSite
 from stages.spec.json_schema import Schema, json_schema, json_schemas
-from stages.store import json_file
+from stages.store import files, json_file, trees
 from stages.tracking.settings import RawTracking
 
 FOLDER = ".schemas"
@@ -22,10 +23,15 @@ def every() -> dict[str, Schema]:
 
 
 def write(folder: Path) -> int:
-    """Write a file for each schema; how many. Raises WriteError."""
-    found = every()
-    for name, schema in found.items():
-        json_file.write(folder / f"{name}.json", schema)
+    """Write a file for each schema; how many. Raises WriteError; a folder that was not there is not left then."""
+    found, before = every(), os.path.lexists(folder)
+    try:
+        for name, schema in found.items():
+            json_file.write(folder / f"{name}.json", schema)
+    except files.WriteError:
+        if not before:
+            trees.remove_tree(folder)
+        raise
     return len(found)
 
 

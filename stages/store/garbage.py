@@ -84,7 +84,7 @@ def remove(found: Garbage) -> None:
             trees.remove_tree(found.folder)
         return
     run = next(path for path in (found.folder, *found.folder.parents) if path.parent.name == ".runs")
-    with lease.hold(run, f"the key {run.name[:12]}"), files.failing(found.folder):
+    with lease.hold_to_remove(run, f"the key {run.name[:12]}"), files.failing(found.folder):
         between = [path for path in found.folder.parents if run in path.parents or path == run]
         if not any(path.is_symlink() for path in between):
             trees.remove_tree(found.folder)

@@ -16,12 +16,13 @@ leases.jsonl records every lease: who took it, and who released or lost it, and 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -84,6 +85,23 @@ def hold(folder: Path, what: str, on_lost: Callable[[], None] = lambda: None) ->
         _release(folder, mine)
 
 
+@contextmanager
+def hold_to_remove(folder: Path, what: str) -> Iterator[None]:
+    """Hold `folder` while something in it is removed. Raises as `hold`.
+
+    A full disk takes no lease, and what would free it has to go all the same: this host's lock is enough then, since no
+    other host can write a lease there either.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(hold(folder, what))
+        except files.WriteError as error:
+            if not (isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT)):
+                raise
+            _refuse_other(folder, what, stack.enter_context(_locked(folder, what)))
+        yield
+
+
 def check(folder: Path, mine: Holder) -> None:
     """Raise LeaseError unless the lease on `folder` is still `mine`: to be called before anything is put in place."""
     with files.failing(folder / holders.NAME):
@@ -128,9 +146,7 @@ def _locked(folder: Path, what: str) -> Iterator[float]:
 def _take_over(folder: Path, what: str, now: float) -> Holder:
     """Write the lease; on this machine the lock has decided already that no other process has it."""
     with files.failing(folder / holders.NAME):
-        before = holders.read(folder)
-        if before is not None and not before.of_this_kernel and holders.alive(before, folder, now):
-            raise _held(what, before)
+        _refuse_other(folder, what, now)
         last = _last_token(folder)
         if last >= LAST:
             raise LeaseError(
@@ -143,6 +159,13 @@ def _take_over(folder: Path, what: str, now: float) -> Holder:
     with files.failing(folder / LOG):
         _log(folder, "taken", mine)
     return mine
+
+
+def _refuse_other(folder: Path, what: str, now: float) -> None:
+    """Raise HeldError where another machine has the lease. Raises OSError."""
+    before = holders.read(folder)
+    if before is not None and not before.of_this_kernel and holders.alive(before, folder, now):
+        raise _held(what, before)
 
 
 def _release(folder: Path, mine: Holder) -> None:

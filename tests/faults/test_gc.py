@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -14,9 +15,11 @@ from stages.commands import gc
 from stages.commands.status import print_status
 from stages.errors import UsageError, UserError
 from stages.store import attempts, done, files, garbage, lease, partials
+from stages.store.disk import Disk
 from stages.store.garbage import Wanted
 from stages.store.layout import Layout
 from tests.faults import finished_project
+from tests.faults.disks import using
 from tests.unit.spec import small_project
 from tests.unit.store.conftest import Run
 
@@ -50,6 +53,30 @@ def test_what_goes_is_listed_first_and_what_is_in_place_stays(
     assert older.exists()
     assert kept.exists()
     assert done.is_done(layout, "toy/one", KEYS[2], {}, deep=True).done
+
+
+class Full(Disk):
+    """Takes no byte."""
+
+    def write(self, handle: int, data: memoryview) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_freed(layout: Layout, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """No lease can be written there, and what would make room for one is what has to go."""
+    for key in KEYS[:3]:
+        run("toy/one", key)
+    gone = checkpoint(layout, KEYS[2])
+    found = garbage.find(layout, 0)
+    assert len(found) == 3
+    with using(Full()):
+        for one in found:
+            garbage.remove(one)
+    assert not any(one.folder.exists() for one in found)
+    assert not gone.exists()
+    assert done.is_done(layout, "toy/one", KEYS[2], {}, deep=True).done
+    with lease.hold(layout.run(KEYS[2]), "toy/one"), using(Full()), pytest.raises(lease.HeldError):
+        garbage.remove(next(one for one in found if KEYS[2] in one.folder.parts))
 
 
 def test_what_this_user_may_not_read_is_named_and_left_out(

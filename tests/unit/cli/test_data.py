@@ -132,6 +132,26 @@ def test_what_snakemake_no_longer_means_is_not_prepared(project: Path) -> None:
     assert not (project / "results").exists()
 
 
+def test_a_declaration_waits_for_another_preparation(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two at once would remove each other's runs."""
+    prepare("tokenizer", "mini")
+    layout, begun, ended = Layout(project, "mini"), threading.Event(), threading.Event()
+
+    def another() -> None:
+        with lease.hold(layout.preparation("tokenizer"), "tokenizer"):
+            begun.set()
+            time.sleep(1.2)
+            ended.set()
+
+    thread = threading.Thread(target=another)
+    thread.start()
+    assert begun.wait(10)
+    print_declaration("tokenizer")
+    assert ended.is_set()
+    thread.join()
+    assert "tokenizer: waiting for" in capsys.readouterr().err
+
+
 def test_a_corpus_that_another_process_prepares_is_waited_for_and_not_built_again(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 """The specs of a new project name the schemas that lie beside them, each the one that it fits."""
 
+import errno
 import json
 import re
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from stages.scaffold import contents, schemas
+from stages.store import files
+from tests.faults.disks import Failing, using
 from tests.unit.spec.spec_files import as_an_editor_reads
 
 
@@ -33,3 +36,10 @@ def test_every_spec_fits_the_schema_that_its_first_line_names(example: str, proj
 def test_what_is_no_spec_stays_as_it_is() -> None:
     for path in ("README.md", "data/tales.txt", "slurm/site.yaml", "specs/notes.md"):
         assert schemas.named(path, b"text") == b"text"
+
+
+@pytest.mark.parametrize("at", [1, 40])
+def test_where_the_disk_is_full_no_folder_is_left(tmp_path: Path, at: int) -> None:
+    with using(Failing(at, errno.ENOSPC, lasting=False)), pytest.raises(files.WriteError):
+        schemas.write(tmp_path / "new")
+    assert not (tmp_path / "new").exists()

@@ -99,6 +99,8 @@ _GPU = {
     "uncorrectable ECC error": f"The GPU's memory is at fault: take another GPU, and have this one reset. {_RESUMED}",
     "uncorrectable NVLink error": "A link between GPUs is at fault: take another machine, and have this one looked "
     f"after (`nvidia-smi nvlink --errorcounters`). {_RESUMED}",
+    "OS call failed": "The system refuses what CUDA wants of it, such as memory that is locked in place: raise "
+    f"`ulimit -l`, of the container or the job too. {_RESUMED}",
     "no kernel image is available": "Install a PyTorch that is built for this GPU.",
     "system not yet initialized": f"NVIDIA's fabric manager does not run on this machine: start it. {_RESUMED}",
 }

@@ -72,6 +72,10 @@ class CudaError(RuntimeError):
             "a GPU cannot be used (CUDA error: uncorrectable NVLink error detected during the execution). A link betw",
         ),
         (
+            RuntimeError("CUDA error: OS call failed or operation not supported on this OS\nmore"),
+            "a GPU cannot be used (CUDA error: OS call failed or operation not supported on this OS). The system ref",
+        ),
+        (
             RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore"),
             "for execution on the device). Install a PyTorch that is built for this GPU.",
         ),

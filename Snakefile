@@ -18,7 +18,7 @@ with uncollected():
     from stages.sync import workflow as flows
     from stages.sync.rules import names
 
-    ROOT = Path(workflow.basedir)
+    ROOT = flows.or_exit(lambda: flows.project(workflow.basedir))
     # A job on a cluster has no setting of its own: None.
     QUIET = Quietness.ALL in (workflow.output_settings.quiet or ())
     if Quietness.PROGRESS in (workflow.output_settings.quiet or ()):

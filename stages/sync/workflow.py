@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -83,6 +84,19 @@ class Workflow(Kept):
         """sbatch's options for a job that is about to be submitted: the site's, and what it has to wait for."""
         waits = or_exit(lambda: self.adoption.option(name)) if executor == EXECUTOR else ""
         return " ".join(filter(None, [str(self.resources_of[name].get("slurm_extra", "")), waits]))
+
+
+def project(basedir: str) -> Path:
+    """The project of the Snakefile. Raises UsageError where Snakemake works elsewhere: the paths of all that is done
+    are relative, so that nothing would seem to be done, and jobs would be those of another project, or of none.
+    """
+    root, here = Path(basedir), Path.cwd()
+    if not here.samefile(root):
+        raise UsageError(
+            f"Snakemake works in {here}; allowed: {root}, the directory of its Snakefile. Type `cd "
+            f"{shlex.quote(str(root))}` first, and leave out --directory and --snakefile."
+        )
+    return root
 
 
 def open_main(root: Path, config: Mapping[str, Any], quiet: bool, dry: bool = False) -> Workflow:

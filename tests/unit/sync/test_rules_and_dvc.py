@@ -132,6 +132,13 @@ def test_snakemake_ends_with_code_two_on_an_unknown_config_key(project: Path) ->
     assert "Traceback" not in said
 
 
+def test_snakemake_works_in_the_project_alone(project: Path) -> None:
+    """Elsewhere nothing seems to be done, since paths are relative, and jobs are those of what is there."""
+    said = call(project, "snakemake", "-n", "--directory", str(project.parent), code=2)
+    assert f"Snakemake works in {project.parent}; allowed: {project}, the directory of its Snakefile." in said
+    assert "Traceback" not in said
+
+
 def test_snakemake_refuses_to_start_when_the_rules_are_not_what_the_specs_say(project: Path) -> None:
     with (project / "rules" / "ouro.smk").open("a") as file:
         file.write("# edited by hand\n")

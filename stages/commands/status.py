@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stages.cluster.slurm import Job, SlurmError
 from stages.commands.find_project import named_refs, open_graph
-from stages.printable import print_json, printable
+from stages.printable import first_few, print_json, printable
 from stages.report.number_format import seconds
 from stages.store import fingerprint, other_runs
 from stages.store.done import Verdict
@@ -20,6 +20,7 @@ from stages.sync.verdicts import judge, judge_corpora
 ENDED = ("failed", "stopped")  # states of stages whose last run did not finish
 WRONG = ("failed", "damaged", "unreadable")  # states that make the exit code 1
 WIDTH = 100  # columns, without a terminal
+CORPORA = 5  # that a summary names
 STYLES = {
     "done": "green",
     "unevaluated": "blue",
@@ -66,7 +67,8 @@ def print_status(scale: str, named: Sequence[str], deep: bool, failed: bool, as_
         note += pulled.note(root, layout, shown.values())
         _print(scale, shown, root, failed)
         running = sum(one.state == "running" for one in verdicts.values())
-        print("\n".join([*note, _summary(shown, failed, running, layout)]))
+        unprepared = [name for name in names if not verdicts[name].done]
+        print("\n".join([*note, _summary(shown, failed, running, unprepared, layout)]))
     wrong = any(one.state in WRONG or one.damaged_checkpoints for one in verdicts.values())
     return 1 if wrong or unreadable else 0
 
@@ -106,10 +108,17 @@ def _jobs(root: Path) -> tuple[list[Job] | None, list[str]]:
         return None, [f"without the jobs that wait: {str(error).splitlines()[0]}"] if used else []
 
 
-def _summary(verdicts: dict[str, Verdict], failed: bool, running: int, layout: Layout) -> str:
-    """How many stages are in which state, and what to type next; of those that `failed` leaves out, how many run."""
+def _summary(
+    verdicts: dict[str, Verdict], failed: bool, running: int, unprepared: Sequence[str], layout: Layout
+) -> str:
+    """How many stages are in which state, and what to type next; of those that `failed` leaves out, how many run.
+
+    Why a preparation failed is recorded nowhere, so which corpora are not prepared is said where no stage has failed.
+    """
     if failed and not verdicts:
-        return "no stage has failed or was stopped" + (f"; {running} running" if running else "")
+        others = [f"{running} running"] if running else []
+        others += [f"not prepared: {first_few(unprepared, CORPORA)}"] if unprepared else []
+        return "; ".join(["no stage has failed or was stopped", *others])
     states = [verdict.state for verdict in verdicts.values()]
     counts = ", ".join(f"{states.count(state)} {state}" for state in STYLES if state in states)
     idle = failed or set(states) <= {"done", "pending", "running"}

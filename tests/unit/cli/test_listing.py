@@ -111,7 +111,7 @@ def test_status_ends_with_the_counts_and_what_to_type(toy: Path, capsys: pytest.
         "`snakemake -n` lists what would run, `snakemake PIPELINE` runs it.",
     ]
     assert print_status("mini", (), deep=False, failed=True, as_json=False) == 0
-    assert capsys.readouterr().out == "no stage has failed or was stopped\n"
+    assert capsys.readouterr().out == "no stage has failed or was stopped; not prepared: tokenizer, code, prose\n"
 
 
 SHIPPED = [

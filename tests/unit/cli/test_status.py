@@ -82,7 +82,8 @@ def test_what_did_not_finish_is_asked_for_and_only_runs_are_there(
     runs: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs("toy/first", 100)
-    assert said(capsys, failed=True) == "no stage has failed or was stopped; 1 running\n"
+    unprepared = "not prepared: tokenizer, code, prose"
+    assert said(capsys, failed=True) == f"no stage has failed or was stopped; 1 running; {unprepared}\n"
 
 
 def test_a_job_that_was_put_back_into_the_queue_waits_though_its_lease_still_counts(
@@ -158,7 +159,7 @@ def test_a_pipe_among_the_jobs_logs_hangs_nobody(toy: Path, squeue: Squeue, caps
     log.parent.mkdir(parents=True)
     os.mkfifo(log)
     squeue("")
-    assert said(capsys, failed=True) == "no stage has failed or was stopped\n"
+    assert said(capsys, failed=True) == "no stage has failed or was stopped; not prepared: tokenizer, code, prose\n"
 
 
 def test_what_a_job_of_another_spec_printed_is_past(
@@ -168,7 +169,7 @@ def test_what_a_job_of_another_spec_printed_is_past(
     log.parent.mkdir(parents=True)
     log.write_text("output: results/.markers/mini/toy/first.00000000000000000000000000000000\nstages: no\n")
     squeue("")
-    assert said(capsys, failed=True) == "no stage has failed or was stopped\n"
+    assert said(capsys, failed=True) == "no stage has failed or was stopped; not prepared: tokenizer, code, prose\n"
 
 
 def test_when_slurm_does_not_answer_what_lies_on_disk_is_told(

@@ -11,11 +11,21 @@ from stages.cluster.nemo import IN_IMAGE
 from stages.cluster.resources import Request
 from stages.cluster.site import Site
 from stages.cluster.slurm import RULE
+from stages.errors import UserError
+from stages.printable import CONTROL
 from stages.spec.resolved import Stage
 
 
 def text(stage: Stage, site: Site, root: Path, run: Sequence[str]) -> str:
-    """The script that runs the command `run` in the project `root`, on the first of the nodes that the stage needs."""
+    """The script that runs the command `run` in the project `root`, on the first of the nodes that the stage needs.
+
+    Raises UserError for a path that no line of a script can have: what follows a line break would be run.
+    """
+    if CONTROL.search(str(root)):
+        raise UserError(
+            f"{str(root)!r}: a path with a control character, as a line break, which no line of a batch script can "
+            "have. Rename the directory."
+        )
     request = resources.of_stage(stage, site)
     lines = ["#!/bin/bash", *(f"# {line}" for line in _words(stage, request, site, root))]
     lines += [f"#SBATCH {option}" for option in _options(stage, request, site, root)]

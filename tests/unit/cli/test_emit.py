@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stages.commands.emit import print_engine_config, print_script
-from stages.errors import SpecError, UsageError
+from stages.errors import SpecError, UsageError, UserError
 from tests.edits import replaced
 from tests.unit.spec import small_project
 
@@ -44,6 +44,15 @@ def test_it_runs_in_the_project_wherever_it_is_submitted(toy: Path, capsys: pyte
     assert subprocess.run(
         ["bash", "-c", f"printf %s {line.partition('=')[2]}"], capture_output=True, text=True
     ).stdout == (str(toy))
+
+
+def test_a_project_whose_path_has_a_line_break_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows it would be a line of the script, which is run."""
+    root = tmp_path / "a\ntouch pwned"
+    root.mkdir()
+    monkeypatch.chdir(small_project.write(root))
+    with pytest.raises(UserError, match=r"a path with a control character, as a line break, .*Rename the directory"):
+        print_script("toy/first", "mini", None)
 
 
 def test_an_unknown_stage_is_refused_with_those_there_are(toy: Path) -> None:

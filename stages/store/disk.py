@@ -65,5 +65,8 @@ class Disk:
 
 
 def without_waiting(path: str, flags: int) -> int:
-    """For `open(..., opener=without_waiting)`: a pipe in a file's place is not waited for, as `open` itself would."""
-    return os.open(path, flags | os.O_NONBLOCK, 0o666)
+    """For `open(..., opener=without_waiting)`: a pipe in a file's place is not waited for, as `open` itself would, and
+    nothing is written through a link.
+    """
+    writes = flags & (os.O_WRONLY | os.O_RDWR)
+    return os.open(path, flags | os.O_NONBLOCK | (os.O_NOFOLLOW if writes else 0), 0o666)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.commands import run_log
 from stages.errors import UserError
 from stages.store import attempts, done, files, finish, garbage, markers, mounts, partials, trees
 from stages.store.garbage import Wanted
@@ -189,7 +190,12 @@ def test_nothing_of_a_running_attempt_is_written_through_a_link(layout: Layout, 
     assert content(precious) == before
 
 
-@pytest.mark.parametrize("write", [files.append, files.write])
+def log(path: Path, data: bytes) -> None:
+    with run_log.logged(path):
+        print(data)
+
+
+@pytest.mark.parametrize("write", [files.append, files.write, log])
 def test_a_link_in_a_file_s_place_is_not_written_through(
     tmp_path: Path, precious: Path, write: Callable[[Path, bytes], object]
 ) -> None:

@@ -101,6 +101,26 @@ def test_a_looped_model_adds_a_gradient_when_its_first_loop_is_through() -> None
     assert found.gradients == 2 * 4 * parameters(stage.modules["llm"]).total
 
 
+# Two steps of models of 7 to 38 million parameters, 1,024 positions a row, on an AMD EPYC with glibc (2026-11-29): MB
+# that are alive by plan, and by how much the process grew.
+GROWN = {
+    "Llama": (479, 644), "Llama, bf16": (417, 469), "Llama, 2 rows a step": (414, 436), "Llama, 8 rows": (1100, 1180),
+    "Ouro": (930, 1414), "Ouro, recomputed": (461, 632), "Ouro, bf16": (730, 912), "Moonlight": (620, 898),
+    "Moonlight, bf16": (542, 812), "Llama, preferences": (524, 675), "Llama of 38M": (1378, 1612),
+    "Ouro of 38M, recomputed": (1172, 1541),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model", GROWN)
+def test_a_cpus_plan_has_the_gaps_of_the_heap_too(model: str) -> None:
+    alive, grown = (10**6 * number for number in GROWN[model])
+    assert grown <= alive + memory_engine.spare(tiny.make("next_token"), alive) < 1.5 * grown + 10**8
+
+
+def test_gaps_are_no_share_of_what_goes_back_to_the_system() -> None:
+    assert memory_engine.spare(tiny.make("next_token"), 10**11) == memory_engine.MOST
+
+
 def test_recomputed_activations_grow_by_inputs_and_outputs_of_attention() -> None:
     stage = tiny.make("next_token")
     tall = stage.model_copy(update={"modules": {"llm": tiny.LLAMA.model_copy(update={"layers": 102})}})

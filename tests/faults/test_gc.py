@@ -63,7 +63,7 @@ class Full(Disk):
 
 
 def test_a_full_disk_is_freed(layout: Layout, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    """No lease can be written there, and what would make room for one is what has to go."""
+    """No lease can be written there, and removing what is asked for is what would free the disk."""
     for key in KEYS[:3]:
         run("toy/one", key)
     gone = checkpoint(layout, KEYS[2])

@@ -31,8 +31,6 @@ def prepare(name: str, scale: str, awaited: Path | None = None, processes: int |
     A user's own file is read again on every call, since it may have changed under its name. It waits for
     another preparation of the corpus at this scale. Raises UserError when the marker is not the `awaited` one.
     """
-    from stages.data.prepare import prepare as prepare_corpus
-
     root, _ = open_project(scale)
     layout = Layout(root, scale)
     marker = corpus_marker(root, layout, name)
@@ -42,11 +40,7 @@ def prepare(name: str, scale: str, awaited: Path | None = None, processes: int |
     read_anew = not waited(name, folder) and own_file  # one whose driver was killed may still be at it
     while read_anew or not corpus_done(root, layout, name):  # in full: it may be run to repair damage
         _tokenizer_first(root, layout, name)
-        try:
-            with lease.hold(folder, name):
-                made = prepare_corpus(root, name, layout.corpus(name), processes=processes or cpus())
-        except HeldError as error:  # another run was faster by a moment
-            held.wait(error)
+        if (made := _once(root, layout, name, held, processes)) is None:
             read_anew = not waited(name, folder) and own_file
             continue
         vocabulary = name == spec.TOKENIZER
@@ -72,7 +66,10 @@ def print_declaration(name: str, processes: int | None = None, scale: str = DEFA
     if name != spec.TOKENIZER:
         spec.load(root, name, declared=False)  # a mistake in the spec is reported before anything is prepared
     _tokenizer_first(root, layout, name)
-    made = _accepted(root, layout, name, processes)
+    held = Held(name)
+    waited(name, layout.preparation(name))
+    while (made := _once(root, layout, name, held, processes, accept=True)) is None:
+        waited(name, layout.preparation(name))
     _say_left_out(layout, name, made)
     packed = {} if name == spec.TOKENIZER else packed_rows(Corpus(layout.corpus(name)), contexts(project))
     known, path = _declares(root, name, made, packed), f"{spec.FOLDER}/{name}.yaml"
@@ -85,18 +82,18 @@ def print_declaration(name: str, processes: int | None = None, scale: str = DEFA
     print(declaration(made, packed), end="")
 
 
-def _accepted(root: Path, layout: Layout, name: str, processes: int | None) -> DataManifest:
-    """A corpus prepared as its files are now, once no other preparation of it is at work."""
+def _once(
+    root: Path, layout: Layout, name: str, held: Held, processes: int | None, accept: bool = False
+) -> DataManifest | None:
+    """A corpus prepared as its files are now; None, after a moment, where another run was faster to begin."""
     from stages.data.prepare import prepare as prepare_corpus
 
-    folder, held = layout.preparation(name), Held(name)
-    while True:
-        waited(name, folder)
-        try:
-            with lease.hold(folder, name):
-                return prepare_corpus(root, name, layout.corpus(name), accept=True, processes=processes or cpus())
-        except HeldError as error:  # another run was faster by a moment
-            held.wait(error)
+    try:
+        with lease.hold(layout.preparation(name), name):
+            return prepare_corpus(root, name, layout.corpus(name), accept=accept, processes=processes or cpus())
+    except HeldError as error:
+        held.wait(error)
+        return None
 
 
 def _declares(root: Path, name: str, made: DataManifest, packed: Mapping[int, Packed]) -> bool | None:

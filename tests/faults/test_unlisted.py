@@ -1,4 +1,4 @@
-"""Files that nothing lists: named by a deep look, never read, and no damage."""
+"""Files that nothing lists: named by a deep check, never read, and no damage."""
 
 from __future__ import annotations
 

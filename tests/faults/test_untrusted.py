@@ -144,7 +144,7 @@ def states(capsys: pytest.CaptureFixture[str], deep: bool) -> dict[str, str]:
 
 
 def quietly(call: Callable[[], object]) -> str:
-    """What a user is told, if anything; every error but the project's own is a defect."""
+    """The message a user gets, if any; every error but the project's own is a defect."""
     try:
         call()
     except UserError as error:

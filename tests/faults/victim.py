@@ -1,4 +1,4 @@
-"""What a killed process runs: `stages run` on one stage, leaving a trail of what it does and dying where it is told to.
+"""What a killed process runs: `stages run` on one stage. It records what it does, and ends where its caller says.
 
 The trail is written straight to the file, so that it survives the process: "at PLACE", "resumed N", "step N".
 """

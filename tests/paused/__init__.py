@@ -9,7 +9,7 @@ HERE = Path(__file__).resolve().parent
 
 
 class Watch:
-    """What is told to, and heard of, the boxes that run with this environment."""
+    """Orders to the boxes that run with this environment, and their reports."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""Put on PYTHONPATH by tests that disturb a stage under way: it tells of every step, and waits where it is told to.
+"""Put on PYTHONPATH by tests that disturb a stage under way: it reports every step, and waits where the test says.
 
 In the folder $WATCHED: each step of a box is a line of `<box>.steps`, written at once; as long as there is a file
 `<box>.hold`, the box waits after the step whose number it holds, unless it is asked to stop. So a test meets it in the

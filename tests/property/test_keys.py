@@ -1,7 +1,7 @@
 """A stage's key is changed by every identity field and by nothing else, whatever fields there are.
 
 The fields are found by walking the resolved values of the shipped specs, so that one that is added tomorrow is tried
-without a line here; a resolved class that no shipped stage has, or a field that is null everywhere, is told.
+without a line here; a resolved class that no shipped stage has, or a field that is null everywhere, is reported.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class Node:
         return all_of(self._init) if self._init else []
 
     def kill(self) -> None:
-        """Cut the power: every process of the node dies at once, and nobody is told."""
+        """Cut the power: every process of the node dies at once, and nothing is reported."""
         assert self._init is not None
         self._init.kill()
         until(f"{self.name} to die", lambda: not self.processes())

@@ -68,11 +68,11 @@ def other_figures(loaded: LoadedPipeline, data: LoadedData) -> Iterator[str]:
         for key, text in tree.items():
             taken = [released[name]] if name in released else []
             others = [one for one in cited.get(key, []) if one not in taken]
-            told = (
+            differences = (
                 list(_other(loaded.document, ("models", name), key, text, among, str(model.get("family"))))
                 for among in (taken, others)  # a citation that was copied is of another model than the release
             )
-            yield from next(filter(None, told), [])
+            yield from next(filter(None, differences), [])
     for stage in loaded.stages.values():
         if ROPE not in stage.document.value:
             continue

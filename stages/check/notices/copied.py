@@ -51,11 +51,11 @@ def _unevaluated(loaded: LoadedPipeline) -> Iterator[str]:
     trained = {name: stage.raw for name, stage in loaded.stages.items() if name not in averaged}
     named = {name: raw.evaluate for name, raw in trained.items() if _trains(raw)}
     nothing = [name for name, one in named.items() if not one.heldout and not one.lm_eval]
-    told: set[Where] = set()
+    seen: set[Where] = set()
     for name in nothing if len(nothing) < len(named) else ():
         where = loaded.stages[name].document.where(("evaluate",))
-        if where not in told:  # the values of a sweep have one line
-            told.add(where)
+        if where not in seen:  # the values of a sweep have one line
+            seen.add(where)
             yield f"{where}: {name} trains and is evaluated on nothing, so that no gate of it can fail."
 
 

@@ -25,14 +25,14 @@ OFTEN = 4  # epochs
 def strong(project: Project, scale: str) -> Iterator[str]:
     """A notice for each optimizer that decays the weights of a large model by more than published ones do."""
     for context in contexts(project, scale):
-        told: set[Where] = set()
+        seen: set[Where] = set()
         for name, stage in context.own:
             decay, where = _decay(stage), _where(context, name)
             often = bool(stage.phases) and all(phase.epochs >= OFTEN for phase in stage.phases)
-            if where is None or where in told or often or size(stage) < LARGE or decay <= MOST:
+            if where is None or where in seen or often or size(stage) < LARGE or decay <= MOST:
                 continue
             if context.writes(where):
-                told.add(where)
+                seen.add(where)
                 yield (
                     f"{where}: {name} trains {written(size(stage))} parameters with a weight decay of "
                     f"{float(decay):g}; published ones have 0.01 to 0.28, and more on few data that are read often "

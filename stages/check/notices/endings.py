@@ -32,15 +32,15 @@ LEAST_EMA = 0.9  # an average over ten steps: recipes have 0.99 to 0.99999
 def hardly_falls(project: Project, scale: str) -> Iterator[str]:
     """A notice for each schedule that ends by a decay, and at more than half of the highest rate that it has."""
     for context in contexts(project, scale):
-        told: set[Where] = set()
+        seen: set[Where] = set()
         for extent in (context.pipeline.extents.get(name) for name, _ in context.own):
             if extent is None or extent.left:
                 continue
             last, most = extent.laid[-1], extent.highest
             where = place(context, extent.schedule, len(extent.laid) - 1)
             falls = last.shape in FALLS and last.last < last.first
-            if falls and last.last > LEFT * most and where not in told and context.writes(where):
-                told.add(where)
+            if falls and last.last > LEFT * most and where not in seen and context.writes(where):
+                seen.add(where)
                 yield (
                     f"{where}: {extent.schedule} ends at {float(last.last):g}, {float(last.last / most):.0%} of its "
                     f"highest rate, after a {last.shape} decay; recipes end at 0 to 10% (arXiv 2405.18392)."
@@ -50,7 +50,7 @@ def hardly_falls(project: Project, scale: str) -> Iterator[str]:
 def hasty(project: Project, scale: str) -> Iterator[str]:
     """A notice for each decay that ends a constant rate of pre-training within a fiftieth of the tokens before it."""
     for context in contexts(project, scale):
-        told: set[Where] = set()
+        seen: set[Where] = set()
         for name, stage in context.own:
             extent = context.pipeline.extents.get(name)
             if extent is None or kind_of(context, stage) not in ("pre-training", LONGER):
@@ -60,8 +60,8 @@ def hasty(project: Project, scale: str) -> Iterator[str]:
             for number, piece in enumerate(extent.laid):
                 falls = piece.shape in FALLS and piece.first == rate and piece.last < LEFT * piece.first
                 length, where = piece.end - piece.start, place(context, extent.schedule, number)
-                if falls and length < HASTY * before and where not in told and context.writes(where):
-                    told.add(where)
+                if falls and length < HASTY * before and where not in seen and context.writes(where):
+                    seen.add(where)
                     yield (
                         f"{where}: {extent.schedule} falls from {float(piece.first):g} to {float(piece.last):g} within "
                         f"{units.format_tokens(length)}, {length / before:.2%} of the {units.format_tokens(before)} "

@@ -19,11 +19,11 @@ from stages.spec.resolved_training import Group, Optimizer
 def lost_settings(project: Project, scale: str) -> Iterator[str]:
     """A notice for each stage that inherits an optimizer's state, and lacks a group or the decay that it had."""
     for context in contexts(project, scale):
-        told: set[Where] = set()  # the values of a sweep have one line
+        seen: set[Where] = set()  # the values of a sweep have one line
         for name, stage in context.own:
             where = context.where(name, "optimizer")
-            if where not in told and context.writes(where) and (said := _said(context, stage)):
-                told.add(where)
+            if where not in seen and context.writes(where) and (said := _said(context, stage)):
+                seen.add(where)
                 yield f"{where}: {name} {said}, whose optimizer's state it inherits."
 
 

@@ -22,7 +22,7 @@ PRE_TRAINING = ("next_token", "looped", "joint")
 def changed(project: Project, scale: str) -> Iterator[str]:
     """A notice for a z-loss that ends, a router's bias that moves again, and routers that nothing balances any more."""
     for context in contexts(project, scale):
-        told: set[tuple[Where, str]] = set()  # the values of a sweep have one line, and so have the parents of a merge
+        seen: set[tuple[Where, str]] = set()  # the values of a sweep have one line, and so have the parents of a merge
         for name, stage in context.own:
             for number, after in enumerate(stage.phases):
                 goes_on = bool(number) or stage.clock == "continue"
@@ -35,8 +35,8 @@ def changed(project: Project, scale: str) -> Iterator[str]:
                     where = context.where(name, "phases", number)
                     said = [*_between(phase, after, of, moved), *(_other(phase, after, of) if goes_on else ())]
                     for what, next_to in said if context.writes(where) else ():
-                        if (where, what) not in told:
-                            told.add((where, what))
+                        if (where, what) not in seen:
+                            seen.add((where, what))
                             yield f"{where}: {name} {what}, after {next_to}."
 
 

@@ -40,9 +40,9 @@ def _of_stage(stage: LoadedStage) -> Iterator[str]:
 def _of_box(stage: LoadedStage) -> Iterator[str]:
     """A box with a number of tokens that is not the stage's to within the last digit: 1.4T is within 0.05T."""
     phases = stage.raw.phases if isinstance(stage.raw, RawTrain) else []
-    contexts, told = [phase.context for phase in phases], dict(lengths(stage.raw.stage)).values()
+    contexts, written = [phase.context for phase in phases], dict(lengths(stage.raw.stage)).values()
     said = dict(_powers((number, prefix.lower()) for number, prefix in IN_BOX.findall(stage.raw.box)))
-    if contexts and said and not {*contexts, *told} & {*said.values()}:
+    if contexts and said and not {*contexts, *written} & {*said.values()}:
         where, words = stage.document.where(("box",)), " and ".join(said)
         yield f"{where}: the box is {stage.raw.box!r}, which says {words}, and has a context of {max(contexts):,}."
     budgets = [phase.budget for phase in phases]

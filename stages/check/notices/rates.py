@@ -79,7 +79,7 @@ LOWEST: Mapping[str, tuple[Bound, ...]] = {
 def highest(project: Project, scale: str) -> Iterator[str]:
     """A notice for each schedule at which a large language model is trained faster than published ones were."""
     for context in contexts(project, scale):
-        told: set[Where] = set()
+        seen: set[Where] = set()
         for name, stage in context.own:
             kind, count, rate = kind_of(context, stage), size(stage), context.highest_rate(stage) or Fraction(0)
             if kind == LONGER:  # one that only anneals goes on at the rate at which its parent was trained
@@ -87,9 +87,9 @@ def highest(project: Project, scale: str) -> Iterator[str]:
             rate *= multiple(stage)
             bound = next((one for one in HIGHEST.get(kind, ()) if count >= one.parameters), None)
             where = peak_at(context, name) if bound is not None and rate > Fraction(bound.rate) * ROUNDING else None
-            if bound is None or where is None or where in told or not context.writes(where):
+            if bound is None or where is None or where in seen or not context.writes(where):
                 continue
-            told.add(where)
+            seen.add(where)
             yield (
                 f"{where}: {name} trains {written(count)} parameters at up to {float(rate):g}, above "
                 f"{bound.rate:g}: for {kind} at such sizes, {bound.recipes}."
@@ -101,7 +101,7 @@ def lowest(project: Project, scale: str) -> Iterator[str]:
     were trained.
     """
     for context in contexts(project, scale):
-        told: set[Where] = set()
+        seen: set[Where] = set()
         for name, stage in context.own:
             kind, count = kind_of(context, stage), size(stage)
             if kind == "pre-training" and from_scratch(stage):
@@ -111,8 +111,8 @@ def lowest(project: Project, scale: str) -> Iterator[str]:
             if bound is None or not 0 < rate * ROUNDING < Fraction(bound.rate):
                 continue
             where = peak_at(context, name)
-            if where not in told and context.writes(where):
-                told.add(where)
+            if where not in seen and context.writes(where):
+                seen.add(where)
                 yield (
                     f"{where}: {name} trains {written(count)} parameters at {float(rate):g} at most, below "
                     f"{bound.rate:g}: for {kind} at such sizes, {bound.recipes}."

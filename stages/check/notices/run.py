@@ -57,9 +57,9 @@ def notices(project: Project, scales: Sequence[str]) -> list[str]:
         few_samples, floors_alone, hasty, high_bases, unusual_towers, unmeasured, lost_settings,
     )  # fmt: skip
     found: list[str] = []
-    for scale, tell in product(scales, of_scale):
+    for scale, find in product(scales, of_scale):
         with suppress(InvalidSpecs):  # of a scale, or of specs/data: findings
-            found += tell(project, scale)
+            found += find(project, scale)
     return [*dict.fromkeys(found), *as_written(project)]  # of two full-size scales, what is written alike
 
 
@@ -68,19 +68,19 @@ def as_written(project: Project) -> list[str]:
     published = [one for one in project.loadable if one.raw.extends is None]
     found = [
         notice
-        for tell in (unread, devices.implausible, nearly_shared, few_or_many, read_twice, unusual_roles, to_come)
-        for notice in tell(project)
+        for find in (unread, devices.implausible, nearly_shared, few_or_many, read_twice, unusual_roles, to_come)
+        for notice in find(project)
     ]
     found += [notice for one in project.loadable for notice in misnamed(one)]
-    tells = (
+    finders = (
         differing, stepped, decayed, unusual, uncounted, other_sizes, loose_ends, copied, unusual_figures, otherwise,
         reaching_back, mistyped, untuned, multiples,
     )  # fmt: skip
-    found += [notice for tell in tells for one in published for notice in tell(one)]
+    found += [notice for find in finders for one in published for notice in find(one)]
     with suppress(InvalidSpecs):  # of the corpora: a finding
         found += [notice for one in published for notice in foreign_tokenizer(one, project.data)]
         found += [notice for one in published for notice in other_figures(one, project.data)]
-        found += [notice for tell in (exchanged, dropped, out_of_proportion) for notice in tell(project.data)]
+        found += [notice for find in (exchanged, dropped, out_of_proportion) for notice in find(project.data)]
     return list(dict.fromkeys(found))
 
 

@@ -22,7 +22,7 @@ def exchanged(data: LoadedData) -> Iterator[str]:
     two are exchanged.
     """
     for group, whole in _groups(data).items():
-        told: set[frozenset[str]] = set()  # one of several mixtures alike is the odd one, whichever it is compared with
+        seen: set[frozenset[str]] = set()  # one of several mixtures alike is the odd one, whichever it is compared with
         for first, second in combinations(whole, 2):
             mine, theirs = whole[second], whole[first]
             factor, apart = _factor(mine, theirs)
@@ -30,8 +30,11 @@ def exchanged(data: LoadedData) -> Iterator[str]:
             if len(apart) != 2 or alike < (1 if mine.keys() == theirs.keys() else 2):
                 continue
             one, other = apart
-            if {one, other} not in told and (mine[one], mine[other]) == (factor * theirs[other], factor * theirs[one]):
-                told.add(frozenset({one, other}))
+            if {one, other} not in seen and (mine[one], mine[other]) == (
+                factor * theirs[other],
+                factor * theirs[one],
+            ):
+                seen.add(frozenset({one, other}))
                 said = f"is {first}" if factor == 1 else f"has the shares of {first} times {factor} in group {group},"
                 yield f"{_where(data, second, one)}: {second} {said} with the shares of {one} and {other} exchanged."
 

@@ -46,15 +46,15 @@ RATES: Mapping[str, Rates] = {
 def unusual_towers(project: Project, scale: str) -> Iterator[str]:
     """A notice for each schedule and each batch of a vision stage that is far from those of published ones."""
     for context in contexts(project, scale):
-        told: set[Where] = set()
+        seen: set[Where] = set()
         for name, stage in context.own:
             objectives = {phase.objective for phase in stage.phases}
             known = RATES.get(min(objectives)) if len(objectives) == 1 and stage.kind == "train" else None
             if known is None or total(stage.modules[one] for one in stage.trained) < LARGE:
                 continue
             where, said = _of_rate(context, name, stage, known)
-            if said and where not in told and context.writes(where):
-                told.add(where)
+            if said and where not in seen and context.writes(where):
+                seen.add(where)
                 yield f"{where}: {name} {said}"
             yield from _of_pairs(context, name, stage)
 

@@ -30,17 +30,17 @@ def unmeasured(project: Project, scale: str) -> Iterator[str]:
     """A notice for each of them; a stage that has no evaluation at all is another one, and tasks may see anything."""
     for context in contexts(project, scale):
         measured = {name: set(one.raw.evaluate.heldout) for name, one in context.loaded.stages.items()}
-        told: set[Where] = set()  # the values of a sweep have one line
+        seen: set[Where] = set()  # the values of a sweep have one line
         for name, stage in context.own:
             raw, where = context.loaded.stages[name].raw, context.where(name, "evaluate")
-            if not isinstance(raw, RawTrain) or not raw.evaluate.heldout or raw.evaluate.lm_eval or where in told:
+            if not isinstance(raw, RawTrain) or not raw.evaluate.heldout or raw.evaluate.lm_eval or where in seen:
                 continue
             able = _able(context, name, stage) if context.writes(where) else set()
             for does, names in SEES.items():
                 others = [one for one, its in measured.items() if its & {*names}]
                 lost = able & {*names} if others and name not in others and _does(context, stage, does) else set()
                 if lost and _everywhere(project, context.pipeline.name, name, lost):
-                    told.add(where)
+                    seen.add(where)
                     neither = f"neither {' nor '.join(names)} is" if len(names) > 1 else f"{names[0]} is not"
                     yield f"{where}: {name} {does}, and {neither} among its evaluations, as it is in {others[0]}."
 

@@ -17,14 +17,14 @@ def untuned(loaded: LoadedPipeline) -> Iterator[str]:
     Recipes learn preferences after fine-tuning on answers (arXiv 2305.18290, section 4).
     """
     tuned = {name for name, stage in loaded.stages.items() if _learns(loaded, name) == "sft"}
-    told: set[Where] = set()  # the values of a sweep have one line
+    seen: set[Where] = set()  # the values of a sweep have one line
     for name, stage in loaded.stages.items():
         where = stage.document.where(("init", "from"))
-        if _learns(loaded, name) != "preference" or where in told or tuned & descends_from(loaded, name):
+        if _learns(loaded, name) != "preference" or where in seen or tuned & descends_from(loaded, name):
             continue
         beside = [one for one in loaded.stages if one in tuned and _models(loaded, one) & _models(loaded, name)]
         if beside:
-            told.add(where)
+            seen.add(where)
             parents = " and ".join(sorted(points.starts_from(stage.raw) & loaded.stages.keys()))
             yield (
                 f"{where}: {name} learns preferences from {parents}, which was not fine-tuned on answers; "

@@ -35,7 +35,7 @@ KEYS = {"schedules": "schedule", "optimizers": "optimizer", "models": "model"}  
 def declared_is_read(context: Context) -> Iterator[Finding]:
     """S-11, of files and not of stages: what nothing reads keeps no stage from being run.
 
-    Where a pipeline cannot be loaded, what it reads is not known, and nothing of this is reported.
+    Where a pipeline cannot be loaded, what it reads is not known, and nothing of this is seen.
     """
     yield from _without_a_row(context)
     yield from _inert_figures(context)
@@ -84,13 +84,13 @@ def _without_a_row(context: Context) -> Iterator[Finding]:
 
 def _inert_figures(context: Context) -> Iterator[Finding]:
     """Figures of models that switch off what they name, each at the first stage that has the model."""
-    told: set[tuple[Model, str]] = set()
+    seen: set[tuple[Model, str]] = set()
     for name, stage in context.own if context.shrink.shrink is None else ():
         for module, model in stage.modules.items():
             for key, follows, expected in inert(model):
-                if (model, key) in told:
+                if (model, key) in seen:
                     continue
-                told.add((model, key))
+                seen.add((model, key))
                 yield context.finding(
                     "S-11", name, ("modules", module), observed=f"{module}.{key}: {getattr(model, key)}: {follows}",
                     expected=expected, repair="Correct it, or take a family that does not have it.",

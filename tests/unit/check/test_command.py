@@ -41,7 +41,7 @@ def test_a_finding_exits_with_one_and_says_what_to_do(folder: Path, capsys: pyte
     assert "specs/llama31_1m/cpt_1m.yaml:" in out
     assert "I-19 Packed documents do not see each other" in out
     assert "repair    Mask documents, or waive this" in out
-    assert out.count("I-19") == 1, "one fault at several scales is told once"
+    assert out.count("I-19") == 1, "one fault at several scales is reported once"
     assert f"1 of {len(catalogue.ordered('I-'))} invariants checked on 6 pipelines at" in out
     assert "1 finding (0 waived)" in out
 

@@ -1,4 +1,4 @@
-"""Edits that an author made by half: each is told at the line that has to be changed too, with its cause."""
+"""Edits that an author made by half: each is reported at the line that has to be changed too, with its cause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A name that says another context than its stage or phase has is told, and refuses nothing."""
+"""A name that says another context than its stage or phase has is reported, and refuses nothing."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def test_a_small_module_at_a_high_rate_excuses_no_large_one(tmp_path: Path) -> N
 def test_a_warm_up_that_is_most_of_its_schedule(
     tmp_path: Path, length: str, finding: str | None, notice: str | None
 ) -> None:
-    """Short fine-tuning warms up over up to a half; beyond a third it is told."""
+    """Short fine-tuning warms up over up to a half; beyond a third it is reported."""
     line = edit(shipped.copy(tmp_path), LLAMA, "for: 0.6B", f"for: {length}")
     where = f"specs/{LLAMA}:{line}"
     assert found(tmp_path) == ([(where, f"a warm-up of {finding} of its schedule")] if finding else [])

@@ -1,4 +1,4 @@
-"""Branches of one box: a figure that both cite from one place is one figure (S-14); what else differs is told."""
+"""Branches of one box: a figure that both cite from one place is one figure (S-14); what else differs is reported."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_what_no_source_gives_is_told(tmp_path: Path, old: str, new: str, said: 
     "source", ["arXiv 2510.25741", "https://huggingface.co/ByteDance/Ouro-1.4B", "an internal report"]
 )
 def test_a_whole_document_is_no_place(tmp_path: Path, source: str) -> None:
-    """It has figures for both branches; that they differ is told."""
+    """It has figures for both branches; that they differ is reported."""
     shipped.copy(tmp_path)
     for file in (ONE, TWO):
         edit(tmp_path, file, "citation: arXiv 2510.25741 table 1", f"citation: {source}")

@@ -1,4 +1,4 @@
-"""What a machine refuses is told in one line: permissions, a disk, memory, streams that are closed."""
+"""What a machine refuses is reported in one line: permissions, a disk, memory, streams that are closed."""
 
 from __future__ import annotations
 

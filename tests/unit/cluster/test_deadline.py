@@ -1,4 +1,4 @@
-"""When a job is told that its time is nearly over."""
+"""When a job gets the signal that its time is nearly over."""
 
 from __future__ import annotations
 

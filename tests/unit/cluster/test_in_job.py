@@ -70,7 +70,7 @@ def test_only_what_is_to_go_on_goes_back(
         raise error
     assert raised.value is error
     assert requeued(tmp_path) == goes_back
-    assert vanished == ["vanished"] * goes_back, "a stage's own error is told, and Snakemake hears of it"
+    assert vanished == ["vanished"] * goes_back, "a stage's own error is reported, and Snakemake ends with an error"
 
 
 def test_a_job_that_slurm_does_not_take_back_says_so(command: Command, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""slurm/site.yaml is read as specs are: what is wrong is told with its line, what is allowed, and the repair."""
+"""slurm/site.yaml is read as specs are: what is wrong is reported with its line, what is allowed, and the repair."""
 
 from pathlib import Path
 

@@ -272,7 +272,7 @@ def test_bits_are_compared_and_not_numbers() -> None:
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_candidates_run_under_the_settings_of_a_stage(exact: bool) -> None:
-    """torch fills new memory under deterministic algorithms unless it is told not to, which takes its own time."""
+    """torch fills new memory under deterministic algorithms unless that is switched off, which takes its own time."""
     found = []
 
     def attend(*given: Any) -> Tensor:

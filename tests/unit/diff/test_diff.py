@@ -1,4 +1,4 @@
-"""`stages diff`: what a change of the specs is told to do, and what means nothing."""
+"""`stages diff`: what it says that a change of the specs does, and which changes mean nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NVIDIA Apex is told from PyPI's, and its kernels are called as its sources ask.
+"""NVIDIA Apex is distinguished from PyPI's, and its kernels are called as its sources ask.
 
 The kernels themselves need a GPU. What stands in for them here takes the arguments of Apex's functions, checks what
 they check, and computes their formulas on a CPU: so the order of the arguments is tested, not Apex.

@@ -16,7 +16,7 @@ import stages
 from tests.unit.models import unordered
 
 ROOT = Path(stages.__file__).parent
-# What no step runs: files and checkpoints, what is built once, what is told between steps.
+# What no step runs: files and checkpoints, what is built once, what is reported between steps.
 NO_STEP = (
     "models/hf", "models/tensor_file", "models/build", "models/merge", "models/upcycle", "models/ops/apex_build",
     "models/ops/apex_setup", "train/checkpoint", "train/finite", "train/progress", "train/metrics", "train/stopping",

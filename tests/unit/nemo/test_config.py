@@ -56,7 +56,7 @@ def test_it_is_made_without_torch_and_without_megatron() -> None:
 
 
 def test_its_variables_are_set_before_anything_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """NCCL adds in the order of its algorithm, which it chooses by itself unless it is told."""
+    """NCCL adds in the order of its algorithm, which it chooses by itself unless one is set."""
     on_cpu = stage("llama31_1m", "cpt_1m")
     on_gpu = on_cpu.model_copy(update={"execution": on_cpu.execution.model_copy(update={"device": "cuda"})})
     names = ("CUBLAS_WORKSPACE_CONFIG", "NCCL_ALGO", "NVTE_ALLOW_NONDETERMINISTIC_ALGO")

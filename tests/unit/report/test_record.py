@@ -1,4 +1,4 @@
-"""Records over seeds: every figure comes from a file, what got worse is told, the README's table is replaced whole."""
+"""Records over seeds: figures come from files, what got worse is reported, the README's table is replaced whole."""
 
 import json
 from pathlib import Path

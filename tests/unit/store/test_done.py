@@ -160,7 +160,7 @@ def test_damage_is_told_with_what_rebuilds_it_and_stays_known(layout: Layout, ru
     assert deep(layout) == verdict(layout) == told
     assert verdict(layout, key=B).state == "damaged", "a damaged manifest must not be believed"
     path.write_bytes(b"weights")
-    assert verdict(layout) == told, "until a deep look finds all well"
+    assert verdict(layout) == told, "until a deep check finds all well"
     assert deep(layout).done
     assert verdict(layout).done
     assert damage.noted(layout.stage("toy/one")) == ""

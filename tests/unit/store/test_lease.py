@@ -84,7 +84,7 @@ def test_a_run_finds_out_at_a_heartbeat_that_another_has_taken_over(
     lost, taken, read = Event(), Event(), holder.read
 
     def taken_before(folder: Path) -> holder.Holder | None:
-        """The other comes just before a look, never between a look and the beat that follows it."""
+        """The other comes just before a check, never between a check and the beat that follows it."""
         if taken.is_set():
             taken.clear()
             (folder / "lease.json").write_text(ELSEWHERE)

@@ -1,4 +1,4 @@
-"""The seal: what it covers, and how each way of disagreeing with it is told."""
+"""The seal: what it covers, and how each way of disagreeing with it is reported."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ def test_a_call_by_dvc_waits_for_the_snakemake_of_a_dvc_that_was_killed(
     assert asked == [(project / ".snakemake", flow.marker("toy/second"), above)] * 3
     assert capsys.readouterr().err.count("toy/second: waiting for snakemake, process 7 on host here") == 1
     workflow.open_main(project, {}, quiet=True)
-    assert len(asked) == 3, "a person is told, and need not wait"
+    assert len(asked) == 3, "it is reported, and nobody has to wait"
 
 
 def test_what_a_machine_refuses_snakemake_is_asked_before_jobs_start_and_notes_in_a_dry_run_too(

@@ -28,7 +28,7 @@ def on_gpu(ranks: int) -> Stage:
 
 @pytest.fixture
 def chosen(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
-    """A machine with two GPUs, and what torch was told to use."""
+    """A machine with two GPUs, and the device that torch was set to use."""
     found: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

@@ -66,10 +66,14 @@ def failing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise WriteError(
-            f"{path}: cannot be written ({error.strerror or error}). Nothing finished has been changed. "
-            f"{PLACES.get(error.errno or 0, AGAIN)}"
-        ) from error
+        raise unwritten(f"{path}: cannot be written", error) from error
+
+
+def unwritten(what: str, error: OSError) -> WriteError:
+    """Of what the disk refused: why, what is left, and what to do."""
+    return WriteError(
+        f"{what} ({error.strerror or error}). Nothing finished has been changed. {PLACES.get(error.errno or 0, AGAIN)}"
+    )
 
 
 def write(path: Path, data: Data, flush: bool = True) -> Written:

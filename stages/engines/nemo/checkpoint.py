@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from torch.distributed.checkpoint.api import CheckpointException
 
 from stages.engines.checkpoints import WAITED, WRITTEN
-from stages.engines.nemo import shards, sums
+from stages.engines.nemo import disk_errors, shards, sums
 from stages.engines.nemo.gathering import updates
 from stages.engines.nemo.local import Owned
 from stages.engines.trainer import Beside, Tables
@@ -151,11 +151,13 @@ def _refused(folder: Path, error: CheckpointException) -> UserError:
     """A rank's error of the disk, on the first one, which hears of all; on the others that it was another."""
     if not error.failures:
         return LostRankError("a rank could not write its part of a checkpoint; the first rank says which.")
-    rank, (reason, _) = next(iter(sorted(error.failures.items(), key=lambda one: one[0])))
+    rank, (reason, _) = min(error.failures.items(), key=lambda one: one[0])
+    what = f"{folder.parent}: rank {rank} could not write its part of the checkpoint"
+    if isinstance(reason, OSError):
+        return files.unwritten(what, reason)
     return WriteError(
-        f"{folder.parent}: rank {rank} could not write its part of the checkpoint ({printable(str(reason))}). Nothing "
-        "finished has been changed. Once the disk takes writes again, give the same command: a stage goes on from its "
-        "last checkpoint."
+        f"{what} ({printable(str(reason))}). Nothing finished has been changed. Give the same command: a stage goes on "
+        "from its last checkpoint."
     )
 
 
@@ -166,7 +168,8 @@ def _save(folder: Path, chunks: list[Any], owned: Sequence[Owned], ranks: Ranks)
     # Results of writing come through this queue, in this process. Core's own is one between processes: it starts one.
     filesystem_async._results_queue = queue.Queue()
     try:
-        dist_checkpointing.save(shards.describe(chunks, owned, loading=False), str(folder))
+        with disk_errors.kept():
+            dist_checkpointing.save(shards.describe(chunks, owned, loading=False), str(folder))
     except CheckpointException as error:  # not an Exception: nothing would be cleared away after it
         raise _refused(folder, error) from error
     made, found = updates(owned, ranks), sums.sums(owned, ranks)

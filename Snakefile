@@ -89,6 +89,12 @@ def rules_asked_for():
     return {job.rule.name for job in workflow.dag.jobs if not allowed or job.rule.name in allowed}
 
 
+# Before anything is submitted to Slurm, of all that will be.
+onstart:
+    if workflow.executor_plugin.name == flows.EXECUTOR:
+        FLOW.before_jobs({job.rule.name for job in workflow.dag.needrun_jobs()}, workflow.executor_plugin.executor)
+
+
 # Pictures in any case; the table, of what was asked for, only where somebody reads along.
 onsuccess:
     asked = rules_asked_for()

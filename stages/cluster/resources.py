@@ -22,6 +22,12 @@ class Request:
     memory_mb: int
     minutes: int
 
+    @property
+    def words(self) -> str:
+        """Its nodes, in short."""
+        gpus = f", {self.gpus} GPUs" if self.gpus else ""
+        return f"{self.nodes} nodes, each with {self.cpus} CPUs{gpus} and {self.memory_mb / 1000:g} GB"
+
 
 def of_stage(stage: Stage, site: Site) -> Request:
     """The job of a stage. Its ranks are spread evenly over its nodes (specs see to it); only phases have ranks."""
@@ -47,6 +53,23 @@ def light(site: Site) -> Request:
 def gres(request: Request, site: Site) -> str | None:
     """The GPUs of a node as Slurm writes them: gpu:8, gpu:h100:8."""
     return f"{site.gpu}:{request.gpus}" if request.gpus else None
+
+
+def options(request: Request, site: Site) -> dict[str, int | str]:
+    """sbatch's options for what a job asks for, under their long names."""
+    found: dict[str, int | str | None] = {
+        "account": site.account,
+        "partition": site.partition_of(request.gpus),
+        "qos": site.qos,
+        "constraint": site.constraint,
+        "nodes": request.nodes,
+        "ntasks-per-node": 1,
+        "cpus-per-task": request.cpus,
+        "gres": gres(request, site),
+        "mem": f"{request.memory_mb}M",
+        "time": request.minutes,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def snakemake(request: Request, site: Site) -> dict[str, int | str]:

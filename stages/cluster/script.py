@@ -68,24 +68,9 @@ def _count(number: int, of: str) -> str:
 def _options(stage: Stage, request: Request, site: Site, root: Path) -> Iterator[str]:
     """sbatch's options, one a line. The comment is what `snakemake --profile slurm` knows its own jobs by."""
     rule = f"{stage.pipeline}__{stage.name}"
-    named: dict[str, object | None] = {
-        "job-name": rule,
-        "comment": f"{RULE}{rule}",
-        "chdir": root,
-        "account": site.account,
-        "partition": site.partition_of(request.gpus),
-        "qos": site.qos,
-        "constraint": site.constraint,
-        "nodes": request.nodes,
-        "ntasks-per-node": 1,
-        "cpus-per-task": request.cpus,
-        "gres": resources.gres(request, site),
-        "mem": f"{request.memory_mb}M",
-        "time": request.minutes,
-    }
-    for name, value in named.items():
-        if value is not None:
-            yield f"--{name}={_quoted(str(value))}"
+    named: dict[str, object] = {"job-name": rule, "comment": f"{RULE}{rule}", "chdir": root}
+    for name, value in (named | resources.options(request, site)).items():
+        yield f"--{name}={_quoted(str(value))}"
     yield "--requeue"
     yield resources.APPEND
     yield from map(_quoted, site.extra)

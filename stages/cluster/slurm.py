@@ -23,6 +23,14 @@ class SlurmError(UserError):
     """Slurm gives no answer, or refuses a request."""
 
 
+class RefusedError(SlurmError):
+    """Slurm refuses a request; `words` are its own."""
+
+    def __init__(self, message: str, words: str) -> None:
+        super().__init__(message)
+        self.words = words
+
+
 class SilentNodeError(UserError):
     """Nodes of this job do not answer; Slurm may still find them down, and requeue the job by itself."""
 
@@ -97,13 +105,13 @@ def job(number: str) -> Job | None:
 def jobs(root: Path) -> list[Job]:
     """This user's jobs that were submitted from the project `root` and are not over. Raises SlurmError."""
     here = root.resolve()
-    found = _parsed(_once(["squeue", "--noheader", "--me", "--format", FORMAT]))
+    found = _parsed(once(["squeue", "--noheader", "--me", "--format", FORMAT]))
     return [one for one in found if one.folder.resolve() == here]
 
 
 def script(number: str) -> str:
     """The batch script of one of this user's jobs that is not over. Raises SlurmError."""
-    return _once(["scontrol", "write", "batch_script", number, "-"])
+    return once(["scontrol", "write", "batch_script", number, "-"])
 
 
 def requeue(number: str) -> None:
@@ -141,7 +149,7 @@ def terminate_steps(number: str, turn: int) -> None:
     """Send SIGTERM to every process of a job's steps, not to its batch script, in this turn. Raises SlurmError."""
     if goes_on(number, turn):
         # From five seconds on, scancel repeats itself: it would meet a job that has been requeued meanwhile.
-        _once(["scancel", "--signal=TERM", alone(number)], timeout=4.0)
+        once(["scancel", "--signal=TERM", alone(number)], timeout=4.0)
 
 
 def preempted(number: str) -> bool:
@@ -198,7 +206,7 @@ def _parsed(answer: str) -> list[Job]:
             state,
             comment.removeprefix(RULE) if comment.startswith(RULE) else None,
             nodes,
-            _seconds(left),
+            seconds(left),
             Path(folder),
             "" if reason in ("None", "(null)") else reason,
         )
@@ -206,7 +214,7 @@ def _parsed(answer: str) -> list[Job]:
     ]
 
 
-def _seconds(left: str) -> float | None:
+def seconds(left: str) -> float | None:
     """[days-][hours:]minutes:seconds as seconds; 0 for a time that is over, None for no limit."""
     if left == "INVALID":
         return 0.0
@@ -221,7 +229,7 @@ def _ask(command: Sequence[str]) -> str:
     """A command's output. A job that runs for days asks again where the controller does not answer for a moment."""
     for attempt in range(1, TRIES + 1):
         try:
-            return _once(command)
+            return once(command)
         except SlurmError as error:
             if attempt == TRIES or "contact" not in str(error).lower():
                 raise
@@ -229,7 +237,8 @@ def _ask(command: Sequence[str]) -> str:
     raise AssertionError("queried at least once")
 
 
-def _once(command: Sequence[str], timeout: float = TIMEOUT) -> str:
+def once(command: Sequence[str], timeout: float = TIMEOUT) -> str:
+    """A command's output. Raises SlurmError, of which RefusedError where Slurm answers."""
     shown = " ".join(command)
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, errors="replace")
@@ -241,5 +250,5 @@ def _once(command: Sequence[str], timeout: float = TIMEOUT) -> str:
         raise SlurmError(f"`{shown}` gave no answer in {timeout:.0f} s: cannot contact Slurm's controller.") from None
     if done.returncode:
         words = done.stderr.strip() or "; ".join([*done.stdout.splitlines()[-1:], f"exit code {done.returncode}"])
-        raise SlurmError(f"`{shown}` failed: {words}")
+        raise RefusedError(f"`{shown}` failed: {words}", words)
     return done.stdout

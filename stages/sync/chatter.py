@@ -23,6 +23,7 @@ FAILED = re.compile(
     r"|SLURM-job '(?P<job>[^']+)' failed.*?SLURM status is: '(?P<state>\w+)'",
     re.DOTALL,
 )
+MANY = "Lower `jobs` in slurm/config.yaml: so many wait or run at the same time. Then start Snakemake again."
 
 # What Snakemake logs of an error that is none of a job: of its own code, and where a Snakefile had it read a file.
 TRACEBACK = re.compile(r"Traceback \(most recent call last\)|^OSError in file ")
@@ -43,9 +44,8 @@ def of_slurm(record: logging.LogRecord) -> str:
     if found["refusal"] is None:
         return printable(f"{getattr(record, 'rule_name', '')}: job {found['job']} ended as {found['state']}")
     why = "; ".join(found["refusal"].split("\n"))
-    return printable(
-        f"{getattr(record, 'rule_name', '')}: not submitted: {why}. slurm/site.yaml has what jobs ask for."
-    )
+    where = MANY if "MaxSubmit" in why else "slurm/site.yaml has what jobs ask for."
+    return printable(f"{getattr(record, 'rule_name', '')}: not submitted: {why}. {where}")
 
 
 def of_machine(record: logging.LogRecord) -> str:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from stages.check.gate import Gate
-from stages.cluster import resources, site
+from stages.cluster import preflight, resources, site
+from stages.cluster.resources import Request
 from stages.errors import UsageError, UserError, for_user
 from stages.spec.project import Project
 from stages.store.layout import Layout
-from stages.sync import drivers, graph, machine_needs, pulled, saved_graph, verdicts, write
+from stages.sync import drivers, forgotten, graph, machine_needs, pulled, saved_graph, verdicts, write
 from stages.sync.adoption import EXECUTOR, Adoption
 from stages.sync.config import ALL, read_config, read_deep
 from stages.sync.machine_needs import SNAKEMAKE
@@ -79,6 +80,17 @@ class Workflow(Kept):
     def adoption(self) -> Adoption:
         """Jobs of an earlier driver."""
         return Adoption(self.layout, self.keys)
+
+    def before_jobs(self, rules: Collection[str], executor: type[Any]) -> None:
+        """Before the first of these is submitted: end Snakemake if Slurm would refuse one, and say which would wait."""
+        if self.graph is None:
+            return
+        forgotten.watch(executor)
+        names = [name for name in (*self.graph.stages, *self.graph.corpora) if graph.rule_name(name) in rules]
+        requests = _requests(self.graph, site.load(self.root))
+        asked = {name: requests[name] for name in names}
+        for line in or_exit(lambda: preflight.look(asked, site.load(self.root))):
+            print(f"stages: {line}.", file=sys.stderr)
 
     def options(self, name: str, executor: str | None) -> str:
         """sbatch's options for a job that is about to be submitted: the site's, and what it has to wait for."""
@@ -183,8 +195,7 @@ def _build(
     root: Path, scale: str, releases: str | None, layout: Layout, loaded: graph.Graph, undone: list[str], gate: Gate
 ) -> Workflow:
     stages, on = loaded.stages, site.load(root)
-    requests = {ref: resources.of_stage(stage, on) for ref, stage in stages.items()}
-    requests |= {name: resources.light(on) for name in loaded.corpora}
+    requests = _requests(loaded, on)
     return Workflow(
         root=root,
         scale=scale,
@@ -204,6 +215,12 @@ def _build(
         absent=[*loaded.absent, *loaded.unreadable],
         gate=gate,
     )
+
+
+def _requests(loaded: graph.Graph, on: site.Site) -> dict[str, Request]:
+    """What the job of each stage and each corpus asks for."""
+    requests = {ref: resources.of_stage(stage, on) for ref, stage in loaded.stages.items()}
+    return requests | {name: resources.light(on) for name in loaded.corpora}
 
 
 def _wait_for_others(root: Path, layout: Layout, loaded: graph.Graph, names: list[str]) -> None:

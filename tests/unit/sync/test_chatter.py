@@ -64,12 +64,16 @@ def test_why_slurm_did_not_take_a_job_and_how_it_ended_one_is_said(capsys: pytes
     logger.handle(
         of_job(f"SLURM sbatch failed. The error message was '{refused}'.\n    sbatch call:\n   sbatch 'a'.\n")
     )
+    many = "sbatch: error: AssocMaxSubmitJobLimit"
+    logger.handle(of_job(f"SLURM sbatch failed. The error message was '{many}'.\n    sbatch call:\n   sbatch 'a'.\n"))
     logger.handle(of_job("SLURM-job '7' failed, SLURM status is: 'OUT_OF_MEMORY'. Detailed failure reason unavailable"))
     logger.handle(of_job("SLURM-job '8' failed due to a node failure, SLURM status is: 'NODE_FAIL'. Failed nodes"))
     logger.handle(of_job(None))
     assert capsys.readouterr().err.splitlines() == [
         "stages: toy__first: not submitted: sbatch: error: invalid partition specified: nowhere; "
         "sbatch: error: Batch job submission failed. slurm/site.yaml has what jobs ask for.",
+        "stages: toy__first: not submitted: sbatch: error: AssocMaxSubmitJobLimit. Lower `jobs` in slurm/config.yaml: "
+        "so many wait or run at the same time. Then start Snakemake again.",
         "stages: toy__first: job 7 ended as OUT_OF_MEMORY",
         "stages: toy__first: job 8 ended as NODE_FAIL",
     ]

@@ -13,13 +13,12 @@ import socket
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from stages.engines import device
+from stages.engines import device, libraries
 from stages.errors import UserError
 from stages.models import ops
 from stages.models.ops import choice
@@ -32,9 +31,6 @@ SHARE = "STAGES_SHARE_GPUS"  # environment variable: of the machine at hand, so 
 NEMO = ("megatron-core", "megatron-bridge", "emerging-optimizers", "transformer-engine", "flash-attn", "apex")
 # Operations for which the NeMo engine has Megatron-Core's.
 CORES = ("cross_entropy", "adamw", "global_norm", "scale", *choice.FUSED)
-# Packages that kernels are compiled by, or of, when a stage runs. PyTorch and FlashAttention 4 do not refuse another
-# version that a user installs.
-COMPILERS = ("triton", "pytorch-triton", "quack-kernels")
 ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # environment variables; the second is the older name
 DRIVER = Path("/sys/module/nvidia/version")
 
@@ -124,15 +120,10 @@ def _gpu(device: torch.device, engine: Engine) -> dict[str, object]:
         "driver": DRIVER.read_text(encoding="ascii").strip() if DRIVER.is_file() else "unknown",
         "cudnn": torch.backends.cudnn.version(),
         "nccl": ".".join(map(str, torch.cuda.nccl.version())) if torch.distributed.is_nccl_available() else None,
-        "libraries": _libraries(),
+        "libraries": libraries.installed(),
+        "loaded": libraries.loaded(),
         "kernels": kernels("cuda", torch.bfloat16, engine),
     }
-
-
-def _libraries() -> dict[str, str]:
-    """NVIDIA's packages and COMPILERS, with their versions; a package that was left half removed has no name."""
-    names = {name: one.version for one in metadata.distributions() if (name := (one.metadata["Name"] or "").lower())}
-    return {name: names[name] for name in sorted(names) if name.startswith("nvidia-") or name in COMPILERS}
 
 
 @dataclass(frozen=True)

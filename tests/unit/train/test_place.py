@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from blake3 import blake3
 
-from stages.engines import place
+from stages.engines import libraries, place
 from stages.engines.place import Place
 from stages.errors import UserError
 from stages.models.ops import choice
@@ -98,7 +100,7 @@ def test_the_fingerprint_covers_the_gpu_and_its_kernels(monkeypatch: pytest.Monk
     fields = place.fields(torch.device("cuda", 0))
     assert fields is not None
     assert (fields["name"], fields["capability"], fields["multiprocessors"]) == ("NVIDIA H100 80GB HBM3", "9.0", 132)
-    assert {"cuda", "driver", "cudnn", "nccl", "libraries", "kernels"} < set(fields)
+    assert {"cuda", "driver", "cudnn", "nccl", "libraries", "loaded", "kernels"} < set(fields)
     ids = {str(fingerprint({**fields, name: "another"})["id"]) for name in fields}
     assert len(ids | {str(fingerprint(fields)["id"])}) == len(fields) + 1
     assert fingerprint(fields)["id"] != fingerprint()["id"]
@@ -109,13 +111,39 @@ def test_the_fingerprint_has_what_kernels_are_compiled_by(monkeypatch: pytest.Mo
     """Its version decides their bits as NVIDIA's libraries' do. A package that was left half removed has no name."""
     found = [("nvidia-cublas", "13.1"), ("Triton", "3.6.0"), ("numpy", "2.0"), (None, None)]
     monkeypatch.setattr(
-        place.metadata,
+        libraries.metadata,
         "distributions",
         lambda: [SimpleNamespace(metadata={"Name": name}, version=version) for name, version in found],
     )
     fields = place.fields(torch.device("cuda", 0))
     assert fields is not None
     assert fields["libraries"] == {"nvidia-cublas": "13.1", "triton": "3.6.0"}
+
+
+def test_libraries_from_outside_of_pythons_packages_are_named_with_their_versions(tmp_path: Path) -> None:
+    """A container has no packages of NVIDIA; a cluster's module goes before them by LD_LIBRARY_PATH."""
+    packages = Path(torch.__file__).resolve().parents[1]
+    files = (
+        packages / "nvidia/cublas/lib/libcublas.so.13",
+        packages / "torch/lib/libtorch_cuda.so",
+        Path("/usr/local/cuda-12.6/lib64/libcublasLt.so.12.6.4.1"),
+        Path("/opt/a folder/libcudnn.so.9.5.1"),
+        Path("/usr/lib/libcudnn_ops.so.9.5.1"),
+        Path("/usr/lib/libc.so.6"),
+    )
+    maps = tmp_path / "maps"
+    lines = [f"7f00-7f01 r--p 00000000 fd:00 42    {file}\n" for file in (*files, *files)]
+    maps.write_text("".join([*lines, "7f02-7f03 rw-p 00000000 00:00 0\n"]))
+    assert libraries.loaded(maps) == ["libcublasLt.so.12.6.4.1", "libcudnn.so.9.5.1"]
+    assert libraries.loaded(tmp_path / "none") == []
+
+
+def test_what_this_process_has_mapped_is_read(tmp_path: Path) -> None:
+    library = tmp_path / "libnccl.so.2.99.1"
+    library.write_bytes(bytes(mmap.PAGESIZE))
+    assert library.name not in libraries.loaded()
+    with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
+        assert library.name in libraries.loaded()
 
 
 def test_the_fingerprint_of_a_cpu_is_what_it_was_before_gpus_had_one() -> None:

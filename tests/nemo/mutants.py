@@ -276,6 +276,7 @@ MUTANTS = [
     Mutant("A vision tower without a gradient", backward.unseen, GRADIENTS, parity.routed("vit", "projector")),
     Mutant("Weight decay within the gradient", optimizer.coupled_decay, f"{UPDATE}.*weight of"),
     Mutant("Moments corrected as of another step", optimizer.other_clock, f"{UPDATE}.*updates instead of"),
+    Mutant("Gradients rounded before the update", optimizer.rounded_gradients, f"{UPDATE}gradient of"),
     Mutant("A matrix that is put back", optimizer.put_back, f"{UPDATE}weight of"),
     Mutant("Muon without Nesterov's momentum", optimizer.plain_momentum, f"{UPDATE}weight of", UNDER_MUON),
     Mutant("Muon of each rank's part of a matrix", optimizer.muon_of_parts, f"{UPDATE}weight of", UNDER_MUON, DIVIDED),

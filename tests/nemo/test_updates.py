@@ -11,6 +11,7 @@ from torch import nn
 
 from tests.nemo import engines, parity, ranks
 from tests.nemo.engines import Layout, layout
+from tests.nemo.traps import optimizer
 from tests.unit.train import tiny
 
 
@@ -38,6 +39,16 @@ def stale() -> None:
     Float16OptimizerWithFloat16Params._copy_main_params_to_model_params = lambda _: None
 
 
+def rounded() -> None:
+    """In bf16 the optimizer takes gradients over in bf16."""
+    optimizer.rounded_gradients(pytest.MonkeyPatch())
+
+
+def in_bf16() -> None:
+    """In bf16 gradients are added up in bf16."""
+    optimizer.sums_in_bf16(pytest.MonkeyPatch())
+
+
 def undecayed() -> None:
     """One update is made without decay."""
     from stages.engines.nemo.optimizer import Mover
@@ -60,6 +71,8 @@ def undecayed() -> None:
     [
         (layout(2, distributed_optimizer=True), "nemo-fp32", extra, "a second update in one step"),
         (layout(), "nemo-bf16", stale, "WrongUpdateError: (.|\n)*what the model computes with of"),
+        (layout(), "nemo-bf16", rounded, "WrongUpdateError: (.|\n)*gradient of .* not Megatron's sum"),
+        (layout(), "nemo-bf16", in_bf16, "BuiltOtherwiseError: (.|\n)*type of its gradient's sum is 'torch.bfloat16'"),
         (layout(), "nemo-fp32", undecayed, "an update with weight decay 0.0, the spec's is 0.1"),
     ],
     ids=lambda one: getattr(one, "__name__", None),

@@ -119,8 +119,12 @@ def _groups(stated: Config, chain: Sequence[Any]) -> Iterator[Field]:
 
 
 def _mains(stage: Stage, parameters: Sequence[Owned]) -> Iterator[Field]:
-    """What is moved is fp32, and has not been moved yet where no optimizer's state is inherited."""
+    """What is moved, and what its gradient is added up in, is fp32; it has not been moved yet where no optimizer's
+    state is inherited.
+    """
     for one in parameters:
+        if one.trained:
+            yield f"{one.placed.key}: type of its gradient's sum", str(one.gradients.dtype), str(torch.float32)
         if one.inner is not None:
             yield f"{one.placed.key}: type of what is moved", str(one.main.dtype), str(torch.float32)
             if one.counts and stage.init[one.placed.module].optimizer != "inherit":

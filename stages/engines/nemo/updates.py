@@ -38,6 +38,7 @@ FIRST_ONES = 2  # momentum shows in the second
 SHOWN = 3
 ELEMENTS = 64  # of a parameter
 MOVED, ROUNDED = 1e-4, 2.0**-22  # of what an update moves, and of what it moves
+SCALED = 1e-6  # relative: of a gradient that is clipped
 MUON = {"cpu": 1e-3, "cuda": 0.02}  # on a GPU Newton-Schulz is in bf16, and rounds otherwise in another batch
 
 
@@ -81,6 +82,7 @@ class _Elements:
     before: Tensor
     wanted: dict[str, Tensor]
     step: int
+    clipped: bool  # whether the gradient is Megatron's sum, times one number
 
     @classmethod
     def of(cls, one: Owned, cfg: resolved_training.Optimizer, lr: float) -> _Elements:
@@ -91,17 +93,20 @@ class _Elements:
             raise AssertionError(f"{one.placed.key} has no gradient")
         weight, first, second = (one.flat(kind)[places].double() for kind in (WEIGHT, FIRST, SECOND))
         slope = one.main.grad.detach().reshape(-1)[places].double()
+        clipped = _along(slope, one.flat(GRADIENT)[places].double())
         beta1, beta2, decay = (numbers.value(n, None) for n in (cfg.beta1, cfg.beta2, cfg.weight_decay))
         first, second = first * beta1 + slope * (1 - beta1), second * beta2 + slope.square() * (1 - beta2)
         step = one.step + 1
         size = (second / (1 - beta2**step)).sqrt() + cfg.eps
         kept = weight * (1 - lr * decay) if decays(cfg, one.tensor) else weight
         wanted = {WEIGHT: kept - lr * (first / (1 - beta1**step)) / size, FIRST: first, SECOND: second}
-        return cls(one, places, weight, wanted, step)
+        return cls(one, places, weight, wanted, step, clipped)
 
     def said(self) -> str:
         """What is wrong after the update; empty where nothing is."""
         name, one = self.one.placed.targets[0], self.one
+        if not self.clipped:
+            return f"gradient of {name}, which is not Megatron's sum"
         if one.step != self.step:
             return f"{name} counts {one.step} updates instead of {self.step}"
         for kind, wanted in self.wanted.items():
@@ -114,6 +119,13 @@ class _Elements:
         if not torch.equal(used, one.flat(WEIGHT).to(used.dtype)):
             return f"what the model computes with of {name} is not what was moved"
         return ""
+
+
+def _along(one: Tensor, other: Tensor) -> bool:
+    """Whether a vector is another, times a number, as fp32 can tell; a rounding to bf16 shows."""
+    size = float(other @ other)
+    factor = float(one @ other) / size if size else 0.0
+    return float((one - factor * other).norm()) <= SCALED * float(one.norm())
 
 
 class _Matrices:

@@ -69,6 +69,30 @@ def fused(names: Sequence[str]) -> Patch:
     return apply
 
 
+def rounded_gradients(patch: pytest.MonkeyPatch) -> None:
+    """Gradients are rounded to bf16 when the optimizer takes them over."""
+    from megatron.core.optimizer.optimizer import Float16OptimizerWithFloat16Params, FP32Optimizer
+
+    for kind in (FP32Optimizer, Float16OptimizerWithFloat16Params):
+
+        def prepare(self: Any, real: Any = kind.prepare_grads) -> bool:
+            found = bool(real(self))
+            for group in self.optimizer.param_groups:
+                for one in group["params"]:
+                    one.grad = one.grad.bfloat16().float()
+            return found
+
+        patch.setattr(kind, "prepare_grads", prepare)
+
+
+def sums_in_bf16(patch: pytest.MonkeyPatch) -> None:
+    """Gradients are added up in the model's precision, whatever the field says."""
+    from megatron.core.distributed import distributed_data_parallel as parallel
+
+    real = parallel.group_params_for_buffers
+    patch.setattr(parallel, "group_params_for_buffers", lambda parameters, _, *more, **named: real(parameters, False))
+
+
 def clipped_whole(patch: pytest.MonkeyPatch) -> None:
     """The clip's norm is over all parameters, those of Muon among them."""
     from stages.engines.nemo.optimizer import Mover

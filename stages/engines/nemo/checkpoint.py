@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from json import JSONDecodeError
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -91,14 +90,6 @@ class Checkpoints:
 
     def before_update(self) -> None:
         """Nothing is copied meanwhile."""
-
-    def __enter__(self) -> Checkpoints:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing is left open."""
 
 
 def join(chunks: list[Any], owned: Sequence[Owned], ranks: Ranks) -> None:

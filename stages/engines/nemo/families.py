@@ -40,8 +40,7 @@ def work(stage: Stage, phase: Phase, chunks: list[Any]) -> Work:
         case "llama":
             return Causal(phase)
         case "moonlight":
-            from stages.engines.nemo.joint import Joint
-            from stages.engines.nemo.routed import Routed
+            from stages.engines.nemo.routed import Joint, Routed
 
             return (Joint if "vit" in stage.modules else Routed)(phase, chunks)
         case "ouro":

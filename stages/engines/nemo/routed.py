@@ -12,8 +12,8 @@ from torch import Tensor
 
 from stages.contract import numbers
 from stages.data.sample import Sample
-from stages.engines.nemo import router
-from stages.engines.nemo.causal import Causal
+from stages.engines.nemo import router, vision
+from stages.engines.nemo.causal import Causal, inner
 from stages.engines.nemo.context import own
 from stages.engines.nemo.data import Micro
 from stages.models.transfer import to_device
@@ -63,6 +63,16 @@ class Routed(Causal):
         """Move the biases by the step's counts."""
         if self._rate:
             router.update_bias(self._routers, self._counts, self._rate)
+
+
+class Joint(Routed):
+    """`Routed` with images in the stream: the joint stages of Kimi-VL. On text alone the tower does not run."""
+
+    def call(self, chunk: Any, micro: Micro, **more: Any) -> Tensor:
+        """As `Routed`; the first pipeline stage begins with what `vision.embed` makes."""
+        model = inner(chunk)
+        begin = vision.embed(model, micro) if model.pre_process else None
+        return super().call(chunk, micro, decoder_input=begin, **more)
 
 
 def padding(micro: Micro) -> Tensor:

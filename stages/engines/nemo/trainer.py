@@ -7,6 +7,7 @@ that form. Evaluations, before and after, are computed in Megatron's model, by a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +146,12 @@ class NemoTrainer:
             copies.check(self._stage.ref, self._moved.owned, self._ranks)
         return everywhere
 
-    def checkpoints(self, attempt: attempts.Attempt, tables: Tables, beside: Beside) -> checkpoint.Checkpoints:
-        """Of Core's model and optimizer, each rank its own part."""
-        return checkpoint.Checkpoints(attempt, self._chunks, self._moved.owned, tables, beside, self._ranks)
+    def checkpoints(
+        self, attempt: attempts.Attempt, tables: Tables, beside: Beside
+    ) -> AbstractContextManager[checkpoint.Checkpoints]:
+        """Of Core's model and optimizer, each rank its own part. Nothing is left open."""
+        owned = self._moved.owned
+        return nullcontext(checkpoint.Checkpoints(attempt, self._chunks, owned, tables, beside, self._ranks))
 
     def join_checkpoint(self) -> None:
         """Write this rank's part where the first rank says."""

@@ -56,6 +56,9 @@ MANAGED = {
     "array": "nothing: a stage is one job",
     "wrap": "nothing: a job runs its stage",
     "test-only": "nothing: a job runs its stage",
+    "hold": "nothing: a held job never starts; `scontrol hold` holds one",
+    "wait": "nothing: Snakemake submits the next job meanwhile",
+    "clusters": "nothing: jobs are looked for on one cluster; start Snakemake there",
 }
 
 

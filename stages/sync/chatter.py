@@ -14,6 +14,8 @@ STREAM = "DefaultStreamHandler"  # how Snakemake calls the handler of its termin
 OWN_WORK = re.compile(
     r"Select jobs to execute\.\.\.|Execute \d+ jobs\.\.\.|Building DAG of jobs\.\.\.|Using shell: .*"
     r"|Assuming unrestricted shared filesystem usage\."
+    r"|No SLURM account given, trying to guess\.|Unable to guess SLURM account\. Trying to proceed without\."
+    r"|No account was given, not able to get a SLURM account via sacct: (?s:.*)"
 )
 # A stage or a corpus that failed has printed why itself; this is Snakemake's word for that a process returned 1.
 RETURNED = re.compile(r"RuleException:\s+CalledProcessError .* -m stages (?:run|data) .* returned non-zero", re.DOTALL)

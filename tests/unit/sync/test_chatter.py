@@ -17,6 +17,9 @@ NEEDLESS = (
     "Building DAG of jobs...",
     "Using shell: /usr/bin/bash",
     "Assuming unrestricted shared filesystem usage.",
+    "No SLURM account given, trying to guess.",
+    "No account was given, not able to get a SLURM account via sacct: sacct: invalid option -- '1'\n",
+    "Unable to guess SLURM account. Trying to proceed without.",
     'RuleException:\nCalledProcessError in file "/x/rules/common.smk", line 64:\nCommand \'set -euo pipefail;  python '
     "-m stages run toy/first --scale mini' returned non-zero exit status 1.",
 )
@@ -27,6 +30,7 @@ NEEDED = (
     "RuleException:\nCalledProcessError in file \"/x/rules/mine.smk\", line 6:\nCommand 'python mine.py' returned "
     "non-zero exit status 1.",
     "Execute 2 jobs... of mine",
+    "Guessed SLURM account: lab",
 )
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +31,8 @@ ASKED = {-number for number in (*ASKING, signal.SIGINT)}
 ECHOES = {CRASHED, -signal.SIGABRT}
 # What a rank that was killed by SIGKILL may have lacked.
 MEMORY = "(where nobody sent that signal, memory ran out: `dmesg` tells, and `stages plan` says what the stage takes)"
-STARTS = 3  # of ranks whose port another program took
+STARTS = 3  # of ranks that could not begin
+NO_STEP, PAUSE = "Unable to create step", 15.0  # how srun says that Slurm made none; seconds before it is asked again
 HELD = 69  # EX_UNAVAILABLE: another run has the stage's lease
 AGAIN = "--again"  # a rank's second argument: the finished result is to be evaluated, and its files revised
 FOUND = "--found"  # or it is to be evaluated as the job says, and nothing of it changed; the third is a file for that
@@ -122,7 +124,7 @@ def launch(
             exits, stopped = local.run(command, range(ranks), {**(environment or {}), **met})
         return Ended(exits, [], stopped, silent=False)
 
-    ended = _on_a_free_port(run, title)
+    ended = _started(run, title)
     judge(ended.exits, ranks, title, ended.stopped, advice)
 
 
@@ -143,20 +145,27 @@ def launch_on(
             "`execution: {ranks, nodes}` in the stage's spec or in specs/scales."
         )
     turn = slurm.turn(job.job)
-    ended = _on_a_free_port(lambda: nodes.run(command, ranks, used, threads, job, turn, step or Step()), title)
+    ended = _started(lambda: nodes.run(command, ranks, used, threads, job, turn, step or Step()), title)
     if not ended.stopped and len(ended.exits) < ranks and {end.code for end in ended.exits} <= {0, *ECHOES, *ASKED}:
         raise _lost(ended, used, ranks, title, advice)
     judge(ended.exits, ranks, title, ended.stopped, advice)
 
 
-def _on_a_free_port(run: Callable[[], Ended], title: str) -> Ended:
-    """How a run of the ranks ended, the last of up to STARTS: another follows one whose first rank's port was taken."""
+def _started(run: Callable[[], Ended], title: str) -> Ended:
+    """How a run of the ranks ended, the last of up to STARTS: another follows one whose first rank's port was taken, or
+    for which Slurm made no step, as where its controller has just been restarted.
+    """
     for _ in range(STARTS - 1):
         ended = run()
         words = next((end.words for end in ended.exits if end.code == PortTakenError.exit_code), "")
-        if ended.stopped or not words:
+        refused = "" if ended.exits else next((line for line in ended.printed if NO_STEP in line), "")
+        if ended.stopped or not (words or refused):
             return ended
-        local.say(f"{title}: {words} The ranks are started again, with another port.", sys.stderr)
+        if words:
+            local.say(f"{title}: {words} The ranks are started again, with another port.", sys.stderr)
+        else:
+            local.say(f"{title}: {refused}. The ranks are started again in {PAUSE:.0f} s.", sys.stderr)
+            time.sleep(PAUSE)
     return run()
 
 

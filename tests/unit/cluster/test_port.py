@@ -82,3 +82,31 @@ def test_ranks_of_a_slurm_job_take_another_port_too(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(launch.slurm, "turn", lambda job: 0)
     launch.launch_on(["n1"], ["rank"], 2, 1, "p/s", Allocation("1", ("n1",), "n1"))
     assert not list(starts)
+
+
+def test_ranks_for_which_slurm_made_no_step_are_started_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its controller refuses one where it has just been restarted, and does not know its nodes yet."""
+    refused = "srun: error: Unable to create step for job 1: Memory required by task is not available"
+    starts = iter([nodes.Ended([], [refused], False, False), nodes.Ended([Exit(0, "n1", 0, "")], [], False, False)])
+    waited: list[float] = []
+    monkeypatch.setattr(nodes, "run", lambda *_: next(starts))
+    monkeypatch.setattr(launch.slurm, "turn", lambda job: 0)
+    monkeypatch.setattr(launch.time, "sleep", waited.append)
+    launch.launch_on(["n1"], ["rank"], 1, 1, "p/s", Allocation("1", ("n1",), "n1"))
+    assert not list(starts)
+    assert waited == [launch.PAUSE]
+    assert f"p/s: {refused}. The ranks are started again in 15 s." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("printed", "stopped"),
+    [("srun: error: n1: task 0: Killed", False), ("srun: error: Unable to create step for job 1", True)],
+)
+def test_ranks_that_ended_otherwise_are_not(monkeypatch: pytest.MonkeyPatch, printed: str, stopped: bool) -> None:
+    starts = iter([nodes.Ended([], [printed], stopped, False)])
+    monkeypatch.setattr(nodes, "run", lambda *_: next(starts))
+    monkeypatch.setattr(launch.slurm, "turn", lambda job: 0)
+    with pytest.raises(UserError, match="again"):
+        launch.launch_on(["n1"], ["rank"], 1, 1, "p/s", Allocation("1", ("n1",), "n1"))

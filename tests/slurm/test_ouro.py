@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from stages.spec.project import Project
 from stages.sync import write
 from tests.slurm import cluster as clusters
 from tests.slurm import record
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,12 +38,21 @@ def manifests(project: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(3000)
+@pytest.mark.timeout(10_800)  # of a hang: each stage has a limit of its own, and a loaded machine takes an hour
 def test_ouro_over_two_nodes_ends_with_the_bits_of_a_local_run(tmp_path: Path) -> None:
     local, spread = copy(tmp_path / "local"), copy(tmp_path / "spread")
     began = time.monotonic()
-    with clusters.start() as cluster:
-        cluster.run(["snakemake", "--profile", "slurm", "ouro"], spread, timeout=2000)
+    with clusters.start() as cluster, (tmp_path / "said").open("w") as said:
+        words, quiet = ["snakemake", "--profile", "slurm", "ouro"], subprocess.DEVNULL
+        driver = cluster.popen(words, spread, stdin=quiet, stdout=said, stderr=said)
+
+        def more(than: int) -> bool:
+            return driver.poll() is not None or len(manifests(spread)) > than
+
+        heard = (tmp_path / "said").read_text
+        while driver.poll() is None:
+            until("one more result", partial(more, len(manifests(spread))), said=heard, every=1.0)
+        assert driver.returncode == 0, heard()
         words = ["squeue", "--states=all", "--noheader", "--format=%T %B"]
         jobs = [line.split() for line in cluster.run(words).splitlines()]
     seconds = time.monotonic() - began

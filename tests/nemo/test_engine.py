@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Loops
 from stages.store import json_file, manifest
 from tests.nemo import engines
 from tests.nemo.engines import Layout, layout
@@ -70,3 +71,13 @@ def test_a_result_says_what_it_was_made_by_and_promises_no_equal_bits(tmp_path: 
     cores = ("cross_entropy", "adamw", "global_norm", "scale", "silu_mul", "rotate", "head_loss")
     ours = {"rms_norm": "plain", "attention": "sdpa", "experts": "loop"}
     assert made["ops"] == {**ours, **dict.fromkeys(cores, "megatron-core")}
+
+
+def test_one_loop_alone_asks_no_gate(tmp_path: Path) -> None:
+    """As a looped model may be trained before it is looped: its gate has no gradient."""
+    one = tiny.phase("looped", loops=Loops(count=1, beta=0.1))
+    stage = tiny.stage({"llm": tiny.OURO}, (one,), ("llm",))
+    given = tiny.inputs(tmp_path / "nemo")
+    engines.run(engines.on_nemo(stage), given)
+    found, wanted = engines.left(given), engines.by_torch(stage, tmp_path / "torch")
+    assert engines.apart(found.weights, wanted.weights) < 2e-5

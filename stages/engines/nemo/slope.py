@@ -132,5 +132,6 @@ def _of_loops(slopes: Tensor, losses: Tensor, gates: Tensor, shape: Phase) -> Te
     with torch.enable_grad():
         losses, gates = losses.requires_grad_(), gates.requires_grad_()
         total = looped_loss(losses, gates, torch.ones_like(losses[0]), beta)[0] / losses.shape[1]
-        of_losses, of_gates = torch.autograd.grad(total, (losses, gates))
+        # Of one loop alone no gate is asked.
+        of_losses, of_gates = torch.autograd.grad(total, (losses, gates), materialize_grads=True)
     return (of_losses * slopes + of_gates * gates).sum(0)

@@ -12,12 +12,14 @@ from stages.commands.find_project import open_project
 from stages.commands.first_rows import notices
 from stages.data import document_view, spec
 from stages.data.document_view import Shown, Stretch
+from stages.data.prepare import opened
 from stages.data.prepared import Corpus
 from stages.data.spec import CorpusSpec
 from stages.data.tokenizer import Tokenizer, of_corpus
 from stages.data.tokenizer_use import FILE
 from stages.errors import UserError
 from stages.printable import printable
+from stages.spec.schema.corpora import UNDECLARED
 from stages.store.layout import Layout
 from stages.terminal import Console
 
@@ -37,9 +39,10 @@ def print_documents(name: str, scale: str, count: int) -> None:
     tokenizer = of_corpus(layout.corpus(name), layout.corpus(spec.TOKENIZER) / FILE)
     console = Console(soft_wrap=True, highlight=False)
     console.print(Text(f"{name}: {corpus.documents:,} documents, of which {corpus.manifest.heldout:,} are held out"))
-    for notice in notices(layout, name):
+    for notice in (*_otherwise(layout, declared, corpus), *notices(layout, name)):
         console.print(Text(f"{name}: {notice}"))
     console.print(Text(LEGEND))
+    origin = ""
     for origin, number in _chosen(root, declared, corpus, tokenizer, count):
         console.print()
         if number is None:
@@ -47,6 +50,24 @@ def print_documents(name: str, scale: str, count: int) -> None:
         else:
             for line in _lines(origin, corpus.documents, document_view.show(corpus, tokenizer, number)):
                 console.print(line)
+    if not origin:
+        console.print(Text(f"\nno row of its files can be used as they are; `stages data {name} --accept` names one"))
+
+
+def _otherwise(layout: Layout, declared: CorpusSpec, corpus: Corpus) -> Iterator[str]:
+    """That the spec or the tokenizer was changed since: what is shown is the old preparation."""
+    name, made = declared.corpus, corpus.manifest
+    again = f"what follows was prepared before that; `stages data {name} --accept` prepares it as it is now"
+    if declared.digest not in (UNDECLARED, made.digest):
+        yield f"{spec.FOLDER / name}.yaml declares another digest: {again}"
+        return
+    try:
+        now = opened(layout.root, declared, layout.corpus(spec.TOKENIZER).parent, accept=True).digest
+    except UserError as error:
+        yield f"its tokenizer was changed, and {again}: {error}"
+        return
+    if now != made.tokenizer:
+        yield f"its tokenizer was changed: {again}"
 
 
 def _chosen(

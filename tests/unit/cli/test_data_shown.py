@@ -89,6 +89,44 @@ def test_of_a_conversation_the_answer_alone_is_marked(project: Path, capsys: pyt
     assert "--- a.jsonl:2: document " in out[first + 2]
 
 
+def test_that_the_tokenizer_was_changed_since_is_said_above_what_was_prepared_before(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from stages.commands.tokenizer import print_declaration as accept
+
+    rows(project / "a.jsonl", [chat(number) for number in range(20)])
+    declared = published.write(project)
+
+    def accepted(**changes: object) -> None:
+        published.save(project, {**declared, **changes})
+        capsys.readouterr()
+        accept("mine")
+        published.save(project, {**declared, **changes, **yaml.safe_load(capsys.readouterr().out)})
+
+    accepted()
+    prepared(project, "a.jsonl", "sft", tokenizer="mine")
+    assert said(capsys).splitlines()[1] == data_shown.LEGEND
+    accepted(roles={**published.ROLES, "bos": "none"})
+    before = "prepared before that; `stages data mine --accept` prepares it as it is now"
+    assert said(capsys).splitlines()[1] == f"mine: its tokenizer was changed: what follows was {before}"
+    published.save(project, declared)
+    assert f"mine: its tokenizer was changed, and what follows was {before}: specs/tokenizers/mine.yaml" in said(capsys)
+
+
+def test_that_the_spec_declares_another_digest_is_said_too(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows(project / "a.jsonl", [chat(number) for number in range(20)])
+    counts = {"digest": "1" * 64, "size": 1, "documents": 1, "longest": 1, "heldout": 0}
+    prepared(project, "a.jsonl", "sft", **counts)
+    assert said(capsys).splitlines()[1].startswith("mine: specs/data/mine.yaml declares another digest: what follows")
+
+
+def test_where_no_row_can_be_used_any_more_that_is_said(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows(project / "a.jsonl", [chat(number) for number in range(20)])
+    prepared(project, "a.jsonl", "sft")
+    rows(project / "a.jsonl", [{"messages": []}])
+    assert said(capsys).splitlines()[-1].startswith("no row of its files can be used as they are; ")
+
+
 def test_of_a_pair_each_answer_stands_below_what_it_is(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

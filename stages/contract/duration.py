@@ -24,7 +24,7 @@ def device_seconds(stage: Stage, phase: Phase, hardware: Hardware, flops: float,
     together = layout.tp * layout.cp if layout is not None else 1
     passes = _passes(phase, phase.micro_batch)
     overhead = (passes * blocks(stage, phase) * together * hardware.block_ms + steps * hardware.step_ms) / 1000
-    return (flops / (hardware.peak * hardware.mfu) + overhead) * (1 + bubble(stage, phase))
+    return (flops / hardware.reached(stage) + overhead) * (1 + bubble(stage, phase))
 
 
 def bubble(stage: Stage, phase: Phase) -> float:

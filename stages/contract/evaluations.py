@@ -139,7 +139,7 @@ def once(
         phase = _as_phase(stage, one)
         work = sum(module.work.flops(False, False) for module in modules(stage, phase, assumed))
         batches = _batches(stage, one)
-        took = work / one.count * batches.rows / (hardware.peak * hardware.mfu * batches.ranks)
+        took = work / one.count * batches.rows / (hardware.reached(stage) * batches.ranks)
         took += batches.passes * blocks(stage, phase) * hardware.block_ms * FORWARD / 1000
         flops, seconds = flops + one.times * work, seconds + one.times * took * (1 + batches.wait)
     return Evaluated(flops, seconds)
@@ -159,7 +159,7 @@ def _pairs(stage: Stage, hardware: Hardware) -> tuple[float, float]:
         work += counts[name] * cost_coca.forward(stage, patches, name == "validation_loss")
         passes += math.ceil(counts[name] / IMAGES_AT_ONCE)
     overhead = passes * blocks(stage, stage.phases[-1]) * hardware.block_ms * FORWARD / 1000
-    took = work / (hardware.peak * hardware.mfu) + overhead
+    took = work / hardware.reached(stage) + overhead
     return work, took
 
 

@@ -11,6 +11,8 @@ from stages.contract.cost_phase import Assumed
 from stages.errors import UsageError, UserError
 from stages.spec.files import Files
 from stages.spec.loader_data import load_hardware
+from stages.spec.resolved import Stage
+from stages.spec.resolved_parallel import computes_in_bf16
 from stages.spec.schema.data import RawScale
 from stages.spec.schema.hardware import RawHardware, RawRates
 from stages.spec.validate import hint
@@ -48,6 +50,13 @@ class Hardware:
     positions: Fraction  # share of a multimodal row that are image tokens
     sources: tuple[tuple[str, str, str], ...]  # (what it covers, mark, citation or reason)
     rates: Rates | None = None
+    peak_fp32: int | None = None
+
+    def reached(self, stage: Stage) -> float:
+        """Operations a second of a stage on one device, in the precision of its engine class."""
+        if self.peak_fp32 is not None and not computes_in_bf16(stage.engine_class):
+            return self.peak_fp32 * self.mfu
+        return self.peak * self.mfu
 
     @property
     def hours(self) -> str:
@@ -105,6 +114,7 @@ def of_raw(raw: RawHardware) -> Hardware:
         title=raw.title,
         device=raw.device,
         peak=raw.peak,
+        peak_fp32=raw.peak_fp32,
         mfu=float(raw.mfu),
         memory=raw.memory * MEGA,
         runtime=raw.runtime * MEGA,

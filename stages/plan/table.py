@@ -186,8 +186,9 @@ def _numbers(plan: PipelinePlan) -> Iterator[str]:
 
 def assumptions(hardware: Hardware) -> list[str]:
     """On what the prices rest."""
+    in_fp32 = "" if hardware.peak_fp32 is None else f" ({figures.short(hardware.peak_fp32)} in fp32)"
     lines = [
-        f"priced on {hardware.name} ({hardware.title}): {figures.short(hardware.peak)}FLOP/s a device, "
+        f"priced on {hardware.name} ({hardware.title}): {figures.short(hardware.peak)}FLOP/s a device{in_fp32}, "
         f"of which {hardware.mfu:.0%} are reached",
         *(f"  {covers}: {mark}, {why}" for covers, mark, why in hardware.sources if "mfu" in covers),
         "FLOPs: 2 a multiply-accumulate, backward twice forward, causal attention over half the row, no recomputation,",

@@ -233,5 +233,9 @@ def load_hardware(files: Files, name: str) -> RawHardware:
             ("runtime",), f"{raw.runtime / 1000:g} GB", f"less than `memory`, {raw.memory / 1000:g} GB",
             "It is what is in a device's memory before the first parameter.",
         )  # fmt: skip
+    if raw.peak_fp32 is not None and raw.device == "cpu":
+        raise document.error(
+            ("peak_fp32",), "a second peak", "device: cuda; a CPU's `peak` is the one in fp32", "Remove it."
+        )
     check_sources(document)
     return raw

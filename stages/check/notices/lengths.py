@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from stages.check.context import Context
 from stages.check.notices.full_size import contexts
+from stages.check.notices.rates import BILLION, size, written
 from stages.check.rules.horizon import place
 from stages.spec.graph import reached
 from stages.spec.project import Project
@@ -15,6 +16,7 @@ from stages.spec.resolved import Stage
 
 LONG = 16 * 1024  # tokens; many documents of the web's best corpora have some thousands
 NEAR = 20  # part of a schedule: 1Mi is 4.9% more than 1M
+SHORTEST = 512  # tokens of a row: Stanford Alpaca's 7B; others have 1,024 and more
 TIMES = 4  # a lineage's corpora serve rows of twice their usual length
 
 
@@ -56,6 +58,20 @@ def cut_short(project: Project, scale: str) -> Iterator[str]:
                 yield (
                     f"{where}: {name} ends at {extent.end:,} of schedule {extent.schedule!r}, and the schedule at "
                     f"{last.end:,}: {meant}?"
+                )
+
+
+def short_rows(project: Project, scale: str) -> Iterator[str]:
+    """A notice for each phase that trains a large language model on rows of less than SHORTEST tokens."""
+    for context in contexts(project, scale):
+        for name, stage, number, phase in context.phases():
+            if phase.unit != "tokens" or phase.context >= SHORTEST or size(stage) < BILLION:
+                continue
+            where = context.where(name, "phases", number, "context")
+            if context.writes(where):
+                yield (
+                    f"{where}: {name} trains {written(size(stage))} parameters on rows of {phase.context:,} tokens; "
+                    f"recipes have {SHORTEST} and more: is Ki missing?"
                 )
 
 

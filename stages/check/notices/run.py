@@ -15,10 +15,10 @@ from stages.check.notices.copied import copied
 from stages.check.notices.decays import strong
 from stages.check.notices.early_points import early
 from stages.check.notices.endings import hardly_falls, hasty, unusual_figures
-from stages.check.notices.executions import unheard_of
+from stages.check.notices.executions import in_fp32, often_written, unheard_of
 from stages.check.notices.held_out import few_or_many, otherwise, read_twice
 from stages.check.notices.inherited import lost_settings
-from stages.check.notices.lengths import as_before, cut_short
+from stages.check.notices.lengths import as_before, cut_short, short_rows
 from stages.check.notices.loose_ends import foreign_tokenizer, loose_ends
 from stages.check.notices.losses import changed
 from stages.check.notices.merges import reaching_back
@@ -54,7 +54,8 @@ def notices(project: Project, scales: Sequence[str]) -> list[str]:
         planned_only, bindings.notice, shortened, unpriced, two_precisions, long_warm_ups, needless, left_out,
         lower_rates, idle_rows, idle_resolution, often, changed, as_before, highest, lowest, strong, early,
         implausible, leaping, whole_anyway, cut_short, hardly_falls, unheard_of, unneeded, other_shapes,
-        few_samples, floors_alone, hasty, high_bases, unusual_towers, unmeasured, lost_settings,
+        few_samples, floors_alone, hasty, high_bases, unusual_towers, unmeasured, lost_settings, in_fp32,
+        often_written, short_rows,
     )  # fmt: skip
     found: list[str] = []
     for scale, find in product(scales, of_scale):

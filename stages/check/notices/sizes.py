@@ -10,6 +10,7 @@ from stages.spec.loader import LoadedPipeline
 # Matrices whose sides are multiples of 8 are what GPUs multiply without padding; nearly all released models have them.
 WIDTHS = ("hidden", "ffn", "head_dim", "kv_lora_rank", "qk_nope_dim", "qk_rope_dim", "v_head_dim", "expert_ffn")
 MULTIPLE = 8
+SMALLEST_STD = 0.003  # MT-NLG 530B (arXiv 2201.11990): sqrt(1 / (3 x 20,480)) is 0.004; DeepSeek-V3 has 0.006
 NARROW = 512  # of a miniature's hidden size, whose other sizes are what keeps all mechanisms at work
 
 
@@ -53,7 +54,7 @@ def unusual(loaded: LoadedPipeline) -> Iterator[str]:
         if isinstance(experts, int) and isinstance(active, int) and experts < 2 * active:
             where = loaded.document.where((*at, "active_experts"))
             yield f"{where}: {name}: a token is given {active} of {experts} experts, more than half of them."
-        for key, said in (*_shapes(model), *_unread(model)):
+        for key, said in (*_shapes(model), *_unread(model), *_small(model)):
             yield f"{loaded.document.where((*at, key))}: {name}: {said}."
 
 
@@ -85,6 +86,13 @@ def _unread(model: Mapping[str, object]) -> Iterator[tuple[str, str]]:
         usual = f"{active * width:,} (active_experts x expert_ffn) in Qwen3's"
         said = f"ffn {ffn:,} is of no layer, since all have experts, and config.json alone states it: {usual}"
         yield "ffn", f"{said}, {width:,} where a dense model of that width was upcycled"
+
+
+def _small(model: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """An `init_std` that misses a nought, of a model that is no miniature."""
+    hidden, std = model.get("hidden"), model.get("init_std")
+    if isinstance(hidden, int) and hidden >= NARROW and isinstance(std, float) and std < SMALLEST_STD:
+        yield "init_std", f"init_std {std:g}; published models have 0.004 to 0.04"
 
 
 def uncounted(loaded: LoadedPipeline) -> Iterator[str]:

@@ -47,7 +47,8 @@ class RawHardware(Raw):
     hardware: Name
     title: str
     device: Literal["cpu", "cuda"]
-    peak: Operations  # operations a second, of matrix products in the precision trained in
+    peak: Operations  # operations a second, of matrix products: in bf16 on a GPU, in fp32 on a CPU
+    peak_fp32: Operations | None = None  # of a GPU, in fp32, which its tensor cores do not compute
     mfu: Part  # share of the peak that model FLOPs reach
     per_node: Ranks | None = None  # devices of one node
     memory: DeviceMemory  # of one device

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.check.notices.devices import implausible
-from stages.check.notices.executions import unheard_of
+from stages.check.notices.executions import in_fp32, often_written, unheard_of
 from stages.check.notices.run import as_written, notices
 from stages.spec.project import Project
 from tests import shipped
@@ -18,7 +18,7 @@ STAGE = "llama31_1m/cpt_512k.yaml"
 
 def test_the_shipped_profiles_and_jobs_are_as_others() -> None:
     assert list(implausible(shipped.project())) == []
-    assert list(unheard_of(shipped.project(), "paper")) == []
+    assert [one for tell in (unheard_of, often_written, in_fp32) for one in tell(shipped.project(), "paper")] == []
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,26 @@ def test_a_job_that_no_cluster_starts(tmp_path: Path, old: str, new: str, said: 
     (notice,) = unheard_of(Project.load(tmp_path), "paper")
     assert notice == f"specs/{STAGE}:{line}: {said}"
     assert notice in notices(Project.load(tmp_path), ["paper"])
+
+
+def test_large_checkpoints_that_follow_one_another_within_a_minute(tmp_path: Path) -> None:
+    root = shipped.copy(tmp_path)
+    line = edit(root, "ouro/stable_1.yaml", "checkpoint_every: 1000 steps", "checkpoint_every: 2 steps")
+    (said,) = often_written(Project.load(root), "paper")
+    assert said.startswith(f"specs/ouro/stable_1.yaml:{line}: stable_1 writes a checkpoint of ")
+    assert said.endswith(" s of training, by plan; recipes have minutes to hours.")
+    assert said in notices(Project.load(root), ["paper"])
+
+
+def test_a_large_model_in_fp32_on_gpus(tmp_path: Path) -> None:
+    root = shipped.copy(tmp_path)
+    edit(root, "scales/paper.yaml", "engine_class: nemo-bf16", "engine_class: nemo-fp32")
+    said = "without tensor cores, for 15 times as many hours on h100 as in bf16; released models are trained in bf16."
+    first, *_ = in_fp32(Project.load(root), "paper")
+    assert first.startswith("paper: nemo-fp32 trains the ")
+    assert first.endswith(said)
+    assert first in notices(Project.load(root), ["paper"])
+    edit(root, "hardware/h100.yaml", "peak_fp32: 67T\n", "")
+    edit(root, "hardware/h100.yaml", "[peak, peak_fp32, memory]", "[peak, memory]")
+    first, *_ = in_fp32(Project.load(root), "paper")
+    assert "and the plan does not count that: its profile has no `peak_fp32`" in first

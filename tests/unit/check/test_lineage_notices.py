@@ -11,7 +11,7 @@ from stages.check.notices.batches import stepped
 from stages.check.notices.budgets import implausible
 from stages.check.notices.decays import strong
 from stages.check.notices.early_points import early
-from stages.check.notices.lengths import as_before, cut_short
+from stages.check.notices.lengths import as_before, cut_short, short_rows
 from stages.check.notices.loose_ends import loose_ends
 from stages.check.notices.losses import changed
 from stages.check.notices.mixtures import leaping, whole_anyway
@@ -24,7 +24,20 @@ from tests.mutants import unshipped
 from tests.unit.check.reported import of_all
 from tests.unit.spec.small_project import edit
 
-TELLS = (changed, as_before, early, often, highest, lowest, strong, implausible, leaping, whole_anyway, cut_short)
+TELLS = (
+    changed,
+    as_before,
+    early,
+    often,
+    highest,
+    lowest,
+    strong,
+    implausible,
+    leaping,
+    whole_anyway,
+    cut_short,
+    short_rows,
+)
 OURO = "ouro/pipeline.yaml"
 KIMI, LLAMA, TEXT = "kimi_vl/pipeline.yaml", "llama31_1m/pipeline.yaml", "kimi_vl/text_pretrain.yaml"
 COOLDOWN, LONG, SFT = "kimi_vl/joint_cooldown.yaml", "kimi_vl/joint_longctx.yaml", "llama31_1m/sft_32k.yaml"
@@ -55,6 +68,8 @@ def test_a_z_loss_that_ends(tmp_path: Path, z_loss: str, told: list[str]) -> Non
          "joint_pretrain has aux_loss 0.001, after 0.0001 of kimi_vl/text_pretrain, whose clock goes on."),
         (leaping, "kimi_vl/joint_pretrain.yaml", "to: 40%", "to: 4%",
          "joint_cooldown begins with 40% of pictures, after a ramp to 4% in kimi_vl/joint_pretrain."),
+        (short_rows, SFT, "context: 32Ki", "context: 32",
+         "sft_32k trains 8.0B parameters on rows of 32 tokens; recipes have 512 and more: is Ki missing?"),
         (leaping, COOLDOWN, "over: 0%", "over: 50%",
          "joint_cooldown has 40% of pictures from its first row on: `over` has no effect."),
         (whole_anyway, "kimi_vl/vit_coca.yaml", "packing: whole", "packing: concatenate",

@@ -73,6 +73,17 @@ def test_a_shape_that_no_model_has(tmp_path: Path, key: str, old: str, new: str,
     assert (root / path).read_text().splitlines()[int(line) - 1].strip().startswith(f"{key}: ")
 
 
+@pytest.mark.parametrize(
+    ("std", "told"), [("0.002", ["moonlight: init_std 0.002; published models have 0.004 to 0.04."]), ("0.006", [])]
+)
+def test_an_init_std_that_misses_a_nought(tmp_path: Path, std: str, told: list[str]) -> None:
+    root = shipped.copy(tmp_path)
+    path = root / "specs/kimi_vl/pipeline.yaml"
+    head, moonlight, rest = path.read_text().partition("  moonlight:\n")
+    path.write_text(head + moonlight + rest.replace("init_std: 0.02", f"init_std: {std}", 1))
+    assert [one.partition(": ")[2] for one in of_all(Project.load(root), unusual)] == told
+
+
 @pytest.mark.parametrize(("width", "told"), [(1280, True), (256, False), (128, False)])
 def test_an_ffn_that_no_layer_has(tmp_path: Path, width: int, told: bool) -> None:
     """What Qwen3's configs state there is two of the experts; what a model was upcycled from has one's width."""

@@ -162,10 +162,10 @@ def test_other_scales_and_hardware_are_told_apart(root: Path, told: Told) -> Non
     edit(root, "scales/mini.yaml", "lr: 10", "lr: 20")
     edit(root, "hardware/h100.yaml", "mfu: 40%", "mfu: 80%")
     text = told()
-    assert "not what is computed:\n  specs/hardware/h100.yaml:6  mfu: 40% → 80%" in text, "it is priced on that machine"
+    assert "not what is computed:\n  specs/hardware/h100.yaml:7  mfu: 40% → 80%" in text, "it is priced on that machine"
     assert "edited, not read at paper:\n  specs/scales/mini.yaml:16  pipelines.toy.lr: 10 → 20" in text
     edit(root, "hardware/h200.yaml", "mfu: 40%", "mfu: 45%")
-    assert "edited, not read at paper:\n  specs/hardware/h200.yaml:6  mfu: 40% → 45%" in told()
+    assert "edited, not read at paper:\n  specs/hardware/h200.yaml:7  mfu: 40% → 45%" in told()
     edit(root, "scales/paper.yaml", "seed: 1", "seed: 2")
     assert "  specs/scales/paper.yaml:6  seed: 1 → 2\n\nedited, how it is run" in told(scale="mini"), "mini extends it"
 

@@ -156,11 +156,11 @@ def test_wrong_words(root: Path, words: tuple[tuple[str, ...], str, str | None],
         (
             "mfu: 40%",
             "mfu: 0.4",
-            r"hardware/h100.yaml:6: mfu: found '0.4'; allowed: a share, above 0% and at most 100%",
+            r"hardware/h100.yaml:7: mfu: found '0.4'; allowed: a share, above 0% and at most 100%",
         ),
-        ("mfu: 40%", "mufu: 40%", r"hardware/h100.yaml:6: mufu: found the unknown key 'mufu'"),
+        ("mfu: 40%", "mufu: 40%", r"hardware/h100.yaml:7: mufu: found the unknown key 'mufu'"),
         ("hardware: h100", "hardware: h1000", r"hardware/h100.yaml:2: hardware: found 'h1000'; allowed: 'h100'"),
-        ("covers: [mfu]", "covers: [mf]", r"h100.yaml:6: mfu: found 40% without a source"),
+        ("covers: [mfu]", "covers: [mf]", r"h100.yaml:7: mfu: found 40% without a source"),
     ],
 )
 def test_mistakes_in_a_profile(root: Path, old: str, new: str, said: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from tokenizers import Tokenizer as HfTokenizer
-from tokenizers import normalizers, pre_tokenizers
+from tokenizers import normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from stages.commands import tokenizer as command
@@ -105,6 +105,44 @@ def test_what_a_tokenizer_changes_of_texts_is_said(
     published.save(tmp_path, {**spec, **said})
     command.check("mine")
     assert "mine: texts do not come back as they were, and a model writes them so: 'Caf" in capsys.readouterr().out
+
+
+NONE = {**published.ROLES, "bos": "none"}
+ENDING = ", so an exported model is prompted otherwise than it was trained; correct `bos`, unless that is meant\n"
+
+
+@pytest.mark.parametrize(
+    ("roles", "processor", "add_bos", "told"),
+    [
+        (published.ROLES, "<s> $A", None, ""),
+        (NONE, "<s> $A", None, "begin with no token of their own, and texts that transformers encodes with '<s>' (to"),
+        (NONE, "<s> $A", True, "begin with no token of their own, and texts that transformers encodes with '<s>' (to"),
+        (NONE, "<s> $A", False, ""),
+        (published.ROLES, "$A", None, "begin with '<s>', and texts that transformers encodes with no token of their "),
+        (published.ROLES, "$A", True, ""),
+        (NONE, "$A", False, ""),
+        (NONE, "<s> $A </s>", None, ""),
+    ],
+)
+def test_a_bos_that_transformers_puts_and_documents_do_not_have_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    roles: dict[str, str], processor: str, add_bos: bool | None, told: str,
+) -> None:  # fmt: skip
+    made = published.trained()
+    special = [(word, made.token_to_id(word)) for word in ("<s>", "</s>")]
+    made.post_processor = processors.TemplateProcessing(single=processor, special_tokens=special)
+    (tmp_path / "specs/scales").mkdir(parents=True)
+    published.write(tmp_path, roles=roles)
+    (tmp_path / "tokenizers/mine/tokenizer.json").write_text(made.to_str())
+    config = tmp_path / "tokenizers/mine/tokenizer_config.json"
+    kept = {key: value for key, value in json.loads(config.read_text()).items() if key != "bos_token"}
+    template = kept["chat_template"].replace("{{ bos_token }}", "")
+    config.write_text(json.dumps({**kept, "chat_template": template, "add_bos_token": add_bos}))
+    monkeypatch.chdir(tmp_path)
+    command.print_declaration("mine")
+    said = capsys.readouterr().err
+    assert told in said
+    assert said.endswith(ENDING) if told else not said
 
 
 @pytest.mark.parametrize("what", ["tokens", "template", "eos_token", "role"])

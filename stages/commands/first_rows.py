@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stages.data import spec, special_text, unread
+from stages.data import first_turns, spec, special_text, unread
 from stages.data.tokenizer import of_corpus
 from stages.data.tokenizer_use import FILE
 from stages.store.layout import Layout
 
 
 def notices(layout: Layout, name: str) -> Iterator[str]:
-    """Of a prepared corpus: columns that are not read, special tokens' words in plain text."""
+    """Of a prepared corpus: columns that are not read, special tokens' words in plain text, exchanged sides."""
     declared = spec.load(layout.root, name, declared=False)
     if declared.builder != "file":
         return
     words = of_corpus(layout.corpus(name), layout.corpus(spec.TOKENIZER) / FILE).special_words
-    yield from filter(None, (unread.said(layout.root, declared), special_text.said(layout.root, declared, words)))
+    root = layout.root
+    said = (unread.said(root, declared), special_text.said(root, declared, words), first_turns.said(root, declared))
+    yield from filter(None, said)

@@ -83,7 +83,7 @@ def document(raw: Raw, shape: Shape) -> Document:
     if shape.paired:
         name = shape.name.removeprefix(PAIRED)
         return _pair(_read(raw, shape, lambda row: preference.both(row, shape.columns, name, _of_row)))
-    found = _content(raw, shape)
+    found = content(raw, shape)
     return _chat(found) if isinstance(found, Chat) else _continued(*found)
 
 
@@ -91,7 +91,7 @@ def documents(raw: Raw, shape: Shape) -> list[Document]:
     """All documents of a row, in order. Raises RowError."""
     if not shape.separate:
         return [document(raw, shape)]
-    found = _content(raw, shape)
+    found = content(raw, shape)
     return _separate(found) if isinstance(found, Chat) else [_continued(*found)]
 
 
@@ -132,18 +132,18 @@ def _row(raw: Raw, shape: Shape) -> dict[str, Any]:
     return row
 
 
-def _content(raw: Raw, shape: Shape) -> Chat | tuple[str, str]:
+def content(raw: Raw, shape: Shape) -> Chat | tuple[str, str]:
     """The conversation of a row, or a prompt and what follows it. Raises RowError."""
     return _read(raw, shape, lambda row: _of_row(row, shape.columns, shape.name))
 
 
-def _read(raw: Raw, shape: Shape, content: Callable[[dict[str, Any]], T]) -> T:
-    """The `content` of a row's columns. Raises RowError."""
+def _read(raw: Raw, shape: Shape, of: Callable[[dict[str, Any]], T]) -> T:
+    """What `of` makes of a row's columns. Raises RowError."""
     try:
         row = _row(raw, shape)
         if isinstance(raw, dict):  # of a table
             table_nulls.refuse(row, shape.columns)
-        return content(row)
+        return of(row)
     except RowError as error:
         raise RowError(error.why, error.allowed or shape.hint) from None
 

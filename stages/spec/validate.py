@@ -192,7 +192,8 @@ def unknown_name(document: Document, path: Path, what: str, name: str, known: It
 
 def hint(found: str, names: Iterable[str]) -> str:
     """The repair for an unknown name."""
-    return near(found, names) or "Use one of these, or remove it."
+    choice = list(names)
+    return near(found, choice) or ("Use one of these, or remove it." if choice else "There is none yet: declare one.")
 
 
 def near(found: str, names: Iterable[str]) -> str:

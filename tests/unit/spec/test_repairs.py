@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stages.errors import InvalidSpecs
-from stages.spec import units
+from stages.spec import units, validate
 from stages.spec.quantities import BadQuantity
 from tests.unit.spec.mistakes import MINI, PIPELINE, SECOND, resolve_everything
 from tests.unit.spec.small_project import edit
@@ -78,3 +78,8 @@ def test_what_was_meant(root: Path, file: str, old: str, new: str, key: str, say
     (error,) = [one for one in caught.value.errors if one.key == key]
     assert error.where.line == line
     assert says in error.repair
+
+
+def test_where_there_is_nothing_to_choose_from_nothing_is_offered() -> None:
+    assert validate.hint("prose", iter(())) == "There is none yet: declare one."
+    assert validate.hint("prose", iter(("pairs",))) == "Use one of these, or remove it."

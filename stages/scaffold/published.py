@@ -46,7 +46,8 @@ def _read(project: Project, pipeline: str) -> Read:
     releases = {name for raw in raws for name in params.releases(raw)}
     named = {source.corpus for name in mixtures for source in data.mixtures.mixtures[name].sources}
     published = named & data.published.corpora.keys()
-    local = {data.published.corpora[name].stand_in for name in published} | (named - published) | {TOKENIZER}
+    stand_ins = (data.published.corpora[name].stand_in for name in published)
+    local = {name for name in stand_ins if name is not None} | (named - published) | {TOKENIZER}
     if data.tokenizer is not None:
         local |= set(data.tokenizer.corpora)
     return Read(frozenset(mixtures), frozenset(published), frozenset(local), frozenset(releases))

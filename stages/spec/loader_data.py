@@ -48,10 +48,11 @@ class LoadedData:
         """What is read where a mixture names a corpus: what it is bound to, at every scale.
 
         What is not bound is read itself or, at a scale that does not have the `published` corpora, by its stand-in.
+        The name of a published corpus comes back where there is none: what reads at such a scale refuses it.
         """
         if corpus in self.bind or corpus not in self.published.corpora:
             return self.bind.get(corpus, corpus)
-        return corpus if published else self.published.corpora[corpus].stand_in
+        return corpus if published else self.published.corpora[corpus].stand_in or corpus
 
     def named(self, tokenizer: str, published: bool) -> RawTokenizerFiles | None:
         """The declared tokenizer that a pipeline names: by its spec's name or, for published corpora, by its source."""
@@ -156,7 +157,7 @@ def _check_published(document: Document, published: RawPublishedCorpora, corpora
                 "names that no local corpus has",
                 "Rename your corpus.",
             )
-        if entry.stand_in not in corpora:
+        if entry.stand_in is not None and entry.stand_in not in corpora:
             raise unknown_name(document, (*path, "stand_in"), "corpus", entry.stand_in, corpora)
 
 

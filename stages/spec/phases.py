@@ -171,6 +171,11 @@ class PhaseMaker:
         shares: dict[tuple[str, str], Fraction] = {}
         for source in self.mixture(phase, path):
             at = self.data.read_as(source.corpus, published), source.group
+            if not published and at[0] in self.data.published.corpora:
+                raise self.data.published_document.error(
+                    ("corpora", at[0]), "no `stand_in`", f"one at scale {self.raw_scale.scale} (`corpora: stand_in`)",
+                    "Add `stand_in: ...`, a local corpus.",
+                )  # fmt: skip
             shares[at] = shares[at] + source.share if at in shares else source.share
         parts = []
         for (name, group), share in shares.items():

@@ -185,15 +185,14 @@ def _mistyped(key: str) -> str:
 def unknown_name(document: Document, path: Path, what: str, name: str, known: Iterable[str]) -> SpecError:
     """A name of something that there is not (`what`, in words), with those that there are."""
     choice = list(known)
-    return document.error(
-        path, f"the unknown {what} {quantities.describe(name)}", ", ".join(choice) or "none", hint(name, choice)
-    )
+    allowed = ", ".join(choice) or "none, since none is declared"
+    repair = hint(name, choice) if choice else "Declare it."
+    return document.error(path, f"the unknown {what} {quantities.describe(name)}", allowed, repair)
 
 
 def hint(found: str, names: Iterable[str]) -> str:
     """The repair for an unknown name."""
-    choice = list(names)
-    return near(found, choice) or ("Use one of these, or remove it." if choice else "There is none yet: declare one.")
+    return near(found, names) or "Use one of these, or remove it."
 
 
 def near(found: str, names: Iterable[str]) -> str:

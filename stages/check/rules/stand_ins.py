@@ -20,16 +20,17 @@ from stages.check.registry import static
 def stand_ins_are_of_their_kind(context: Context) -> Iterator[Finding]:
     """S-09, about the first stage of each lineage that reads the corpus, at every scale."""
     published, local = context.data.published.corpora, context.data.corpora
-    wrong = {name for name, entry in published.items() if entry.kind != local[entry.stand_in].kind}
+    stand_ins = {name: local[entry.stand_in] for name, entry in published.items() if entry.stand_in is not None}
+    wrong = {name for name, one in stand_ins.items() if one.kind != published[name].kind}
     for name, _ in context.own if wrong else ():
         for corpus in sorted((wrong & _read(context, name)) - _read_above(context, name)):
-            kind, stand_in = published[corpus].kind, published[corpus].stand_in
+            kind, stand_in = published[corpus].kind, stand_ins[corpus]
             yield Finding(
                 "S-09", context.pipeline.scale, context.pipeline.refs[name], None,
-                f"{corpus} of kind {kind} with the stand-in {stand_in} of kind {local[stand_in].kind}",
+                f"{corpus} of kind {kind} with the stand-in {stand_in.corpus} of kind {stand_in.kind}",
                 f"a stand-in of kind {kind}", "Correct `kind`, or name another local corpus as `stand_in`.",
                 context.data.published_document.where(("corpora", corpus)),
-                at=(f"data.{corpus}",), found=f"{kind}, {local[stand_in].kind}",
+                at=(f"data.{corpus}",), found=f"{kind}, {stand_in.kind}",
             )  # fmt: skip
 
 

@@ -41,11 +41,11 @@ class RawMixtures(fields.Raw):
 
 
 class RawPublished(fields.Raw):
-    """A corpus of a paper, and the local one that takes its place where it is not at hand."""
+    """A corpus of a paper, and the local one that takes its place where it is not at hand, if there is one."""
 
     kind: Kind
     citation: fields.Citation
-    stand_in: str
+    stand_in: str | None = None
 
 
 class RawPublishedCorpora(fields.Raw):

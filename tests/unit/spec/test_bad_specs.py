@@ -164,6 +164,8 @@ BAD = [
         "also specs/data/code.yaml", "corpora.code"),
     Bad("a tokenizer of an unknown corpus", "data/tokenizer.yaml", "[prose]", "[poems]", "unknown corpus 'poems'",
         "corpora.0"),
+    Bad("no stand-in at a scale that reads it", "data/published.yaml", ", stand_in: code", "", "one at scale mini",
+        "corpora.repos"),
     Bad("unknown stand-in", "data/published.yaml", "stand_in: code", "stand_in: kode", "Did you mean 'code'?",
         "corpora.repos.stand_in"),
     Bad("scale that does not know a pipeline", MINI,

@@ -9,6 +9,7 @@ import pytest
 
 from stages.errors import InvalidSpecs
 from stages.spec import units, validate
+from stages.spec.project import Project
 from stages.spec.quantities import BadQuantity
 from tests.unit.spec.mistakes import MINI, PIPELINE, SECOND, resolve_everything
 from tests.unit.spec.small_project import edit
@@ -80,6 +81,9 @@ def test_what_was_meant(root: Path, file: str, old: str, new: str, key: str, say
     assert says in error.repair
 
 
-def test_where_there_is_nothing_to_choose_from_nothing_is_offered() -> None:
-    assert validate.hint("prose", iter(())) == "There is none yet: declare one."
-    assert validate.hint("prose", iter(("pairs",))) == "Use one of these, or remove it."
+def test_where_there_is_nothing_to_choose_from_nothing_is_offered(root: Path) -> None:
+    document = Project.load(root).files.document(root / "specs/data/published.yaml")
+    none = validate.unknown_name(document, ("corpora", "books", "stand_in"), "corpus", "prose", iter(()))
+    assert (none.allowed, none.repair) == ("none, since none is declared", "Declare it.")
+    one = validate.unknown_name(document, ("corpora", "books", "stand_in"), "corpus", "prose", iter(("tales",)))
+    assert (one.allowed, one.repair) == ("tales", "Use one of these, or remove it.")

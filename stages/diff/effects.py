@@ -103,9 +103,10 @@ def _amounts(change: StageChange) -> list[str]:
 
 def _is_shown(change: StageChange, field: Field) -> bool:
     """Whether a field is worth a line: not what follows from budgets, nor a single budget, which has one already, nor
-    what is said by the name of a corpus and by its share.
+    what is said by the name of a corpus or of a merge's parent, and by its share.
     """
-    if ".sources." in field.path and field.path.endswith(IN_SHARE):
+    merged = field.path.startswith("merge.") and field.path.endswith(".parent")
+    if merged or (".sources." in field.path and field.path.endswith(IN_SHARE)):
         return field.old is not None and field.new is not None
     budgets = sum(one.path.endswith(".budget") for one in change.fields)
     one_budget = budgets == 1 and field.path.endswith(".budget")

@@ -114,8 +114,11 @@ def _orders(value: Any, path: str, called: Mapping[str, str]) -> Iterator[tuple[
 
 
 def _names(values: tuple[Any, ...]) -> list[str]:
-    """What the items of a list are called: their name, their corpus, else their number."""
-    return [getattr(one, "name", getattr(one, "corpus", str(index))) for index, one in enumerate(values)]
+    """What the items of a list are called: their name, their corpus, the parent of a merge, else their number."""
+    return [
+        next((getattr(one, key) for key in ("name", "corpus", "parent") if hasattr(one, key)), str(index))
+        for index, one in enumerate(values)
+    ]
 
 
 def _curve(schedule: Schedule, exact: bool = False) -> str:
@@ -148,6 +151,8 @@ def text(value: Any, name: str, exact: bool = False) -> str:
         return f"{value} seq"
     if isinstance(value, float):
         return repr(value).removesuffix(".0") if exact else f"{value:.6g}"
+    if isinstance(value, tuple) and name == "part":  # of a merge
+        return "/".join(map(str, value))
     if isinstance(value, tuple):
         return "[" + ", ".join(text(one, name, exact) for one in value) + "]"
     return str(value)

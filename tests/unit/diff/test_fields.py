@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stages.diff.fields import Field, differing
-from stages.spec.resolved import Stage
+from stages.spec.resolved import Share, Stage
 from stages.spec.resolved_phases import Source
 from tests.unit.train import tiny
 
@@ -36,6 +36,18 @@ def test_what_only_one_side_has_is_told_from_both() -> None:
     share = Field("phases.main.captions.share", None, "100%")
     assert share in added
     assert {(one.path, one.new, one.old) for one in removed} == {(one.path, one.old, one.new) for one in added}
+
+
+def test_the_parts_of_a_merge_go_by_its_parents() -> None:
+    def soup(*parents: str) -> Stage:
+        parts = tuple(Share(parent=one, part=(1, len(parents))) for one in parents)
+        return stage(PROSE).model_copy(update={"merge": parts})
+
+    shown = [one for one in differing(soup("p/b", "p/c"), soup("p/a", "p/b", "p/c")) if one.path.endswith(".part")]
+    assert shown == [
+        Field("merge.p/b.part", "1/2", "1/3"), Field("merge.p/c.part", "1/2", "1/3"),
+        Field("merge.p/a.part", None, "1/3"),
+    ]  # fmt: skip
 
 
 def test_a_number_of_tokens_is_short_only_where_that_is_all_of_it() -> None:

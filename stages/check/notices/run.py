@@ -25,6 +25,7 @@ from stages.check.notices.merges import reaching_back
 from stages.check.notices.mixtures import leaping, whole_anyway
 from stages.check.notices.multiples import multiples
 from stages.check.notices.names import misnamed
+from stages.check.notices.orders import the_same
 from stages.check.notices.rates import highest, lowest
 from stages.check.notices.reaches import high_bases, unneeded
 from stages.check.notices.repeats import left_out, needless, often
@@ -55,7 +56,7 @@ def notices(project: Project, scales: Sequence[str]) -> list[str]:
         lower_rates, idle_rows, idle_resolution, often, changed, as_before, highest, lowest, strong, early,
         implausible, leaping, whole_anyway, cut_short, hardly_falls, unheard_of, unneeded, other_shapes,
         few_samples, floors_alone, hasty, high_bases, unusual_towers, unmeasured, lost_settings, in_fp32,
-        often_written, short_rows,
+        often_written, short_rows, the_same,
     )  # fmt: skip
     found: list[str] = []
     for scale, find in product(scales, of_scale):

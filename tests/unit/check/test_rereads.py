@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.check.findings import Finding, unwaived
+from stages.check.notices.orders import the_same
 from stages.check.run import run
 from stages.spec.project import Project
 from tests.edits import replaced
@@ -46,6 +47,36 @@ def test_the_epochs_of_all_count(tmp_path: Path) -> None:
     second = ("toy/second.yaml", "epochs: 1", "epochs: 2")
     (finding,) = toy(tmp_path, RESTART, first, second)
     assert "3 epochs along the lineage, of which the phase declares 2" in finding.observed
+
+
+@pytest.mark.parametrize(
+    ("edits", "told"),
+    [
+        ((), True),
+        ((("toy/second.yaml", "optimizer: adamw", "optimizer: adamw\nseed: 77"),), False),
+        (
+            (("toy/first.yaml", "budget: 1B\n    context: 4Ki", "budget: 2B\n    context: 4Ki"),),
+            False,
+        ),  # a longer stretch
+        ((("toy/second.yaml", "context: 4Ki", "context: 8Ki"),), False),  # other rows
+    ],
+)
+def test_a_second_reading_in_the_order_of_the_first_is_a_notice(
+    tmp_path: Path, edits: tuple[tuple[str, str, str], ...], told: bool
+) -> None:
+    small_project.write(tmp_path)
+    short = (
+        "toy/second.yaml",
+        "budget: 2B\n    context: 8Ki",
+        "budget: 1B\n    context: 4Ki",
+    )  # as the first's first phase
+    for edit in (DECLARED, short, *edits):
+        small_project.edit(tmp_path, *edit)
+    found = list(the_same(Project.load(tmp_path), "paper"))
+    assert [one.partition(": ")[2] for one in found] == [
+        "second reads what toy/first has read in the same order, since both have the same seed; `seed: ...` in one of "
+        "them gives it another."
+    ] * told
 
 
 @pytest.mark.parametrize("scale", ["mini", "paper"])

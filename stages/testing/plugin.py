@@ -49,6 +49,10 @@ def pytest_configure(config: pytest.Config) -> None:
         from stages.testing import updating
 
         updating.refuse(config)
+    elif config.getoption("stages_reason") is not None:
+        raise pytest.UsageError(
+            "--stages-reason: found without --stages-update, so that no golden is written. Add --stages-update."
+        )
     if config.getoption("stages"):
         from stages.testing.collecting import Stages
 

@@ -78,9 +78,10 @@ def test_a_shape_that_no_model_has(tmp_path: Path, key: str, old: str, new: str,
 )
 def test_an_init_std_that_misses_a_nought(tmp_path: Path, std: str, told: list[str]) -> None:
     root = shipped.copy(tmp_path)
-    path = root / "specs/kimi_vl/pipeline.yaml"
-    head, moonlight, rest = path.read_text().partition("  moonlight:\n")
-    path.write_text(head + moonlight + rest.replace("init_std: 0.02", f"init_std: {std}", 1))
+    text = (root / "specs/kimi_vl/pipeline.yaml").read_text()
+    begin = text[text.index("  moonlight:\n") :]
+    whole = begin[: begin.index("init_std: 0.02") + len("init_std: 0.02")]
+    edit(root, "kimi_vl/pipeline.yaml", whole, f"{whole.removesuffix('0.02')}{std}")
     assert [one.partition(": ")[2] for one in of_all(Project.load(root), unusual)] == told
 
 

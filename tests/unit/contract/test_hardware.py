@@ -13,6 +13,7 @@ import yaml
 from stages.contract import hardware
 from stages.errors import UsageError, UserError
 from stages.spec.files import Files
+from tests.edits import replaced
 
 TEXT = """\
 hardware: small
@@ -59,7 +60,7 @@ def test_a_profile_is_taken_over_field_by_field_in_bytes_and_fractions(files: Fi
 @pytest.mark.parametrize(("engine_class", "reached"), [("torch-bf16", 3e12 / 4), ("nemo-fp32", 2e11 / 4)])
 def test_a_stage_in_fp32_is_priced_on_the_peak_in_fp32(files: Files, engine_class: str, reached: float) -> None:
     (files.specs / "hardware" / "small.yaml").write_text(
-        TEXT.replace("mfu: 25%", "peak_fp32: 200B\nmfu: 25%").replace("[peak, ", "[peak, peak_fp32, ")
+        replaced(TEXT, "mfu: 25%", "peak_fp32: 200B\nmfu: 25%", "[peak, ", "[peak, peak_fp32, ")
     )
     of: Any = SimpleNamespace(engine_class=engine_class)
     assert hardware.load(files, "small").reached(of) == reached
@@ -67,7 +68,7 @@ def test_a_stage_in_fp32_is_priced_on_the_peak_in_fp32(files: Files, engine_clas
 
 def test_a_cpu_has_one_peak(files: Files) -> None:
     (files.specs / "hardware" / "small.yaml").write_text(
-        TEXT.replace("cuda", "cpu").replace("mfu: 25%", "peak_fp32: 200B\nmfu: 25%")
+        replaced(TEXT, "cuda", "cpu", "mfu: 25%", "peak_fp32: 200B\nmfu: 25%")
     )
     with pytest.raises(UserError, match=r"small.yaml:5: peak_fp32: found a second peak; allowed: device: cuda; a CPU"):
         hardware.load(files, "small")

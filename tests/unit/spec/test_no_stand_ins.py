@@ -16,8 +16,9 @@ def test_without_local_corpora_the_published_scale_resolves_and_is_checked_as_wi
     (tmp_path / "specs/scales/mini.yaml").unlink()
     for name in ("prose", "code", "tokenizer"):
         (tmp_path / f"specs/data/{name}.yaml").unlink()
-    path = tmp_path / "specs/data/published.yaml"
-    path.write_text(path.read_text().replace(", stand_in: prose", "").replace(", stand_in: code", ""))
+    for corpus, local in (("crawl", "prose"), ("books", "prose"), ("repos", "code")):
+        own = f"{corpus}: {{kind: text, citation: somewhere"
+        small_project.edit(tmp_path, "data/published.yaml", f"{own}, stand_in: {local}", own)
     project = Project.load(tmp_path)
     read = {source.corpus for source in project.resolve("toy", "paper").stages["first"].phases[0].sources}
     assert read <= {"crawl", "books", "repos"}

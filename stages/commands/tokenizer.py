@@ -10,7 +10,6 @@ from stages.data import tokenizer_files
 from stages.data.tokenizer import Tokenizer
 from stages.data.tokenizer_declared import declared
 from stages.errors import UsageError
-from stages.spec.files import Files
 from stages.spec.schema.tokenizers import RawTokenizerFiles
 
 # Capitals, accents, blanks, line breaks and signs, which normalizers change or leave out.
@@ -63,6 +62,4 @@ def _other_beginning(root: Path, spec: RawTokenizerFiles, made: Tokenizer) -> st
 
 def _load(name: str, declared: bool = True) -> tuple[Path, RawTokenizerFiles]:
     root = find_root()
-    if why := tokenizer_files.absent(Files(root), name):
-        raise UsageError(why)
-    return root, tokenizer_files.load(root, name, declared)
+    return root, tokenizer_files.load(root, name, declared, absent=UsageError)

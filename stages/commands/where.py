@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 from stages.commands.find_project import open_project, stages_at, unknown
 from stages.data.prepared import Corpus
-from stages.errors import UsageError
+from stages.errors import UsageError, UserError
 from stages.forensics.where import Read, Unread, where
 from stages.printable import print_json
 from stages.spec.project import Project
@@ -24,13 +25,26 @@ def print_where(name: str, number: int, pipeline: str | None, scale: str, as_jso
     corpus = Corpus(folder)
     if not 1 <= number <= corpus.documents:
         raise UsageError(f"{name}: found document {number:,}; allowed: 1 to {corpus.documents:,}.")
-    found = [one for stage in stages for one in where(stage, name, number - 1, folder.parent)]
+    found = _found(stages, name, number - 1, folder.parent)
     if as_json:
         reads, others = ([asdict(one) for one in found if isinstance(one, kind)] for kind in (Read, Unread))
         print_json({"corpus": name, "document": number, "reads": reads, "unread": others})
         return
     for line in _lines(corpus, number, found, pipeline):
         print(line)
+
+
+def _found(stages: Iterable[Stage], name: str, document: int, data: Path) -> list[Read | Unread]:
+    """Where stages read a document. Raises UserError naming every corpus that has to be there and is not."""
+    found, refused = list[Read | Unread](), dict[str, None]()
+    for stage in stages:
+        try:
+            found += where(stage, name, document, data)
+        except UserError as error:
+            refused |= dict.fromkeys(str(error).splitlines())
+    if refused:
+        raise UserError("\n".join(refused))
+    return found
 
 
 def _stages(project: Project, pipeline: str | None, scale: str) -> Iterator[Stage]:

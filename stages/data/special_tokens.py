@@ -5,36 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter
 from tokenizers import AddedToken, Tokenizer
 
 from stages.data.roles import Roles
+from stages.data.tokenizer_json import TokenizerJson
 from stages.errors import UserError
-from stages.store import json_file
 
 OF_TEXT = ("think", "end_think")  # roles whose tokens texts may write
 
 
-class _Added(BaseModel):
-    content: str
-    id: int
-
-
-class _File(BaseModel):
-    """Of tokenizer.json, what is compared."""
-
-    added_tokens: list[_Added] = []
-
-
-_FILE = TypeAdapter(_File)
-
-
-def refuse_other_ids(tokenizer: Tokenizer, text: str, at: Path) -> None:
-    """Raise UserError where an added token has another id than its file, tokenizer.json of this `text`, says.
+def refuse_other_ids(tokenizer: Tokenizer, file: TokenizerJson, at: Path) -> None:
+    """Raise UserError where an added token has another id than its file says.
 
     `tokenizers` numbers added tokens one after the other, whatever ids be there: a gap moves all that come behind.
     """
-    for token in json_file.validate(text.encode(), at, _FILE).added_tokens:
+    for token in file.added_tokens:
         found = tokenizer.token_to_id(token.content)
         if found != token.id:
             raise UserError(

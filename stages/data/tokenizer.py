@@ -19,11 +19,12 @@ import numpy as np
 from tokenizers import Tokenizer as HfTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from stages.data import special_tokens, token_boundaries, tokenizer_use, unknown_token, word_cache
+from stages.data import special_tokens, token_boundaries, tokenizer_json, tokenizer_use, unknown_token, word_cache
 from stages.data.chat import ChatTemplate
 from stages.data.document import SPECIAL
 from stages.data.roles import LOCAL, Roles
 from stages.data.tokenizer_files import TokenizerFiles
+from stages.data.tokenizer_json import TokenizerJson
 from stages.data.word_cache import WordCache
 from stages.errors import UserError
 
@@ -71,8 +72,11 @@ def prefixed(tokens: HfTokenizer) -> bool | None:
 class Tokenizer:
     """A tokenizer as read from its files. `vocab` is one more than its largest id; `roles` are its special tokens'.
 
-    `unknown` is what texts become that it has no token for; None where it has one for everything.
+    `unknown` is what texts become that it has no token for; None where it has one for everything. A published one has
+    its `file` too.
     """
+
+    file: TokenizerJson
 
     def __init__(self, path: Path) -> None:
         """The local tokenizer. Raises UserError if the file is missing or its special tokens are not at their ids."""
@@ -92,10 +96,11 @@ class Tokenizer:
         """A published tokenizer from its files; `at` is what messages call it. Raises UserError for what is none."""
         made = cls.__new__(cls)
         made._open(files.tokens, at)
-        special_tokens.refuse_other_ids(made.inner, files.tokens, at)
+        made.file = tokenizer_json.read(files.tokens, at)
+        special_tokens.refuse_other_ids(made.inner, made.file, at)
         special_tokens.keep_apart(made.inner, roles)
         made.roles = roles
-        made.unknown = unknown_token.of(made.inner, files.tokens, at)
+        made.unknown = unknown_token.of(made.inner, made.file)
         made.template = None if files.template is None else ChatTemplate(files.template, files.words)
         made.files = tokenizer_use.kept(files, roles)
         return made

@@ -26,7 +26,7 @@ def declared(root: Path, spec: RawTokenizerFiles, check: bool = True) -> Source:
     tokenizer_config.refuse_other_ids(made, tokenizer_files.beside(root, spec), root / spec.path)
     _refuse_shared_ids(made, tokens)
     special_tokens.refuse_dropout(made.inner, tokens)
-    unknown_token.refuse_lost(made.inner, files.tokens, tokens)
+    unknown_token.refuse_lost(made.inner, made.file, tokens)
     _refuse_not_added(made, files, tokenizer_files.role_words(spec), at)
     roles = _roles(made, tokenizer_files.role_words(spec), at)
     made = made.using(files, roles)

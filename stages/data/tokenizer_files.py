@@ -51,17 +51,17 @@ class TokenizerFiles:
         return digest_bytes(json.dumps(parts, sort_keys=True, ensure_ascii=True, allow_nan=False).encode())
 
 
-def load(root: Path, name: str, declared: bool = True) -> RawTokenizerFiles:
-    """specs/tokenizers/<name>.yaml. Raises UserError where there is none, InvalidSpecs for mistakes in it."""
+def load(root: Path, name: str, declared: bool = True, absent: type[UserError] = UserError) -> RawTokenizerFiles:
+    """specs/tokenizers/<name>.yaml. Raises `absent` where there is none, InvalidSpecs for mistakes in it."""
     files = Files(root)
-    if why := absent(files, name):
-        raise UserError(why)
+    if why := _absent(files, name):
+        raise absent(why)
     document = files.entry("tokenizers", name)
     check_name(document, "tokenizer", name)
     return read_spec(document, declared)
 
 
-def absent(files: Files, name: str) -> str:
+def _absent(files: Files, name: str) -> str:
     """What is wrong with a name that no tokenizer of the project has; empty for one that there is."""
     names = files.names("tokenizers")
     if name in names:

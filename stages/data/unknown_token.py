@@ -10,50 +10,27 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter
 from tokenizers import Tokenizer, pre_tokenizers
 
+from stages.data.tokenizer_json import TokenizerJson
 from stages.errors import UserError
-from stages.store import json_file
 
 NEVER = {0xC0, 0xC1, *range(0xF5, 0x100)}  # bytes that no UTF-8 has; ByteLevel writes them as the characters themselves
 
 
-class _Model(BaseModel):
-    type: str | None = None  # old files have none
-    unk_token: str | None = None
-    unk_id: int | None = None
-    byte_fallback: bool | None = None
-    continuing_subword_prefix: str | None = None
-    end_of_word_suffix: str | None = None
+def of(tokenizer: Tokenizer, found: TokenizerJson) -> int | None:
+    """The id that texts become where the tokenizer, of this file, has no token for them.
 
-
-class _File(BaseModel):
-    """Of tokenizer.json, what decides which texts have no token."""
-
-    model: _Model
-    normalizer: dict[str, Any] | None = None
-    pre_tokenizer: dict[str, Any] | None = None
-
-
-_FILE = TypeAdapter(_File)
-
-
-def of(tokenizer: Tokenizer, text: str, at: Path) -> int | None:
-    """The id that texts become where the tokenizer, of this tokenizer.json, has no token for them.
-
-    None where it has one for everything. Raises JsonFileError for a field of another kind; `at` is the file's name.
+    None where it has one for everything.
     """
-    found = json_file.validate(text.encode(), at, _FILE)
     return None if _missing(tokenizer, found) is None else _unknown(tokenizer, found)
 
 
-def refuse_lost(tokenizer: Tokenizer, text: str, at: Path) -> None:
+def refuse_lost(tokenizer: Tokenizer, found: TokenizerJson, at: Path) -> None:
     """Raise UserError for a tokenizer that has neither a token for everything nor one for what is unknown.
 
     `tokenizers` then leaves out of a text what it has no token for, or fails.
     """
-    found = json_file.validate(text.encode(), at, _FILE)
     if (missing := _missing(tokenizer, found)) is not None and _unknown(tokenizer, found) is None:
         raise UserError(
             f"{at}: model: no token for {missing}, and no unknown token (found {found.model.unk_token!r}): texts would "
@@ -62,13 +39,13 @@ def refuse_lost(tokenizer: Tokenizer, text: str, at: Path) -> None:
         )
 
 
-def _unknown(tokenizer: Tokenizer, found: _File) -> int | None:
+def _unknown(tokenizer: Tokenizer, found: TokenizerJson) -> int | None:
     if found.model.unk_id is not None:
         return found.model.unk_id
     return None if found.model.unk_token is None else tokenizer.model.token_to_id(found.model.unk_token)
 
 
-def _missing(tokenizer: Tokenizer, found: _File) -> str | None:
+def _missing(tokenizer: Tokenizer, found: TokenizerJson) -> str | None:
     """What has no token, in words; None where everything has.
 
     WordPiece gives up on long words, WordLevel knows whole words only.
@@ -81,7 +58,7 @@ def _missing(tokenizer: Tokenizer, found: _File) -> str | None:
     return missing
 
 
-def _writings_of_bytes(found: _File) -> Iterator[Iterable[str]]:
+def _writings_of_bytes(found: TokenizerJson) -> Iterator[Iterable[str]]:
     """The ways in which the tokenizer writes bytes: of each, the tokens of all bytes, in all places of a word."""
     model = found.model
     parts = [*_parts(found.normalizer, "normalizers"), *_parts(found.pre_tokenizer, "pretokenizers")]

@@ -138,8 +138,9 @@ def complete(
 
     `course` is None where nothing was trained.
     """
-    stage_record.write(attempt.result, stage)
-    json_file.write(attempt.result / "run.json", _run(stage, attempt, machine, course or Course()))
+    folder = attempt.result
+    stage_record.write(folder, stage)
+    json_file.write(folder / "run.json", _run(stage, attempt, machine, course or Course()))
     record = Manifest(
         schema_version=1,
         stage=stage.ref,
@@ -149,7 +150,7 @@ def complete(
         parents=dict(inputs.parents),
         points_to=points_to,
         counters=counted(counters),
-        shards=manifest.shards(attempt.result, PARTS, attempt.written),
+        shards=manifest.shards(folder, PARTS, attempt.written),
     )
     digest = finish.finish(attempt, record)
     partials.clear(inputs.layout, inputs.key)

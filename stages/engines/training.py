@@ -95,11 +95,11 @@ class Training:
 
     def _finish(self, modules: nn.ModuleDict, counters: Counters, found: evaluation.Numbers) -> None:
         self._refuse_changed_data()
-        loops = looping.loops(self.stage, self.inputs)
-        results.write_model(self.stage, modules, loops, self.attempt.result)
-        results.check_config(self.stage, self.attempt.result)
-        reads.write_lineage(self.attempt.result / "state" / reads.FILE, self.reads.handed_on())
-        evaluation.write(self.attempt.result, self.stage, found)
+        loops, folder = looping.loops(self.stage, self.inputs), self.attempt.result
+        results.write_model(self.stage, modules, loops, folder)
+        results.check_config(self.stage, folder)
+        reads.write_lineage(folder / "state" / reads.FILE, self.reads.handed_on())
+        evaluation.write(folder, self.stage, found)
         course = results.Course(
             self.seconds, self.peaks, made_by.listed(self.made_by), self.reads.tokens(), self.read_frozen
         )
@@ -126,6 +126,7 @@ class Training:
             checkpoint.TIMING: metrics.TIMING,
             checkpoint.CHECKSUMS: trainer.checksum_columns(),
         }
+        folder = self.attempt.result
         with ExitStack() as stack:
             tables = {}
             for name, wanted in columns.items():
@@ -133,7 +134,7 @@ class Training:
                     before = None if start is None else start / name
                     if before is not None and name == checkpoint.CHECKSUMS and not before.is_file():
                         before = None  # a checkpoint of before there were checksums: later steps have them
-                    tables[name] = stack.enter_context(Table(self.attempt.result / name, wanted, before))
+                    tables[name] = stack.enter_context(Table(folder / name, wanted, before))
             yield tables
 
     def _take_over(self, start: Path) -> None:
@@ -204,8 +205,10 @@ class Training:
 
     def _refuse_changed_tables(self) -> None:
         """What the first rank wrote of the steps is what it meant: raises UserError, while there are checkpoints."""
-        for name in (checkpoint.METRICS, checkpoint.TIMING, checkpoint.CHECKSUMS) if self.ranks.first else ():
-            path = self.attempt.result / name
+        if not self.ranks.first:
+            return
+        folder = self.attempt.result
+        for path in (folder / name for name in (checkpoint.METRICS, checkpoint.TIMING, checkpoint.CHECKSUMS)):
             if (written := self.attempt.written.get(path)) is not None:
                 files.refuse_changed(path, written)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.contract import ledger
 from stages.data.readers import open_source
 from stages.data.trace import PairTrace, Trace
+from stages.errors import UserError
 from stages.forensics.batch import trace
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
@@ -42,12 +43,14 @@ class Unread:
 def where(stage: Stage, corpus: str, document: int, data_root: Path) -> Iterator[Read | Unread]:
     """Where a stage reads a document (its number from 0), phase by phase, in the order of steps.
 
-    Raises UserError where a corpus that has to be opened is not prepared, or is not the declared one.
+    Raises UserError naming every corpus that has to be opened and is not prepared, or is not the declared one.
     """
+    _refuse_unusable([phase for phase in stage.phases if _has(phase, corpus)], corpus, data_root)
     ref, before = stage.ref, 0
     for phase in stage.phases:
-        if any(source.corpus == corpus for source in phase.sources):
-            traced = _opened(phase, stage.seed, corpus, data_root)
+        if _has(phase, corpus):
+            only = None if phase.answers_alone else {corpus}
+            traced = trace(phase, stage.seed, data_root, only)
             found = sorted(_reads(ref, phase, traced, corpus, document, before), key=lambda one: (one.step, one.row))
             yield from found
             if not found:
@@ -55,12 +58,20 @@ def where(stage: Stage, corpus: str, document: int, data_root: Path) -> Iterator
         before += ledger.count(phase)
 
 
-def _opened(phase: Phase, seed: int, corpus: str, data_root: Path) -> Trace | PairTrace:
-    if not phase.answers_alone:
-        return trace(phase, seed, data_root, {corpus})
-    for source in phase.sources:  # the cut row at the end of conversations may come from any of them
-        open_source(source, data_root)
-    return trace(phase, seed, data_root)
+def _has(phase: Phase, corpus: str) -> bool:
+    return any(source.corpus == corpus for source in phase.sources)
+
+
+def _refuse_unusable(phases: Sequence[Phase], corpus: str, data_root: Path) -> None:
+    """The cut row at the end of conversations may come from any of their corpora."""
+    found: dict[str, None] = {}
+    for source in (one for phase in phases for one in phase.sources if phase.answers_alone or one.corpus == corpus):
+        try:
+            open_source(source, data_root)
+        except UserError as error:
+            found[str(error)] = None
+    if found:
+        raise UserError("\n".join(found))
 
 
 def _reads(

@@ -83,12 +83,7 @@ def write(path: Path, data: Data, flush: bool = True) -> Written:
     blocks raise; the part that was written is removed.
     """
     with failing(path):
-        try:
-            written = _write(path, data, flush)
-        except Exception:
-            with suppress(OSError):
-                disk.unlink(path)
-            raise
+        written = _write(path, data, flush)
     _note(path, written)
     return written
 
@@ -101,13 +96,9 @@ def write_atomic(path: Path, data: Data) -> None:
     temporary = temporary_name(path)
     with failing(path):
         make_dirs(path.parent)
-        try:
-            written = _write(temporary, data)
+        written = _write(temporary, data)
+        with _removing(temporary):
             disk.rename(temporary, path)
-        except Exception:
-            with suppress(OSError):
-                disk.unlink(temporary)
-            raise
         fsync_dir(path.parent)
     _note(path, written)
 
@@ -185,14 +176,26 @@ class Growing:
 
 
 def _write(path: Path, data: Data, flush: bool = True) -> Written:
-    handle = disk.create(path)
-    try:
-        written = _write_hashed(handle, data)
-        if flush:
-            disk.fsync(handle)
-    finally:
-        disk.close(handle)
+    handle = disk.create(path)  # where it refuses, what is there is not ours to remove
+    with _removing(path):
+        try:
+            written = _write_hashed(handle, data)
+            if flush:
+                disk.fsync(handle)
+        finally:
+            disk.close(handle)
     return written
+
+
+@contextmanager
+def _removing(path: Path) -> Iterator[None]:
+    """Remove a file where the block fails."""
+    try:
+        yield
+    except Exception:
+        with suppress(OSError):
+            disk.unlink(path)
+        raise
 
 
 def _write_hashed(handle: int, data: Data) -> Written:

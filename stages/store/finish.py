@@ -17,12 +17,13 @@ def finish(attempt: attempts.Attempt, record: Manifest) -> str:
     is moved back under its own key. Raises LeaseError when a later run has taken over meanwhile, WriteError when the
     disk refuses.
     """
-    seal.write(attempt.result, manifest.NAME, manifest.encode(record), record, written=attempt.written)
-    with files.failing(attempt.result):
-        trees.fsync_tree(attempt.result)
-    digest = manifest.write(attempt.result, record)
+    folder = attempt.result
+    seal.write(folder, manifest.NAME, manifest.encode(record), record, written=attempt.written)
+    with files.failing(folder):
+        trees.fsync_tree(folder)
+    digest = manifest.write(folder, record)
     attempt.claim()
-    put_in_place(attempt.layout, attempt.ref, attempt.result)
+    put_in_place(attempt.layout, attempt.ref, attempt.result)  # which is looked through once more for links
     return digest
 
 

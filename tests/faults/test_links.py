@@ -195,6 +195,20 @@ def log(path: Path, data: bytes) -> None:
         print(data)
 
 
+@pytest.mark.parametrize("what", ["a link", "a pipe"])
+@pytest.mark.parametrize("write", [files.write, files.write_atomic])
+def test_what_is_in_a_file_s_place_and_refused_stays(
+    tmp_path: Path, precious: Path, write: Callable[[Path, bytes], object], what: str
+) -> None:
+    path = tmp_path / "metrics.csv"
+    place = files.temporary_name(path) if write is files.write_atomic else path
+    place.symlink_to(precious / "weights") if what == "a link" else os.mkfifo(place)
+    before = place.lstat()
+    with pytest.raises(files.WriteError, match="cannot be written"):
+        write(path, b"1")
+    assert place.lstat() == before
+
+
 @pytest.mark.parametrize("write", [files.append, files.write, log])
 def test_a_link_in_a_file_s_place_is_not_written_through(
     tmp_path: Path, precious: Path, write: Callable[[Path, bytes], object]

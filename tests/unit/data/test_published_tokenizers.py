@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from pydantic import TypeAdapter
 from tokenizers import Tokenizer as HfTokenizer
 from tokenizers import normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
@@ -18,6 +20,7 @@ from stages.data.document import IM_END, Document, Part, plain
 from stages.data.encode import encode
 from stages.data.tokenizer_declared import declared
 from stages.errors import SpecError, UserError
+from stages.store import json_file
 from tests.edits import edit
 from tests.unit.data import published
 from tests.unit.data.published import declare, opened
@@ -28,6 +31,19 @@ def test_roles_are_ids_by_the_specs_words(tmp_path: Path) -> None:
     ids = HfTokenizer.from_str(published.trained().to_str()).token_to_id
     assert made.roles.by_name() == {name: ids(word) for name, word in published.ROLES.items()}
     assert made.roles.fill == made.roles.eos == made.roles.pad
+
+
+def test_tokenizer_json_is_parsed_once_besides_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Published ones have up to 30 MB."""
+    parsed, validate = list[str](), json_file.validate
+
+    def counted(data: bytes, path: Path, kind: TypeAdapter[Any]) -> Any:
+        parsed.append(path.name)
+        return validate(data, path, kind)
+
+    monkeypatch.setattr(json_file, "validate", counted)
+    opened(tmp_path)
+    assert parsed.count("tokenizer.json") == 1
 
 
 def test_a_text_is_cut_whole_without_anything_added_and_special_words_in_it_are_text(tmp_path: Path) -> None:

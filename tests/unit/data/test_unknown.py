@@ -14,7 +14,7 @@ from PIL import Image
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from stages.commands import left_out
-from stages.data import measured, prepare, tokenizer_files, unknown, unknown_token
+from stages.data import measured, prepare, tokenizer_files, tokenizer_json, unknown, unknown_token
 from stages.data.corpus_manifest import DataManifest
 from stages.data.encode import Encoded
 from stages.data.spec import CorpusSpec
@@ -211,7 +211,7 @@ WHOLE: dict[str, tuple[Callable[[], Tokenizer], bool]] = {
 def test_texts_become_the_unknown_token_where_not_every_byte_has_one(name: str) -> None:
     make, becomes = WHOLE[name]
     made = make()
-    found = unknown_token.of(made, made.to_str(), Path("tokenizer.json"))
+    found = unknown_token.of(made, tokenizer_json.read(made.to_str(), Path("tokenizer.json")))
     assert (found is not None) == becomes
     if becomes:
         assert found in made.encode("\u00fc x\U0001f600", add_special_tokens=False).ids
@@ -222,7 +222,7 @@ def test_null_is_no_fallback_to_bytes() -> None:
     written = json.loads(bytes_of(unk_token="<unk>").to_str())
     written["model"]["byte_fallback"] = None
     text = json.dumps(written)
-    assert unknown_token.of(Tokenizer.from_str(text), text, Path("tokenizer.json")) is None
+    assert unknown_token.of(Tokenizer.from_str(text), tokenizer_json.read(text, Path("tokenizer.json"))) is None
 
 
 @pytest.mark.parametrize("role", ["eos", "pad"])

@@ -14,7 +14,9 @@ from stages.commands.data import prepare
 from stages.commands.replay import print_replay
 from stages.commands.where import print_where
 from stages.errors import UsageError, UserError
+from tests.edits import substituted
 from tests.unit.cli.own_chats import SCALE, accept, write
+from tests.unit.spec.small_project import edit
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -79,6 +81,28 @@ def test_text_needs_the_corpus_and_says_how_to_have_it(chats: Path) -> None:
         print_batch("toy/first", 1, SCALE, text=True, as_json=False)
     with pytest.raises(UserError, match=r"corpus chats is not prepared; run `stages data chats --scale paper`"):
         print_where("chats", 1, None, SCALE, as_json=False)
+
+
+def test_every_corpus_that_is_not_prepared_is_named_at_once(chats: Path) -> None:
+    """The cut row at the end of a phase of conversations may come from any of its corpora."""
+    declared = (chats / "specs/data/chats.yaml").read_text()
+    for name, digest in (("more", "1" * 64), ("most", "2" * 64)):
+        other = substituted(
+            declared.replace("corpus: chats", f"corpus: {name}"), r'digest: "\w+"', f'digest: "{digest}"'
+        )
+        (chats / f"specs/data/{name}.yaml").write_text(other)
+    share = "      - {corpus: chats, share: 100%, group: text}\n"
+    shares = zip(("chats", "more", "most"), (50, 25, 25), strict=True)
+    mixed = "".join(share.replace("chats", name).replace("100", str(of)) for name, of in shares)
+    edit(chats, "data/mixtures.yaml", share, mixed)
+    prepare("chats", SCALE)
+    with pytest.raises(UserError) as refused:
+        print_where("chats", 1, None, SCALE, as_json=False)
+    folder = chats / "results" / SCALE / "data"
+    assert str(refused.value).splitlines() == [
+        f"{folder / name}/manifest.json: corpus {name} is not prepared; run `stages data {name} --scale {SCALE}`"
+        for name in ("more", "most")
+    ]
 
 
 def test_a_document_of_a_batch_is_found_and_its_text_shows_what_is_learned(

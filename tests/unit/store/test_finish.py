@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -48,6 +49,20 @@ def test_seal_and_manifest_come_last_and_everything_is_flushed_before_them(layou
     assert renamed == ["seal.json", "manifest.json", "one"]
     assert "w" in disk.flushed()[: disk.flushed().index(f".manifest.json.{here.process()}.tmp")]
     assert manifest.read_with_digest(layout.manifest("toy/one"))[1] == digest
+
+
+def test_a_result_is_looked_through_for_links_at_the_beginning_of_its_end_and_before_it_is_renamed(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look walks through the whole folder, which is slow on a network's file system."""
+    looks, walk = list[Path](), trees.walk
+    with attempts.start(layout, "toy/one", A, {}) as attempt:
+        (attempt.result / "model").mkdir()
+        (attempt.result / "model" / "w").write_bytes(b"weights")
+        record = toy_manifest(attempt)
+        monkeypatch.setattr(attempts, "trees", SimpleNamespace(walk=lambda path: (looks.append(path), walk(path))[1]))
+        finish.finish(attempt, record)
+    assert len(looks) == 2
 
 
 def test_a_result_is_complete_before_the_right_to_finish_is_taken(

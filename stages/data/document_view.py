@@ -119,7 +119,7 @@ def rows(
     """
     wanted, cut = user.shape(spec), pieces.cut(inputs.find(root, spec))
     chosen = [cut[place * len(cut) // min(count, len(cut))] for place in range(min(count, len(cut)))]
-    search, given = _Search(corpus), 0
+    search, places, given = _Search(corpus), user.Places(), 0
     for place, piece in enumerate(chosen):
         quota = (count - given) // (len(chosen) - place)
         for line, made in _documents(piece, wanted):
@@ -132,7 +132,7 @@ def rows(
                     break
                 where = slice(start, start + length)
                 found = search.find(document, encoded.tokens[where], encoded.supervised[where])
-                file, number = user.place(piece, line)
+                file, number = places.of(piece, line)
                 yield f"{file}:{number}", found
                 quota, given = quota - 1, given + 1
             if not quota:

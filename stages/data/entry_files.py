@@ -103,7 +103,7 @@ def _folder(folder: Path, where: str, known: tuple[str, ...]) -> list[Path]:
     every = sorted(_visible(folder, where))
     found = [path for path in every if suffix(path.name, known)]
     kinds = Counter(suffix(path.name, known) for path in found)
-    _refuse_unread(folder, [path for path in every if path not in set(found)], where, known)
+    _refuse_unread(folder, [path for path in every if not suffix(path.name, known)], where, known)
     if not found:
         there = f" There is {every[0].relative_to(folder).as_posix()}. {conversion(every[0].name)}" if every else ""
         raise UserError(f"{where}: no file in it ends in {', '.join(known)}.{there}")

@@ -67,14 +67,18 @@ def json_lines(piece: Piece) -> Rows:
                 yield Row(number, broken or line, (at if at < end else end) - start)
 
 
-def lines_before(piece: Piece) -> int:
-    """Lines of the file that begin before the piece: for messages, since it reads the file up to there."""
+def lines_before(piece: Piece, start: int = 0, before: int = 0) -> int:
+    """Lines of the file that begin before the piece: for messages, since it reads the file up to there.
+
+    Of them, `before` begin before the byte `start`, from which on it is read.
+    """
     if not piece.start:
         return 0
-    count, left = 1, piece.start - 1
+    count, at = (before, start - 1) if start else (1, 0)
     with piece.file.path.open("rb") as file:
-        while left > 0 and (block := file.read(min(left, BLOCK))):
-            count, left = count + block.count(b"\n"), left - len(block)
+        file.seek(at)
+        while at < piece.start - 1 and (block := file.read(min(piece.start - 1 - at, BLOCK))):
+            count, at = count + block.count(b"\n"), at + len(block)
     return count
 
 

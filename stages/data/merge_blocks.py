@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -135,7 +136,7 @@ def _cut(parts: Sequence[Part], low: int, high: int, once: bool) -> Iterator[tup
         yield left, order[_firsts(ranks, left)[order]] if once else order
     elif high - low == 1:
         seen: set[int] = set()
-        for part in left:
+        for part in chain.from_iterable(map(_halves, left)):
             yield [part], _unseen(part, seen) if once else np.arange(part.documents)
     elif left:
         middle = (low + high) // 2
@@ -144,6 +145,16 @@ def _cut(parts: Sequence[Part], low: int, high: int, once: bool) -> Iterator[tup
         upper = [replace(part, first=border) for part, border in zip(left, borders, strict=True)]
         yield from _cut(lower, low, middle, once)
         yield from _cut(upper, middle, high, once)
+
+
+def _halves(part: Part) -> Iterator[Part]:
+    """A part in parts that fit into memory, or have one document."""
+    if part.bytes <= STRETCH or part.documents == 1:
+        yield part
+        return
+    middle = (part.first + part.last) // 2
+    yield from _halves(replace(part, last=middle))
+    yield from _halves(replace(part, first=middle))
 
 
 def _firsts(ranks: NDArray[np.uint64], parts: Sequence[Part]) -> NDArray[np.bool_]:

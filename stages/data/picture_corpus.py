@@ -226,4 +226,5 @@ def _held_out(corpus: CorpusSpec, rows: list[_Kept]) -> list[_Kept]:
         )
     if 0 < sum(row.heldout for row in rows) < len(rows):
         return rows
-    return [replace(row, heldout=row.origin == min(found)) for row in rows]
+    first = min(found)
+    return [replace(row, heldout=row.origin == first) for row in rows]

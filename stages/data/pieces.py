@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from stages.spec.schema.paths import SUFFIXES
 
 PIECE = 32 << 20  # bytes
-LONGEST = 16 << 20  # bytes of one row: a tokenizer takes up to forty times that
+LONGEST = 16 << 20  # bytes of one row: of text that cannot be cut, a tokenizer takes a hundred times that
 CUT = (".jsonl", ".parquet")
 FILE = 1 << 40  # more than the lines of a file: what rows of the next file of a piece are numbered from
 
@@ -48,9 +48,12 @@ class Piece:
         """Bytes of all its files."""
         return self.end - self.start + sum(one.size for one in self.more)
 
-    def each(self) -> list[Piece]:
-        """A piece for each file."""
-        return [replace(self, more=()), *(Piece(one, 0, one.size) for one in self.more)]
+    def of_file(self, number: int) -> Piece:
+        """The piece of one of its files, by number from 0."""
+        if not number:
+            return replace(self, more=())
+        file = self.more[number - 1]
+        return Piece(file, 0, file.size)
 
 
 @dataclass(frozen=True)
@@ -94,15 +97,20 @@ def cut(files: Sequence[Input]) -> list[Piece]:
 
 def together(cut: Sequence[Piece]) -> list[Piece]:
     """The same with files that are whole and follow one another in one piece, as long as they have `PIECE` bytes."""
-    found: list[Piece] = []
+    found, some, size = list[Piece](), list[Piece](), 0
     for one in cut:
-        last = found[-1] if found else None
-        if last is not None and _whole(one) and _whole(last) and last.size + one.size <= PIECE:
-            found[-1] = replace(last, more=(*last.more, one.file))
-        else:
-            found.append(one)
-    return found
+        if some and not (_whole(one) and _whole(some[-1]) and size + one.end <= PIECE):
+            found.append(_joined(some))
+            some, size = [], 0
+        some.append(one)
+        size += one.end
+    return [*found, _joined(some)] if some else found
 
 
 def _whole(piece: Piece) -> bool:
     return piece.start == 0 and piece.end == piece.file.size
+
+
+def _joined(some: Sequence[Piece]) -> Piece:
+    """One piece of several, all but the first of which are a whole file."""
+    return replace(some[0], more=tuple(one.file for one in some[1:]))

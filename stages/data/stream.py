@@ -180,7 +180,7 @@ def _unknown(runs: Sequence[Run], cut: Sequence[Piece], tokenizer: Source) -> Un
     if not found.tokens:
         return None
     first = next(run for run in runs if run.meta.unknown and run.meta.unknown[0])
-    file, line = user.place(cut[_piece(first)], found.line)
+    file, line = user.Places().of(cut[_piece(first)], found.line)
     return unknown.of(found, tokenizer.open(), sum(run.meta.tokens for run in runs), f"{file}:{line}")
 
 
@@ -191,13 +191,13 @@ def _piece(run: Run) -> int:
 
 def _skipped(runs: Sequence[Run], cut: Sequence[Piece], allowed: int) -> list[Skipped]:
     """The bad rows that are left out. Raises BadRowError for the first one that is not allowed."""
-    found: list[Skipped] = []
+    found, places = list[Skipped](), user.Places()
     for run in runs:
         for bad in run.meta.bad:
             piece = cut[_piece(run)]
             if len(found) == allowed:
                 raise user.bad_row(piece, bad.line, bad.why, bad.allowed)
-            file, line = user.place(piece, bad.line)
+            file, line = places.of(piece, bad.line)
             found.append(Skipped(file=file, line=line, why=bad.why))
     return found
 

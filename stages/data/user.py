@@ -51,7 +51,8 @@ def rows(piece: Piece, wanted: Shape) -> Rows:
         yield from _of_file(piece, wanted)
         return
     read = 0
-    for number, one in enumerate(piece.each()):
+    for number in range(1 + len(piece.more)):
+        one = piece.of_file(number)
         for row in _of_file(one, wanted):
             yield Row(row.line + number * pieces.FILE, row.raw, read + row.read)
         read += one.size
@@ -76,16 +77,29 @@ def _of_file(piece: Piece, wanted: Shape) -> Rows:
 
 def bad_row(piece: Piece, line: int, why: str, allowed: str) -> BadRowError:
     """The error for a row at a line of a piece."""
-    return BadRowError(*place(piece, line), why, allowed)
+    return BadRowError(*Places().of(piece, line), why, allowed)
 
 
-def place(piece: Piece, line: int) -> tuple[str, int]:
-    """The file's name, and the line (or row of a table) in it, that has this number in the piece."""
-    number, line = divmod(line, pieces.FILE)
-    piece = piece.each()[number]
-    return piece.file.name, line + (
-        tables.rows_before(piece) if piece.file.suffix == ".parquet" else lines.lines_before(piece)
-    )
+class Places:
+    """Where rows are. Of many, in the order of the input, each file is read once to count its lines."""
+
+    def __init__(self) -> None:
+        self._piece: Piece | None = None
+        self._before = 0
+
+    def of(self, piece: Piece, line: int) -> tuple[str, int]:
+        """The file's name, and the line (or row of a table) in it, that has this number in the piece."""
+        number, line = divmod(line, pieces.FILE)
+        piece = piece.of_file(number)
+        if piece != self._piece:
+            if piece.file.suffix == ".parquet":
+                self._before = tables.rows_before(piece)
+            elif self._piece is not None and self._piece.file == piece.file and self._piece.start < piece.start:
+                self._before = lines.lines_before(piece, self._piece.start, self._before)
+            else:
+                self._before = lines.lines_before(piece)
+            self._piece = piece
+        return piece.file.name, line + self._before
 
 
 _LEFT = " Those that `without` and `decontaminate` leave out do not count."

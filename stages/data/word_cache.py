@@ -20,6 +20,7 @@ The ids of each part are the library's own.
 from __future__ import annotations
 
 import json
+import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, pairwise
@@ -47,7 +48,8 @@ PRINTABLE = frozenset(map(chr, range(0x21, 0x7F)))  # of ASCII, without the spac
 FIRST, LAST = "\ud800", "\ud801"  # before the key of a part that begins, or ends, a text; no text has them
 MAX_ENTRIES = 1 << 17  # parts whose ids are kept
 MAX_KEY = 32  # characters of such a part
-MAX_TEXT = 1 << 20  # characters of a text that is cut: more would be many strings at once
+MAX_TEXT = 1 << 18  # characters that are encoded at once: the library takes a hundred bytes for each
+BORDER = re.compile(r"(?<=[!-~\w]) ")  # a space behind a word that is closed
 
 
 class WordCache:
@@ -61,7 +63,10 @@ class WordCache:
     def encode(self, texts: Sequence[str]) -> list[bytes]:
         """The ids of each text, as `dtype`. What came before changes how long it takes, and nothing else."""
         if max(map(len, texts), default=0) > MAX_TEXT:
-            return self._encode(texts)
+            return [b"".join(ids for part in _parts(text) for ids in self._some([part])) for text in texts]
+        return self._some(texts)
+
+    def _some(self, texts: Sequence[str]) -> list[bytes]:
         rows = self._rows(texts)
         fresh = set(chain.from_iterable(rows)).difference(self._entries)
         if 2 * len(fresh) > sum(map(len, rows)):
@@ -126,6 +131,15 @@ def _stretches(places: list[int]) -> Iterator[tuple[int, int]]:
     """First and last of places that follow one another, and one behind the last."""
     borders = [0, *(at for at in range(1, len(places)) if places[at] != places[at - 1] + 1), len(places)]
     return ((places[a], places[b - 1] + 1) for a, b in pairwise(borders))
+
+
+def _parts(text: str) -> Iterator[str]:
+    """A long text, cut at borders."""
+    at = 0
+    while len(text) - at > MAX_TEXT and (border := BORDER.search(text, at + MAX_TEXT)) is not None:
+        yield text[at : border.start()]
+        at = border.start()
+    yield text[at:]
 
 
 def _closed(word: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
@@ -27,6 +27,15 @@ def test_what_is_hidden_is_left_out_of_patterns_as_of_folders(tmp_path: Path) ->
     assert names(tmp_path, "m") == names(tmp_path, "m/*.jsonl") == ["m/a.jsonl", "m/b.jsonl"]
     assert names(tmp_path, "**/*.jsonl") == ["m/a.jsonl", "m/b.jsonl"]
     assert names(tmp_path, ".kept/*.jsonl") == [".kept/c.jsonl"], "named as such"
+
+
+def test_the_files_of_a_folder_are_each_looked_at_a_few_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many they are: corpora of pages have hundreds of thousands."""
+    count, hashed, plain = 300, list[None](), PurePath.__hash__
+    made(tmp_path, *(f"m/{number}.md" for number in range(count)))
+    monkeypatch.setattr(PurePath, "__hash__", lambda path: (hashed.append(None), plain(path))[1])
+    assert len(names(tmp_path, "m")) == count
+    assert len(hashed) < 10 * count
 
 
 def test_a_folder_that_spark_wrote_is_its_files(tmp_path: Path) -> None:

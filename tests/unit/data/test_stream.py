@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import random
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from stages.data import inputs, lines, packing, pieces, pool, sorted_runs, spec, user, worker
+from stages.data import inputs, lines, merge_blocks, packing, pieces, pool, sorted_runs, spec, user, worker
+from stages.data.pieces import Input, Piece
 from stages.data.prepared import Corpus
+from stages.data.sorted_runs import Documents
 from stages.errors import UserError
 from tests.unit.data.own_files import declare, run
 from tests.unit.data.small import Small
@@ -85,6 +88,56 @@ def test_a_document_that_comes_a_thousand_times_takes_no_more_memory(project: Sm
     write(project, [json.dumps({"text": "the same in every row, and a few words more"})] * 1000 + rows(150))
     run(project)
     assert held(project) == in_memory(project)
+
+
+@pytest.mark.usefixtures("cut_small")
+@pytest.mark.parametrize("once", [False, True])
+def test_of_equal_documents_no_more_than_a_stretch_is_in_memory(tmp_path: Path, once: bool) -> None:
+    """Also of a run that was merged of many."""
+    count, one = 5000, np.array([1, 2, 3], dtype="<u2")
+    made = Documents(
+        np.full(count, 7, dtype="<u8"), np.full(count, 9, dtype="<u8"), np.zeros(count, dtype=np.bool_),
+        np.full(count, 3), np.tile(one, count), None,
+    )  # fmt: skip
+    run = sorted_runs.write(tmp_path / "run", made, count, True, [])
+    found = list(merge_blocks.stretches([run], once))
+    assert max(sum(part.bytes for part in one.parts) for one in found) <= merge_blocks.STRETCH
+    assert sum(len(one.order) for one in found) == (1 if once else count)
+
+
+@pytest.mark.usefixtures("cut_small")
+def test_the_lines_of_many_bad_rows_are_counted_in_one_pass(project: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(project, [row for good in rows(300) for row in (good, '{"text": ""}')])
+    declare(project, "rows.jsonl", on_bad_row={"skip": 300})
+    size, passed, before = (project.root / "rows.jsonl").stat().st_size, list[int](), lines.lines_before
+
+    def counted(piece: Piece, start: int = 0, *given: int) -> int:
+        passed.append(piece.start - start)
+        return before(piece, start, *given)
+
+    monkeypatch.setattr(lines, "lines_before", counted)
+    left = run(project).inputs
+    assert left is not None
+    assert [one.line for one in left.skipped] == list(range(2, 601, 2))
+    assert len(passed) > 10
+    assert sum(passed) <= size
+
+
+def test_small_files_become_pieces_in_one_pass() -> None:
+    """Each is looked at a few times, however many there are."""
+    looks = list[object]()
+
+    class Size(int):
+        def __add__(self, other: int) -> int:
+            looks.append(other)
+            return int(self) + int(other)
+
+        __radd__ = __add__
+
+    count = 400
+    made = pieces.together(pieces.cut([Input(f"{number}.md", Path("x"), Size(20)) for number in range(count)]))
+    assert [1 + len(one.more) for one in made] == [count]
+    assert len(looks) < 5 * count
 
 
 def test_a_row_that_is_too_long_is_refused_unread(project: Small, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,13 +89,31 @@ def test_words_are_kept_up_to_a_number_and_a_length(monkeypatch: pytest.MonkeyPa
         assert max(map(len, found._entries)) <= word_cache.MAX_KEY
 
 
-def test_texts_of_new_words_alone_and_very_long_ones_go_to_the_library_as_they_are(
+@pytest.mark.parametrize("name", TAKEN)
+def test_long_texts_are_encoded_in_parts_and_have_the_ids_of_the_whole(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library takes a hundred bytes for each character that it is given at once."""
+    monkeypatch.setattr(word_cache, "MAX_TEXT", 40)
+    for normalizer in (None, normalizers.NFC()):
+        made, draw, given = trained(TAKEN[name](), normalizer), random.Random(2), list[str]()
+        found = WordCache(
+            lambda some, made=made, given=given: given.extend(some) or library(made)(some), np.dtype("<u2")
+        )
+        for _ in range(30):
+            some = ["".join(texts(draw, 20)), "a word " * 30, "".join(texts(draw, 2))]
+            given.clear()
+            assert found.encode(some) == [np.array(ids, dtype="<u2").tobytes() for ids in library(made)(some)]
+            assert max(map(len, given), default=0) < 200, "of some hundreds of characters"
+
+
+def test_texts_of_new_words_alone_and_without_a_border_go_to_the_library_as_they_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(word_cache, "MAX_TEXT", 50)
     made, given = trained(TAKEN["GPT-2"]()), list[str]()
     found = WordCache(lambda some: given.extend(some) or library(made)(some), np.dtype("<u2"))
-    for some in (["all of it new"], ["to be or not to be " * 3], []):
+    for some in (["all of it new"], ["tobeornottobe" * 5], []):
         given.clear()
         found.encode(some)
         assert given == some

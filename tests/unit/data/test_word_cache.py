@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -97,13 +97,18 @@ def test_long_texts_are_encoded_in_parts_and_have_the_ids_of_the_whole(
     monkeypatch.setattr(word_cache, "MAX_TEXT", 40)
     for normalizer in (None, normalizers.NFC()):
         made, draw, given = trained(TAKEN[name](), normalizer), random.Random(2), list[str]()
-        found = WordCache(
-            lambda some, made=made, given=given: given.extend(some) or library(made)(some), np.dtype("<u2")
-        )
+        encode = library(made)
+
+        def counted(some: Sequence[str], given: list[str] = given, encode: Any = encode) -> list[list[int]]:
+            given.extend(some)
+            found: list[list[int]] = encode(some)
+            return found
+
+        found = WordCache(counted, np.dtype("<u2"))
         for _ in range(30):
             some = ["".join(texts(draw, 20)), "a word " * 30, "".join(texts(draw, 2))]
             given.clear()
-            assert found.encode(some) == [np.array(ids, dtype="<u2").tobytes() for ids in library(made)(some)]
+            assert found.encode(some) == [np.array(ids, dtype="<u2").tobytes() for ids in encode(some)]
             assert max(map(len, given), default=0) < 200, "of some hundreds of characters"
 
 

@@ -144,7 +144,7 @@ def _blocks(found: Sequence[Run], name: str, once: bool) -> Iterator[memoryview]
         lengths = np.concatenate([part.column("length") for part in stretch.parts]).astype(np.int64)
         data = np.concatenate([part.data(name) for part in stretch.parts])
         starts = np.cumsum(lengths) - lengths
-        yield memoryview(gather(data, starts[stretch.order], lengths[stretch.order]).tobytes())
+        yield gather(data, starts[stretch.order], lengths[stretch.order]).view(np.uint8).data
 
 
 def _documents(found: Sequence[Run], name: str, once: bool) -> Iterator[memoryview]:

@@ -78,7 +78,7 @@ class Documents:
 
 @dataclass
 class Encoding:
-    """Documents of a run while it is made, batch by batch. `size` is in tokens."""
+    """Documents of a run while it is made, batch by batch. `size` is in tokens; a document counts as some more."""
 
     ranks: list[NDArray[np.uint64]] = field(default_factory=list)
     origins: list[NDArray[np.uint64]] = field(default_factory=list)
@@ -155,7 +155,7 @@ def write(
             separate=separate, unknown=(unknown or Found()).numbers, shards=shards,
         )  # fmt: skip
 
-    return put(folder, {name: data.tobytes() for name, data in contents.items()}, meta)
+    return put(folder, {name: [data.view(np.uint8).data] for name, data in contents.items()}, meta)
 
 
 def put(folder: Path, contents: Mapping[str, files.Data], make: Callable[[list[Shard]], RunMeta]) -> Run:

@@ -20,6 +20,7 @@ from stages.spec.schema.corpora import MASKED
 CHARACTERS = 1 << 19  # given to the tokenizer at once, which bounds the memory that its answers take
 ROWS = 2048
 TOKENS = 16 << 20  # of one run, which is in memory until it is written
+DOCUMENT = 16  # tokens that take the memory of what is kept of a document besides its own
 Report = Callable[[int, int], None]  # is given how many bytes were done since the last call, and by an earlier run
 
 
@@ -142,4 +143,4 @@ class _PieceEncoder:
         made.lengths.append(encoded.lengths)
         made.tokens.append(encoded.tokens)
         made.masks.append(encoded.supervised)
-        made.size += len(encoded.tokens)
+        made.size += len(encoded.tokens) + DOCUMENT * len(encoded.lengths)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import tracemalloc
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.data import inputs, lines, merge_blocks, packing, pieces, pool, sorted_runs, spec, user, worker
+from stages.data import gather, inputs, lines, merge_blocks, packing, pieces, pool, sorted_runs, spec, user, worker
 from stages.data.pieces import Input, Piece
 from stages.data.prepared import Corpus
 from stages.data.sorted_runs import Documents
@@ -103,6 +104,41 @@ def test_of_equal_documents_no_more_than_a_stretch_is_in_memory(tmp_path: Path, 
     found = list(merge_blocks.stretches([run], once))
     assert max(sum(part.bytes for part in one.parts) for one in found) <= merge_blocks.STRETCH
     assert sum(len(one.order) for one in found) == (1 if once else count)
+
+
+@pytest.mark.usefixtures("cut_small")
+def test_a_run_has_few_documents_where_they_are_short(project: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept of a document besides its tokens is in memory too."""
+    monkeypatch.setattr(pieces, "PIECE", 1 << 20)
+    monkeypatch.setattr(worker, "CHARACTERS", 50)
+    counts, write_run = list[int](), sorted_runs.write
+    write(project, [json.dumps({"text": f"{number}"}) for number in range(500)])
+
+    def counted(folder: Path, made: Documents, *rest: Any) -> sorted_runs.Run:
+        counts.append(len(made.lengths))
+        return write_run(folder, made, *rest)
+
+    monkeypatch.setattr(sorted_runs, "write", counted)
+    run(project)
+    assert held(project) == in_memory(project)
+    assert max(counts) <= worker.TOKENS // worker.DOCUMENT + 50
+
+
+def test_stretches_are_put_together_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a Python object of some hundreds of bytes, beside one or two tokens."""
+    count = 20_000
+    draw = np.random.default_rng(5)
+    data, lengths = draw.integers(0, 9, size=3 * count).astype("<u2"), draw.integers(0, 3, size=count)
+    starts = draw.permutation(np.cumsum(lengths) - lengths)
+    wanted = np.concatenate([data[start : start + length] for start, length in zip(starts, lengths, strict=True)])
+    monkeypatch.setattr(gather, "BLOCK", 500)
+    tracemalloc.start()
+    found = gather.gather(data, starts, lengths)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.dtype == data.dtype
+    assert np.array_equal(found, wanted)
+    assert peak < 50 * count
 
 
 @pytest.mark.usefixtures("cut_small")

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from stages.data import entry_links
 from stages.data.pieces import suffix
 from stages.errors import UserError
 from stages.spec.schema.paths import PATTERN, conversion
@@ -52,7 +53,7 @@ def files(base: Path, name: str, where: str, kinds: tuple[str, ...]) -> list[Pat
 
 def _pattern(base: Path, name: str, where: str, kinds: tuple[str, ...]) -> list[Path]:
     hidden = any(part.startswith(".") for part in PurePosixPath(name).parts)  # and meant
-    every = sorted(path for path in base.glob(name) if hidden or not _hidden(path.relative_to(base)))
+    every = sorted(path for path in base.glob(name) if hidden or not entry_links.hidden(path.relative_to(base)))
     found = [path for path in every if not path.is_dir()]  # a link that leads nowhere is an error
     if (base / name).is_file() and base / name not in found:
         raise UserError(
@@ -67,6 +68,7 @@ def _pattern(base: Path, name: str, where: str, kinds: tuple[str, ...]) -> list[
         )
     if not found:
         raise UserError(f"{where}: no file below {base} is called so. Correct the pattern.")
+    entry_links.refuse_passed_over(base, name, found, where)
     _refuse_splits(base, [path for path in found if suffix(path.name, kinds) not in FREE], where)
     _refuse_other_numbers(base, found, where)
     _refuse_made_of_it(base, found, where)
@@ -89,10 +91,6 @@ def _refuse_made_of_it(base: Path, found: Sequence[Path], where: str) -> None:
                 f"{where}: {shown} is what datasets made of the data next to it (`map`, `filter`), or of an earlier "
                 f"version. {repair}; to read what was made, save it with `save_to_disk` in a folder of its own."
             )
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 def _folder(folder: Path, where: str, known: tuple[str, ...]) -> list[Path]:

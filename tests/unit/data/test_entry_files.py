@@ -38,6 +38,19 @@ def test_the_files_of_a_folder_are_each_looked_at_a_few_times(tmp_path: Path, mo
     assert len(hashed) < 10 * count
 
 
+def test_a_link_to_a_folder_that_two_stars_pass_over_is_refused(tmp_path: Path) -> None:
+    made(tmp_path, "m/a.jsonl", "m/b/c.jsonl", "elsewhere/d/e.jsonl", "elsewhere/notes.md")
+    (tmp_path / "m/same").symlink_to(tmp_path / "m/b")
+    (tmp_path / "m/loop").symlink_to(tmp_path / "m")
+    (tmp_path / "m/.hidden").symlink_to(tmp_path / "elsewhere")
+    assert names(tmp_path, "m/**/*.jsonl") == ["m/a.jsonl", "m/b/c.jsonl"], "whose files are read already"
+    (tmp_path / "m/b/more").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"path: m/\*\*/\*\.jsonl: m/b/more is a link to a folder with files"):
+        names(tmp_path, "m/**/*.jsonl")
+    assert names(tmp_path, "m/**/c.jsonl") == ["m/b/c.jsonl"], "of which it has none"
+    assert names(tmp_path, "m/*.jsonl") == ["m/a.jsonl"]
+
+
 def test_a_folder_that_spark_wrote_is_its_files(tmp_path: Path) -> None:
     made(tmp_path, "m.parquet/part-0.parquet", "m.parquet/_SUCCESS", "m.parquet/.part-0.parquet.crc")
     assert names(tmp_path, "m.parquet") == names(tmp_path, "m.parquet/*.parquet") == ["m.parquet/part-0.parquet"]

@@ -8,6 +8,7 @@ so a preparation that was killed uses them. Nothing is kept of a stretch once it
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from stages.data import mmidx, sorted_runs
 from stages.data.gather import gather
 from stages.data.merge_blocks import stretches
+from stages.data.progress import Progress
 from stages.data.sorted_runs import Documents, Run, RunMeta
 from stages.store import files
 from stages.store.files import Data
@@ -38,17 +40,23 @@ class Merge:
     dropped: int  # documents that another one equals
     documents: int  # before the held-out ones
     size: int  # tokens of these
+    tokens: int  # of all
     heldout: int
     longest: int
 
-    def contents(self, supervised: bool) -> dict[str, Data]:
-        """The files of the prepared corpus, as blocks that are made when they are read."""
+    def contents(self, supervised: bool, progress: Progress) -> dict[str, Data]:
+        """The files of the prepared corpus, as blocks that are made when they are read, of `bytes` in all."""
         dtype = np.dtype(self.runs[0].meta.dtype)
-        blocks: dict[str, Data] = {
+        blocks = {
             "tokens.bin": _blocks(self.runs, "tokens", self.once),
             "tokens.idx": mmidx.index_blocks(self.length_blocks, self.documents + self.heldout, dtype),
-        }
-        return blocks | ({"mask.bin": _blocks(self.runs, "mask", self.once)} if supervised else {})
+        } | ({"mask.bin": _blocks(self.runs, "mask", self.once)} if supervised else {})
+        return {name: progress.counted(one) for name, one in blocks.items()}
+
+    def bytes(self, supervised: bool) -> int:
+        """What `contents` comes to."""
+        dtype, documents = np.dtype(self.runs[0].meta.dtype), self.documents + self.heldout
+        return self.tokens * (dtype.itemsize + supervised) + mmidx.index_size(documents)
 
     def length_blocks(self, most: int | None = None) -> Iterator[NDArray[np.int64]]:
         """Lengths of the documents in order, or of the first `most`, in blocks."""
@@ -59,14 +67,17 @@ class Merge:
             left, at = left - len(found), at + len(found)
 
 
-def merge(found: Sequence[Run], folder: Path, once: bool = False) -> Merge:
+def merge(corpus: str, found: Sequence[Run], folder: Path, once: bool = False) -> Merge:
     """Merge the lengths alone, and count; `folder` is for them and for longer runs. Raises WriteError."""
     every = sum(run.meta.documents for run in found)
-    found = _in_passes(found, folder, once)
+    found = _in_passes(corpus, found, folder, once)
     count = _Count()
     files.write(folder / "lengths", count.lengths(found, once), flush=False)
     dropped = every - count.documents - count.heldout
-    return Merge(found, once, folder / "lengths", dropped, count.documents, count.size, count.heldout, count.longest)
+    return Merge(
+        found, once, folder / "lengths", dropped, count.documents, count.size, count.tokens, count.heldout,
+        count.longest,
+    )  # fmt: skip
 
 
 @dataclass
@@ -92,22 +103,25 @@ class _Count:
             yield memoryview(lengths.tobytes())
 
 
-def _in_passes(found: Sequence[Run], folder: Path, once: bool) -> Sequence[Run]:
+def _in_passes(corpus: str, found: Sequence[Run], folder: Path, once: bool) -> Sequence[Run]:
     """As many runs as are merged at once, in the same order and of the same documents."""
     level = 0
     while len(found) > FAN:
-        longer = []
-        for first in range(0, len(found), FAN):
-            place = folder / f"merged-{level}-{first // FAN:06d}"
-            longer.append(sorted_runs.read(place) or _longer(found[first : first + FAN], place, once))
+        longer, total = list[Run](), sum(shard.size for run in found for shard in run.meta.shards)
+        with closing(Progress(corpus, total, did="merged")) as progress:
+            for first in range(0, len(found), FAN):
+                place = folder / f"merged-{level}-{first // FAN:06d}"
+                kept = sorted_runs.read(place)
+                progress.add(0 if kept is None else sum(shard.size for shard in kept.meta.shards))
+                longer.append(kept or _longer(found[first : first + FAN], place, once, progress))
         found, level = longer, level + 1
     return found
 
 
-def _longer(found: Sequence[Run], place: Path, once: bool) -> Run:
+def _longer(found: Sequence[Run], place: Path, once: bool, progress: Progress) -> Run:
     """One run of several neighbours."""
     count = _Count()
-    contents: dict[str, Data] = {
+    contents = {
         "length": count.lengths(found, once),
         "start": _starts(found, once),
         **{name: _documents(found, name, once) for name in ("rank", "origin")},
@@ -121,7 +135,7 @@ def _longer(found: Sequence[Run], place: Path, once: bool) -> Run:
             highest=max(run.meta.highest for run in found), dtype=found[0].meta.dtype, bad=[], shards=shards,
         )  # fmt: skip
 
-    return sorted_runs.put(place, contents, meta)
+    return sorted_runs.put(place, {name: progress.counted(one) for name, one in contents.items()}, meta)
 
 
 def held_out_alone(found: Sequence[Run], origin: int, folder: Path) -> list[Run]:

@@ -62,6 +62,11 @@ def index_bytes(lengths: npt.NDArray[np.int64], dtype: np.dtype[np.generic]) -> 
     return b"".join(index_blocks(lambda: iter((lengths,)), len(lengths), dtype))
 
 
+def index_size(documents: int) -> int:
+    """Bytes of the .idx file of so many documents."""
+    return HEADER.size + 12 * documents + 8 * (documents + 1)
+
+
 def index_blocks(
     lengths: Callable[[], Iterator[npt.NDArray[np.int64]]], count: int, dtype: np.dtype[np.generic]
 ) -> Iterator[memoryview]:

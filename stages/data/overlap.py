@@ -8,6 +8,7 @@ by n-grams of words.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from stages.data.document import Document
 from stages.data.hashes import Hashes, Pairs
 from stages.data.ngrams import NGrams
 from stages.data.pieces import Input
+from stages.data.progress import Progress
 from stages.data.spec import CorpusSpec
 from stages.data.turns import RowError
 from stages.errors import UserError
@@ -46,15 +48,18 @@ class Other:
 
     def documents(self) -> Iterator[Document]:
         """Its documents, without rows that cannot be used: its own preparation names those."""
-        shape = user.shape(self.corpus)
-        for piece in pieces.cut(self.files):
-            for row in user.rows(piece, shape):
-                try:
-                    found = records.document(row.raw, shape)
-                except RowError:
-                    continue
-                if found.heldout or not self.heldout:
-                    yield found
+        shape, before = user.shape(self.corpus), 0
+        with closing(Progress(self.corpus.corpus, sum(one.size for one in self.files), did="compared")) as progress:
+            for piece in pieces.cut(self.files):
+                for row in user.rows(piece, shape):
+                    progress.show(before + row.read)
+                    try:
+                        found = records.document(row.raw, shape)
+                    except RowError:
+                        continue
+                    if found.heldout or not self.heldout:
+                        yield found
+                before += piece.size
 
 
 class WrittenSet(json_file.Strict):

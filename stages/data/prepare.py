@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from stages.data.draws import rank
 from stages.data.encode import Encoded, encode
 from stages.data.packages import SourceFile, read_packages
 from stages.data.prepared import content_digest, contents, write_folder
+from stages.data.progress import Progress
 from stages.data.spec import CorpusSpec, TokenizerSpec
 from stages.data.tokenizer_declared import declared as declared_tokenizer
 from stages.errors import UserError
@@ -125,8 +126,12 @@ def _prepare_files(
     root: Path, corpus: CorpusSpec, words: tokenizer.Source, out: Path, accept: bool, processes: int
 ) -> DataManifest:
     """Prepare a user's own files, in memory that does not grow with them."""
-    with stream.merged(root, corpus, words, out, processes) as (merge, inputs):
-        files = merge.contents(corpus.kind in MASKED) | words.kept
+    masked = corpus.kind in MASKED
+    with (
+        stream.merged(root, corpus, words, out, processes) as (merge, inputs),
+        closing(Progress(corpus.corpus, merge.bytes(masked), did="written")) as progress,
+    ):
+        files = merge.contents(masked, progress) | words.kept
         lengths = partial(merge.length_blocks, merge.documents)
         counts = _Counts(merge.size, merge.documents, merge.longest, merge.heldout, lengths)
         return _write(corpus, words, out, files, counts, accept, inputs=inputs)

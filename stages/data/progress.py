@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import TextIO
 
@@ -38,6 +39,12 @@ class Progress:
             return
         self._shown_at = now
         self._print(self._line(read, kept, now - self._worked))
+
+    def counted(self, blocks: Iterable[memoryview]) -> Iterator[memoryview]:
+        """The blocks, whose bytes are done once the next one is wanted."""
+        for block in blocks:
+            yield block
+            self.add(block.nbytes)
 
     def close(self) -> None:
         """End the line that would be overwritten."""

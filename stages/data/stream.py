@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -71,17 +71,17 @@ def merged(
         {**measured, **_theirs(compared)},
     )
     read = sum(one.size for one in found)
-    progress = Progress(corpus.corpus, read)
     try:
         sets = overlap.write(corpus, compared, folder / "others")
         job = Job(corpus.corpus, corpus.kind, user.shape(corpus), tokenizer, folder, corpus.bad_rows, sets)
         cut = pieces.together(pieces.cut(found))
-        runs = pool.encode_all(job, cut, processes, progress)
+        with closing(Progress(corpus.corpus, read)) as progress:
+            runs = pool.encode_all(job, cut, processes, progress)
         inputs.refuse_changed(every, before)
         skipped = _skipped(runs, cut, corpus.bad_rows)
         lost = _unknown(runs, cut, tokenizer)
         unknown.refuse(corpus, lost, " What was encoded is kept, so the same command goes on.")
-        merging = merge(_enough(corpus, runs, folder), folder, corpus.duplicates == "drop")
+        merging = merge(corpus.corpus, _enough(corpus, runs, folder), folder, corpus.duplicates == "drop")
         digest = digest_bytes("".join(f"{name} {found}\n" for name, found in measured.items()).encode())
         made = Inputs(files=len(found), bytes=read, digest=digest, skipped=skipped, duplicates=merging.dropped)
         separate = _separate(runs) if corpus.answers == "separate" else None
@@ -91,8 +91,6 @@ def merged(
     except UserError:
         trees.remove_tree(folder)
         raise
-    finally:
-        progress.close()
     with files.failing(folder):
         trees.remove_tree(folder)
 

@@ -10,13 +10,15 @@ from stages.data import other_kinds, table_ends, table_pictures
 from stages.data.arrow import pyarrow
 from stages.data.parquet_pages import Page, pages
 from stages.data.pieces import LONGEST, Broken, Input, Piece, Row, Rows
+from stages.data.table_dictionaries import Dictionaries
 from stages.errors import UserError
 
 if TYPE_CHECKING:
     from stages.data.records import Shape
 
 STRINGS, OFFSETS = ("string", "large_string"), 64  # types that have a value's bytes, and bytes besides these
-BATCH = 256  # rows that are Python objects at once
+BATCH = 64  # rows that are Python objects at once
+INDICES, INDEX = 1 << 16, 4  # rows of which indices are read at once, and the bytes of an index
 MEMORY = 64 << 20  # bytes of a batch of Parquet
 PAGE = 256 << 20  # bytes of a page of Parquet when it is decompressed; most writers aim at one MiB
 NO_OBJECTS = (ValueError, OverflowError)  # what pyarrow raises of values that Python's types do not have
@@ -36,40 +38,47 @@ def parquet(piece: Piece, wanted: Shape) -> Rows:
         total = max(1, sum(file.metadata.row_group(number).num_rows for number in groups))
         beside = table_pictures.columns(file.schema_arrow.names, chosen) if groups else []
         chosen += (table_pictures.leaf(file.metadata.row_group(groups[0]), name) for name in beside)
-        count = _rows_at_once(piece.file, file.metadata, groups, chosen)
+        count = _rows_at_once(piece.file, file, groups, chosen)
         batches = file.iter_batches(count, row_groups=groups, columns=chosen, use_threads=False) if groups else ()
-        for number, row in enumerate(_rows(piece.file, batches), start=1):
+        slices = (batch.slice(at, BATCH) for batch in batches for at in range(0, len(batch), BATCH))
+        for number, row in enumerate(_rows(piece.file, slices), start=1):
             yield Row(number, row, (piece.end - piece.start) * number // total)
 
 
-def _rows_at_once(file: Input, metadata: Any, groups: Sequence[int], chosen: Sequence[str]) -> int:
+def _rows_at_once(file: Input, opened: Any, groups: Sequence[int], chosen: Sequence[str]) -> int:
     """How many rows are read at once: no more than take about `MEMORY`, by the pages that have the largest values.
 
-    Raises UserError for a page that is too large, since pages are in memory as a whole.
+    More than `BATCH` of columns that come as dictionaries, since these come with every batch. Raises UserError for a
+    page that is too large, since pages are in memory as a whole.
     """
     widest = 0.0  # bytes of a row
+    dictionaries = {one.name for one in opened.schema_arrow if str(one.type).startswith("dictionary")} & set(chosen)
     with file.path.open("rb") as raw:
-        for group in map(metadata.row_group, groups):
+        for group in map(opened.metadata.row_group, groups):
             row = 0.0
             for column in map(group.column, range(group.num_columns)):
                 if any(
                     column.path_in_schema == name or column.path_in_schema.startswith(f"{name}.") for name in chosen
                 ):
                     values = column.num_values / max(1, group.num_rows)  # of a row: of lists, several
-                    row += values * max((_bytes_per_value(file, page) for page in pages(raw, column)), default=0.0)
+                    largest = max((_bytes_per_value(file, page) for page in pages(raw, column)), default=0.0)
+                    row += INDEX if column.path_in_schema in dictionaries else values * largest
             widest = max(widest, row)
-    return max(1, min(BATCH, int(MEMORY // max(1.0, widest))))
+    return max(1, min(INDICES if dictionaries else BATCH, int(MEMORY // max(1.0, widest))))
 
 
 def _bytes_per_value(file: Input, page: Page) -> float:
-    """Bytes of a value of a page on average, 0 for a dictionary. Raises UserError for a page that is too large."""
+    """Bytes of a value of a page on average, of a dictionary all, as its longest value may have.
+
+    Raises UserError for a page that is too large.
+    """
     if page.size > PAGE:
         raise UserError(
             f"{file.name}: a page of {page.size:,} bytes; allowed: {PAGE:,}, since a page is in memory as a whole. "
             "Leave out values that are so long, or write the file again with fewer values in a page (pyarrow: "
             "`write_batch_size`)."
         )
-    return page.size / page.values if page.values else 0.0
+    return page.size / max(1, page.values)
 
 
 def rows_before(piece: Piece) -> int:
@@ -107,14 +116,18 @@ def _rows(file: Input, batches: Any) -> Iterator[dict[str, Any] | Broken]:
 
     pyarrow compares neither offsets of Arrow files with their buffers nor bytes of strings with UTF-8 by itself.
     """
-    pa = pyarrow(file.name)
+    pa, dictionaries = pyarrow(file.name), Dictionaries(file.name, MEMORY)
     for whole in batches:
         batch = table_pictures.reduced(whole, file.name)
         try:
-            batch.validate(full=True)
-            short = batch.nbytes <= LONGEST
+            batch.validate()
+            plain = dictionaries.plain(batch)
+            if plain is not None:
+                plain.validate(full=True)
+                batch = plain
+            short = plain is not None and batch.nbytes <= LONGEST
             rows = batch.to_pylist() if short else None
-        except (pa.ArrowInvalid, *NO_OBJECTS):
+        except (pa.ArrowInvalid, IndexError, *NO_OBJECTS):
             rows = None
         yield from rows if rows is not None else (_row(batch.slice(at, 1)) for at in range(len(batch)))
 

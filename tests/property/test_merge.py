@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.data import merge, merge_blocks, mmidx, sorted_runs
+from stages.data.progress import Progress
 from stages.data.sorted_runs import Documents, Run
 
 RANKS = (0, 1, 7, 1 << 63, (1 << 64) - 1)  # few, so that many are equal
@@ -57,6 +59,10 @@ def sorted_at_once(every: list[list[Made]], once: bool) -> list[Made]:
 
 
 @pytest.mark.slow  # every example writes its runs
+def quiet() -> Progress:
+    return Progress("mine", 0, io.StringIO())
+
+
 @given(
     every=st.lists(st.lists(documents(), max_size=7), min_size=1, max_size=11), once=st.booleans(),
     supervised=st.booleans(), fan=st.integers(2, 12), stretch=st.sampled_from([1, 700, 3000, 1 << 25]),
@@ -70,15 +76,16 @@ def test_merged_runs_are_all_documents_sorted(
         patch.setattr(merge, "FAN", fan)
         patch.setattr(merge_blocks, "STRETCH", stretch)
         found = [written(folder, number, made, supervised) for number, made in enumerate(every)]
-        made = merge.merge(found, folder, once)
+        made = merge.merge("mine", found, folder, once)
         contents = {
             file: b"".join([blocks] if isinstance(blocks, bytes) else blocks)
-            for file, blocks in made.contents(supervised).items()
+            for file, blocks in made.contents(supervised, quiet()).items()
         }
         lengths = np.array([len(one.tokens) for one in wanted], dtype=np.int64)
         tokens = np.array([token for one in wanted for token in one.tokens], dtype="<u2")
         assert contents["tokens.bin"] == tokens.tobytes()
         assert contents["tokens.idx"] == mmidx.index_bytes(lengths, tokens.dtype)
+        assert sum(map(len, contents.values())) == made.bytes(supervised)
         if supervised:
             assert contents["mask.bin"] == (tokens % 2).astype(np.uint8).tobytes()
         assert (made.documents, made.heldout) == (
@@ -115,8 +122,8 @@ def test_files_that_are_open_at_once_are_bounded_and_each_is_opened_once_a_pass(
     monkeypatch.setattr(merge, "FAN", fan)
     monkeypatch.setattr(merge_blocks, "STRETCH", 6000)
     monkeypatch.setattr(merge_blocks, "os", type("os", (), {**vars(merge_blocks.os), "open": staticmethod(counted)}))
-    made = merge.merge(many, tmp_path)
-    blocks = list(made.contents(False)["tokens.bin"])
+    made = merge.merge("mine", many, tmp_path)
+    blocks = list(made.contents(False, quiet())["tokens.bin"])
     assert made.documents == 30 * 40
     assert len(blocks) > 10
     assert len(made.runs) <= fan
@@ -129,13 +136,15 @@ def test_longer_runs_are_used_again_after_a_kill_and_made_again_where_damaged(
     many: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(merge, "FAN", 4)
-    wanted = list(merge.merge(many, tmp_path).contents(False)["tokens.bin"])
+    wanted = list(merge.merge("mine", many, tmp_path).contents(False, quiet())["tokens.bin"])
     damaged = tmp_path / "merged-0-000001" / "tokens"
     damaged.write_bytes(bytes(damaged.stat().st_size))
     longer = merge._longer
     again: list[str] = []
     monkeypatch.setattr(
-        merge, "_longer", lambda found, place, once: again.append(place.name) or longer(found, place, once)
+        merge,
+        "_longer",
+        lambda found, place, once, shown: again.append(place.name) or longer(found, place, once, shown),
     )
-    assert list(merge.merge(many, tmp_path).contents(False)["tokens.bin"]) == wanted
+    assert list(merge.merge("mine", many, tmp_path).contents(False, quiet())["tokens.bin"]) == wanted
     assert again == ["merged-0-000001"]

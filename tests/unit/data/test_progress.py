@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 
 from stages.data import progress
 from stages.data.progress import Progress
+from tests.unit.data.own_files import declare, run
+from tests.unit.data.small import Small
+from tests.unit.data.streamed import rows, write
 
 MB = 10**6
 
@@ -36,3 +40,23 @@ def test_what_was_kept_is_done_but_not_in_the_rate(clock: list[float]) -> None:
         "mine: 60% of 100.0 MB read (60.0 MB before)",
         "mine: 70% of 100.0 MB read (60.0 MB before), 0.2 MB/s, 0:02:00 left",
     ]
+
+
+@pytest.mark.usefixtures("cut_small")
+def test_every_long_part_of_a_preparation_says_how_far_it_is(
+    project: Small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a large corpus, merging and writing take minutes too."""
+    monkeypatch.setattr(progress, "PAUSE", {True: 0.0, False: 0.0})
+    monkeypatch.setattr(progress, "LEAST", 0.0)
+    write(project, rows(150, seed=2), "other.jsonl")
+    spec = (project.root / "specs/data/mine.yaml").read_text()
+    (project.root / "specs/data/other.yaml").write_text(spec.replace("corpus: mine", "corpus: other"))
+    write(project, rows(300))
+    declare(project, "rows.jsonl", without=["other"])
+    run(project)
+    lines = capsys.readouterr().err.splitlines()
+    for said in (r"mine: \d+% of .* MB measured", r"other: \d+% of .* MB compared", r"mine: \d+% of .* MB read",
+                 r"mine: \d+% of .* MB merged", "mine: 100% of .* MB written"):  # fmt: skip
+        assert any(re.match(said, line) for line in lines), said
+    assert not any(re.match(r"mine: 1?[1-9]\d[1-9]%", line) for line in lines), "no more than all"

@@ -94,6 +94,9 @@ def _once(
     except HeldError as error:
         held.wait(error)
         return None
+    except KeyboardInterrupt:
+        print(f"\n{name}: stopped by Ctrl-C; the same command goes on with what is encoded of files", file=sys.stderr)
+        raise
 
 
 def _declares(root: Path, name: str, made: DataManifest, packed: Mapping[int, Packed]) -> bool | None:

@@ -12,6 +12,7 @@ import yaml
 
 from stages.commands.data import prepare, print_declaration
 from stages.commands.status import print_status
+from stages.data import pool
 from stages.data.measured import declaration
 from stages.data.prepare import prepare as prepare_corpus
 from stages.errors import UserError
@@ -94,6 +95,21 @@ def test_a_tokenizer_that_there_is_not_is_named_at_its_line(project: Path) -> No
     write_spec(project, "mine", {**OWN, "tokenizer": "own"})
     with pytest.raises(UserError, match=r"mine\.yaml:\d+: tokenizer: found the unknown tokenizer 'own'; allowed: none"):
         print_declaration("mine")
+
+
+def test_ctrl_c_says_what_the_same_command_does(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pool, "encode_all", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        print_declaration("mine")
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.endswith("\nmine: stopped by Ctrl-C; the same command goes on with what is encoded of files\n")
+    assert (project / "results/mini/data/.mine.runs/made_of.json").is_file()
 
 
 def test_a_file_is_read_again_whenever_it_is_asked_for(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

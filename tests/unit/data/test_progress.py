@@ -9,6 +9,7 @@ import pytest
 
 from stages.data import progress
 from stages.data.progress import Progress
+from tests.edits import replaced
 from tests.unit.data.own_files import declare, run
 from tests.unit.data.small import Small
 from tests.unit.data.streamed import rows, write
@@ -51,7 +52,7 @@ def test_every_long_part_of_a_preparation_says_how_far_it_is(
     monkeypatch.setattr(progress, "LEAST", 0.0)
     write(project, rows(150, seed=2), "other.jsonl")
     spec = (project.root / "specs/data/mine.yaml").read_text()
-    (project.root / "specs/data/other.yaml").write_text(spec.replace("corpus: mine", "corpus: other"))
+    (project.root / "specs/data/other.yaml").write_text(replaced(spec, "corpus: mine", "corpus: other"))
     write(project, rows(300))
     declare(project, "rows.jsonl", without=["other"])
     run(project)

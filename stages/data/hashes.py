@@ -58,7 +58,10 @@ class Hashes:
     def have(self, pairs: Pairs) -> NDArray[np.bool_]:
         """Which of these hashes are in the set."""
         found = self.first(np.ascontiguousarray(pairs["first"]))
-        for place in np.flatnonzero(found).tolist():
+        maybe = np.flatnonzero(found)
+        at = np.searchsorted(self._first, pairs["first"][maybe])
+        found[maybe] = self._second[at] == pairs["second"][maybe]
+        for place in maybe[~found[maybe]].tolist():  # of another hash with this first half, which there hardly is
             first, second = pairs[place]
             low, high = (np.searchsorted(self._first, first, side=side) for side in ("left", "right"))
             found[place] = bool(np.any(self._second[low:high] == second))

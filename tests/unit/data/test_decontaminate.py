@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,6 +86,16 @@ def test_what_is_shorter_than_an_n_gram_is_counted_and_a_set_of_nothing_else_is_
     with pytest.raises(UserError, match=r"decontaminate: none of the 1 documents of exam that count has 14 words"):
         run(project)
     assert [one.name for one in project.data.iterdir() if one.name.startswith(".")] == []
+
+
+def test_hashes_that_are_there_are_looked_up_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copied document has a thousand of them."""
+    every = hashes.of(map(str, range(1000)))
+    hashes.write(tmp_path / "x", [every])
+    known, looks, search = hashes.Hashes(tmp_path / "x"), list[None](), np.searchsorted
+    monkeypatch.setattr(np, "searchsorted", lambda *given, **how: (looks.append(None), search(*given, **how))[1])
+    assert known.have(every).all()
+    assert len(looks) < 5
 
 
 @given(st.sets(st.integers(0, 40)), st.lists(st.integers(0, 40)))

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from benchmarks.step import SEQUENCES, made_up, stage
-from stages.data.loader import PhaseData
-from stages.data.readers import scope
-from stages.data.sample import Sample
+from stages.data.loading.loader import PhaseData
+from stages.data.loading.readers import scope
+from stages.data.loading.sample import Sample
 from stages.engines.torch_trainer import freeze
 from stages.models.build import build
 from stages.spec.project import Project

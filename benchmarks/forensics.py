@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from stages.contract import ledger
-from stages.data.corpus_manifest import read_manifest
+from stages.data.corpus.corpus_manifest import read_manifest
 from stages.spec.project import Project
 from stages.store.layout import Layout
 

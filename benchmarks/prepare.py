@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks import rows
 from benchmarks.timing import Comparison, compare, show
-from stages.data import prepare
+from stages.data.preparing import prepare
 from stages.errors import UserError
 from stages.store import trees
 

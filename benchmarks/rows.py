@@ -16,9 +16,9 @@ import numpy as np
 import yaml
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from stages.data import tokenizer_files
-from stages.data.roles import NAMES
-from stages.data.tokenizer_declared import declared as declared_tokenizer
+from stages.data.tokens import tokenizer_files
+from stages.data.tokens.roles import NAMES
+from stages.data.tokens.tokenizer_declared import declared as declared_tokenizer
 
 CORPUS = "made_up"
 WORDS, VOCABULARY = 60_000, 32_000

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from benchmarks.timing import Comparison, compare, show
 from stages.contract.parameters import parameters
-from stages.data.sample import Sample
+from stages.data.loading.sample import Sample
 from stages.models.build import build
 from stages.spec.families.llama import LlamaModel
 from stages.spec.resolved import Evaluation, Execution, Init, Stage

@@ -16,7 +16,7 @@ from torch import nn
 
 from benchmarks import step
 from stages.contract import cost
-from stages.data.sample import Sample
+from stages.data.loading.sample import Sample
 from stages.models.build import make
 from stages.models.layers import recompute
 from stages.spec.families.llama import LlamaModel

@@ -8,8 +8,8 @@ from typing import Any
 
 from stages.commands.find_project import open_project, stage_of
 from stages.contract import ledger
-from stages.data.corpus_manifest import preparing
-from stages.data.trace import Row
+from stages.data.loading.trace import Row
+from stages.data.spec import preparing
 from stages.errors import UsageError
 from stages.forensics.batch import Batch, batch
 from stages.printable import print_json

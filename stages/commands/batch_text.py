@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from rich.text import Text
 
 from stages.commands.data_shown import LEGEND, lines_of, side_of
-from stages.data import document_view, spec
-from stages.data.loader import PhaseData
-from stages.data.preference import SIDES
-from stages.data.readers import scope
-from stages.data.sample import UNSUPERVISED, PairRow, Sample, Span
-from stages.data.tokenizer import of_corpus
-from stages.data.tokenizer_use import FILE
+from stages.data import spec
+from stages.data.loading import document_view
+from stages.data.loading.loader import PhaseData
+from stages.data.loading.readers import scope
+from stages.data.loading.sample import UNSUPERVISED, PairRow, Sample, Span
+from stages.data.tokens.preference import SIDES
+from stages.data.tokens.tokenizer import of_corpus
+from stages.data.tokens.tokenizer_use import FILE
 from stages.forensics.batch import Batch
 from stages.store.layout import Layout
 from stages.terminal import Console

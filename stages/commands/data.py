@@ -10,7 +10,7 @@ from pathlib import Path
 from stages.commands.find_project import open_project
 from stages.commands.waiting import Held, waited
 from stages.data import spec
-from stages.data.corpus_manifest import DataManifest
+from stages.data.corpus.corpus_manifest import DataManifest
 from stages.data.spec import CorpusSpec, Packed, TokenizerSpec
 from stages.errors import InvalidSpecs
 from stages.spec.loader import LoadedPipeline
@@ -58,8 +58,8 @@ def print_declaration(name: str, processes: int | None = None, scale: str = DEFA
 
     Where the spec has them already nothing is printed, so that `>>` to the spec may be typed twice.
     """
-    from stages.data.measured import declaration, packed_rows
-    from stages.data.prepared import Corpus
+    from stages.data.corpus.prepared import Corpus
+    from stages.data.preparing.measured import declaration, packed_rows
 
     root, project = open_project(scale)
     layout = Layout(root, scale)
@@ -86,7 +86,7 @@ def _once(
     root: Path, layout: Layout, name: str, held: Held, processes: int | None, accept: bool = False
 ) -> DataManifest | None:
     """A corpus prepared as its files are now; None, after a moment, where another run was faster to begin."""
-    from stages.data.prepare import prepare as prepare_corpus
+    from stages.data.preparing.prepare import prepare as prepare_corpus
 
     try:
         with lease.hold(layout.preparation(name), name):

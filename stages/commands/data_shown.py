@@ -10,13 +10,14 @@ from rich.text import Text
 
 from stages.commands.find_project import open_project
 from stages.commands.first_rows import notices
-from stages.data import document_view, spec
-from stages.data.document_view import Shown, Stretch
-from stages.data.prepare import opened
-from stages.data.prepared import Corpus
+from stages.data import spec
+from stages.data.corpus.prepared import Corpus
+from stages.data.loading import document_view
+from stages.data.loading.document_view import Shown, Stretch
+from stages.data.preparing.prepare import opened
 from stages.data.spec import CorpusSpec
-from stages.data.tokenizer import Tokenizer, of_corpus
-from stages.data.tokenizer_use import FILE
+from stages.data.tokens.tokenizer import Tokenizer, of_corpus
+from stages.data.tokens.tokenizer_use import FILE
 from stages.errors import UserError
 from stages.printable import printable
 from stages.spec.schema.corpora import UNDECLARED

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stages.data import first_turns, spec, special_text, unread
-from stages.data.tokenizer import of_corpus
-from stages.data.tokenizer_use import FILE
+from stages.data import spec
+from stages.data.files import first_turns, special_text, unread
+from stages.data.tokens.tokenizer import of_corpus
+from stages.data.tokens.tokenizer_use import FILE
 from stages.store.layout import Layout
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from stages.data import offsets, unknown
-from stages.data.corpus_manifest import DataManifest, read_manifest
-from stages.data.prepared import Corpus
+from stages.data.corpus import offsets
+from stages.data.corpus.corpus_manifest import DataManifest, read_manifest
+from stages.data.corpus.prepared import Corpus
+from stages.data.tokens import unknown
 from stages.errors import UserError
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import both_answers

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stages.data.spec import TOKENIZER
-from stages.data.tokenizer_files import TOKENS
+from stages.data.tokens.tokenizer_files import TOKENS
 from stages.spec.loader_data import LoadedData
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS
@@ -21,7 +21,7 @@ def refuse_other(root: Path, layout: Layout, data: LoadedData, stage: Stage, rel
     ours = _path(root, layout, data, stage.tokenizer)
     if not folders or ours is None or not ours.is_file():
         return
-    from stages.data import tokenizer_of_release
+    from stages.data.tokens import tokenizer_of_release
     from stages.models import release_files
 
     for folder in folders:

@@ -168,7 +168,7 @@ def _refuse_undeclared(stage: Stage) -> None:
 def _refuse_short(stage: Stage, root: Path, layout: Layout) -> None:
     """Rows are counted before step 1: a stage that would run out of them is not begun."""
     if stage.phases:
-        from stages.data.rows import refuse_short
+        from stages.data.loading.rows import refuse_short
 
         refuse_short(stage, root, layout.data)
 

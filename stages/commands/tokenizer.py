@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from stages.commands.find_project import find_root
-from stages.data import tokenizer_files
-from stages.data.tokenizer import Tokenizer
-from stages.data.tokenizer_declared import declared
+from stages.data.tokens import tokenizer_files
+from stages.data.tokens.tokenizer import Tokenizer
+from stages.data.tokens.tokenizer_declared import declared
 from stages.errors import UsageError
 from stages.spec.schema.tokenizers import RawTokenizerFiles
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from stages.commands.find_project import open_project, stages_at, unknown
-from stages.data.prepared import Corpus
+from stages.data.corpus.prepared import Corpus
 from stages.errors import UsageError, UserError
 from stages.forensics.where import Read, Unread, where
 from stages.printable import print_json

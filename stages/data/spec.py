@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.data.packages import PackageSource
 from stages.errors import UsageError
 from stages.spec import domains
 from stages.spec.builders import OWN
@@ -23,6 +23,16 @@ from stages.store.shards import Count, Hex64
 
 FOLDER = Path("specs") / "data"
 TOKENIZER = "tokenizer"
+
+
+@dataclass(frozen=True)
+class PackageSource:
+    """One package of a corpus: distribution name, exact version, and which files (fnmatch patterns of RECORD paths)."""
+
+    name: str
+    version: str
+    files: tuple[str, ...]
+    leave_out: tuple[str, ...]
 
 
 class _Package(Strict):
@@ -181,3 +191,8 @@ def load_tokenizer(root: Path, declared: bool = True) -> TokenizerSpec:
     document = files.entry("data", TOKENIZER)
     raw = tokenizer(document, declared)
     return validate(Document(raw.model_dump(), document.places), TokenizerSpec)
+
+
+def preparing(folder: Path) -> str:
+    """The command that prepares a folder of results/<scale>/data, for errors about it."""
+    return f"stages data {folder.name} --scale {folder.absolute().parent.parent.name}"

@@ -10,8 +10,8 @@ from typing import Any
 from torch import nn
 
 from stages import evals
-from stages.data.heldout import Heldout
 from stages.engines import Inputs, device, looping, received, results
+from stages.evals.heldout import Heldout
 from stages.models import build
 from stages.spec.evaluations import EVALUATIONS
 from stages.spec.resolved import Stage

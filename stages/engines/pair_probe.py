@@ -18,7 +18,7 @@ from torch import nn
 
 from stages.contract import ledger
 from stages.contract.ledger import Step
-from stages.data.sample import UNSUPERVISED, PairRow, Sample
+from stages.data.loading.sample import UNSUPERVISED, PairRow, Sample
 from stages.guards.phase_log import Rows
 from stages.guards.report import PairReport
 from stages.spec.resolved import Stage

@@ -12,11 +12,11 @@ from torch import nn
 
 from stages import evals
 from stages.contract import ledger
-from stages.data.heldout import Heldout
-from stages.data.loader import PhaseData
-from stages.data.readers import scope
+from stages.data.loading.loader import PhaseData
+from stages.data.loading.readers import scope
 from stages.engines import Inputs, evaluation, last_pass, looping, made_by, place, readback, results, resume
 from stages.engines.trainer import Checkpoints, Tables, Trainer, exhaust
+from stages.evals.heldout import Heldout
 from stages.guards import reads
 from stages.guards import run as guards
 from stages.guards.reads import Reads

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.contract.evaluated_rows import LONGEST, REPLIES, SLACK
-from stages.data.roles import Roles
+from stages.data.tokens.roles import Roles
 from stages.evals.language import corpus_losses, joined
 from stages.evals.subject import Subject
 from stages.spec.evaluations import EVALUATIONS

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stages.contract.evaluated_rows import FEWEST_ANSWERS, FEWEST_FULL, FEWEST_LONG
-from stages.data.sample import Sample
+from stages.data.loading.sample import Sample
 from stages.errors import UserError
 from stages.evals.pictures import pair_loss
 from stages.evals.subject import Subject, plain_row

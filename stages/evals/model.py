@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stages.data.sample import UNSUPERVISED, Image, Sample
+from stages.data.loading.sample import UNSUPERVISED, Image, Sample
 from stages.spec.resolved_models import Rope
 from stages.spec.resolved_phases import Phase
 

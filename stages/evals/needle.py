@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stages.contract.evaluated_rows import DEPTHS, haystacks, needle_lengths
 from stages.data.draws import Draws
-from stages.data.tokenizer import Tokenizer
+from stages.data.tokens.tokenizer import Tokenizer
 from stages.errors import UserError
 from stages.evals.language import long_rows
 from stages.evals.subject import Subject

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from stages.contract import numbers
 from stages.contract.evaluated_rows import IMAGES_AT_ONCE, LEAST_PAIRS, LEAST_QUESTIONS
-from stages.data.digits import WORDS
-from stages.data.heldout import Pairs
-from stages.data.roles import Roles
-from stages.data.vision import BRIGHTNESS, TEMPLATES
+from stages.data.generated.digits import WORDS
+from stages.data.generated.vision import BRIGHTNESS, TEMPLATES
+from stages.data.tokens.roles import Roles
 from stages.errors import UserError
+from stages.evals.heldout import Pairs
 from stages.evals.subject import Subject
 from stages.models.coca import caption_loss, embed_images, embed_texts, siglip_loss
 from stages.models.vision_packing import pack

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from stages.data.sample import UNSUPERVISED
+from stages.data.loading.sample import UNSUPERVISED
 from stages.errors import UserError
 from stages.evals.subject import Subject
 from stages.spec.evaluations import EVALUATIONS

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from stages.data.heldout import Heldout
 from stages.errors import UserError
 from stages.evals.answers import answers
+from stages.evals.heldout import Heldout
 from stages.evals.language import loops, positions, validation
 from stages.evals.model import Model
 from stages.evals.needle import needle

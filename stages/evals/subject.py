@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stages.contract import evaluated_rows
-from stages.data.heldout import Heldout
-from stages.data.roles import Roles
-from stages.data.sample import Image, Sample
-from stages.data.tokenizer import Tokenizer
+from stages.data.loading.sample import Image, Sample
+from stages.data.tokens.roles import Roles
+from stages.data.tokens.tokenizer import Tokenizer
 from stages.errors import UserError
+from stages.evals.heldout import Heldout
 from stages.evals.model import Model, row
 from stages.evals.whole import Whole
 from stages.spec.resolved import Stage

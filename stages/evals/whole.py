@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.data.sample import Sample
+from stages.data.loading.sample import Sample
 from stages.evals.model import evaluation_mode
 from stages.models import kimi_vl
 from stages.models.ops import token_losses

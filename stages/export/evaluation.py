@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from stages import evals
-from stages.data.heldout import Heldout
 from stages.engines import looping, results
 from stages.errors import UserError
+from stages.evals.heldout import Heldout
 from stages.export import model
 from stages.export.result import Result
 from stages.spec.evaluations import EVALUATIONS

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from stages.data.chat import ChatTemplate
+from stages.data.tokens.chat import ChatTemplate
 from stages.errors import UserError
 from stages.export.model import Logits
 from stages.export.sampling import Sampling

@@ -15,11 +15,12 @@ from functools import cached_property
 from tokenizers import Tokenizer as HfTokenizer
 from tokenizers import processors
 
-from stages.data import corpus_manifest, prepared, tokenizer
 from stages.data import spec as data_spec
-from stages.data.roles import Roles
-from stages.data.tokenizer_declared import declared as declared_tokenizer
-from stages.data.tokenizer_files import CONFIG, TEMPLATE, TOKENS, WORDS
+from stages.data.corpus import corpus_manifest, prepared
+from stages.data.tokens import tokenizer
+from stages.data.tokens.roles import Roles
+from stages.data.tokens.tokenizer_declared import declared as declared_tokenizer
+from stages.data.tokens.tokenizer_files import CONFIG, TEMPLATE, TOKENS, WORDS
 from stages.errors import UserError
 from stages.export.result import Result
 from stages.store import json_file

@@ -9,10 +9,10 @@ from pathlib import Path
 from stages.contract import ledger
 from stages.contract.ledger import Step
 from stages.contract.schedule import lr
-from stages.data.pairs import Pairs
-from stages.data.readers import open_source, scope
-from stages.data.trace import PairTrace, Row, Trace
-from stages.data.windows import Windows
+from stages.data.loading.pairs import Pairs
+from stages.data.loading.readers import open_source, scope
+from stages.data.loading.trace import PairTrace, Row, Trace
+from stages.data.loading.windows import Windows
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase, Source
 from stages.store.manifest import NAME as MANIFEST

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from stages.contract import ledger
-from stages.data.loader import PhaseData
-from stages.data.readers import scope
+from stages.data.loading.loader import PhaseData
+from stages.data.loading.readers import scope
 from stages.engines import Inputs, place, resume
 from stages.engines.torch_trainer import TorchTrainer
 from stages.errors import UserError

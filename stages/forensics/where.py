@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.contract import ledger
-from stages.data.readers import open_source
-from stages.data.trace import PairTrace, Trace
+from stages.data.loading.readers import open_source
+from stages.data.loading.trace import PairTrace, Trace
 from stages.errors import UserError
 from stages.forensics.batch import trace
 from stages.spec.resolved import Stage

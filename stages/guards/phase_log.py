@@ -17,9 +17,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data.preference import BEGINS
-from stages.data.prepared import Corpus
-from stages.data.sample import PairRow, Sample
+from stages.data.corpus.prepared import Corpus
+from stages.data.loading.sample import PairRow, Sample
+from stages.data.tokens.preference import BEGINS
 from stages.guards.report import PhaseReads
 from stages.spec.resolved_phases import Phase
 

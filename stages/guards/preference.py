@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from stages.check.findings import Finding
-from stages.data.preference import SIDES
+from stages.data.tokens.preference import SIDES
 from stages.guards.findings import differing, finding, some
 from stages.guards.report import BuiltReport, EndReport, PairReport
 from stages.spec.resolved import Stage

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from stages.data.sample import Sample
+from stages.data.loading.sample import Sample
 from stages.guards.end import union
 from stages.guards.phase_log import PhaseLog, Rows
 from stages.guards.report import PhaseReads

@@ -12,7 +12,7 @@ from pathlib import Path
 from stages.store.digest import digest_bytes
 
 # In this package: what decides the numbers in eval.json.
-SOURCES = ("evals/*.py", "contract/evaluated_rows.py", "data/heldout.py")
+SOURCES = ("evals/*.py", "contract/evaluated_rows.py")
 
 # Digests of code that computes the same numbers, the oldest first, the last being that of this code. Who edits SOURCES
 # adds the new one; where a number comes out otherwise than before, it stands alone: then all are evaluated again.
@@ -35,6 +35,7 @@ SAME = (
     "2260952ed3bd55ec",
     "31ad8b29f4ccefaf",
     "d1b92e34c177beef",
+    "f20b58a4bd9d8d4d",
 )
 
 

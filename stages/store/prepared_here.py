@@ -26,7 +26,7 @@ MANIFEST = "manifest.json"
 
 
 class _Part(BaseModel):
-    """What is read of a manifest here: stages/data/corpus_manifest.py has the whole."""
+    """What is read of a manifest here: stages/data/corpus/corpus_manifest.py has the whole."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 

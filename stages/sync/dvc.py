@@ -18,7 +18,7 @@ from stages.sync.params import Watched
 
 # The code of evaluations, as in store.evaluated: when it changes, results are evaluated again. DVC watches it where the
 # project has it, else its digest, which `stages sync` writes: what is installed is no file of the project.
-EVALUATED_BY = ("stages/data/heldout.py", "stages/evals")
+EVALUATED_BY = ("stages/evals",)
 DIGEST = "rules/evaluated_by.txt"
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # the same text, in a tenth of the time
 HEAD = "# Written by `stages sync --scale {scale}` from specs/; edit the specs instead.\n"

@@ -144,9 +144,9 @@ def _judge_corpus(root: Path, layout: Layout, name: str, deep: bool) -> Verdict:
 
 def _judge_prepared(root: Path, name: str, folder: Path, deep: bool) -> tuple[State, str]:
     """The state of a corpus that is there, and why it is not done."""
-    from stages.data.as_declared import is_declared
-    from stages.data.corpus_manifest import read_manifest
-    from stages.data.prepared import verify
+    from stages.data.corpus.as_declared import is_declared
+    from stages.data.corpus.corpus_manifest import read_manifest
+    from stages.data.corpus.prepared import verify
 
     try:
         broken = "; ".join(map(str, verify(folder, deep)))
@@ -164,7 +164,7 @@ def _judge_prepared(root: Path, name: str, folder: Path, deep: bool) -> tuple[St
 
 
 def _unlisted(folder: Path) -> tuple[Path, ...]:
-    from stages.data.corpus_manifest import read_manifest
+    from stages.data.corpus.corpus_manifest import read_manifest
 
     return unlisted.files(folder, read_manifest(folder))
 
@@ -176,7 +176,7 @@ def corpus_done(root: Path, layout: Layout, name: str) -> bool:
 
 def corpus_key(root: Path, name: str) -> str:
     """The key of a corpus: what its spec and the tokenizer's declare."""
-    from stages.data.as_declared import data_key
+    from stages.data.corpus.as_declared import data_key
 
     return data_key(root, name)
 
@@ -189,7 +189,7 @@ def refuse_damaged_corpora(layout: Layout, stage: Stage) -> None:
     the commands that prepare them.
     """
     from stages.data.spec import TOKENIZER
-    from stages.data.tokenizer_use import USE
+    from stages.data.tokens.tokenizer_use import USE
 
     phases = stage.evaluated_on
     if not phases and stage.evaluation.names:  # it does not train, and is evaluated on what its ancestors were
@@ -205,8 +205,8 @@ def refuse_damaged_corpora(layout: Layout, stage: Stage) -> None:
 
 def _unusable(layout: Layout, stage: Stage, name: str) -> str:
     """Why a stage cannot read a corpus; empty where it can. What is damaged is noted there."""
-    from stages.data.corpus_manifest import read_manifest
-    from stages.data.prepared import check
+    from stages.data.corpus.corpus_manifest import read_manifest
+    from stages.data.corpus.prepared import check
 
     folder = layout.corpus(name)
     try:

@@ -12,7 +12,7 @@ from unittest import mock
 from blake3 import blake3
 
 from stages import engines
-from stages.data.loader import PhaseData
+from stages.data.loading.loader import PhaseData
 from stages.engines import training
 from stages.errors import UserError
 from stages.spec.key import phase_keys

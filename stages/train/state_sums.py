@@ -24,7 +24,7 @@ from stages.train.ranks import ALONE, Ranks
 from stages.train.shards import evenly
 
 if TYPE_CHECKING:
-    from stages.data.sample import PairRow, Sample
+    from stages.data.loading.sample import PairRow, Sample
     from stages.guards.phase_log import Rows
 
 Part = tuple[str, Tensor, int]  # of the tensor of this name, what begins with its element of this number

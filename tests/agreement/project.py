@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import yaml
 
-from stages.data import measured, prepare
+from stages.data.preparing import measured, prepare
 from tests import edits
 from tests.agreement.specs import CORPORA, SPECS, TOKENIZER
 from tests.unit.data.small import IMAGES, ZERO, spec, write_spec

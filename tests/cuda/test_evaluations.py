@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from stages import evals
-from stages.data.heldout import Heldout
+from stages.evals.heldout import Heldout
 from stages.evals.run import COMPUTED
 from stages.models.build import build
 from stages.spec.resolved import Stage

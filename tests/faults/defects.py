@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stages.data.loader import PhaseData
+from stages.data.loading.loader import PhaseData
 from stages.engines import training
 from stages.store import files, finish, manifest, partials, seal, trees
 from stages.store.attempts import Attempt

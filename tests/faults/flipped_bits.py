@@ -16,9 +16,9 @@ from torch import Tensor
 
 from stages.contract import ledger
 from stages.contract.ledger import Step
-from stages.data.loader import PhaseData
-from stages.data.mmidx import read as read_tokens
-from stages.data.readers import scope
+from stages.data.corpus.mmidx import read as read_tokens
+from stages.data.loading.loader import PhaseData
+from stages.data.loading.readers import scope
 from stages.engines import Inputs
 from stages.spec.resolved import Stage
 from stages.train import replicated

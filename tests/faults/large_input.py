@@ -16,9 +16,10 @@ from pathlib import Path
 import psutil
 
 from benchmarks import rows
-from stages.data import pieces, prepare
-from stages.data.corpus_manifest import DataManifest, read_manifest
-from stages.data.prepared import verify
+from stages.data.corpus.corpus_manifest import DataManifest, read_manifest
+from stages.data.corpus.prepared import verify
+from stages.data.files import pieces
+from stages.data.preparing import prepare
 from stages.store import files
 
 ROOT = Path(__file__).resolve().parents[2]

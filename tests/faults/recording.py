@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages.data.loader import PhaseData
-from stages.data.readers import scope
+from stages.data.loading.loader import PhaseData
+from stages.data.loading.readers import scope
 from stages.engines import Inputs
 from stages.engines.torch_trainer import TorchTrainer
 from stages.forensics.recorded import Recorded

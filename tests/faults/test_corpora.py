@@ -16,7 +16,7 @@ from blake3 import blake3
 from stages import engines
 from stages.commands import find_project, run
 from stages.commands.run import refuse_damaged_corpora
-from stages.data import corpus_manifest, prepared
+from stages.data.corpus import corpus_manifest, prepared
 from stages.errors import UserError
 from stages.store import attempts, damage, files, seal
 from stages.store.layout import Layout

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.data.pieces import PIECE
+from stages.data.files.pieces import PIECE
 from stages.store.files import write_atomic
 from tests.faults import large_record
 from tests.faults.large_input import ROOT, Sizes, compare

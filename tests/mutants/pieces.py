@@ -130,7 +130,13 @@ PIECES = (
     ),
     Piece(
         "rows",
-        ("data/document.py", "data/draws.py", "data/loader.py", "data/packing.py", "data/sample.py"),
+        (
+            "data/document.py",
+            "data/draws.py",
+            "data/loading/loader.py",
+            "data/loading/packing.py",
+            "data/loading/sample.py",
+        ),
         ("unit/data", "property/test_document_order.py", "property/test_packing.py"),
     ),
     Piece(
@@ -144,6 +150,6 @@ PIECES = (
             "parity/test_muon.py",
         ),
     ),
-    Piece("corpora", ("data/*.py",), ("unit/data",)),
+    Piece("corpora", ("data/**/*.py",), ("unit/data",)),
     Piece("train", ("train/*.py", "train/objectives/*.py"), ("unit/train",)),
 )

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from stages import evals
-from stages.data.heldout import Heldout
 from stages.engines.torch_trainer import TorchTrainer
+from stages.evals.heldout import Heldout
 from stages.spec.resolved import Evaluation, Stage
 from stages.spec.resolved_models import Model, Rope
 from stages.spec.resolved_phases import Loops, Router, Source

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from stages.data.sample import Sample
+from stages.data.loading.sample import Sample
 
 
 def randomised(model: nn.Module, std: float, seed: int = 3) -> None:

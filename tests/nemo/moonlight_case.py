@@ -16,8 +16,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from stages.contract.ledger import Step
-from stages.data.roles import LOCAL
-from stages.data.sample import Sample, blank
+from stages.data.loading.sample import Sample, blank
+from stages.data.tokens.roles import LOCAL
 from stages.engines.nemo.config import config as configuration
 from stages.engines.nemo.names import rules
 from stages.engines.nemo.names_moonlight import BIAS

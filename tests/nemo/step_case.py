@@ -14,8 +14,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from stages.contract.ledger import Step
-from stages.data.roles import LOCAL
-from stages.data.sample import Sample, blank
+from stages.data.loading.sample import Sample, blank
+from stages.data.tokens.roles import LOCAL
 from stages.engines.nemo import context
 from stages.engines.nemo.layout import Rules
 from stages.engines.nemo.names import rules

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.data import megatron, mmidx
-from stages.data.pieces import Input
-from stages.data.roles import Roles
+from stages.data.corpus import mmidx
+from stages.data.files.pieces import Input
+from stages.data.preparing import megatron
+from stages.data.tokens.roles import Roles
 
 pytestmark = pytest.mark.filterwarnings("ignore:Could not determine rank")
 ROLES = Roles(pad=0, bos=1, eos=2, image=None, turn_begin=None, turn_end=None, think=None, end_think=None)

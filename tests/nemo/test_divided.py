@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from stages import evals
-from stages.data.heldout import Heldout
+from stages.evals.heldout import Heldout
 from stages.spec.resolved import Stage
 from tests.nemo import engines
 from tests.nemo import evaluated_case as case

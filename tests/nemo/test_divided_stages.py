@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from stages.data.heldout import Heldout
 from stages.engines import Inputs, training
+from stages.evals.heldout import Heldout
 from stages.spec.resolved import Stage
 from stages.store import attempts
 from tests.nemo import engines
@@ -66,7 +66,7 @@ def test_a_stage_records_what_the_torch_engine_records(root: Path, tmp_path: Pat
 def _other_rows() -> None:
     import os
 
-    from stages.data import heldout
+    from stages.evals import heldout
 
     if os.environ["RANK"] == "1":
         rows = heldout.Heldout.rows

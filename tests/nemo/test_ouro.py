@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.data.sample import Sample
+from stages.data.loading.sample import Sample
 from stages.spec.resolved_phases import Loops
 from stages.train import objectives, replicated
 from tests.nemo import engines, ranks

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stages.contract import ledger
-from stages.data.sample import UNSUPERVISED
+from stages.data.loading.sample import UNSUPERVISED
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.train.objectives.preference import answers

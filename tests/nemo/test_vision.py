@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stages.data.document import IMAGE
-from stages.data.sample import Image, Sample
+from stages.data.loading.sample import Image, Sample
 from stages.engines.nemo.context import own
 from stages.errors import UserError
 from stages.models import kimi_vl

@@ -172,7 +172,7 @@ def _evaluation(stage: Any, phase: Any, made: Any, rows: list[Any]) -> None:
 def samples(stage: Any, phase: Any) -> list[Any]:
     """A micro-batch of full rows."""
     from stages.data.document import IMAGE
-    from stages.data.sample import Image, Sample
+    from stages.data.loading.sample import Image, Sample
 
     length = phase.context
     documents = DOCUMENTS if phase.preference is None else PAIRED

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from stages.contract import ledger, order
 from stages.contract.mixture import Mixture
-from stages.data.loader import PhaseData
-from stages.data.readers import scope
-from stages.data.sample import PADDING, Sample
+from stages.data.loading.loader import PhaseData
+from stages.data.loading.readers import scope
+from stages.data.loading.sample import PADDING, Sample
 from stages.errors import UserError
 from stages.forensics.batch import batch, trace
 from stages.forensics.where import Read, Unread, where

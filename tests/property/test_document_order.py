@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.data.loader import PhaseData
-from stages.data.sample import Sample
+from stages.data.loading.loader import PhaseData
+from stages.data.loading.sample import Sample
 from stages.train.reduce import block
 from tests.unit.data.small import Small, build, half, phase
 

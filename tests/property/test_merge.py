@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.data import merge, merge_blocks, mmidx, sorted_runs
-from stages.data.progress import Progress
-from stages.data.sorted_runs import Documents, Run
+from stages.data.corpus import mmidx
+from stages.data.preparing import merge, merge_blocks, sorted_runs
+from stages.data.preparing.progress import Progress
+from stages.data.preparing.sorted_runs import Documents, Run
 
 RANKS = (0, 1, 7, 1 << 63, (1 << 64) - 1)  # few, so that many are equal
 

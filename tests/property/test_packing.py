@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.contract import order
-from stages.data import packing
+from stages.data.loading import packing
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=80)
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from stages.data import corpus_manifest
-from stages.data.loader import PhaseData
+from stages.data.corpus import corpus_manifest
+from stages.data.loading.loader import PhaseData
 from stages.engines import run, training
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Model

@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from stages import evals
-from stages.data.heldout import Heldout
+from stages.evals.heldout import Heldout
 from stages.models.build import build
 from stages.train.determinism import deterministic
 from tests.cuda import stages

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from stages import data
+
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").partition("| layer | torch? |")[2]
 ROWS = [line.split(" | ")[0] for line in TABLE.partition("\n\n")[0].splitlines() if line.startswith("| `")]
@@ -53,5 +55,26 @@ def test_a_layer_imports_from_those_above_it_alone(package: str) -> None:
         if path.relative_to(ROOT / "stages").parts[0] == package
         for name in imported(path)
         if layer(name) > layer(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    }
+    assert upwards == set()
+
+
+DATA = re.findall(r"^- `(\w+)`:", data.__doc__ or "", flags=re.M)  # its packages, in their order
+
+
+def rank(module: str) -> int:
+    """Where a module of `stages.data` stands in the list: the files beside the packages stand before them all."""
+    name = module.split(".")[2] if module.count(".") > 1 else ""
+    return DATA.index(name) + 1 if name in DATA else 0
+
+
+def test_the_packages_of_data_import_from_those_before_them_in_its_list() -> None:
+    files = sorted((ROOT / "stages/data").rglob("*.py"))
+    assert sorted(DATA) == sorted({path.parent.name for path in files} - {"data"})
+    upwards = {
+        (str(path.relative_to(ROOT)), name)
+        for path in files
+        for name in imported(path)
+        if name.startswith("stages.data") and rank(name) > rank(".".join(path.relative_to(ROOT).with_suffix("").parts))
     }
     assert upwards == set()

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.contract.ledger import Step
-from stages.data.sample import PairRow, Sample
+from stages.data.loading.sample import PairRow, Sample
 from stages.engines.nemo import families, probe
 from stages.engines.nemo.config.model import language_model
 from stages.engines.nemo.data import Share

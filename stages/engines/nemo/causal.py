@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from stages.data.sample import Sample
+from stages.data.loading.sample import Sample
 from stages.engines.nemo.data import Micro
 from stages.spec.resolved_phases import Phase
 from stages.train.objectives.causal import by_kind, replay_columns

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.data.document import PAD
-from stages.data.sample import Sample
+from stages.data.loading.sample import Sample
 from stages.engines.nemo.context import own
 from stages.models.ops.labels import IGNORED
 from stages.models.transfer import to_device

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.data.sample import Sample
+from stages.data.loading.sample import Sample
 from stages.engines.nemo import data, families, passes, rotary
 from stages.engines.nemo.causal import Head, inner
 from stages.engines.nemo.context import chunks as own_chunks

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 from stages import evals
-from stages.data.heldout import Heldout
 from stages.engines import Inputs, evaluation, place, results
 from stages.engines.nemo import absent, cpu, pinned, variables
 from stages.engines.training import Training
 from stages.errors import UserError
+from stages.evals.heldout import Heldout
 from stages.spec.resolved import Stage
 from stages.store import attempts
 from stages.train.determinism import FAST, denormals_flushed, deterministic

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from stages import evals
-from stages.data.sample import Sample
+from stages.data.loading.sample import Sample
 from stages.engines.nemo import probe
 from stages.engines.nemo.causal import inner
 from stages.engines.nemo.config.model import language_model

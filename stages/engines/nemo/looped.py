@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stages.contract import numbers
-from stages.data.sample import Sample
+from stages.data.loading.sample import Sample
 from stages.engines.nemo.causal import Causal, Head, Values
 from stages.engines.nemo.data import Micro
 from stages.engines.nemo.ouro import looped_loss

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stages.data.sample import UNSUPERVISED, Sample
+from stages.data.loading.sample import UNSUPERVISED, Sample
 from stages.engines.nemo import families
 from stages.engines.nemo.divided import Divided
 from stages.engines.nemo.optimizer import Mover

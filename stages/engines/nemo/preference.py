@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from stages.data.sample import Sample
+from stages.data.loading.sample import Sample
 from stages.engines.nemo import passes
 from stages.engines.nemo.causal import Causal, Loss, Values
 from stages.engines.nemo.context import own

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from stages.data.roles import LOCAL
-from stages.data.sample import UNSUPERVISED, Image, Sample
+from stages.data.loading.sample import UNSUPERVISED, Image, Sample
+from stages.data.tokens.roles import LOCAL
 from stages.engines.nemo.config.model import language_model
 from stages.engines.nemo.divided import Divided
 from stages.evals.model import row

@@ -11,7 +11,7 @@ from megatron.core import parallel_state
 from torch import Tensor
 
 from stages.contract import numbers
-from stages.data.sample import Sample
+from stages.data.loading.sample import Sample
 from stages.engines.nemo import router, vision
 from stages.engines.nemo.causal import Causal, inner
 from stages.engines.nemo.context import own

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from stages.contract import numbers
-from stages.data.sample import Sample
+from stages.data.loading.sample import Sample
 from stages.engines.nemo import families, probe
 from stages.engines.nemo.config.model import language_model
 from stages.engines.nemo.data import Share

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from stages.contract.ledger import Step
-from stages.data.sample import Sample
+from stages.data.loading.sample import Sample
 from stages.engines.nemo import copies, data, passes, updates
 from stages.engines.nemo.causal import Work, inner
 from stages.engines.nemo.data import Micro, Share

@@ -25,7 +25,7 @@ from stages.spec.resolved_phases import Phase
 from stages.train.reduce import Gradients
 
 if TYPE_CHECKING:
-    from stages.data.sample import Sample
+    from stages.data.loading.sample import Sample
 
 
 class Objective(Protocol):

@@ -28,7 +28,7 @@ from stages.train.ranks import ALONE, Ranks
 from stages.train.reduce import Gradients
 
 if TYPE_CHECKING:
-    from stages.data.sample import Sample
+    from stages.data.loading.sample import Sample
 
     Read = Callable[[int, int, int], list[Sample]]  # first sample, how many, tail of the last one
 

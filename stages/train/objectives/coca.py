@@ -35,7 +35,7 @@ from stages.train.ranks import ALONE, Ranks
 from stages.train.reduce import Gradients
 
 if TYPE_CHECKING:
-    from stages.data.sample import PairRow
+    from stages.data.loading.sample import PairRow
 
     ReadPairs = Callable[[int, int, int], list[PairRow]]  # first row, how many, tail of the last one
 

@@ -39,7 +39,7 @@ from stages.train.objectives.causal import Causal, supervised_only
 from stages.train.objectives.routed import Routed
 
 if TYPE_CHECKING:
-    from stages.data.sample import Sample
+    from stages.data.loading.sample import Sample
 
 COLUMNS = ("margin", "accuracy", "chosen_ratio", "rejected_ratio")
 LIKELIHOOD = "chosen_nll"

@@ -21,11 +21,11 @@ def test_nothing_heavy_is_loaded() -> None:
     assert done.returncode == 0, done.stderr
 
 
-JUDGED = "import sys; from stages.data import as_declared; from stages.sync import workflow; "
+JUDGED = "import sys; from stages.data.corpus import as_declared; from stages.sync import workflow; "
 
 
 def test_what_every_snakemake_asks_about_corpora_loads_no_tokenizers() -> None:
-    code = JUDGED + "sys.exit(bool({'tokenizers', 'jinja2', 'stages.data.encode'} & {*sys.modules}))"
+    code = JUDGED + "sys.exit(bool({'tokenizers', 'jinja2', 'stages.data.tokens.encode'} & {*sys.modules}))"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from stages.commands.data import print_declaration
-from stages.data.measured import declaration
-from stages.data.prepare import prepare as prepare_corpus
+from stages.data.preparing.measured import declaration
+from stages.data.preparing.prepare import prepare as prepare_corpus
 from tests.unit.data.small import ZERO, spec, write_spec
 from tests.unit.spec import small_project
 from tests.unit.spec.small_project import edit

@@ -9,10 +9,10 @@ import yaml
 
 from stages.commands.data import prepare
 from stages.commands.run import run_stage
-from stages.data.as_declared import is_declared
-from stages.data.corpus_manifest import read_manifest
-from stages.data.measured import declaration
-from stages.data.prepare import prepare as prepare_corpus
+from stages.data.corpus.as_declared import is_declared
+from stages.data.corpus.corpus_manifest import read_manifest
+from stages.data.preparing.measured import declaration
+from stages.data.preparing.prepare import prepare as prepare_corpus
 from stages.errors import UserError
 from stages.store.layout import Layout
 from tests.unit.cli.own_chats import SCALE, accept, write

@@ -40,9 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the shipped specs with their rules, which is also the working directory."""
     for name in ("specs", "rules", "stages/evals"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    for name in ("dvc.yaml", "stages/data/heldout.py"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "dvc.yaml", tmp_path / "dvc.yaml")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "/nowhere")  # no Slurm
     return tmp_path

@@ -12,9 +12,9 @@ import yaml
 
 from stages.commands.data import prepare, print_declaration
 from stages.commands.status import print_status
-from stages.data import pool
-from stages.data.measured import declaration
-from stages.data.prepare import prepare as prepare_corpus
+from stages.data.preparing import pool
+from stages.data.preparing.measured import declaration
+from stages.data.preparing.prepare import prepare as prepare_corpus
 from stages.errors import UserError
 from stages.store import lease
 from stages.store.layout import Layout

@@ -12,10 +12,11 @@ import yaml
 from stages.commands import data_shown
 from stages.commands.data import print_declaration
 from stages.commands.data_shown import print_documents
-from stages.data import document_view, pieces
-from stages.data.measured import declaration
-from stages.data.prepare import prepare as prepare_corpus
-from stages.data.prepared import Corpus
+from stages.data.corpus.prepared import Corpus
+from stages.data.files import pieces
+from stages.data.loading import document_view
+from stages.data.preparing.measured import declaration
+from stages.data.preparing.prepare import prepare as prepare_corpus
 from stages.errors import UserError
 from tests.unit.data import published, small
 from tests.unit.data.small import ZERO, spec, write_spec
@@ -66,7 +67,7 @@ def rows(path: Path, found: list[dict[str, object]]) -> None:
 def test_of_a_conversation_the_answer_alone_is_marked(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows(project / "a.jsonl", [chat(number) for number in range(20)])
     declared = published.write(project)
-    from stages.data import tokenizer_declared, tokenizer_files
+    from stages.data.tokens import tokenizer_declared, tokenizer_files
 
     loaded = tokenizer_files.load(project, "mine", declared=False)
     found = tokenizer_declared.declared(project, loaded, check=False)

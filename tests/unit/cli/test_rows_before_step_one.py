@@ -14,8 +14,8 @@ import pytest
 from stages.commands.data import prepare
 from stages.commands.plan import print_plan
 from stages.commands.run import run_stage
-from stages.data.loader import PhaseData
-from stages.data.prepared import Corpus
+from stages.data.corpus.prepared import Corpus
+from stages.data.loading.loader import PhaseData
 from stages.errors import SpecError, UserError
 from stages.report.metrics import read
 from stages.report.table import padding

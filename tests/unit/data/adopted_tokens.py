@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.data import measured, mmidx, prepare, tokenizer_files
-from stages.data.corpus_manifest import DataManifest
-from stages.data.prepared import Corpus
-from stages.data.tokenizer_declared import declared
+from stages.data.corpus import mmidx
+from stages.data.corpus.corpus_manifest import DataManifest
+from stages.data.corpus.prepared import Corpus
+from stages.data.preparing import measured, prepare
+from stages.data.tokens import tokenizer_files
+from stages.data.tokens.tokenizer_declared import declared
 from tests.unit.data import published
 from tests.unit.data.small import write_spec
 

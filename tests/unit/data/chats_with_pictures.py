@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from stages.data import tokenizer_files
-from stages.data.tokenizer_declared import declared
+from stages.data.tokens import tokenizer_files
+from stages.data.tokens.tokenizer_declared import declared
 from tests.unit.data import published
 from tests.unit.data.pictures_of_users import jsonl, saved
 from tests.unit.data.small import Small

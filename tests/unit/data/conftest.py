@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.data import merge, merge_blocks, pieces, worker
+from stages.data.files import pieces
+from stages.data.preparing import merge, merge_blocks, worker
 from tests.unit.data.small import Small, build
 
 

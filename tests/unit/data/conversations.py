@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from stages.data import records
 from stages.data.document import Document
+from stages.data.files import records
 from tests.edits import replaced
 
 REASONS = (  # as Qwen3's: of answers before the last question, the reasoning is left out

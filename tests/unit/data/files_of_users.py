@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from stages.data import spec, user
+from stages.data import spec
 from stages.data.document import Document
+from stages.data.files import user
 from tests.unit.data.small import Small, write_spec
 
 pa = pytest.importorskip("pyarrow", reason="Parquet, Arrow and zstandard are read by pyarrow")

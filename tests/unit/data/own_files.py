@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from stages.data import prepare
-from stages.data.corpus_manifest import DataManifest
-from stages.data.prepared import Corpus
-from stages.data.tokenizer import Tokenizer
-from stages.data.tokenizer_use import FILE
+from stages.data.corpus.corpus_manifest import DataManifest
+from stages.data.corpus.prepared import Corpus
+from stages.data.preparing import prepare
+from stages.data.tokens.tokenizer import Tokenizer
+from stages.data.tokens.tokenizer_use import FILE
 from tests.unit.data.small import ZERO, Small, write_spec
 
 MEASURED = {"digest": ZERO, "size": 0, "documents": 0, "longest": 0, "heldout": 0}

@@ -11,9 +11,9 @@ import yaml
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from stages.commands import tokenizer as command
-from stages.data import tokenizer as cutting
-from stages.data import tokenizer_files
-from stages.data.tokenizer_declared import declared
+from stages.data.tokens import tokenizer as cutting
+from stages.data.tokens import tokenizer_files
+from stages.data.tokens.tokenizer_declared import declared
 
 TEXTS = ["the cat sat on the mat and said hello", "What is 1 + 2? It is 3.", "user assistant system tool"] * 3
 SPECIAL = ("<s>", "</s>", "<|im_start|>", "<|im_end|>", "<img>")

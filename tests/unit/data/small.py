@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import yaml
 
-from stages.data import prepare
-from stages.data.loader import PhaseData
-from stages.data.prepared import Corpus
+from stages.data.corpus.prepared import Corpus
+from stages.data.loading.loader import PhaseData
+from stages.data.preparing import prepare
 from stages.spec.resolved_phases import BatchStep, Coca, Phase, Resolution, ShareRamp, Source
 
 ZERO = "0" * 64

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import random
 
-from stages.data import prepare, prepared, spec, user
-from stages.data.encode import encode
-from stages.data.tokenizer import Tokenizer
-from stages.data.tokenizer_use import FILE
+from stages.data import spec
+from stages.data.corpus import prepared
+from stages.data.files import user
+from stages.data.preparing import prepare
+from stages.data.tokens.encode import encode
+from stages.data.tokens.tokenizer import Tokenizer
+from stages.data.tokens.tokenizer_use import FILE
 from tests.unit.data.own_files import declare
 from tests.unit.data.small import Small
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from stages.data.document import Document, conversation
-from stages.data.encode import encode
-from stages.data.tokenizer import Tokenizer
+from stages.data.tokens.encode import encode
+from stages.data.tokens.tokenizer import Tokenizer
 
 TOOLS = (
     "{% if tools %}{{ '<|im_start|>system\\n' + (tools | tojson) + '<|im_end|>\\n' }}{% endif %}"

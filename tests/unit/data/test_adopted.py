@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.data import as_declared, buckets, megatron, mmidx
-from stages.data.adopted import AdoptedTokens
-from stages.data.corpus_manifest import read_manifest
+from stages.data.corpus import as_declared, mmidx
+from stages.data.corpus.adopted import AdoptedTokens
+from stages.data.corpus.corpus_manifest import read_manifest
+from stages.data.corpus.prepared import Corpus, verify
 from stages.data.mapped import Mapped
-from stages.data.prepared import Corpus, verify
+from stages.data.preparing import buckets, megatron
 from stages.errors import UserError
 from stages.spec.resolved_phases import Source
 from tests.unit.data.adopted_tokens import BOS, DOCUMENTS, EOS, accept, declare, read, root, run, write

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import yaml
 
-from stages.data import megatron, mmidx, prepare, prepared, spec
-from stages.data.prepared import Corpus
+from stages.data import spec
+from stages.data.corpus import mmidx, prepared
+from stages.data.corpus.prepared import Corpus
+from stages.data.preparing import megatron, prepare
 from stages.errors import InvalidSpecs, UserError
 from tests.unit.data.adopted_tokens import BOS, DOCUMENTS, IMAGE, VOCAB, accept, declare, read, root, run, write
 

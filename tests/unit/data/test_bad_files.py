@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from stages.data import pieces, spec
-from stages.data.corpus_manifest import read_manifest
+from stages.data import spec
+from stages.data.corpus.corpus_manifest import read_manifest
+from stages.data.files import pieces
 from stages.errors import SpecError, UserError
 from tests.unit.data.files_of_users import (
     TEXTS,

@@ -12,8 +12,8 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from stages.data.document import Picture
-from stages.data.encode import encode
-from stages.data.template import TemplateError
+from stages.data.tokens.encode import encode
+from stages.data.tokens.template import TemplateError
 from stages.errors import UserError
 from tests.edits import replaced
 from tests.unit.data import published
@@ -163,7 +163,7 @@ def test_a_bos_that_ends_documents_too_is_refused_twice_at_the_beginning(tmp_pat
 
 def test_a_template_cannot_reach_what_is_not_its() -> None:
     template = "{{ messages.__class__.__mro__ }}{{ ''.__class__.__subclasses__() }}"
-    from stages.data.chat import ChatTemplate
+    from stages.data.tokens.chat import ChatTemplate
 
     with pytest.raises(TemplateError, match=r"refuses the conversation: access to attribute '__class__'"):
         ChatTemplate(template, {}).text(TALK, None, prompt=False)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from stages.data.document import EOS, IM_END, PAD
-from stages.data.tokenizer import Tokenizer
-from stages.data.tokenizer_use import FILE
+from stages.data.tokens.tokenizer import Tokenizer
+from stages.data.tokens.tokenizer_use import FILE
 from stages.errors import UserError
 from tests.unit.data.small import Small, load, phase
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.data import mmidx, offsets
-from stages.data.adopted import ORDER
-from stages.data.prepared import Corpus
+from stages.data.corpus import mmidx, offsets
+from stages.data.corpus.adopted import ORDER
+from stages.data.corpus.prepared import Corpus
 from stages.errors import UserError
 from tests.unit.data.adopted_tokens import DOCUMENTS, accept, declare, root, write
 from tests.unit.data.small import Small
@@ -22,7 +22,7 @@ __all__ = ["root"]
 READ = """
 import os, sys
 from pathlib import Path
-from stages.data.prepared import Corpus
+from stages.data.corpus.prepared import Corpus
 from stages.errors import UserError
 corpus, cut, part = Corpus(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
 read = corpus.raw_picture if part == "pictures" else lambda at: getattr(corpus, part)[at : at + 4].copy()

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.data import prepare, tokenizer_files
-from stages.data.heldout import Heldout
-from stages.data.prepared import Corpus
-from stages.data.tokenizer_declared import declared
+from stages.data.corpus.prepared import Corpus
+from stages.data.preparing import prepare
+from stages.data.tokens import tokenizer_files
+from stages.data.tokens.tokenizer_declared import declared
 from stages.errors import UserError
+from stages.evals.heldout import Heldout
 from stages.spec.resolved_phases import Source
 from tests.unit.data.published import declare
 from tests.unit.data.small import ZERO, Small, load, phase, write_spec

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.data import hashes, overlap
 from stages.data.document import plain
-from stages.data.ngrams import NGrams
+from stages.data.preparing import hashes, overlap
+from stages.data.preparing.ngrams import NGrams
 from stages.errors import UserError
 from tests.unit.data.compared_corpora import EXAM, OWN, QUOTED, declare, exam, rows, said
 from tests.unit.data.own_files import run

@@ -7,7 +7,7 @@ import numpy as np
 from stages.data import draws
 from stages.data.document import SPECIAL, held_out
 from stages.data.draws import Draws, rank
-from stages.data.packing import plan
+from stages.data.loading.packing import plan
 
 
 def test_a_stream_of_draws_is_known_by_its_words() -> None:

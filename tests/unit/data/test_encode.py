@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.data import conversations, tokenizer
 from stages.data.document import Document, Part, conversation, plain
-from stages.data.encode import encode, encode_accepted, encode_texts
-from stages.data.records import document_of_text
-from stages.data.template import TemplateError
-from stages.data.tokenizer import Tokenizer
+from stages.data.files.records import document_of_text
+from stages.data.tokens import conversations, tokenizer
+from stages.data.tokens.encode import encode, encode_accepted, encode_texts
+from stages.data.tokens.template import TemplateError
+from stages.data.tokens.tokenizer import Tokenizer
 from tests.unit.data import published
 
 
@@ -40,7 +40,7 @@ def mixed(count: int = 60) -> list[Document]:
 
 def test_many_documents_are_each_alone_one_after_the_other(opened: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokenizer, "SLICE", 40)
-    monkeypatch.setattr("stages.data.encode.CHUNK", 7)
+    monkeypatch.setattr("stages.data.tokens.encode.CHUNK", 7)
     documents = mixed()
     together, alone = encode(documents, opened, None), [encode([document], opened, None) for document in documents]
     assert together.lengths.tolist() == [len(one.tokens) for one in alone]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.device import pipelines
-from stages.data.rows import refuse_short
+from stages.data.loading.rows import refuse_short
 from stages.data.spec import NOT_CORPORA
 from stages.spec.project import Project
 from stages.store.layout import Layout

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from stages.data import entry_files
+from stages.data.files import entry_files
 from stages.errors import UserError
 from stages.spec.schema.paths import SUFFIXES
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from stages.data import first_turns, spec
+from stages.data import spec
+from stages.data.files import first_turns
 from tests.unit.data.files_of_users import declare
 from tests.unit.data.small import build
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from stages.data import pieces
+from stages.data.files import pieces
 from stages.errors import UserError
 from tests.edits import replaced
 from tests.unit.data.files_of_users import CHATS, FORMATS, SHAPES, TEXTS, declare, identities, jsonl, pa, parquet, read

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.data import decode, webdataset
+from stages.data import decode
 from stages.data.decode import Size
-from stages.data.pieces import Input
+from stages.data.files import webdataset
+from stages.data.files.pieces import Input
 from stages.data.turns import RowError
 from stages.errors import UserError
 from tests.edits import replaced

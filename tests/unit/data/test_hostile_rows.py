@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from stages.data.document import conversation
-from stages.data.encode import encode
-from stages.data.template import TemplateError
+from stages.data.tokens.encode import encode
+from stages.data.tokens.template import TemplateError
 from stages.errors import UserError
 from tests.unit.data.files_of_users import alpaca, call, declare, parquet, read, said, turn
 from tests.unit.data.published import opened

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.data import tables
+from stages.data.files import tables
 from stages.errors import UserError
 from tests.edits import replaced
 from tests.unit.data.files_of_users import declare, jsonl, read

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from stages.data import template
-from stages.data.chat import ChatTemplate
-from stages.data.template import TemplateError
+from stages.data.tokens import template
+from stages.data.tokens.chat import ChatTemplate
+from stages.data.tokens.template import TemplateError
 from stages.errors import UserError
 from tests.edits import replaced
 from tests.unit.data import published

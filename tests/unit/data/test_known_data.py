@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stages.data import records
+from stages.data.files import records
 from tests.unit.data.files_of_users import declare, jsonl, parquet, read, zst
 from tests.unit.data.own_files import run
 from tests.unit.data.pictures_of_users import png, tar

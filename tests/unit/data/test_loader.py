@@ -7,7 +7,7 @@ import pytest
 
 from stages.contract.mixture import Mixture
 from stages.data.document import BOS, EOS
-from stages.data.sample import Sample
+from stages.data.loading.sample import Sample
 from stages.errors import UserError
 from tests.unit.data.small import Small, load, phase
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stages.data import tables
+from stages.data.files import tables
 from stages.errors import UserError
 from tests.unit.data.files_of_users import FORMATS, declare, parquet, pq, read
 from tests.unit.data.small import Small

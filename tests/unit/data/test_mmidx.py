@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.data import mmidx
+from stages.data.corpus import mmidx
 from stages.errors import UserError
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stages.data import offsets
-from stages.data.offsets import Offsets
+from stages.data.corpus import offsets
+from stages.data.corpus.offsets import Offsets
 from tests.unit.data.adopted_tokens import DOCUMENTS, accept, declare, root, write
 from tests.unit.data.small import Small, load, phase
 

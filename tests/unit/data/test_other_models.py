@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from stages.data import tokenizer_declared, tokenizer_files
-from stages.data.encode import encode, encode_texts
+from stages.data.tokens import tokenizer_declared, tokenizer_files
+from stages.data.tokens.encode import encode, encode_texts
 from tests.unit.data import published
 from tests.unit.data.conversations import whole
 from tests.unit.data.talks import learned

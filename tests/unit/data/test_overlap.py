@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from stages.data import overlap, prepare
-from stages.data.prepared import Corpus
+from stages.data.corpus.prepared import Corpus
+from stages.data.preparing import overlap, prepare
 from stages.errors import InvalidSpecs, SpecError, UserError
 from stages.spec.files import Files
 from tests.unit.data.compared_corpora import OWN, THEIRS, declare, rows, said

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from stages.data import buckets, overlap, pieces, worker
+from stages.data.files import pieces
+from stages.data.preparing import buckets, overlap, worker
 from stages.errors import UserError
 from stages.store import trees
 from tests.faults.disks import Failing, PowerCutError, using
@@ -57,7 +58,7 @@ def test_a_file_of_the_other_corpus_that_has_changed_since_a_kill_is_named(proje
     declare(project, "theirs", rows(project.root, "theirs", THEIRS[:5]))
     declare(project, "mine", rows(project.root, "mine", OWN + THEIRS), without=["theirs"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stages.data.merge.Merge.contents", _interrupted)
+        patch.setattr("stages.data.preparing.merge.Merge.contents", _interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(project)
     rows(project.root, "theirs", THEIRS[:9])

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.data.packages import PackageSource, read_packages, verified_bytes
+from stages.data.generated.packages import read_packages, verified_bytes
+from stages.data.spec import PackageSource
 from stages.errors import UserError
 
 CODE = b'"""A module."""\r\nx = 1\n'

@@ -7,7 +7,7 @@ import pytest
 
 from stages.contract import order
 from stages.contract.order import Permutation
-from stages.data.loader import Supply
+from stages.data.loading.loader import Supply
 from stages.errors import UserError
 from stages.spec.resolved_phases import Phase
 from tests.unit.data.small import Small, coca, load, phase

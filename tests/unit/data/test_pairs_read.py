@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from stages.commands import batch_text
-from stages.data import document_view
-from stages.data.heldout import Heldout
-from stages.data.loader import PhaseData
-from stages.data.preference import BEGINS
-from stages.data.sample import Sample
-from stages.data.trace import Trace
-from stages.data.windows import Windows
+from stages.data.loading import document_view
+from stages.data.loading.loader import PhaseData
+from stages.data.loading.sample import Sample
+from stages.data.loading.trace import Trace
+from stages.data.loading.windows import Windows
+from stages.data.tokens.preference import BEGINS
 from stages.errors import UserError
+from stages.evals.heldout import Heldout
 from stages.guards.phase_log import PhaseLog
 from stages.spec.resolved_phases import Phase, Preference
 from tests.unit.data import small

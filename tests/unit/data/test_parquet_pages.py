@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from stages.data import pieces, records, tables
-from stages.data.parquet_pages import pages
-from stages.data.pieces import Input
+from stages.data.files import pieces, records, tables
+from stages.data.files.parquet_pages import pages
+from stages.data.files.pieces import Input
 from stages.errors import UserError
 
 pa = pytest.importorskip("pyarrow", reason="Parquet is read by pyarrow")

@@ -16,13 +16,15 @@ import torch
 from PIL import Image
 
 from stages.contract import ledger
-from stages.data import as_declared, decode, prepare
-from stages.data.corpus_manifest import read_manifest
+from stages.data import decode
+from stages.data.corpus import as_declared
+from stages.data.corpus.corpus_manifest import read_manifest
+from stages.data.corpus.prepared import Corpus, verify
 from stages.data.decode import Size
-from stages.data.loader import PhaseData
-from stages.data.prepared import Corpus, verify
-from stages.data.tokenizer import Tokenizer
-from stages.data.tokenizer_use import FILE
+from stages.data.loading.loader import PhaseData
+from stages.data.preparing import prepare
+from stages.data.tokens.tokenizer import Tokenizer
+from stages.data.tokens.tokenizer_use import FILE
 from stages.errors import SpecError, UserError
 from stages.models.build import build
 from stages.spec.resolved_phases import BatchStep, Source

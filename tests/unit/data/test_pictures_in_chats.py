@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stages.data import decode, digits
+from stages.data import decode
+from stages.data.corpus.prepared import Corpus
 from stages.data.decode import Size
-from stages.data.loader import PhaseData
-from stages.data.prepared import Corpus
-from stages.data.sample import as_image
-from stages.data.tokenizer import Tokenizer
-from stages.data.tokenizer_use import FILE
+from stages.data.generated import digits
+from stages.data.loading.loader import PhaseData
+from stages.data.loading.sample import as_image
+from stages.data.tokens.tokenizer import Tokenizer
+from stages.data.tokens.tokenizer_use import FILE
 from stages.errors import UserError
 from tests.edits import replaced
 from tests.unit.data import published

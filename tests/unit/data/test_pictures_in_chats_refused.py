@@ -66,7 +66,7 @@ def test_a_row_of_a_tar_names_each_of_its_pictures_and_no_others(project: Small)
 
 
 def test_the_members_of_one_row_are_bounded_together(project: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.data.webdataset.MOST", 100)
+    monkeypatch.setattr("stages.data.files.webdataset.MOST", 100)
     with tarfile.open(project.root / "a.tar", "w") as out:
         for number in range(50):
             info = tarfile.TarInfo("0.png")

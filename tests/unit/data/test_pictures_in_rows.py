@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from stages.data.document import IMAGE, PAD
-from stages.data.sample import Sample
-from stages.data.tokenizer import Tokenizer
-from stages.data.tokenizer_use import FILE
+from stages.data.loading.sample import Sample
+from stages.data.tokens.tokenizer import Tokenizer
+from stages.data.tokens.tokenizer_use import FILE
 from stages.errors import UserError
 from stages.spec.resolved_phases import Phase, ShareRamp
 from tests.unit.data.small import Small, coca, half, load, phase

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from stages.contract import ledger
-from stages.data import document_view
-from stages.data.loader import PhaseData
-from stages.data.prepared import Corpus
-from stages.data.tokenizer import of_corpus
-from stages.data.tokenizer_use import FILE
+from stages.data.corpus.prepared import Corpus
+from stages.data.loading import document_view
+from stages.data.loading.loader import PhaseData
+from stages.data.tokens.tokenizer import of_corpus
+from stages.data.tokens.tokenizer_use import FILE
 from stages.models.build import build
 from stages.spec.resolved_phases import BatchStep
 from stages.train import objectives

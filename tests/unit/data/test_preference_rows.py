@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.data.encode import Encoded
-from stages.data.preference import BEGINS, joined
-from stages.data.prepared import Corpus
-from stages.data.template import TemplateError
+from stages.data.corpus.prepared import Corpus
+from stages.data.tokens.encode import Encoded
+from stages.data.tokens.preference import BEGINS, joined
+from stages.data.tokens.template import TemplateError
 from stages.errors import InvalidSpecs, UserError
 from tests.unit.data.files_of_users import declare, identities, jsonl, parquet, read
 from tests.unit.data.own_files import run
@@ -199,9 +199,9 @@ def test_conversations_whose_tokens_are_no_pair_go_and_are_named(
 def test_two_answers_that_become_the_same_tokens_are_bad(project: Small, tmp_path: Path) -> None:
     """The local tokenizer keeps everything, so the pair is made of two texts that only differ outside of it."""
     from stages.data.document import Part, plain
-    from stages.data.encode import encode_accepted
-    from stages.data.tokenizer import Tokenizer
-    from stages.data.tokenizer_use import FILE
+    from stages.data.tokens.encode import encode_accepted
+    from stages.data.tokens.tokenizer import Tokenizer
+    from stages.data.tokens.tokenizer_use import FILE
 
     tokenizer = Tokenizer(project.data / "tokenizer" / FILE)
 

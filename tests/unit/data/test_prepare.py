@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import yaml
 
-from stages.data import as_declared, corpus_manifest, measured, prepare, prepared, spec
+from stages.data import spec
+from stages.data.corpus import as_declared, corpus_manifest, prepared
 from stages.data.document import BOS, EOS
+from stages.data.preparing import measured, prepare
 from stages.errors import UserError
 from tests.unit.data.small import CORPORA, Small, write_spec
 from tests.unit.data.small import spec as small_spec
@@ -78,8 +80,8 @@ def test_preparing_twice_gives_the_same_bytes(small: Small, project: Small, name
 
 
 def test_the_tokenizer_is_the_same_in_another_process_and_on_one_thread(small: Small) -> None:
-    code = "import sys; from pathlib import Path; from stages.data.prepare import prepare; r = Path(sys.argv[1]);"
-    code += "print(prepare(r, 'tokenizer', r / 'again' / 'tokenizer', accept=True).digest)"
+    code = "import sys; from pathlib import Path; from stages.data.preparing.prepare import prepare; "
+    code += "r = Path(sys.argv[1]); print(prepare(r, 'tokenizer', r / 'again' / 'tokenizer', accept=True).digest)"
     environment = {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "7"}
     command = [sys.executable, "-c", code, str(small.root)]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from stages.data import progress
-from stages.data.progress import Progress
+from stages.data.preparing import progress
+from stages.data.preparing.progress import Progress
 from tests.edits import replaced
 from tests.unit.data.own_files import declare, run
 from tests.unit.data.small import Small

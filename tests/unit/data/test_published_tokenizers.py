@@ -15,10 +15,10 @@ from tokenizers import normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from stages.commands import tokenizer as command
-from stages.data import tokenizer_files
 from stages.data.document import IM_END, Document, Part, plain
-from stages.data.encode import encode
-from stages.data.tokenizer_declared import declared
+from stages.data.tokens import tokenizer_files
+from stages.data.tokens.encode import encode
+from stages.data.tokens.tokenizer_declared import declared
 from stages.errors import SpecError, UserError
 from stages.store import json_file
 from tests.edits import edit

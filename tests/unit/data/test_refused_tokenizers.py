@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from stages.data import tokenizer_files
-from stages.data.tokenizer_declared import declared
+from stages.data.tokens import tokenizer_files
+from stages.data.tokens.tokenizer_declared import declared
 from stages.errors import UserError
 from tests.unit.data import published
 from tests.unit.data.published import opened

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stages.data.document import BOS
-from stages.data.sample import Sample
+from stages.data.loading.sample import Sample
 from stages.spec.resolved_phases import Phase
 from tests.unit.data.small import Small, load, phase
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from stages.contract import ledger
-from stages.data import prepare, rows
-from stages.data.loader import PhaseData
-from stages.data.measured import packed_rows
+from stages.data.loading import rows
+from stages.data.loading.loader import PhaseData
+from stages.data.preparing import prepare
+from stages.data.preparing.measured import packed_rows
 from stages.errors import UserError
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import BatchStep, Phase

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from stages.data.document import BOS, EOS, IMAGE, PAD
-from stages.data.roles import LOCAL
-from stages.data.sample import PADDING, UNSUPERVISED, Image, Sample, as_image, blank
+from stages.data.loading.sample import PADDING, UNSUPERVISED, Image, Sample, as_image, blank
+from stages.data.tokens.roles import LOCAL
 
 CELL = 8  # pixels of one image token's side
 

@@ -11,9 +11,10 @@ from tokenizers import AddedToken, decoders, models, normalizers, trainers
 from tokenizers import Tokenizer as HfTokenizer
 from transformers import PreTrainedTokenizerFast
 
-from stages.data import records, tokenizer_declared, tokenizer_files
-from stages.data.encode import encode
-from stages.data.template import TemplateError
+from stages.data.files import records
+from stages.data.tokens import tokenizer_declared, tokenizer_files
+from stages.data.tokens.encode import encode
+from stages.data.tokens.template import TemplateError
 from stages.data.turns import RowError
 from tests.edits import replaced
 from tests.unit.data import published

@@ -10,12 +10,14 @@ import pytest
 import yaml
 
 from stages.commands.left_out import lines as left_out
-from stages.data import spec, tokenizer_declared, tokenizer_files, worker
-from stages.data.batches import Batch, encode_batch
-from stages.data.corpus_manifest import DataManifest
-from stages.data.encode import encode
-from stages.data.prepared import Corpus
-from stages.data.tokenizer import Tokenizer
+from stages.data import spec
+from stages.data.corpus.corpus_manifest import DataManifest
+from stages.data.corpus.prepared import Corpus
+from stages.data.preparing import worker
+from stages.data.preparing.batches import Batch, encode_batch
+from stages.data.tokens import tokenizer_declared, tokenizer_files
+from stages.data.tokens.encode import encode
+from stages.data.tokens.tokenizer import Tokenizer
 from stages.errors import InvalidSpecs
 from stages.store import trees
 from tests.faults.disks import Failing, PowerCutError, using

@@ -6,7 +6,8 @@ import json
 import tracemalloc
 from pathlib import Path
 
-from stages.data import spec, special_text
+from stages.data import spec
+from stages.data.files import special_text
 from tests.unit.data.files_of_users import declare
 from tests.unit.data.small import build
 

@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.data import gather, inputs, lines, merge_blocks, packing, pieces, pool, sorted_runs, spec, user, worker
-from stages.data.pieces import Input, Piece
-from stages.data.prepared import Corpus
-from stages.data.sorted_runs import Documents
+from stages.data import gather, spec
+from stages.data.corpus.prepared import Corpus
+from stages.data.files import inputs, lines, pieces, user
+from stages.data.files.pieces import Input, Piece
+from stages.data.loading import packing
+from stages.data.preparing import merge_blocks, pool, sorted_runs, worker
+from stages.data.preparing.sorted_runs import Documents
 from stages.errors import UserError
 from tests.unit.data.own_files import declare, run
 from tests.unit.data.small import Small

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from stages.data import corpus_manifest, merge, pieces, prepared, worker
-from stages.data.batches import Batch, encode_batch
-from stages.data.progress import Progress
-from stages.data.tokenizer import Tokenizer
+from stages.data.corpus import corpus_manifest, prepared
+from stages.data.files import pieces
+from stages.data.preparing import merge, worker
+from stages.data.preparing.batches import Batch, encode_batch
+from stages.data.preparing.progress import Progress
+from stages.data.tokens.tokenizer import Tokenizer
 from stages.errors import UserError
 from stages.store import files, trees
 from tests.faults.disks import Failing, PowerCutError, using

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from stages.data import pieces, records, tables
-from stages.data.pieces import Input
-from stages.data.table_dictionaries import Dictionaries
+from stages.data.files import pieces, records, tables
+from stages.data.files.pieces import Input
+from stages.data.files.table_dictionaries import Dictionaries
 
 pa = pytest.importorskip("pyarrow", reason="tables are read by pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")

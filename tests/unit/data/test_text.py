@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from stages.data import arithmetic, text
 from stages.data.document import Document, held_out
 from stages.data.draws import Draws
-from stages.data.packages import SourceFile
-from stages.data.pymodules import clean, docstrings, first_sentences
+from stages.data.generated import arithmetic, text
+from stages.data.generated.packages import SourceFile
+from stages.data.generated.pymodules import clean, docstrings, first_sentences
 from stages.data.spec import CorpusSpec
 from tests.unit.data.small import spec
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from stages.data import token_boundaries
+from stages.data.tokens import token_boundaries
 from tests.unit.data import published
 
 START, END = "<|im_start|>", "<|im_end|>"

@@ -11,12 +11,12 @@ from tokenizers import Tokenizer as HfTokenizer
 from tokenizers import normalizers, pre_tokenizers
 from transformers import AutoTokenizer
 
-from stages.data import tokenizer_files
 from stages.data.document import conversation
-from stages.data.encode import encode
-from stages.data.template import TemplateError
-from stages.data.tokenizer import Tokenizer
-from stages.data.tokenizer_declared import declared
+from stages.data.tokens import tokenizer_files
+from stages.data.tokens.encode import encode
+from stages.data.tokens.template import TemplateError
+from stages.data.tokens.tokenizer import Tokenizer
+from stages.data.tokens.tokenizer_declared import declared
 from stages.errors import UserError
 from tests.unit.data import published
 from tests.unit.data.talks import TALK

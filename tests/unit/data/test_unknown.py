@@ -14,11 +14,12 @@ from PIL import Image
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from stages.commands import left_out
-from stages.data import measured, prepare, tokenizer_files, tokenizer_json, unknown, unknown_token
-from stages.data.corpus_manifest import DataManifest
-from stages.data.encode import Encoded
+from stages.data.corpus.corpus_manifest import DataManifest
+from stages.data.preparing import measured, prepare
 from stages.data.spec import CorpusSpec
-from stages.data.tokenizer_declared import declared
+from stages.data.tokens import tokenizer_files, tokenizer_json, unknown, unknown_token
+from stages.data.tokens.encode import Encoded
+from stages.data.tokens.tokenizer_declared import declared
 from stages.errors import UserError
 from tests.unit.data import adopted_tokens, published
 from tests.unit.data.small import write_spec
@@ -109,7 +110,7 @@ def test_a_clear_share_is_refused_until_the_spec_says_it_and_nothing_is_encoded_
     with pytest.raises(UserError, match=message):
         run(tmp_path, texts)
     assert not (tmp_path / "results/mini/data/mine").exists()
-    monkeypatch.setattr("stages.data.worker.encode_batch", None)
+    monkeypatch.setattr("stages.data.preparing.worker.encode_batch", None)
     assert run(tmp_path, texts, unknown="9%").documents == 1
     assert not list((tmp_path / "results/mini/data").glob(".*"))
     monkeypatch.undo()

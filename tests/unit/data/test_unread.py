@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.data import spec, unread
+from stages.data import spec
+from stages.data.files import unread
 from tests.unit.data.files_of_users import FORMATS, declare
 from tests.unit.data.small import Small, build
 

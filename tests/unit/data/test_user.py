@@ -7,11 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from stages.data import prepare, spec, user
-from stages.data.prepared import Corpus
-from stages.data.tokenizer import Tokenizer
-from stages.data.tokenizer_use import FILE
-from stages.data.user import BadRowError
+from stages.data import spec
+from stages.data.corpus.prepared import Corpus
+from stages.data.files import user
+from stages.data.files.user import BadRowError
+from stages.data.preparing import prepare
+from stages.data.tokens.tokenizer import Tokenizer
+from stages.data.tokens.tokenizer_use import FILE
 from stages.errors import SpecError, UserError
 from tests.edits import edit
 from tests.unit.data.own_files import MEASURED, declare, run, texts

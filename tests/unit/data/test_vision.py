@@ -8,8 +8,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from stages.data import digits, vision
 from stages.data.draws import Draws
+from stages.data.generated import digits, vision
 from stages.data.spec import CorpusSpec
 from tests.unit.data.small import spec
 

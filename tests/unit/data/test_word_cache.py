@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-from stages.data import word_cache
-from stages.data.word_cache import WordCache
+from stages.data.tokens import word_cache
+from stages.data.tokens.word_cache import WordCache
 
 BITS = (
     *("a", " the", "It's", "'s", "'LL", "_", "-", ".", "!", "/", "1", "12", "<tool>", "\x00", "-_"),

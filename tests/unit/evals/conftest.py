@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.data import tokenizer, tokenizer_use
-from stages.data.corpus_manifest import DataManifest
+from stages.data.corpus.corpus_manifest import DataManifest
+from stages.data.corpus.prepared import contents, write_folder
 from stages.data.document import Document, Part, Picture, chat, plain, text_part
-from stages.data.encode import encode
-from stages.data.heldout import Heldout
-from stages.data.prepared import contents, write_folder
+from stages.data.tokens import tokenizer, tokenizer_use
+from stages.data.tokens.encode import encode
+from stages.evals.heldout import Heldout
 from stages.spec.schema.corpora import Kind
 from stages.store.seal import Shard
 

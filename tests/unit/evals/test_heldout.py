@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from stages.data.document import IM_END, IMAGE
-from stages.data.heldout import Heldout
-from stages.data.sample import UNSUPERVISED
+from stages.data.loading.sample import UNSUPERVISED
 from stages.errors import UserError
+from stages.evals.heldout import Heldout
 
 CORPORA = ("text", "chats", "questions")
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stages.data.heldout import Heldout
 from stages.errors import UserError
 from stages.evals import COMPUTED, Whole, run
+from stages.evals.heldout import Heldout
 from stages.evals.language import joined
 from stages.evals.subject import Subject
 from stages.spec.evaluations import EVALUATIONS

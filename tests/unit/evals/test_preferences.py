@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from stages.data.document import EOS, IM_END
-from stages.data.heldout import Heldout
-from stages.data.preference import BEGINS
+from stages.data.tokens.preference import BEGINS
 from stages.errors import UserError
 from stages.evals import Whole, run
+from stages.evals.heldout import Heldout
 from tests.unit.evals.stages_by_hand import made, preferring
 
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from stages.data.document import BOS, END_THINK, EOS, IM_END, IMAGE, THINK
-from stages.data.heldout import Heldout
-from stages.data.roles import LOCAL
+from stages.data.tokens.roles import LOCAL
 from stages.errors import UserError
 from stages.evals import Whole, pictures, run
 from stages.evals.answers import well_formed
+from stages.evals.heldout import Heldout
 from stages.evals.needle import _plant
 from stages.evals.subject import Subject
 from stages.models.documents import Documents

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.data.document import IMAGE
-from stages.data.heldout import Heldout
-from stages.data.sample import Image
+from stages.data.loading.sample import Image
 from stages.evals import whole
+from stages.evals.heldout import Heldout
 from stages.evals.model import row
 from stages.evals.whole import Whole, batches
 from stages.models import kimi_vl

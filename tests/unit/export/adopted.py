@@ -13,8 +13,8 @@ import yaml
 
 from stages.commands.run import run_stage
 from stages.commands.tokenizer import print_declaration as declare_tokenizer
-from stages.data.tokenizer_declared import declared
-from stages.data.tokenizer_files import load
+from stages.data.tokens.tokenizer_declared import declared
+from stages.data.tokens.tokenizer_files import load
 from stages.models import release_files
 from tests.agreement import project as agreement
 from tests.agreement.specs import SPECS as TOY

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from stages.data.tokenizer import Tokenizer
+from stages.data.tokens.tokenizer import Tokenizer
 from stages.engines import received
 from stages.models import build
 from stages.store import stage_record

@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from stages.commands.export import export
 from stages.commands.generate import generate
 from stages.commands.run import run_stage
-from stages.data import tokenizer_declared, tokenizer_of_release
-from stages.data.heldout import Heldout
-from stages.data.tokenizer_files import load
+from stages.data.tokens import tokenizer_declared, tokenizer_of_release
+from stages.data.tokens.tokenizer_files import load
 from stages.engines import received
 from stages.errors import UserError
+from stages.evals.heldout import Heldout
 from stages.models import build
 from stages.spec.project import Project
 from stages.store import stage_record

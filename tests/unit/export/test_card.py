@@ -74,7 +74,7 @@ def test_lineage_budgets_rates_and_metrics_are_in_the_body(finished: Path, expor
 
 
 def manifest_of(folder: Path) -> str:
-    from stages.data.corpus_manifest import read_manifest
+    from stages.data.corpus.corpus_manifest import read_manifest
 
     return read_manifest(folder).digest
 

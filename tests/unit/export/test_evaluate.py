@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from stages.commands.evaluate import evaluate
-from stages.data.heldout import Heldout
 from stages.errors import UserError
+from stages.evals.heldout import Heldout
 
 
 def found(root: Path, ref: str, capsys: pytest.CaptureFixture[str], *tasks: str) -> dict[str, Any]:

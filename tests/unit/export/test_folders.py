@@ -74,7 +74,7 @@ def test_a_chat_is_cut_into_the_tokens_of_a_training_document(finished: Path, ex
     from transformers import AutoTokenizer
 
     from stages.data.document import chat, text_part
-    from stages.data.encode import encode
+    from stages.data.tokens.encode import encode
 
     tokens = ours.tokenizer(finished)
     turns = [("system", "Be brief."), ("user", "What is 7 + 5?\n\nSay it."), ("assistant", "12, of course.")]

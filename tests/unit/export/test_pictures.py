@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from stages.data.decode import Size, pixels
-from stages.data.sample import as_image
+from stages.data.loading.sample import as_image
 from stages.export import config
 from stages.export.result import Result
 from stages.models.vision_packing import pack

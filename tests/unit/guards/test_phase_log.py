@@ -12,7 +12,7 @@ import pytest
 
 from stages.contract import ledger
 from stages.contract.mixture import Mixture
-from stages.data.sample import Sample
+from stages.data.loading.sample import Sample
 from stages.guards.phase_log import PhaseLog
 from stages.guards.reads import Reads
 from stages.guards.report import PhaseReads

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.data.loader import PhaseData
-from stages.data.sample import Sample
+from stages.data.loading.loader import PhaseData
+from stages.data.loading.sample import Sample
 from stages.engines import run, training
 from stages.spec.resolved import Model
 from stages.spec.resolved_phases import ShareRamp

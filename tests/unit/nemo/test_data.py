@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.data.sample import Sample
+from stages.data.loading.sample import Sample
 from stages.engines.nemo.context import whole
 from stages.engines.nemo.data import Micro, Share, micro_batches
 from stages.train.ranks import Ranks

@@ -10,7 +10,7 @@ import pytest
 from stages.contract import cost, duration, evaluations, hardware
 from stages.contract.evaluations import Rows
 from stages.contract.hardware import Hardware
-from stages.data.digits import WORDS
+from stages.data.generated.digits import WORDS
 from stages.plan.pipeline import as_json, plan_pipeline
 from stages.spec.language_model import LanguageModel
 from stages.spec.project import Project

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from stages.check.run import run
-from stages.data import prepare
-from stages.data.measured import declaration
+from stages.data.preparing import prepare
+from stages.data.preparing.measured import declaration
 from stages.spec.project import Project
 from tests.edits import edit
 from tests.shipped import ROOT

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.data import inputs, spec, tokenizer_files
+from stages.data import spec
+from stages.data.files import inputs
+from stages.data.tokens import tokenizer_files
 from stages.errors import UserError
 from stages.models import release_files
 from stages.store import lfs

@@ -132,5 +132,6 @@ def test_specs_that_cannot_be_read_are_findings_of_their_own(root: Path) -> None
 
 
 def test_neither_numpy_nor_a_corpus_is_loaded() -> None:
-    code = "import sys, stages.commands.check; sys.exit(bool({'numpy', 'stages.data.prepared'} & set(sys.modules)))"
+    code = "import sys, stages.commands.check; "
+    code += "sys.exit(bool({'numpy', 'stages.data.corpus.prepared'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -48,7 +48,7 @@ def test_dvc_edges_are_the_specs_edges(loaded: graph.Graph) -> None:
         deps = stages[graph.rule_name(ref)].get("deps", [])
         results = [dep for dep in deps if dep.startswith("results/") and "/data/" not in dep]
         assert [dep.split("/", 2)[2].removesuffix("/manifest.json") for dep in results] == list(stage.parents)
-        code = ["stages/data/heldout.py", "stages/evals"] if stage.evaluation.names else []
+        code = ["stages/evals"] if stage.evaluation.names else []
         assert [dep for dep in deps if not dep.startswith("results/")] == code, "what evaluates it, and no other code"
 
 
@@ -92,7 +92,7 @@ def test_without_any_scale_the_file_to_write_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    for name in ("Snakefile", ".dvc/config", ".dvcignore", ".gitignore", "dvc.yaml", "stages/data/heldout.py"):
+    for name in ("Snakefile", ".dvc/config", ".dvcignore", ".gitignore", "dvc.yaml"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     for name in ("specs", "rules", "profiles", "stages/evals"):

@@ -24,7 +24,7 @@ UPDATE = ("--stages-update", "--stages-reason", "as it should be")
 SPECS = ("--stages", "-m", "spec")
 PLANTED = """import dataclasses
 
-from stages.data.loader import PhaseData
+from stages.data.loading.loader import PhaseData
 from stages.train.optimizer import Optimizer
 
 load, samples = Optimizer.load, PhaseData.samples

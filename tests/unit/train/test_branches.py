@@ -10,7 +10,7 @@ import pytest
 
 from stages.commands.point import refuse_to_repeat
 from stages.contract import ledger
-from stages.data.sample import Sample
+from stages.data.loading.sample import Sample
 from stages.engines import Inputs, run, training
 from stages.engines.launch import read_job, write_job
 from stages.errors import UserError

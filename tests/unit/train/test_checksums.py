@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stages.contract.ledger import Step
-from stages.data.sample import PairRow, Sample
+from stages.data.loading.sample import PairRow, Sample
 from stages.engines import run
 from stages.engines.torch_trainer import freeze
 from stages.models.build import build

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stages.contract import ledger
 from stages.contract.ledger import Step
-from stages.data.sample import PairRow
+from stages.data.loading.sample import PairRow
 from stages.errors import UserError
 from stages.models.coca import caption_loss, embed_images, embed_texts, siglip_loss
 from stages.models.vision_packing import pack

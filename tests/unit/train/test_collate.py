@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stages.data.sample import Image, Sample
+from stages.data.loading.sample import Image, Sample
 from stages.train.objectives.base import collate, cut
 from tests.unit.train import tiny
 

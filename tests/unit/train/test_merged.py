@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from stages import evals
-from stages.data.heldout import Heldout
 from stages.engines import run
+from stages.evals.heldout import Heldout
 from stages.models import merge
 from stages.spec.resolved import Init, Share, Stage
 from stages.spec.resolved_phases import Phase

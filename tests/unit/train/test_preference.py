@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from stages.contract import ledger
-from stages.data.sample import Sample
+from stages.data.loading.sample import Sample
 from stages.engines import torch_trainer
 from stages.engines.torch_trainer import freeze
 from stages.errors import UserError

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.data.loader import PhaseData
-from stages.data.readers import scope
+from stages.data.loading.loader import PhaseData
+from stages.data.loading.readers import scope
 from stages.engines import run
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Model

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from stages.data.heldout import Heldout
 from stages.engines import received, run, training
 from stages.errors import UserError
+from stages.evals.heldout import Heldout
 from stages.store import attempts, manifest
 from stages.train import stopping
 from stages.train.stopping import ASKING, NonFiniteError, StoppedError, stop_when_asked

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from stages.data.document import IMAGE
-from stages.data.sample import Image, PairRow, Sample
+from stages.data.loading.sample import Image, PairRow, Sample
 from stages.engines import Inputs
 from stages.spec.families.llama import LlamaModel
 from stages.spec.families.moonlight import MoonlightModel

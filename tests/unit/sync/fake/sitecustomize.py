@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stages.data.prepared import DataManifest
+    from stages.data.corpus.prepared import DataManifest
     from stages.engines import Inputs
     from stages.spec.resolved import Stage
     from stages.store.seal import Shard
@@ -36,7 +36,8 @@ def _train(stage: Stage, inputs: Inputs) -> None:
 
 
 def _prepare(root: Path, name: str, out: Path, accept: bool = False, processes: int = 1) -> DataManifest:
-    from stages.data import prepared, spec
+    from stages.data import spec
+    from stages.data.corpus import prepared
 
     declared = spec.load_tokenizer(root) if name == "tokenizer" else spec.load(root, name)
 
@@ -51,10 +52,10 @@ def _prepare(root: Path, name: str, out: Path, accept: bool = False, processes: 
 
 
 if "TRAINED" in os.environ and "-m" in sys.argv:
-    import stages.data.prepare
-    import stages.data.rows
+    import stages.data.loading.rows
+    import stages.data.preparing.prepare
     import stages.engines
 
-    stages.data.rows.refuse_short = lambda stage, root, data_root: None  # these corpora have no rows to count
+    stages.data.loading.rows.refuse_short = lambda stage, root, data_root: None  # these corpora have no rows to count
     stages.engines.run = _train
-    stages.data.prepare.prepare = _prepare
+    stages.data.preparing.prepare.prepare = _prepare

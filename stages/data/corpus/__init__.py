@@ -1,0 +1,1 @@
+"""A prepared corpus on the disk: Megatron's .bin and .idx, its manifest, its tokenizer."""

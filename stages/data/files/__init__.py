@@ -1,0 +1,1 @@
+"""A user's files, row by row, to documents: text, tables, pictures, and what is wrong with a row."""

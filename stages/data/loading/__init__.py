@@ -1,0 +1,1 @@
+"""What a phase reads of prepared corpora: order, packing, samples, and what a sample was made of."""

@@ -1,0 +1,1 @@
+"""Tokenizers, chat templates and conversations: a document to token ids, and which of them are learned."""

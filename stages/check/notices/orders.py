@@ -27,6 +27,6 @@ def the_same(project: Project, scale: str) -> Iterator[str]:
 
 
 def _order(phase: Phase) -> tuple[object, ...]:
-    """What the order of a phase's rows follows from, beside the seed (`data/readers.py`, `scope`), and their shape."""
+    """What a phase reads and its order follow from beside the seed (`scope` of data/loading/readers.py); its shape."""
     stretches = [(one.corpus, one.start, one.end, one.group, one.weight) for one in phase.sources]
     return stretches, phase.context, phase.packing, phase.objective

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stages.data import json_text
+from stages.spec import wording
 from stages.store.json_file import RepeatedKeyError
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -144,7 +145,7 @@ def parts(value: Sequence[Any], name: str, pictures: list[str] | None) -> list[P
 def string(value: Any, name: str) -> str:
     """A value that has to be text. Raises RowError."""
     if not isinstance(value, str):
-        raise RowError(f"{name} is a {type(value).__name__} instead of a string")
+        raise RowError(f"{name} is {wording.of_kind(value)} instead of a string")
     if not value or value.isspace():
         raise RowError(f"{name} is empty")
     try:
@@ -167,7 +168,7 @@ def from_json(text: str, name: str) -> Any:
 def optional_list(value: Any, name: str) -> list[Any]:
     """A value that has to be a list, or null. Raises RowError."""
     if value is not None and not isinstance(value, list):
-        raise RowError(f"{name} is a {type(value).__name__} instead of a list")
+        raise RowError(f"{name} is {wording.of_kind(value)} instead of a list")
     return value or []
 
 
@@ -210,7 +211,7 @@ def _call(call: Any, name: str) -> dict[str, Any]:
     if isinstance(arguments, str):
         arguments = from_json(arguments, f"{name}.arguments")
     if not isinstance(arguments, dict):
-        raise RowError(f"{name}.arguments is a {type(arguments).__name__} instead of an object")
+        raise RowError(f"{name}.arguments is {wording.of_kind(arguments)} instead of an object")
     refuse_no_json(arguments, f"{name}.arguments")
     return {"name": string(function["name"], f"{name}.name"), "arguments": arguments}
 

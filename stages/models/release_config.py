@@ -22,6 +22,7 @@ from stages.models.hf_values import FLOATS
 from stages.models.release_siglip import known, wanted_siglip
 from stages.models.release_values import NOTHING, Wrong, equal
 from stages.printable import printable
+from stages.spec import wording
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
 from stages.store import json_file
@@ -80,7 +81,7 @@ def check(stage: Stage, module: str, folder: Path, architecture: str | None) -> 
     except json_file.JsonFileError as error:
         raise UserError(f"{error}. Download the folder's config.json again.") from None
     if not isinstance(config, dict):
-        raise UserError(f"{path}:1: found a {type(config).__name__}; allowed: an object. Download the file again.")
+        raise UserError(f"{path}:1: found {wording.of_kind(config)}; allowed: an object. Download the file again.")
     wrong = list(_wrong(stage, module, config, architecture))
     if wrong:
         where = lines(data.decode("utf-8"))

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from stages.errors import UserError
+from stages.spec import wording
 from stages.spec.resolved import Stage
 from stages.store import json_file, manifest, run_record, stage_record
 from stages.store.json_file import JsonFileError
@@ -85,7 +86,7 @@ def read_json(path: Path) -> dict[str, Any]:
     with _result_errors():
         found = json_file.read(path)
     if not isinstance(found, dict):
-        raise ResultError(path, f"found a {type(found).__name__}, expected an object")
+        raise ResultError(path, f"found {wording.of_kind(found)}, expected an object")
     return found
 
 

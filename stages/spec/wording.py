@@ -79,6 +79,16 @@ JSON = {
     "Invalid control": "a control character",
     "Unterminated string": "a text without an end",
 }
+# What Python reads of JSON -> what it is there.
+KINDS: Mapping[type, str] = {
+    type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list",
+    dict: "an object",
+}  # fmt: skip
+
+
+def of_kind(value: object) -> str:
+    """What a value is in JSON: `null`, `a number`; a value of a type that JSON does not have by its name in Python."""
+    return KINDS.get(type(value)) or f"a value of type {type(value).__name__}"
 
 
 def of_value(detail: ErrorDetails) -> str:

@@ -227,5 +227,5 @@ def parsed(line: bytes) -> dict[str, Any]:
     except RecursionError:
         raise RowError("not JSON (nested too deep)") from None
     if not isinstance(row, dict):
-        raise RowError(f"found a {type(row).__name__} instead of an object{ARRAY if isinstance(row, list) else ''}")
+        raise RowError(f"found {wording.of_kind(row)} instead of an object{ARRAY if isinstance(row, list) else ''}")
     return row

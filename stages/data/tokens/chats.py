@@ -20,6 +20,7 @@ from typing import Any
 from stages.data import turns
 from stages.data.turns import Part, RowError, Turn, string
 from stages.errors import page
+from stages.spec import wording
 
 PICTURES = ("image", "images")  # columns that data sets have pictures in
 
@@ -112,7 +113,7 @@ def _list(value: Any, name: str) -> Sequence[Any]:
     if not isinstance(value, list):
         lists = isinstance(value, dict) and value and all(isinstance(one, list) for one in value.values())
         why = ", of a list for each key, as datasets has `Sequence({...})`" if lists else ""
-        raise RowError(f"{name} is a {type(value).__name__} instead of a list of turns{why}")
+        raise RowError(f"{name} is {wording.of_kind(value)} instead of a list of turns{why}")
     if not value:
         raise RowError(f"{name} is empty")
     return value

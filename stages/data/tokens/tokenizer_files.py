@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from stages.data.tokens.roles import NAMES, Roles
 from stages.errors import UserError
+from stages.spec import wording
 from stages.spec.files import Files, check_name
 from stages.spec.schema.tokenizers import RawTokenizerFiles
 from stages.spec.schema.tokenizers import tokenizer as read_spec
@@ -169,7 +170,7 @@ def _of_config(found: Any, path: Path) -> str | None:
         found = named[0]
     if found is None or isinstance(found, str):
         return found
-    raise UserError(f"{path}: chat_template: found a {type(found).__name__} instead of a text")
+    raise UserError(f"{path}: chat_template: found {wording.of_kind(found)} instead of a text")
 
 
 def word_of(found: Any) -> str | None:

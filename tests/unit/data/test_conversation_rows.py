@@ -132,7 +132,7 @@ BAD_ROWS: dict[str, tuple[str, dict[str, object], str]] = {
         r"(?=.*allowed: `rows: messages` with `columns: \{messages: conversations\}`)",
     ),
     "a picture": ("messages", turn(role="user", content=[{"type": "image_url"}]), "is of type 'image_url'"),
-    "a part without text": ("messages", turn(role="user", content=[{"type": "text"}]), r"content\[0\]\.text is a None"),
+    "a part without text": ("messages", turn(role="user", content=[{"type": "text"}]), r"content\[0\]\.text is null"),
     "a bare part": ("messages", turn(role="user", content=["x"]), r"content\[0\] is of type 'str'"),
     "no parts": ("messages", turn(role="user", content=[]), r"messages\[2\]\.content is empty"),
     "a call by a user": ("messages", turn(role="user", content="x", tool_calls=[]), "only a turn of role assistant"),
@@ -148,7 +148,7 @@ BAD_ROWS: dict[str, tuple[str, dict[str, object], str]] = {
     "a call's id of a number": (
         "messages",
         turn(role="assistant", tool_calls=[{"id": 3, "function": {"name": "f", "arguments": {}}}]),
-        r"tool_calls\.id is a int instead of a string",
+        r"tool_calls\.id is a number instead of a string",
     ),
     "a result of no call": (
         "messages",
@@ -184,7 +184,7 @@ BAD_ROWS: dict[str, tuple[str, dict[str, object], str]] = {
         {"images": ["1.png"], **turn(role="user", content="What is <image>?")},
         "pictures in 'images'",
     ),
-    "a number as input": ("alpaca", alpaca(input=3), "input is a int"),
+    "a number as input": ("alpaca", alpaca(input=3), "input is a number"),
     "half of a pair": ("alpaca", alpaca(history=[["x"]]), r"history\[0\] is not a question and its answer"),
     "no completion": ("prompt_completion", {"prompt": "x"}, "the key 'completion' is missing"),
     "text and messages": ("prompt_completion", {"prompt": "x", "completion": [{}]}, "completion is a list"),

@@ -97,7 +97,7 @@ def test_the_row_of_a_table_is_named_across_row_groups(project: Small, monkeypat
     parquet(project.root / "a.parquet", [{"text": text} for text in [*TEXTS[:4], None]])
     declare(project, "a.parquet")
     monkeypatch.setattr(pieces, "PIECE", 200)
-    with pytest.raises(UserError, match=r"^a\.parquet:5: text is a NoneType instead of a string"):
+    with pytest.raises(UserError, match=r"^a\.parquet:5: text is null instead of a string"):
         read(project)
 
 

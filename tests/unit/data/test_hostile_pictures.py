@@ -252,7 +252,7 @@ ROWS: dict[str, tuple[dict[str, Any], Callable[[Path], object] | None, str]] = {
     "a conversation": ({"image": "a", "conversations": []}, None, "the key 'text' is missing .*; `llava` in docs/know"),
     "parts": ({"content": []}, None, "the key 'text' is missing .*, as builder pictures with rows: interleaved has it"),
     "two captions": ({"image": "b.png", "text": ["a", "b"]}, None, "text is a list instead of a string"),
-    "pixels in the row": ({"image": {"bytes": "iVBOR"}, "text": "a"}, None, "image is a dict instead of a string"),
+    "pixels in the row": ({"image": {"bytes": "iVBOR"}, "text": "a"}, None, "image is an object instead of a string"),
     "an address": ({"image": "https://example.org/b.png", "text": "a"}, None, "an address, and nothing is downloaded"),
 }  # fmt: skip
 

@@ -66,18 +66,18 @@ def long() -> Any:
 
 
 VALUES: dict[str, tuple[Callable[[], Any], str]] = {
-    "a null": (lambda: pa.array(["a", None]), "text is a NoneType instead of a string"),
-    "a null of a dictionary": (lambda: pa.array(["a", None]).dictionary_encode(), "text is a NoneType"),
+    "a null": (lambda: pa.array(["a", None]), "text is null instead of a string"),
+    "a null of a dictionary": (lambda: pa.array(["a", None]).dictionary_encode(), "text is null"),
     "bytes that are not UTF-8": (wrong_bytes, "not UTF-8; allowed: text in UTF-8"),
     "a row that is too long": (long, "a row of more than 16,777,216 bytes"),
 }
 COLUMNS: dict[str, tuple[Callable[[], Any], str]] = {
-    "no type": (lambda: pa.nulls(2), "text is a NoneType instead of a string"),
-    "bytes": (lambda: pa.array([b"a", b"b"]), "text is a bytes instead of a string"),
-    "whole numbers": (lambda: pa.array([1, 2]), "text is a int instead of a string"),
-    "decimals": (lambda: pa.array([Decimal("1.5")] * 2), "text is a Decimal instead of a string"),
+    "no type": (lambda: pa.nulls(2), "text is null instead of a string"),
+    "bytes": (lambda: pa.array([b"a", b"b"]), "text is a value of type bytes instead of a string"),
+    "whole numbers": (lambda: pa.array([1, 2]), "text is a number instead of a string"),
+    "decimals": (lambda: pa.array([Decimal("1.5")] * 2), "text is a value of type Decimal instead of a string"),
     "lists of strings": (lambda: pa.array([["a"], ["b"]]), "text is a list instead of a string"),
-    "structs": (lambda: pa.array([{"a": "x"}] * 2), "text is a dict instead of a string"),
+    "structs": (lambda: pa.array([{"a": "x"}] * 2), "text is an object instead of a string"),
 }
 
 

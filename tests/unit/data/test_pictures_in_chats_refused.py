@@ -25,7 +25,7 @@ BAD: dict[str, tuple[object, str]] = {
     "a picture out of the project": ([picture("../a.png")], "not below the project"),
     "no such picture": ([picture("nothing.png")], "'nothing.png': no such file"),
     "a video": ([{"type": "video", "video": "a.mp4"}], r"messages\[0\]\.content\[0\] is of type 'video'"),
-    "no name": ([{"type": "image"}], r"content\[0\]\.image is a NoneType instead of a string"),
+    "no name": ([{"type": "image"}], r"content\[0\]\.image is null instead of a string"),
     "too many": ([picture("0.0.png")] * 257, "more than 256 pictures in a row"),
     "no content": ([], r"messages\[0\]\.content is empty"),
 }

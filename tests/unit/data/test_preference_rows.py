@@ -112,7 +112,7 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "a column that is missing": ("messages", {"chosen": [*asked(1), answer(2)]}, "the key 'rejected' is missing"),
     "an empty answer": ("messages", pair(1, "", "x"), r"chosen\[2\].content is empty"),
-    "no answer": ("messages", {**pair(1), "rejected": None}, "rejected is a NoneType instead of a list of turns"),
+    "no answer": ("messages", {**pair(1), "rejected": None}, "rejected is null instead of a list of turns"),
     "a list beside a string": (
         "prompt_completion", {"prompt": "a", "chosen": "b", "rejected": [answer("c")]}, "rejected is a list instead",
     ),
@@ -120,7 +120,7 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
         "prompt_completion", {"prompt": asked(1), **pair(1)}, "chosen begins with a turn of the system, .* `rows: mess",
     ),
     "a string beside a list": (
-        "prompt_completion", {"prompt": asked(1), "chosen": [answer("c")], "rejected": "x"}, "rejected is a str inst",
+        "prompt_completion", {"prompt": asked(1), "chosen": [answer("c")], "rejected": "x"}, "rejected is a string inst",
     ),
 }  # fmt: skip
 

@@ -242,5 +242,5 @@ def test_many_small_files_share_runs_and_each_bad_row_has_its_own_file(
     ]  # fmt: skip
     assert held(project) == in_memory(project)
     declare(project, "many", on_bad_row={"skip": 1})
-    with pytest.raises(UserError, match=r"^many/20\.jsonl:4: found a int instead of an object"):
+    with pytest.raises(UserError, match=r"^many/20\.jsonl:4: found a number instead of an object"):
         run(project)

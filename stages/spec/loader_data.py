@@ -235,8 +235,6 @@ def load_hardware(files: Files, name: str) -> RawHardware:
             "It is what is in a device's memory before the first parameter.",
         )  # fmt: skip
     if raw.peak_fp32 is not None and raw.device == "cpu":
-        raise document.error(
-            ("peak_fp32",), "a second peak", "device: cuda; a CPU's `peak` is the one in fp32", "Remove it."
-        )
+        raise document.error(("device",), "cpu", "cuda", "Or remove `peak_fp32`: a CPU's `peak` is the one in fp32.")
     check_sources(document)
     return raw

@@ -45,7 +45,7 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "a whole number of 5,000 digits": ("text", b'{"text": "a", "x": ' + b"9" * 5000 + b"}", "not JSON"),
     "no turns": ("sft", b'{"messages": []}', "messages is empty"),
     "lists for turns": (
-        "sft", b'{"messages": {"role": ["user"], "content": ["a"]}}', r"messages is an object .*, of a list for each key"),
+        "sft", b'{"messages": {"role": ["user"], "content": ["a"]}}', r"messages is an object .* list for each key"),
     "null for turns": ("sft", b'{"messages": null}', "messages is null instead of a list of turns"),
     "turns as text": ("sft", b'{"messages": "[]"}', "messages is empty"),
     "null for a turn": ("sft", b'{"messages": [null]}', r"messages\[0\] does not have the key 'role'"),

@@ -26,8 +26,8 @@ pq = pytest.importorskip("pyarrow.parquet")
 ROWS: dict[str, tuple[str, dict[str, object], str]] = {
     "a number as history": ("alpaca", alpaca(history=5), "history is a number instead of a list"),
     "a text as history": ("alpaca", alpaca(history="x"), "history is a string instead of a list"),
-    "a number as calls": ("messages", turn(role="assistant", tool_calls=5), r"messages\[2\].tool_calls is a number inst"),
-    "a flag as calls": ("messages", turn(role="assistant", tool_calls=True), r"tool_calls is a boolean instead of a list"),
+    "a number as calls": ("messages", turn(role="assistant", tool_calls=5), r"messages\[2\].tool_calls is a number"),
+    "a flag as calls": ("messages", turn(role="assistant", tool_calls=True), r"tool_calls is a boolean"),
     "no number in a call": ("messages", call(name="f", arguments={"x": float("nan")}), "arguments has nan, which"),
     "too large in a call": ("messages", call(name="f", arguments='{"x": [1e400]}'), "arguments has inf, which JSON"),
     "half a character in a call": ("messages", call(name="f", arguments='{"x": "\\ud800"}'), "half of a surrogate"),

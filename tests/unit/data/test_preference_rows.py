@@ -120,7 +120,7 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
         "prompt_completion", {"prompt": asked(1), **pair(1)}, "chosen begins with a turn of the system, .* `rows: mess",
     ),
     "a string beside a list": (
-        "prompt_completion", {"prompt": asked(1), "chosen": [answer("c")], "rejected": "x"}, "rejected is a string inst",
+        "prompt_completion", {"prompt": asked(1), "chosen": [answer("c")], "rejected": "x"}, "rejected is a string",
     ),
 }  # fmt: skip
 

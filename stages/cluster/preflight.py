@@ -19,11 +19,10 @@ from stages.printable import first_few, printable
 SHOWN = 3
 # What sbatch refuses whenever it is asked. Anything else may pass: nodes come back, jobs of others end.
 FOR_GOOD = re.compile(r"invalid|unrecognized option", re.IGNORECASE)
-
 SILENT = re.compile(r"unable to contact|fatal:", re.IGNORECASE)  # no controller, or no configuration of Slurm
 
 
-def look(requests: Mapping[str, Request], site: Site) -> list[str]:
+def check(requests: Mapping[str, Request], site: Site) -> list[str]:
     """Lines on jobs that Slurm would have wait, by what their stages or corpora are called.
 
     Raises UserError where it would refuse one, SlurmError where it gives no answer.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 
 from stages.commands.find_project import open_project, stages_at, unknown
 from stages.data.corpus.prepared import Corpus
-from stages.errors import UsageError, UserError
+from stages.errors import UsageError
 from stages.forensics.where import Read, Unread, where
 from stages.printable import print_json
 from stages.spec.project import Project
@@ -25,7 +24,7 @@ def print_where(name: str, number: int, pipeline: str | None, scale: str, as_jso
     corpus = Corpus(folder)
     if not 1 <= number <= corpus.documents:
         raise UsageError(f"{name}: found document {number:,}; allowed: 1 to {corpus.documents:,}.")
-    found = _found(stages, name, number - 1, folder.parent)
+    found = list(where(stages, name, number - 1, folder.parent))
     if as_json:
         reads, others = ([asdict(one) for one in found if isinstance(one, kind)] for kind in (Read, Unread))
         print_json({"corpus": name, "document": number, "reads": reads, "unread": others})
@@ -34,27 +33,14 @@ def print_where(name: str, number: int, pipeline: str | None, scale: str, as_jso
         print(line)
 
 
-def _found(stages: Iterable[Stage], name: str, document: int, data: Path) -> list[Read | Unread]:
-    """Where stages read a document. Raises UserError naming every corpus that has to be there and is not."""
-    found, refused = list[Read | Unread](), dict[str, None]()
-    for stage in stages:
-        try:
-            found += where(stage, name, document, data)
-        except UserError as error:
-            refused |= dict.fromkeys(str(error).splitlines())
-    if refused:
-        raise UserError("\n".join(refused))
-    return found
-
-
-def _stages(project: Project, pipeline: str | None, scale: str) -> Iterator[Stage]:
+def _stages(project: Project, pipeline: str | None, scale: str) -> list[Stage]:
     """The stages of a pipeline, or of all that have rules of their own."""
     if pipeline is not None:
-        return iter(stages_at(project, pipeline, scale).values())
+        return list(stages_at(project, pipeline, scale).values())
     resolved, unreadable = project.resolve_all(scale)
     for error in unreadable.values():
         raise error
-    return (one.stages[name] for one in resolved.values() for name in one.own)
+    return [one.stages[name] for one in resolved.values() for name in one.own]
 
 
 def _lines(corpus: Corpus, number: int, found: list[Read | Unread], pipeline: str | None) -> Iterator[str]:

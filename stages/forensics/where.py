@@ -40,12 +40,17 @@ class Unread:
     why: str
 
 
-def where(stage: Stage, corpus: str, document: int, data_root: Path) -> Iterator[Read | Unread]:
-    """Where a stage reads a document (its number from 0), phase by phase, in the order of steps.
+def where(stages: Sequence[Stage], corpus: str, document: int, data_root: Path) -> Iterator[Read | Unread]:
+    """Where stages read a document (its number from 0), phase by phase, in the order of steps.
 
     Raises UserError naming every corpus that has to be opened and is not prepared, or is not the declared one.
     """
-    _refuse_unusable([phase for phase in stage.phases if _has(phase, corpus)], corpus, data_root)
+    _refuse_unusable([phase for stage in stages for phase in stage.phases if _has(phase, corpus)], corpus, data_root)
+    for stage in stages:
+        yield from _of_stage(stage, corpus, document, data_root)
+
+
+def _of_stage(stage: Stage, corpus: str, document: int, data_root: Path) -> Iterator[Read | Unread]:
     ref, before = stage.ref, 0
     for phase in stage.phases:
         if _has(phase, corpus):

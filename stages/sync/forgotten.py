@@ -21,14 +21,14 @@ def watch(executor: type[Any]) -> None:
     """Have an executor's class ask again for jobs that it lost, and take a job for over that squeue has not listed
     twice in succession. Whether that is done, its marker says: Snakemake looks for it after every job.
     """
-    look = executor.check_active_jobs
-    unlisted: set[str] = set()  # at the last look
+    check = executor.check_active_jobs
+    unlisted: set[str] = set()  # at the last check
     silent = False
 
-    async def looked(self: Any, active_jobs: list[Any]) -> AsyncIterator[Any]:
+    async def checked(self: Any, active_jobs: list[Any]) -> AsyncIterator[Any]:
         nonlocal unlisted, silent
         with _ended(self) as ended:
-            async for _ in look(self, active_jobs):
+            async for _ in check(self, active_jobs):
                 pass
         left = [job for job in active_jobs if not any(job is one for one in ended)]
         before, unlisted = unlisted, set()
@@ -49,7 +49,7 @@ def watch(executor: type[Any]) -> None:
             else:
                 yield job
 
-    executor.check_active_jobs = looked
+    executor.check_active_jobs = checked
 
 
 @contextmanager

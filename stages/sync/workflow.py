@@ -89,7 +89,7 @@ class Workflow(Kept):
         names = [name for name in (*self.graph.stages, *self.graph.corpora) if graph.rule_name(name) in rules]
         requests = _requests(self.graph, site.load(self.root))
         asked = {name: requests[name] for name in names}
-        for line in or_exit(lambda: preflight.look(asked, site.load(self.root))):
+        for line in or_exit(lambda: preflight.check(asked, site.load(self.root))):
             print(f"stages: {line}.", file=sys.stderr)
 
     def options(self, name: str, executor: str | None) -> str:

@@ -154,7 +154,7 @@ def test_where_finds_every_step_of_a_batch_and_no_other(small: Small, drawn: st.
                     expected.setdefault(document, []).append((number, place, start, end))
     documents = drawn.draw(st.lists(st.integers(0, small.corpus(corpus).documents - 1), max_size=5))
     for document in {*documents, *list(expected)[:5], *list(expected)[-5:]}:
-        found = list(where(stage, corpus, document, small.data))
+        found = list(where([stage], corpus, document, small.data))
         reads = [one for one in found if isinstance(one, Read)]
         assert [(one.step, one.row, one.start, one.end) for one in reads] == expected.get(document, [])
         assert all(1 <= one.epoch <= made.epochs for one in reads)
@@ -174,7 +174,7 @@ def test_a_stage_of_several_phases_is_inverted_over_all_of_its_steps(
     found = batch(stage, number, small.data)
     spans = {(place, *span) for place, row in enumerate(found.rows, 1) for span in row.spans or () if span[2] < span[3]}
     for place, corpus, document, start, end in sorted(spans)[:3]:
-        reads = [one for one in where(stage, corpus, document, small.data) if isinstance(one, Read)]
+        reads = [one for one in where([stage], corpus, document, small.data) if isinstance(one, Read)]
         assert (found.phase.name, number, place, start, end) in [
             (one.phase, one.step, one.row, one.start, one.end) for one in reads
         ]
@@ -207,7 +207,7 @@ def test_token_files_that_are_not_copied_are_inverted_too(root: Path) -> None:
                     expected.setdefault(document, []).append((number, place, start, end))
     assert len(expected) > 20
     for document in range(made.documents):
-        reads = [one for one in where(stage, "mine", document, data) if isinstance(one, Read)]
+        reads = [one for one in where([stage], "mine", document, data) if isinstance(one, Read)]
         assert [(one.step, one.row, one.start, one.end) for one in reads] == expected.get(document, [])
 
 
@@ -229,7 +229,7 @@ def test_pairs_are_found_too(small: Small, context: int, budget: int, epochs: in
             for _, item in row.items:
                 expected.setdefault(item, []).append((number, place))
     for item in (0, 19, 20, 99, 199, 200):
-        reads = [one for one in where(stage, "pairs", item, small.data) if isinstance(one, Read)]
+        reads = [one for one in where([stage], "pairs", item, small.data) if isinstance(one, Read)]
         assert [(one.step, one.row) for one in reads] == expected.get(item, [])
 
 
@@ -261,5 +261,5 @@ def test_every_conversation_of_three_epochs_is_found_and_those_of_the_last_cut_r
             for _, document, _, _ in row.spans or ():
                 expected.setdefault(document, []).append((number, place))
     for document in range(small.corpus("reasoning").documents):
-        reads = [one for one in where(stage, "reasoning", document, small.data) if isinstance(one, Read)]
+        reads = [one for one in where([stage], "reasoning", document, small.data) if isinstance(one, Read)]
         assert [(one.step, one.row) for one in reads] == expected.get(document, [])

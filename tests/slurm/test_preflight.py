@@ -17,7 +17,7 @@ from stages.cluster.resources import Request
 from stages.cluster.site import Site
 from stages.errors import UserError
 try:
-    print(preflight.look({"p/a": Request(nodes=%s, cpus=%s, gpus=%s, memory_mb=500, minutes=5)}, Site(%s)))
+    print(preflight.check({"p/a": Request(nodes=%s, cpus=%s, gpus=%s, memory_mb=500, minutes=5)}, Site(%s)))
 except UserError as error:
     print("refused", error)
 """
